@@ -1,0 +1,42 @@
+"""cffi's API mode binding of the parent's side: spawn.c, and the kernel's constants from its own headers.
+
+Builds `minirt.linux._sys`. A constant is listed in constants.txt under the header that defines it, and gets its
+value from there when this is compiled; Python finds it in `minirt.linux.constants`.
+"""
+
+from pathlib import Path
+
+from cffi import FFI
+
+HERE = Path(__file__).resolve().parent if "__file__" in globals() else Path("csrc/plan").resolve()
+
+cdef = ["""
+    long plan_syscall(long nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, uint64_t f);
+    void plan_clock(uint64_t *nanoseconds, uint64_t *ticks);
+    int plan_spawn(int exe, const int *fds, int n, int plan);
+"""]
+includes = ["#ifndef _GNU_SOURCE\n#define _GNU_SOURCE\n#endif"]
+newer = []  # constants that an older distribution's headers may lack, with the kernel's fixed value
+for line in (HERE / "constants.txt").read_text().splitlines():
+    words = line.split("#")[0].split()
+    if not words:
+        continue
+    if words[0].startswith("<"):
+        includes.append(f"#include {words[0]}")
+    else:
+        for word in words:
+            name, _, value = word.partition("=")
+            cdef.append(f"#define {name} ...")
+            if value:
+                newer.append(f"#ifndef {name}\n#define {name} {value}\n#endif")
+
+ffi = FFI()
+ffi.cdef("\n".join(cdef))
+ffi.set_source(
+    "minirt.linux._sys",
+    "\n".join([*includes, *newer, '#include "spawn.c"']),
+    include_dirs=[str(HERE)],
+    depends=[str(HERE / name) for name in ("spawn.c", "plan.h", "constants.txt")],
+    extra_compile_args=["-O2", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror=implicit"],
+    py_limited_api=True,
+)

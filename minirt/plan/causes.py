@@ -1,0 +1,53 @@
+"""Why a system call usually fails here: one sentence for each (call, errno) that people meet.
+
+The man pages list every cause; these are the likely ones, in a container's birth. Loaded only on failure.
+"""
+
+from __future__ import annotations
+
+from errno import EACCES, EBUSY, EEXIST, EINVAL, ENOENT, ENOEXEC, ENOSPC, ENOSYS, ENOTDIR, EPERM, EUSERS
+
+__all__ = ["usual_cause"]
+
+CAUSES: dict[tuple[str, int], str] = {
+    ("mount", EPERM): "mounting needs CAP_SYS_ADMIN in the user namespace that owns this mount namespace; "
+    "in a user namespace, /proc and /sys also need to be fully visible already",
+    ("mount", EINVAL): "overlay refuses a layer that is missing, on an unsuitable file system, or in use",
+    ("mount", ENOENT): "the source, the target or a layer does not exist",
+    ("mount", ENOTDIR): "a directory can only be mounted on a directory, a file on a file",
+    ("mount", EBUSY): "an upper or work directory is in use by another overlay mount",
+    ("pivot_root", EINVAL): "the new root must be a mount point, and no mount on the way may be shared (man 2 pivot_root)",
+    ("pivot_root", EBUSY): "the new root is the current root",
+    ("clone3", EPERM): "new namespaces need root, or a user namespace that this system lets users make "
+    "(sysctl user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns)",
+    ("clone3", ENOSPC): "a limit in /proc/sys/user/max_*_namespaces is reached",
+    ("clone3", EUSERS): "user namespaces are nested too deep",
+    ("clone3", EBUSY): "a cgroup with controllers for its children may hold no process itself",
+    ("unshare", EPERM): "new namespaces need CAP_SYS_ADMIN, or a new user namespace first",
+    ("sethostname", EPERM): "needs CAP_SYS_ADMIN in the user namespace that owns this UTS namespace",
+    ("mknodat", EPERM): "device nodes cannot be made in a user namespace: bind the host's instead",
+    ("prlimit64", EPERM): "raising a hard limit needs CAP_SYS_RESOURCE on the host",
+    ("setgroups", EPERM): "in a user namespace without a map of groups setgroups is denied",
+    ("setresuid", EINVAL): "this user is not mapped in the user namespace",
+    ("setresgid", EINVAL): "this group is not mapped in the user namespace",
+    ("seccomp", EACCES): "loading a filter needs CAP_SYS_ADMIN, or no_new_privs",
+    ("seccomp", EINVAL): "the kernel found the filter, or a flag, not valid",
+    ("capset", EPERM): "a process cannot give itself capabilities that it does not have",
+    ("prctl", EPERM): "a capability that is not permitted cannot become ambient",
+    ("execve", ENOENT): "no such file in the container, or its interpreter (#! or dynamic loader) is missing there",
+    ("execve", EACCES): "not executable, or on a mount with noexec, or a directory on the way may not be searched",
+    ("execve", ENOEXEC): "not a program for this machine (a script needs a #! line)",
+    ("openat", EACCES): "file permissions, or a user namespace that maps neither owner nor group",
+    ("openat", ENOENT): "no such file here",
+    ("mkdirat", EEXIST): "something else has this name",
+    ("chdir", ENOENT): "the working directory does not exist in the container",
+    ("chdir", ENOTDIR): "the working directory is not a directory",
+    ("chdir", EACCES): "the container's user may not enter the working directory",
+    ("move_mount", EINVAL): "the mount is not a detached one of this mount namespace",
+    ("mount_setattr", ENOSYS): "needs Linux 5.12",
+}
+
+
+def usual_cause(call: str, errno: int) -> str:
+    """Return what usually causes this failure in a container's birth; empty where nothing is known."""
+    return CAUSES.get((call, errno), "")

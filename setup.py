@@ -1,0 +1,33 @@
+"""Build what must be C: two cffi modules (limited API, one wheel for 3.11+) and the freestanding programs.
+
+The freestanding programs (csrc/plan, csrc/init, csrc/guest) are not Python extensions: each has a
+Makefile of its own that puts one .elf file next to the Python that loads it.
+"""
+
+import subprocess
+from pathlib import Path
+
+from setuptools import setup
+from setuptools.command.build_ext import build_ext
+
+# csrc folder -> package folder that its program is loaded from
+PROGRAMS = {"csrc/plan": "minirt/plan"}
+
+
+class BuildAll(build_ext):
+    """build_ext, and then `make` in each folder that holds a freestanding program."""
+
+    def run(self) -> None:
+        super().run()
+        root = Path(__file__).resolve().parent
+        target = root if self.inplace or self.editable_mode else Path(self.build_lib).resolve()
+        for source, package in PROGRAMS.items():
+            out = target / package
+            out.mkdir(parents=True, exist_ok=True)
+            subprocess.run(["make", "-s", "-C", str(root / source), f"OUT={out}"], check=True)
+
+
+setup(
+    cffi_modules=["csrc/plan/bindings.py:ffi"],
+    cmdclass={"build_ext": BuildAll},
+)

@@ -1,0 +1,27 @@
+"""The plan as data, and run by the executor. No root: the calls here need none."""
+
+import os
+
+import pytest
+
+from minirt.linux.constants import O_RDONLY
+from minirt.plan import Plan, Slot
+from minirt.plan.birth import PlanFailed
+
+
+def test_exit_status_of_the_program_comes_back() -> None:
+    assert Plan().execve("/bin/sh", ["sh", "-c", "exit 7"], []).run() == 7
+
+
+def test_a_slot_carries_a_result_into_a_later_argument(tmp_path: os.PathLike[str]) -> None:
+    out = os.path.join(tmp_path, "out")
+    fd = Slot("file")
+    plan = Plan().openat(-100, out, os.O_WRONLY | os.O_CREAT, 0o644, store=fd).write(fd, "told", 4)
+    assert plan.exit_group(0).run() == 0
+    with open(out) as file:
+        assert file.read() == "told"
+
+
+def test_failure_names_the_call_and_the_errno() -> None:
+    with pytest.raises(PlanFailed, match=r'openat\(AT_FDCWD, "/no/such", 0, 0000\): ENOENT'):
+        Plan().openat(-100, "/no/such", O_RDONLY).execve("/bin/true").run()
