@@ -1,0 +1,26 @@
+"""Images: their names, their content, and the directories that overlayfs stacks.
+
+May import: minirt.errors, minirt.linux and the standard library. Never the engine, oci or cli.
+
+Read in this order:
+
+    reference.py    what a name like `registry:5000/team/app:v1@sha256:…` says
+    digest.py       content is named by its hash
+    scratch.py      what is not finished yet, and how the dead are swept
+    blobs.py        content: written, hashed, linked in
+    index.py        names: index.json under a lock
+    store.py        the three together: `Store(root).resolve("busybox").layers()`
+    layers.py       a stack of layers as directories for overlayfs
+    compression.py  gzip, zstd, or nothing
+    tar.py          an archive as a stream of entries
+    tree.py         a path inside a root, and never outside it
+    layer.py        entries -> files; whiteouts as overlayfs wants them
+    busybox.py      the embedded default image
+    change.py       `CMD ["sh"]`, `ENV A=b`: an instruction applied to a configuration
+    importer.py     a root file system's tar -> an image
+    verify.py       every digest again
+
+The directory of a store is an OCI image layout (image-spec image-layout.md), with `layers/` (unpacked),
+`tmp/` (unfinished) and `holds/` (who needs an image that may have lost its name) beside it.
+Nothing here imports at its top what `minirt run` of an unpacked image does not need.
+"""

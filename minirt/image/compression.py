@@ -1,0 +1,164 @@
+"""A layer is a tar, alone or through gzip or zstd (image-spec layer.md#distributable-format).
+
+A reader here is anything with `read(n)`: up to n bytes, none only at the end. Each wraps another, so an
+import is one pass: file -> hash and blob -> gunzip -> hash -> entries.
+"""
+
+from __future__ import annotations
+
+import zlib
+
+from minirt.image.errors import BadArchive, Damaged
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Protocol
+
+    class Reader(Protocol):
+        def read(self, size: int, /) -> bytes: ...
+
+
+__all__ = ["Bounded", "FdReader", "Tap", "compression_of", "decompressed", "media_type", "sniff"]
+
+PIECE = 256 << 10  # bytes moved at a time: large enough for hash and zlib to leave the interpreter lock
+
+_SUFFIX = {"": "", "gzip": "+gzip", "zstd": "+zstd"}
+_FOREIGN = {b"\xfd7zXZ\0": "xz", b"BZh": "bzip2", b"LZIP": "lzip"}
+
+
+def media_type(compression: str) -> str:
+    """Return a layer's media type; compression is "", "gzip" or "zstd"."""
+    return "application/vnd.oci.image.layer.v1.tar" + _SUFFIX[compression]
+
+
+def compression_of(media: str) -> str:
+    """Return the compression that a layer's media type names. Raises Damaged for what is no layer."""
+    for compression in _SUFFIX:
+        if media == media_type(compression):
+            return compression
+    docker = "application/vnd.docker.image.rootfs.diff.tar"
+    if media in (docker, docker + ".gzip"):
+        return "gzip" if media.endswith("gzip") else ""
+    raise Damaged(f"{media!r} is not the media type of a layer")
+
+
+def sniff(first: bytes) -> str:
+    """Return the compression that the first bytes show.
+
+    Raises BadArchive for one that layers do not have, with the command that helps.
+    """
+    if first.startswith(b"\x1f\x8b"):
+        return "gzip"
+    if first.startswith(b"\x28\xb5\x2f\xfd"):
+        return "zstd"
+    for magic, program in _FOREIGN.items():
+        if first.startswith(magic):
+            raise BadArchive(f"it is {program}-compressed: `{program} -dc FILE | minirt image import - NAME`")
+    return ""
+
+
+def decompressed(compression: str, source: Reader) -> Reader:
+    """Return a reader of the tar inside. Reading raises BadArchive where the compressed data is bad."""
+    if compression == "gzip":
+        return _Gunzip(source)
+    if compression == "zstd":
+        return _unzstd(source)
+    return source
+
+
+class FdReader:
+    """A file descriptor as a reader; `first` is what was read from it already."""
+
+    def __init__(self, fd: int, first: bytes = b"") -> None:
+        self._fd = fd
+        self._first = first
+
+    def read(self, size: int, /) -> bytes:
+        import os
+
+        if self._first:
+            data, self._first = self._first[:size], self._first[size:]
+            return data
+        return os.read(self._fd, size)
+
+
+class Tap:
+    """Passes data on and shows it to others: a hash, a blob being written, a progress bar."""
+
+    def __init__(self, source: Reader, *seen_by: Callable[[bytes], object]) -> None:
+        self._source = source
+        self._seen_by = seen_by
+
+    def read(self, size: int, /) -> bytes:
+        data = self._source.read(size)
+        for see in self._seen_by:
+            see(data)
+        return data
+
+
+class Bounded:
+    """Refuses to go on past a limit (bytes): a few kilobytes of gzip can be terabytes of zeros."""
+
+    def __init__(self, source: Reader, limit: int) -> None:
+        self._source = source
+        self._limit = self._left = limit
+
+    def read(self, size: int, /) -> bytes:
+        data = self._source.read(size)
+        self._left -= len(data)
+        if self._left < 0:
+            raise BadArchive(f"it unpacks to more than {self._limit >> 20} MiB, the limit for a layer")
+        return data
+
+
+class _Gunzip:
+    """gzip (RFC 1952), of any number of members; what it returns at a time never exceeds what was asked."""
+
+    def __init__(self, source: Reader) -> None:
+        self._source = source
+        self._machine = zlib.decompressobj(31)  # 31: gzip's header and checksum, the largest window
+        self._begun = False  # inside a member
+
+    def read(self, size: int, /) -> bytes:
+        while True:
+            packed = self._machine.unconsumed_tail or self._machine.unused_data
+            if self._machine.eof:
+                packed = packed.lstrip(b"\0")  # padding after a member, as of a tape
+                self._machine, self._begun = zlib.decompressobj(31), False
+            packed = packed or self._source.read(PIECE)
+            if not packed:
+                if self._begun:
+                    raise BadArchive("its gzip data is truncated")
+                return b""
+            if not self._begun:
+                packed = packed.lstrip(b"\0")
+                self._begun = bool(packed)
+            try:
+                data = self._machine.decompress(packed, size)
+            except zlib.error as error:
+                raise BadArchive(f"its gzip data is damaged ({error})") from None
+            if data:
+                return data
+
+
+def _unzstd(source: Reader) -> Reader:
+    try:
+        import zstandard
+    except ImportError:
+        raise BadArchive("it is zstd-compressed, and the Python package zstandard is not installed") from None
+
+    class Unzstd:
+        stream = zstandard.ZstdDecompressor(max_window_size=128 << 20).stream_reader(
+            source,  # type: ignore[arg-type,unused-ignore]  # read() is all that it calls
+            read_size=PIECE,
+            read_across_frames=True,
+        )
+
+        def read(self, size: int, /) -> bytes:
+            try:
+                return bytes(self.stream.read(size))
+            except zstandard.ZstdError as error:
+                raise BadArchive(f"its zstd data is damaged ({error})") from None
+
+    return Unzstd()

@@ -1,0 +1,385 @@
+"""Entries -> files: one layer's archive, unpacked into a directory that overlayfs can stack.
+
+Whiteouts (image-spec layer.md#whiteouts) become what overlayfs reads (kernel Documentation/filesystems/
+overlayfs.rst, "whiteouts and opaque directories"): `.wh.NAME` a character device 0:0 called NAME, which any
+user may make since Linux 5.8; `.wh..wh..opq` an xattr on the directory, which has another name where
+the mount is made in a user namespace (`userxattr`).
+
+A whiteout only hides what lower layers have. So `.wh.a` beside a directory `a` of the same layer, in any
+order, is a directory that hides the lower one's content: an opaque directory.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from minirt.image.compression import Bounded
+from minirt.image.errors import BadArchive, ImageError
+from minirt.image.tar import Archive
+from minirt.image.tree import Directory, Tree
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minirt.image.compression import Reader
+    from minirt.image.tar import Entry
+
+__all__ = ["Limits", "Privilege", "unpack"]
+
+WHITEOUT = b".wh."
+WHITEOUT_META = b".wh..wh."  # aufs's own files, of which only the opaque mark means something to others
+OPAQUE = b".wh..wh..opq"
+OVERLAY_XATTRS = ("trusted.overlay.", "user.overlay.")  # ours to write, never an archive's
+TIME_LIMIT = 2**63 - 1  # seconds: time_t
+
+
+class Limits:
+    """What an archive may cost. Defaults: 64 GiB unpacked, 4 million entries."""
+
+    def __init__(self, size: int = 64 << 30, entries: int = 4_000_000) -> None:
+        self.size = size  # bytes of the uncompressed tar
+        self.entries = entries
+
+
+class Privilege:
+    """What this process may give a file.
+
+    root (of the initial user namespace): owners, devices, trusted and security xattrs; else none of them:
+    all files are the caller's, devices are left out (a rootless container cannot open them anyway), and the
+    opaque mark is the one that `mount -o userxattr` reads.
+    """
+
+    def __init__(self, full: bool | None = None) -> None:
+        self.full = os.geteuid() == 0 if full is None else full
+        self.opaque = "trusted.overlay.opaque" if self.full else "user.overlay.opaque"
+
+    def allows(self, xattr: str) -> bool:
+        """Return whether an archive's xattr is to be set."""
+        if xattr.startswith(OVERLAY_XATTRS):
+            return False
+        return self.full or xattr.startswith("user.")
+
+
+def unpack(
+    source: Reader,
+    root: str,
+    *,
+    lower: list[str] | None = None,
+    whole: bool = False,
+    limits: Limits | None = None,
+    privilege: Privilege | None = None,
+) -> None:
+    """Unpack a layer into an empty directory.
+
+    Args: source, reader of the uncompressed tar, read to its end; root, path of the directory; lower, the
+    directories of the layers below, topmost first (a directory that this layer only implies takes its owner
+    and mode from there); whole, as in tar.Archive.
+    Raises BadArchive; what was unpacked by then is the caller's to remove.
+    """
+    limits = limits or Limits()
+    archive = Archive(Bounded(source, limits.size), whole=whole)
+    writer = _Writer(root, lower or [], privilege or Privilege())
+    try:
+        for count, entry in enumerate(archive, 1):
+            if count > limits.entries:
+                raise BadArchive(f"it has more than {limits.entries} entries, the limit for a layer")
+            writer.add(entry, archive)
+        writer.finish()
+    finally:
+        writer.tree.close()
+
+
+class _Attributes:
+    """What a directory will have once nothing more is made in it."""
+
+    __slots__ = ("gid", "mode", "mtime", "uid", "xattrs")
+
+    def __init__(self, mode: int, uid: int, gid: int, mtime: int, xattrs: dict[str, bytes]) -> None:
+        self.mode = mode
+        self.uid = uid
+        self.gid = gid
+        self.mtime = mtime  # ns
+        self.xattrs = xattrs
+
+
+class _Writer:
+    def __init__(self, root: str, lower: list[str], privilege: Privilege) -> None:
+        self.tree = Tree(root, self._made, self._blocked)
+        self._lower = lower
+        self._may = privilege
+        self._me = (os.geteuid(), os.getegid())
+        self._entry: Entry | None = None
+        self._directories: dict[bytes, _Attributes] = {}  # by canonical path
+        self._opaque: set[bytes] = set()
+        self._whiteouts: set[bytes] = set()
+
+    # -- one entry
+
+    def add(self, entry: Entry, archive: Archive) -> None:
+        """Make what an entry says."""
+        try:
+            self._add(entry, archive)
+        except ImageError:
+            raise
+        except (OSError, OverflowError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise BadArchive(f"{entry.name.decode(errors='replace')!r} cannot be made: {reason}") from error
+
+    def _add(self, entry: Entry, archive: Archive) -> None:
+        self._entry = entry
+        self.tree.trim()
+        if WHITEOUT in entry.name and self._add_whiteout(entry.name):
+            return
+        if entry.kind == "directory":
+            self._directory(entry)
+        elif entry.kind == "hardlink":
+            self._hard_link(entry)
+        elif entry.kind == "file":
+            directory, name = self._place(entry)
+            self._file(entry, directory, name, archive)
+        elif self._may.full or entry.kind not in ("char", "block"):
+            directory, name = self._place(entry)
+            self._special(entry, directory, name)
+
+    def _add_whiteout(self, name: bytes) -> bool:
+        """Make a whiteout, if the name is one. Returns whether it was, or was aufs's private matter."""
+        above, _, last = name.rstrip(b"/").rpartition(b"/")
+        if last == OPAQUE:
+            directory, _ = self.tree.parent(above + b"/x")
+            self._opaque.add(directory.path)
+            return True
+        if last.startswith(WHITEOUT_META) or any(c.startswith(WHITEOUT_META) for c in above.split(b"/")):
+            return True
+        if not last.startswith(WHITEOUT):
+            return False
+        hidden = last[len(WHITEOUT) :]
+        if hidden in (b"", b".", b".."):
+            raise BadArchive(f"{name!r} is a whiteout of nothing")
+        directory, hidden = self.tree.parent((above + b"/" if above else b"") + hidden)
+        kind = _kind(directory, hidden)
+        if kind == stat.S_IFDIR:
+            self._opaque.add(directory.below(hidden))
+        elif not kind:
+            os.mknod(hidden, stat.S_IFCHR, 0, dir_fd=directory.fd)
+            self._whiteouts.add(directory.below(hidden))
+        return True
+
+    def _place(self, entry: Entry) -> tuple[Directory, bytes]:
+        """Find where an entry goes, and remove what it replaces."""
+        directory, name = self.tree.parent(entry.name)
+        if not name:
+            raise BadArchive(f"the root itself is a {entry.kind}")
+        if self._clear(directory, name):
+            directory, name = self.tree.parent(entry.name)
+        return directory, name
+
+    def _directory(self, entry: Entry) -> None:
+        """Make a directory, or merge with the one that is there."""
+        _check_owner(entry)
+        directory, name = self.tree.parent(entry.name)
+        path = directory.below(name) if name else b""
+        if name and _kind(directory, name) != stat.S_IFDIR:
+            if path in self._whiteouts:
+                self._opaque.add(path)
+            directory, name = self._place(entry)
+            os.mkdir(name, 0o700, dir_fd=directory.fd)
+        self._directories[path] = _Attributes(entry.mode, entry.uid, entry.gid, entry.mtime, entry.xattrs)
+
+    def _file(self, entry: Entry, directory: Directory, name: bytes, archive: Archive) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(name, flags, 0o600, dir_fd=directory.fd)
+        try:
+            if entry.segments is None:
+                archive.copy(fd, entry.stored)
+            else:
+                os.ftruncate(fd, entry.size)
+                for offset, count in entry.segments:
+                    os.lseek(fd, offset, os.SEEK_SET)
+                    archive.copy(fd, count)
+            self._give_owner(entry, fd)
+            os.fchmod(fd, entry.mode)  # after chown, which clears setuid
+            for xattr, value in entry.xattrs.items():  # after chown, which clears security.capability
+                self._set_xattr(fd, xattr, value)
+            os.utime(fd, ns=_times(entry.mtime))
+        finally:
+            os.close(fd)
+
+    def _special(self, entry: Entry, directory: Directory, name: bytes) -> None:
+        """Make a symbolic link, a device or a FIFO."""
+        fd = directory.fd
+        if entry.kind == "symlink":
+            os.symlink(entry.link, name, dir_fd=fd)
+        elif entry.kind == "fifo":
+            os.mkfifo(name, 0o600, dir_fd=fd)
+        else:
+            kind = stat.S_IFCHR if entry.kind == "char" else stat.S_IFBLK
+            os.mknod(name, kind | 0o600, os.makedev(*entry.device), dir_fd=fd)
+        if self._may.full:
+            _check_owner(entry)
+            os.chown(name, entry.uid, entry.gid, dir_fd=fd, follow_symlinks=False)
+        if entry.kind != "symlink":
+            os.chmod(name, entry.mode, dir_fd=fd)
+        for xattr, value in entry.xattrs.items():  # there is no setxattrat: through the magic link of the fd
+            self._set_xattr(f"/proc/self/fd/{fd}/".encode() + name, xattr, value)
+        os.utime(name, ns=_times(entry.mtime), dir_fd=fd, follow_symlinks=False)
+
+    def _hard_link(self, entry: Entry) -> None:
+        """Give a file of this layer, and so of this root, another name."""
+        source, last = self._link_source(entry)
+        directory, name = self.tree.parent(entry.name)
+        if (source.path, last) == (directory.path, name):
+            raise BadArchive(f"{entry.name!r} is a hard link to itself")
+        directory, name = self._place(entry)
+        source, last = self._link_source(entry)  # again: _place may have removed it, or closed its directory
+        os.link(last, name, src_dir_fd=source.fd, dst_dir_fd=directory.fd, follow_symlinks=False)
+
+    def _link_source(self, entry: Entry) -> tuple[Directory, bytes]:
+        source, last = self.tree.parent(entry.link)
+        if _kind(source, last) in (0, stat.S_IFDIR) or source.below(last) in self._whiteouts:
+            raise BadArchive(f"{entry.name!r} is a hard link to {entry.link!r}, which is no file of this layer")
+        return source, last
+
+    # -- what is there already
+
+    def _clear(self, directory: Directory, name: bytes) -> bool:
+        """Remove what an entry replaces. Returns whether directories have to be looked up again."""
+        kind = _kind(directory, name)
+        path = directory.below(name)
+        if kind == stat.S_IFDIR:
+            import shutil
+
+            shutil.rmtree(name, dir_fd=directory.fd)
+            self._directories = {p: a for p, a in self._directories.items() if not _is_below(p, path)}
+            self._opaque = {p for p in self._opaque if not _is_below(p, path)}
+            self._whiteouts = {p for p in self._whiteouts if not _is_below(p, path)}
+        elif kind:
+            os.unlink(name, dir_fd=directory.fd)
+            self._whiteouts.discard(path)
+        if kind not in (stat.S_IFDIR, stat.S_IFLNK):
+            return False
+        self.tree.forget()
+        return True
+
+    def _made(self, directory: Directory, name: bytes) -> None:
+        """Tree made a directory that the archive only implies."""
+        mtime = self._entry.mtime if self._entry else 0
+        path = directory.below(name)
+        self._directories[path] = self._inherited(path) or _Attributes(0o755, 0, 0, mtime, {})
+
+    def _blocked(self, directory: Directory, name: bytes) -> bool:
+        """A whiteout is in the way of a directory: the directory wins, and hides what the whiteout hid."""
+        path = directory.below(name)
+        if path not in self._whiteouts:
+            return False
+        self._clear(directory, name)
+        os.mkdir(name, 0o700, dir_fd=directory.fd)
+        self._made(directory, name)
+        self._opaque.add(path)
+        return True
+
+    def _inherited(self, path: bytes) -> _Attributes | None:
+        """Return what the merged layers below give this directory, as if we unpacked over them."""
+        for root in self._lower:
+            found, opaque = _peek(root, path, self._may)
+            if found is not None or opaque:
+                return found
+        return None
+
+    # -- attributes
+
+    def _give_owner(self, entry: Entry | _Attributes, fd: int) -> None:
+        if self._may.full:
+            _check_owner(entry)
+            if (entry.uid, entry.gid) != self._me:
+                os.fchown(fd, entry.uid, entry.gid)
+
+    def _set_xattr(self, target: int | bytes, name: str, value: bytes) -> None:
+        if not self._may.allows(name):
+            return
+        try:
+            if isinstance(target, int):
+                os.setxattr(target, name, value)
+            else:
+                os.setxattr(target, name, value, follow_symlinks=False)
+        except OSError as error:
+            if error.errno != errno.ENOTSUP:  # a file system without this kind keeps the file without it
+                raise
+
+    def finish(self) -> None:
+        """Give directories their attributes, now that nothing changes their times any more."""
+        if b"" not in self._directories:
+            self._directories[b""] = self._inherited(b"") or _Attributes(0o755, 0, 0, 0, {})
+        for path in sorted(self._directories):
+            self.tree.trim()
+            self._finish(path, self._directories[path])
+
+    def _finish(self, path: bytes, attributes: _Attributes) -> None:
+        try:
+            fd = self.tree.canonical(path).fd
+            if path in self._opaque:
+                os.setxattr(fd, self._may.opaque, b"y")
+            for xattr, value in attributes.xattrs.items():
+                self._set_xattr(fd, xattr, value)
+            self._give_owner(attributes, fd)
+            os.fchmod(fd, attributes.mode)
+            os.utime(fd, ns=_times(attributes.mtime))
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise BadArchive(f"{path.decode(errors='replace')!r} cannot be finished: {reason}") from error
+
+
+def _kind(directory: Directory, name: bytes) -> int:
+    """Return the S_IFMT bits of what has this name, or 0 for nothing."""
+    try:
+        return stat.S_IFMT(os.stat(name, dir_fd=directory.fd, follow_symlinks=False).st_mode)
+    except FileNotFoundError:
+        return 0
+
+
+def _is_below(path: bytes, top: bytes) -> bool:
+    return path == top or path.startswith(top + b"/")
+
+
+def _times(mtime: int) -> tuple[int, int]:
+    """Access and modification time, ns; both the archive's, so that the same layer gives the same tree."""
+    bound = TIME_LIMIT * 10**9
+    mtime = max(-bound, min(mtime, bound))
+    return mtime, mtime
+
+
+def _check_owner(entry: Entry | _Attributes) -> None:
+    """Refuse what is no owner: (uid_t)-1 means "leave as it is" to chown (man 2 chown)."""
+    if not (0 <= entry.uid < 2**32 - 1 and 0 <= entry.gid < 2**32 - 1):
+        raise BadArchive(f"an entry has the owner {entry.uid}:{entry.gid}")
+
+
+def _peek(root: str, path: bytes, may: Privilege) -> tuple[_Attributes | None, bool]:
+    """Return a directory's attributes in one layer, and whether layers below this one count no more."""
+    fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    opaque = _has_xattr(fd, may.opaque)
+    try:
+        for name in path.split(b"/") if path else []:
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+            try:
+                inner = os.open(name, flags, dir_fd=fd)
+            except FileNotFoundError:
+                return None, opaque
+            except OSError:
+                return None, True  # a whiteout, a file or a link hides what is below
+            os.close(fd)
+            fd = inner
+            opaque = opaque or _has_xattr(fd, may.opaque)
+        status = os.fstat(fd)
+        xattrs = {name: os.getxattr(fd, name) for name in os.listxattr(fd)}
+        mode = stat.S_IMODE(status.st_mode)
+        return _Attributes(mode, status.st_uid, status.st_gid, status.st_mtime_ns, xattrs), opaque
+    finally:
+        os.close(fd)
+
+
+def _has_xattr(fd: int, name: str) -> bool:
+    try:
+        return bool(os.getxattr(fd, name))
+    except OSError:
+        return False

@@ -1,0 +1,108 @@
+"""Unfinished work: files and directories in `tmp/` that a crash leaves and the next command sweeps.
+
+Whoever makes one holds a lock on it (man 2 flock), and the kernel drops the lock with its holder. So
+what is not locked belongs to no one, and may go: no process id is compared, no age is guessed.
+"""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+
+__all__ = ["Lock", "Scratch", "remove_tree"]
+
+
+class Lock:
+    """An advisory lock on a file, held for the body; between processes and between threads (man 2 flock).
+
+    Args: path of the lock file, made if absent; shared, whether others may share it.
+    """
+
+    def __init__(self, path: str, *, shared: bool = False) -> None:
+        self._path = path
+        self._shared = shared
+        self._fd = -1
+
+    def __enter__(self) -> Lock:
+        import fcntl
+
+        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_SH if self._shared else fcntl.LOCK_EX)
+        except BaseException:
+            os.close(self._fd)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.close(self._fd)
+
+
+class Scratch:
+    """The directory `tmp/` of a store."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+
+    def file(self) -> tuple[str, int]:
+        """Make an empty file. Returns its path and an fd that holds the lock; the caller closes it last."""
+        return self._make(directory=False)
+
+    def directory(self) -> tuple[str, int]:
+        """Make an empty directory of mode 0700. Returns its path and an fd that holds the lock."""
+        return self._make(directory=True)
+
+    def _make(self, *, directory: bool) -> tuple[str, int]:
+        import fcntl
+
+        with Lock(self._root + ".lock"):  # between making and locking no sweeper may come
+            self._sweep()
+            path = f"{self._root}/{os.getpid()}-{os.urandom(6).hex()}"
+            if directory:
+                os.mkdir(path, 0o700)
+                fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            else:
+                fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        return path, fd
+
+    def _sweep(self) -> None:
+        """Remove what has no living owner."""
+        import fcntl
+
+        for name in os.listdir(self._root):
+            path = f"{self._root}/{name}"
+            try:
+                fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            except OSError:
+                continue
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                remove_tree(path)
+            except BlockingIOError:
+                pass
+            finally:
+                os.close(fd)
+
+
+def remove_tree(path: str) -> None:
+    """Remove a file or a directory with all that is in it; what is gone already is no error."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+    except (IsADirectoryError, PermissionError):
+        import shutil
+
+        try:
+            shutil.rmtree(path)
+        except PermissionError:  # not root, and a layer has directories that even their owner may not change
+            for above, names, _ in os.walk(path):
+                for name in ["", *names]:
+                    os.chmod(os.path.join(above, name), 0o700)
+            shutil.rmtree(path)

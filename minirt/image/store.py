@@ -1,0 +1,294 @@
+"""The store: names, content and unpacked layers together.
+
+    store = Store("/var/lib/minirt/image")
+    image = store.resolve("busybox")
+    image.config["config"]["Env"], image.layers()
+
+Two locks keep writers from each other. `index.json.lock` is held while a name changes. `content.lock` is
+held shared by whoever adds content that has no name yet, and exclusively by whoever removes what no name
+leads to. Where both are needed, content comes first. Reading needs none.
+"""
+
+from __future__ import annotations
+
+import os
+
+from minirt.image.blobs import Blobs
+from minirt.image.errors import Attempt, BadReference, Damaged, ImageError, UnknownImage
+from minirt.image.index import Index, name_of, replace_file
+from minirt.image.layers import Layers, chain_ids
+from minirt.image.reference import Reference
+from minirt.image.scratch import Lock, Scratch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from minirt.image.blobs import Descriptor
+
+__all__ = ["MEDIA_CONFIG", "MEDIA_MANIFEST", "Image", "Store"]
+
+MEDIA_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+MEDIA_CONFIG = "application/vnd.oci.image.config.v1+json"
+_MANIFESTS = (MEDIA_MANIFEST, "application/vnd.docker.distribution.manifest.v2+json")
+
+
+class Image:
+    """An image of a store: its manifest and configuration, read and checked."""
+
+    def __init__(self, store: Store, name: str, descriptor: Descriptor) -> None:
+        self._store = store
+        self.name = name  # familiar form, with its tag
+        self.descriptor = descriptor  # of the manifest, as index.json has it
+        self.digest = str(descriptor.get("digest"))  # of the manifest
+        media = descriptor.get("mediaType")
+        if media not in _MANIFESTS:
+            raise ImageError(f"image {name!r} is a {media}; only single image manifests are implemented")
+        self.manifest = store.blobs.read_json(descriptor)  # image-spec manifest.md
+        try:
+            self.id = str(self.manifest["config"]["digest"])  # docker's image ID: the configuration's digest
+            self.size = sum(int(layer["size"]) for layer in self.manifest["layers"])  # bytes of layers, as stored
+            self.config: dict[str, Any] = store.blobs.read_json(self.manifest["config"])  # image-spec config.md
+            self.diff_ids = [str(diff_id) for diff_id in self.config["rootfs"]["diff_ids"]]  # lowest first
+        except (KeyError, TypeError, ValueError):
+            raise Damaged(f"image {name!r} has a manifest or configuration that lacks what it must have") from None
+        if len(self.diff_ids) != len(self.manifest["layers"]):
+            raise Damaged(f"image {name!r} has {len(self.manifest['layers'])} layers, {len(self.diff_ids)} diff_ids")
+
+    def layers(self) -> list[str]:
+        """Return the directories for overlayfs's `lowerdir=`, topmost first; unpacked now if they were not.
+
+        Raises Damaged where a blob is truncated or altered, StoreError.
+        """
+        store = self._store
+        with Attempt(f"unpack image {self.name!r}"):
+            found = store.layers.find(self.diff_ids)
+            if found is None:
+                with store.adding():
+                    found = store.layers.unpack(store.blobs, self.manifest["layers"], self.diff_ids)
+        return found
+
+
+class Store:
+    """Images in one directory. Making the object touches nothing.
+
+    Args: root, path of the directory; it is made, with mode 0700 (layers hold setuid programs), when
+    something is first written.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        scratch = Scratch(root + "/tmp")
+        self.index = Index(root)
+        self.blobs = Blobs(root + "/blobs", scratch)
+        self.layers = Layers(root + "/layers", scratch)
+
+    # -- reading
+
+    def resolve(self, name: str) -> Image:
+        """Find an image by name (`busybox`, `busybox:1.35`, `busybox@sha256:…`) or by the start of its ID.
+
+        Returns it. Raises BadReference, UnknownImage, Damaged, StoreError.
+        """
+        with Attempt(f"read the image store {self.root}"):
+            try:
+                reference = Reference.parse(name)
+            except BadReference:
+                found = self._by_id(name)
+                if found is None:
+                    raise
+                return found
+            familiar = reference.familiar
+            if reference.digest is None:
+                entry = self.index.find(familiar)
+            else:
+                entry = self._by_digest(reference)
+            if entry is not None:
+                return Image(self, name_of(entry), entry)
+            found = self._by_id(name)
+        if found is None:
+            raise UnknownImage(
+                f"no image named {name!r}: `minirt image ls` lists what is here; "
+                f"`minirt image import ROOTFS.tar {name}` makes one"
+            )
+        return found
+
+    def images(self) -> list[Image]:
+        """Return all images in order of their names. Raises Damaged, StoreError."""
+        with Attempt(f"read the image store {self.root}"):
+            return [Image(self, name_of(entry), entry) for entry in self.index.entries()]
+
+    def _by_digest(self, reference: Reference) -> Descriptor | None:
+        for entry in self.index.entries():
+            other = Reference.parse(name_of(entry))
+            same = (other.registry, other.repository) == (reference.registry, reference.repository)
+            if same and entry.get("digest") == reference.digest:
+                return entry
+        return None
+
+    def _by_id(self, text: str) -> Image | None:
+        """Find an image by the first digits of its ID or of its manifest's digest."""
+        start = text.removeprefix("sha256:")
+        if len(start) < 4 or start.strip("0123456789abcdef"):
+            return None
+        found: dict[str, Image] = {}
+        for image in self.images():
+            if image.id.startswith("sha256:" + start) or image.digest.startswith("sha256:" + start):
+                found.setdefault(image.digest, image)
+        if len(found) > 1:
+            raise BadReference(f"{text!r} is the start of {len(found)} images' IDs")
+        return next(iter(found.values()), None)
+
+    # -- writing
+
+    def adding(self) -> Lock:
+        """Keep content that has no name yet from being removed, while the body runs."""
+        self._make()
+        return Lock(self.root + "/content.lock", shared=True)
+
+    def _make(self) -> None:
+        """Make an empty image layout (image-spec image-layout.md)."""
+        if os.path.exists(self.root + "/oci-layout"):
+            return
+        with Attempt(f"make the image store {self.root}"):
+            os.makedirs(self.root, exist_ok=True)
+            os.chmod(self.root, 0o700)
+            for name in ("blobs/sha256", "layers", "tmp", "holds"):
+                os.makedirs(f"{self.root}/{name}", 0o700, exist_ok=True)
+            with Lock(self.root + "/content.lock"):
+                if not os.path.exists(self.root + "/index.json"):
+                    replace_file(self.root + "/index.json", b'{"schemaVersion":2,"manifests":[]}\n')
+                replace_file(self.root + "/oci-layout", b'{"imageLayoutVersion":"1.0.0"}\n')
+
+    def add_image(
+        self, config: dict[str, Any], layers: list[Descriptor], annotations: dict[str, str] | None = None
+    ) -> Descriptor:
+        """Write an image's configuration and manifest. Call it inside `adding`, and `set_name` after it.
+
+        Returns the manifest's descriptor.
+        """
+        manifest: dict[str, Any] = {
+            "schemaVersion": 2,
+            "mediaType": MEDIA_MANIFEST,
+            "config": self.blobs.add_json(config, MEDIA_CONFIG),
+            "layers": layers,
+        }
+        if annotations:
+            manifest["annotations"] = annotations
+        descriptor = self.blobs.add_json(manifest, MEDIA_MANIFEST)
+        descriptor["platform"] = {"architecture": config["architecture"], "os": config["os"]}
+        return descriptor
+
+    def set_name(self, name: str, descriptor: Descriptor) -> str:
+        """Let a name mean a manifest. Returns the digest of the image that had the name, or "".
+
+        Raises BadReference, StoreError.
+        """
+        with Attempt(f"write the image store {self.root}"):
+            return self.index.set(_tagged(name), descriptor)
+
+    def tag(self, source: str, name: str) -> None:
+        """Give an image another name. Raises UnknownImage, BadReference, StoreError."""
+        _tagged(name)
+        with self.adding():
+            descriptor = dict(self.resolve(source).descriptor)
+            before = self.set_name(name, descriptor)
+        if before:
+            self.collect()
+
+    def remove(self, name: str) -> list[str]:
+        """Remove a name, and the content that no other name and no hold leads to.
+
+        Returns the digests of the blobs removed. Raises UnknownImage, BadReference, StoreError.
+        """
+        reference = Reference.parse(name)
+        with Attempt(f"write the image store {self.root}"):
+            if reference.digest is None and self.index.find(reference.familiar) is not None:
+                stored = reference.familiar  # by name, without reading it: a damaged image can be removed too
+            else:
+                stored = self.resolve(name).name
+            self.index.remove(stored)
+        return self.collect()
+
+    def collect(self) -> list[str]:
+        """Remove the blobs and layers that no name and no hold leads to.
+
+        Returns the digests of the blobs. Where an image that stays cannot be read, nothing is removed, as
+        what it needs is not known.
+        """
+        self._make()
+        with Attempt(f"write the image store {self.root}"), Lock(self.root + "/content.lock"):
+            try:
+                blobs, directories = self._needed()
+            except ImageError:
+                return []
+            for name in self.layers.all():
+                if name not in directories:
+                    self.layers.remove(name)
+            gone = [digest for digest in self.blobs.all() if digest not in blobs]
+            for digest in gone:
+                os.unlink(self.blobs.path(digest))
+        return gone
+
+    def _needed(self) -> tuple[set[str], set[str]]:
+        """Return the digests of the blobs, and the names of the layer directories, that are needed."""
+        blobs: set[str] = set()
+        directories: set[str] = set()
+        for image in self.images() + [Image(self, "", held) for held in self._held()]:
+            blobs.update((image.digest, image.id))
+            blobs.update(str(layer["digest"]) for layer in image.manifest["layers"])
+            directories.update(chain_id.partition(":")[2] for chain_id in chain_ids(image.diff_ids))
+        return blobs, directories
+
+    # -- holds: a container needs its image even when the name is gone
+
+    def hold(self, owner: str, image: Image) -> None:
+        """Keep an image's content for an owner (a container's ID) until `release`.
+
+        Raises UnknownImage where it was removed a moment ago.
+        """
+        import json
+
+        with self.adding(), Attempt(f"write the image store {self.root}"):
+            if not os.path.exists(self.blobs.path(image.digest)):
+                raise UnknownImage(f"image {image.name!r} was removed just now")
+            replace_file(self._hold_path(owner), json.dumps(image.descriptor).encode())
+
+    def release(self, owner: str) -> None:
+        """End an owner's hold; the content goes with the next removal. No hold is no error."""
+        try:
+            os.unlink(self._hold_path(owner))
+        except FileNotFoundError:
+            pass
+
+    def holders(self) -> list[str]:
+        """Return all owners of holds."""
+        try:
+            return sorted(name for name in os.listdir(self.root + "/holds") if not name.endswith(".new"))
+        except FileNotFoundError:
+            return []
+
+    def _hold_path(self, owner: str) -> str:
+        if not owner or "/" in owner or owner.startswith("."):
+            raise ValueError(f"{owner!r} cannot own a hold")
+        return f"{self.root}/holds/{owner}"
+
+    def _held(self) -> list[Descriptor]:
+        import json
+
+        held = []
+        for owner in self.holders():
+            try:
+                with open(self._hold_path(owner), "rb") as stream:
+                    held.append(json.loads(stream.read()))
+            except (FileNotFoundError, ValueError):
+                continue
+        return held
+
+
+def _tagged(name: str) -> str:
+    """Return the form of a name that index.json has. Raises BadReference where it has a digest."""
+    reference = Reference.parse(name)
+    if reference.digest is not None:
+        raise BadReference(f"{name!r} has a digest: only an image gives itself one")
+    return reference.familiar
