@@ -124,9 +124,7 @@ def compile(
     return made
 
 
-def compile_default(
-    capabilities: Collection[str], arch: str | None = None, *, cache: str | None = None
-) -> Filter:
+def compile_default(capabilities: Collection[str], arch: str | None = None, *, cache: str | None = None) -> Filter:
     """Return the filter of the default profile for a container with these capabilities.
 
     Arguments as for `compile`. In one process each is made once; with a cache, once on a machine.

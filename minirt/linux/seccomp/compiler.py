@@ -208,8 +208,9 @@ def _compare(code: bpf.Assembler, condition: Condition, arch: Architecture, yes:
     wide = arch.bits == 64  # else only the low half is the argument: compare modulo 2**32, as libseccomp
     low, high = value & 0xFFFFFFFF, value >> 32
     if operator == "&":
+        two &= value  # "equal to the masked datum" (man 3 seccomp_rule_add)
         tail = code.load(low_at, code.mask(low, code.test(bpf.EQUAL, two & 0xFFFFFFFF, yes, no)))
-        if not wide or not (high or two >> 32):
+        if not wide or not high:
             return tail  # nothing is asked of the upper half
         return code.load(high_at, code.mask(high, code.test(bpf.EQUAL, two >> 32, tail, no)))
     if operator in ("!=", "<", "<="):  # each is the opposite of one of the others

@@ -34,9 +34,7 @@ def is_engine_format(profile: dict[str, Any]) -> bool:
         return True
     entries = profile.get("syscalls")
     marks = {"includes", "excludes", "name", "errno"}
-    return isinstance(entries, list) and any(
-        isinstance(entry, dict) and marks & set(entry) for entry in entries
-    )
+    return isinstance(entries, list) and any(isinstance(entry, dict) and marks & set(entry) for entry in entries)
 
 
 def resolve(
@@ -78,10 +76,7 @@ def _architectures(profile: dict[str, Any], name: str, where: str) -> list[str]:
     """Return the architectures that archMap gives for a machine; none if it is not in there."""
     for place, entry in items(profile, "archMap", where):
         if want(entry, dict, place).get("architecture") == name:
-            subs = [
-                architecture(sub, sub_place).name
-                for sub_place, sub in items(entry, "subArchitectures", place)
-            ]
+            subs = [architecture(sub, sub_place).name for sub_place, sub in items(entry, "subArchitectures", place)]
             return [name, *subs]
     return []
 

@@ -130,9 +130,7 @@ def main(root: Path) -> str:
     for name, constant, column, bits, order in ARCHITECTURES:
         rows.append(f"{name:<23} {audit[constant]:#010x} {column:<11} {bits} {order}\n")
     names = sorted({name for calls in table.values() for name in calls})
-    widths = {
-        column: max(len(column), *(len(str(n)) for n in calls.values())) for column, calls in table.items()
-    }
+    widths = {column: max(len(column), *(len(str(n)) for n in calls.values())) for column, calls in table.items()}
     first = max(len(name) for name in names)
     rows.append("\n" + " ".join([f"{'name':<{first}}", *(f"{c:>{w}}" for c, w in widths.items())]) + "\n")
     for name in names:

@@ -57,7 +57,7 @@ OPERATORS = {
     "SCMP_CMP_EQ": "==",
     "SCMP_CMP_GE": ">=",
     "SCMP_CMP_GT": ">",
-    "SCMP_CMP_MASKED_EQ": "&",  # (argument & value) == valueTwo
+    "SCMP_CMP_MASKED_EQ": "&",  # (argument & value) == (valueTwo & value)
 }
 
 # SECCOMP_FILTER_FLAG_*, linux/seccomp.h: the second argument of seccomp(SECCOMP_SET_MODE_FILTER, …)

@@ -50,7 +50,7 @@ def _holds(condition: Condition, args: Sequence[int], bits: int) -> bool:
     mask = (1 << bits) - 1
     have, value, two = args[index] if index < len(args) else 0, value & mask, two & mask
     if operator == "&":
-        return have & value == two
+        return have & value == two & value
     answers = {"==": have == value, "<": have < value, ">": have > value}
     if operator in answers:
         return answers[operator]
@@ -76,7 +76,7 @@ def explain(profile: dict[str, Any], program: bytes, arch: str | None = None) ->
     ]
     for outcome, called in sorted(groups.items(), key=lambda group: -len(group[1])):
         shown = ", ".join(called[:8]) + (", …" if len(called) > 8 else "")
-        lines.append(f"{len(called)} calls {outcome}: {shown}")
+        lines.append(f"{len(called)} call{'s' if len(called) > 1 else ''} {outcome}: {shown}")
     lines.append(f"all others {action_name(parsed.default)}")
     if decisions.newer is not None and parsed.default != ACTIONS["SCMP_ACT_ERRNO"] | ENOSYS:
         lines.append(f"numbers above {decisions.newer} SCMP_ACT_ERRNO(ENOSYS): newer than the profile")
@@ -95,10 +95,7 @@ def disassemble(program: bytes, order: str = "little") -> list[str]:
 
     program: an array of struct sock_filter; order: its byte order.
     """
-    return [
-        f"{at:4}  {_instruction(at, *instruction)}"
-        for at, instruction in enumerate(bpf.unpack(program, order))
-    ]
+    return [f"{at:4}  {_instruction(at, *instruction)}" for at, instruction in enumerate(bpf.unpack(program, order))]
 
 
 def _instruction(at: int, code: int, jt: int, jf: int, k: int) -> str:
