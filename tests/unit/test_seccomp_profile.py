@@ -1,11 +1,14 @@
 """Reading profiles: what is refused and where, what engines' conditions come to, what is kept on disk."""
 
 import copy
+import doctest
 import os
 import subprocess
 import sys
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from minirt.linux import seccomp
 from minirt.linux.seccomp import SeccompError, bpf, cache
@@ -160,7 +163,7 @@ def test_a_machine_that_archmap_lacks_gets_its_own_convention_only():
 @pytest.mark.parametrize(
     ("profile", "message"),
     [
-        (engine(includes={"phase": "full"}), r"^profile\.syscalls\[0\]\.includes\.phase: unknown condition$"),
+        (engine(includes={"phase": "full"}), r"^profile\.syscalls\[0\]\.includes: unknown condition 'phase'$"),
         (
             engine(includes={"minKernel": "new"}),
             r"^profile\.syscalls\[0\]\.includes\.minKernel: not a kernel",
@@ -189,6 +192,12 @@ def test_a_filter_from_the_cache_is_the_one_compiled(tmp_path):
     assert (second.program, second.flags, second.skipped) == (first.program, first.flags, first.skipped)
     assert os.listdir(folder) == [kept]
     assert os.stat(os.path.join(folder, kept)).st_mode & 0o777 == 0o600
+
+
+def test_names_that_no_call_could_have_survive_the_cache(tmp_path):
+    profile = changed(("syscalls", 0, "names"), ["a b", "\ud800", "read"])
+    first, second = (seccomp.compile(profile, cache=str(tmp_path)) for _ in range(2))
+    assert first.skipped == second.skipped == ("a b", "\ud800")
 
 
 def test_another_profile_machine_or_compiler_has_another_key(monkeypatch):
@@ -274,3 +283,47 @@ def test_a_verdict_follows_arguments_and_capabilities():
     assert seccomp.verdict(gated, "bpf", [], ["CAP_BPF"], "x86_64") == "SCMP_ACT_ALLOW"
     with pytest.raises(SeccompError, match="no such system call"):
         seccomp.verdict(GOOD, "open_sesame")
+
+
+scalars = st.none() | st.booleans() | st.integers() | st.text(max_size=3)
+rubbish = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2)
+)
+
+
+def places(value, path=()):
+    """Every path in a JSON value, the root's first."""
+    yield path
+    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in pairs:
+        yield from places(inner, (*path, key))
+
+
+WHOLE = {
+    **GOOD,
+    **engine(includes={"caps": ["CAP_KILL"], "minKernel": "4.8"}, excludes={"arches": ["arm"]}),
+    "flags": [],
+}
+del WHOLE["architectures"]
+WHOLE["syscalls"] = [*WHOLE["syscalls"], *GOOD["syscalls"]]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(list(places(WHOLE))), rubbish)
+def test_rubbish_anywhere_is_taken_or_refused_in_one_line(path, value):
+    profile = copy.deepcopy(WHOLE)
+    owner = profile
+    for step in path[:-1]:
+        owner = owner[step]
+    if path:
+        owner[path[-1]] = value
+    else:
+        profile = value
+    try:
+        seccomp.compile(profile, ["CAP_KILL"], "x86_64")
+    except SeccompError as error:
+        assert "\n" not in str(error) and str(error).startswith("linux.seccomp")
+
+
+def test_the_examples_in_the_room_s_description_are_true():
+    assert doctest.testmod(seccomp).failed == 0

@@ -86,12 +86,12 @@ def load(folder: str, key: bytes) -> tuple[bytes, int, tuple[str, ...]] | None:
     program, names = rest[8 : 8 + size], rest[8 + size :]
     if len(program) != size or size % 8 or not size:
         return None
-    return program, flags, tuple(names.decode().split())
+    return program, flags, tuple(names.decode("utf-8", "surrogatepass").split("\0")) if names else ()
 
 
 def store(folder: str, key: bytes, program: bytes, flags: int, skipped: tuple[str, ...]) -> bool:
     """Keep a compiled filter under `key`; return whether that worked."""
-    rest = struct.pack("=II", flags, len(program)) + program + " ".join(skipped).encode()
+    rest = struct.pack("=II", flags, len(program)) + program + "\0".join(skipped).encode("utf-8", "surrogatepass")
     head = HEAD.pack(MAGIC, key, blake2b(rest, digest_size=16).digest(), 0, 0)[:-8]
     final = os.path.join(folder, key.hex())
     temporary = f"{final}.{os.getpid()}.{os.urandom(4).hex()}"

@@ -76,7 +76,10 @@ def _architectures(profile: dict[str, Any], name: str, where: str) -> list[str]:
     """Return the architectures that archMap gives for a machine; none if it is not in there."""
     for place, entry in items(profile, "archMap", where):
         if want(entry, dict, place).get("architecture") == name:
-            subs = [architecture(sub, sub_place).name for sub_place, sub in items(entry, "subArchitectures", place)]
+            subs = [
+                architecture(want(sub, str, sub_place), sub_place).name
+                for sub_place, sub in items(entry, "subArchitectures", place)
+            ]
             return [name, *subs]
     return []
 
@@ -90,18 +93,23 @@ def _holds(
     for owner, key in ((includes, "includes"), (excludes, "excludes")):
         for name in owner:
             if name not in ("arches", "caps", "minKernel"):
-                raise SeccompError(f"{where}.{key}.{name}: unknown condition")
-    arches = includes.get("arches")
-    if (arches and arch not in arches) or arch in (excludes.get("arches") or ()):
+                raise SeccompError(f"{where}.{key}: unknown condition {name!r}")
+    arches, caps = _words(includes, "arches", f"{where}.includes"), _words(includes, "caps", f"{where}.includes")
+    if (arches and arch not in arches) or not capabilities.issuperset(caps):
         return False
-    if not capabilities.issuperset(includes.get("caps") or ()):
+    if arch in _words(excludes, "arches", f"{where}.excludes"):
         return False
-    if not capabilities.isdisjoint(excludes.get("caps") or ()):
+    if not capabilities.isdisjoint(_words(excludes, "caps", f"{where}.excludes")):
         return False
     least, most = includes.get("minKernel"), excludes.get("minKernel")
     if least and release < _release(least, f"{where}.includes.minKernel"):
         return False
     return not (most and release >= _release(most, f"{where}.excludes.minKernel"))
+
+
+def _words(owner: dict[str, Any], key: str, where: str) -> list[str]:
+    """Return an optional list of strings."""
+    return [want(word, str, place) for place, word in items(owner, key, where)]
 
 
 def _entry(entry: dict[str, Any], where: str) -> dict[str, Any]:
