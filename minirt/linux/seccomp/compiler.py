@@ -80,6 +80,7 @@ def _places(rule: Rule, table: dict[str, int], arch: Architecture) -> list[tuple
     as a sub-function of socketcall(2) or ipc(2), whose first argument says which. The real
     arguments are then behind a pointer, which BPF cannot follow. So, as in libseccomp, the condition on
     argument 0 gives way to "it is this sub-function", and others compare what is in the registers.
+    Unlike libseccomp 2.5 and 2.6, a call that has only the second way (accept on i386) keeps its rule.
     """
     places = []
     if rule.name in table:
