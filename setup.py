@@ -11,7 +11,7 @@ from setuptools import setup
 from setuptools.command.build_ext import build_ext
 
 # csrc folder -> package folder that its program is loaded from
-PROGRAMS = {"csrc/plan": "minirt/plan"}
+PROGRAMS = {"csrc/plan": "minirt/plan", "csrc/init": "minirt/engine", "csrc/guest": "minivm/boot"}
 
 
 class BuildAll(build_ext):
@@ -28,6 +28,6 @@ class BuildAll(build_ext):
 
 
 setup(
-    cffi_modules=["csrc/plan/bindings.py:ffi"],
+    cffi_modules=["csrc/plan/bindings.py:ffi", "csrc/kvm/bindings.py:ffi"],
     cmdclass={"build_ext": BuildAll},
 )

@@ -14,6 +14,8 @@ cdef = ["""
     long plan_syscall(long nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, uint64_t f);
     void plan_clock(uint64_t *nanoseconds, uint64_t *ticks);
     int plan_spawn(int exe, const int *fds, int n, int plan);
+    int plan_receive(int socket, void *buffer, int size, int *fd);
+    int plan_send_fds(int socket, const int *fds, int n);
 """]
 includes = ["#ifndef _GNU_SOURCE\n#define _GNU_SOURCE\n#endif"]
 newer = []  # constants that an older distribution's headers may lack, with the kernel's fixed value

@@ -7,6 +7,8 @@
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -75,4 +77,44 @@ static int plan_spawn(int exe, const int *fds, int n, int plan)
     if (pid > 0 && error)
         syscall(SYS_wait4, pid, NULL, 0, NULL);
     return error ? -error : pid;
+}
+
+enum { FDS_MAX = 253 };  /* SCM_MAX_FD: the most that one message carries (man 7 unix) */
+
+/* Receive one message of at most size bytes; *fd becomes the descriptor that came with it, or -1. The caller owns
+ * it. Returns the message's length, 0 at the end, or -errno (man 2 recvmsg). */
+static int plan_receive(int socket, void *buffer, int size, int *fd)
+{
+    union { struct cmsghdr head; char room[CMSG_SPACE(sizeof(int))]; } control;
+    struct iovec part = {buffer, (size_t)size};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control,
+                             .msg_controllen = sizeof control};
+    ssize_t got = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
+
+    *fd = -1;
+    if (got < 0)
+        return -errno;
+    struct cmsghdr *head = CMSG_FIRSTHDR(&message);
+    if (head && head->cmsg_type == SCM_RIGHTS)
+        memcpy(fd, CMSG_DATA(head), sizeof *fd);
+    return (int)got;
+}
+
+/* Send one byte with n descriptors, which stay the caller's. Returns 0 or -errno (man 2 sendmsg). */
+static int plan_send_fds(int socket, const int *fds, int n)
+{
+    union { struct cmsghdr head; char room[CMSG_SPACE(FDS_MAX * sizeof(int))]; } control = {0};
+    char byte = 1;
+    struct iovec part = {&byte, 1};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+
+    if (n > FDS_MAX)
+        return -EINVAL;
+    if (n) {
+        message.msg_control = &control;
+        message.msg_controllen = CMSG_SPACE((size_t)n * sizeof(int));
+        control.head = (struct cmsghdr){CMSG_LEN((size_t)n * sizeof(int)), SOL_SOCKET, SCM_RIGHTS};
+        memcpy(CMSG_DATA(&control.head), fds, (size_t)n * sizeof(int));
+    }
+    return sendmsg(socket, &message, MSG_NOSIGNAL) < 0 ? -errno : 0;
 }

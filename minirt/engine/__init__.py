@@ -1,0 +1,12 @@
+"""Containers as a person thinks of them: run one, with docker's words for what it may have.
+
+May import minirt.oci, minirt.image, minirt.plan and minirt.linux. Read in this order:
+
+    options.py    everything that `run` can be asked for, with its default
+    values.py     docker's ways to write a size, a mount, a limit
+    spec.py       options and an image's configuration -> config.json
+    container.py  a container's directory: made, found, removed
+    lookup.py     in the finished root: who is this user, where is this command
+    run.py        all of it together
+    terminal.py   staying with a container: its terminal; wait.py: its signals and its end
+"""

@@ -104,7 +104,7 @@ class Store:
             else:
                 entry = self._by_digest(reference)
             if entry is not None:
-                return Image(self, name_of(entry), entry)
+                return self.image(entry)
             found = self._by_id(name)
         if found is None:
             raise UnknownImage(
@@ -113,14 +113,21 @@ class Store:
             )
         return found
 
+    def image(self, entry: Descriptor) -> Image:
+        """Return the image that an entry of the index means. Raises Damaged."""
+        return Image(self, name_of(entry), entry)
+
     def images(self) -> list[Image]:
         """Return all images in order of their names. Raises Damaged, StoreError."""
         with Attempt(f"read the image store {self.root}"):
-            return [Image(self, name_of(entry), entry) for entry in self.index.entries()]
+            return [self.image(entry) for entry in self.index.entries()]
 
     def _by_digest(self, reference: Reference) -> Descriptor | None:
         for entry in self.index.entries():
-            other = Reference.parse(name_of(entry))
+            try:
+                other = Reference.parse(name_of(entry))
+            except BadReference:  # another tool wrote it
+                continue
             same = (other.registry, other.repository) == (reference.registry, reference.repository)
             if same and entry.get("digest") == reference.digest:
                 return entry
@@ -132,7 +139,11 @@ class Store:
         if len(start) < 4 or start.strip("0123456789abcdef"):
             return None
         found: dict[str, Image] = {}
-        for image in self.images():
+        for entry in self.index.entries():
+            try:
+                image = self.image(entry)
+            except Damaged:
+                continue
             if image.id.startswith("sha256:" + start) or image.digest.startswith("sha256:" + start):
                 found.setdefault(image.digest, image)
         if len(found) > 1:
@@ -234,7 +245,7 @@ class Store:
         """Return the digests of the blobs, and the names of the layer directories, that are needed."""
         blobs: set[str] = set()
         directories: set[str] = set()
-        for image in self.images() + [Image(self, "", held) for held in self._held()]:
+        for image in map(self.image, self.index.entries() + self._held()):
             blobs.update((image.digest, image.id))
             blobs.update(str(layer["digest"]) for layer in image.manifest["layers"])
             directories.update(chain_id.partition(":")[2] for chain_id in chain_ids(image.diff_ids))

@@ -1,0 +1,12 @@
+"""One file a kernel interface: thin, typed, with errors that name the call and its arguments.
+
+May import minirt.errors and, for events, minirt.plan.events; nothing else of minirt. In reading order:
+
+    constants.py     the kernel's constants, from its headers
+    files.py         opening a path inside another root (openat2)
+    mounts.py        what the parent does with mounts for a child: id-mapped copies
+    userns.py        id maps
+    capabilities.py  the sets, their names and numbers
+    cgroup2.py       control groups: limits, events, the end of all processes in one
+    seccomp/         a profile compiled to BPF
+"""

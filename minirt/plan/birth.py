@@ -83,14 +83,14 @@ class Birth:
     Use it as a context manager: what it started and nobody took over is killed and reaped at the end.
     """
 
-    def __init__(
-        self, plan: Plan, fds: Sequence[int] = (0, 1, 2), sink: Sink | None = None, memory: int = -1
-    ) -> None:
+    def __init__(self, plan: Plan, fds: Sequence[int] = (0, 1, 2), sink: Sink | None = None, memory: int = -1) -> None:
         self.plan = plan
         self.sink = sink
         self.lowered = lower(plan)
         self.pid = 0  # the child, or the executor itself where the plan has no clone3
         self.pidfd = -1
+        self.received = -1  # the descriptor that came with a barrier's message (a pty's master); the caller takes it
+        self.to_send: list[int] = []  # descriptors for the barrier's answer
         self.seen = 0  # outcomes that the sink got
         self.held: list[Event] = []  # events that wait for what changed (`flush`)
         self.hold = False
@@ -151,8 +151,9 @@ class Birth:
             if side == "container" or self.plan.pid is None:
                 self._find_child()
             self.drain()
+            self.to_send = []
             yield name
-            os.write(self.control, b"\1")
+            lib.plan_send_fds(self.control, self.to_send, len(self.to_send))  # a dead child is found at the next read
         self._finish()
 
     def _receive(self) -> bytes:
@@ -164,10 +165,11 @@ class Birth:
             poll.register(self.control, select.POLLIN)
             while not poll.poll(50):
                 self.drain()
-        try:
-            return os.read(self.control, 16)
-        except ConnectionResetError:  # it died with our answer unread
-            return b""
+        buffer, fd = ffi.new("char[16]"), ffi.new("int *")
+        size = lib.plan_receive(self.control, buffer, 16, fd)
+        if fd[0] >= 0:
+            self.received = fd[0]
+        return bytes(ffi.buffer(buffer, size)) if size > 0 else b""  # ECONNRESET: it died with our answer unread
 
     def _find_child(self) -> None:
         if self.pid:
@@ -290,7 +292,7 @@ class Birth:
                 os.kill(pid, constants.SIGKILL)
                 os.waitpid(pid, 0)
         self.pid, self.executor = 0, -1
-        for name in ("control", "pidfd", "memory"):
+        for name in ("control", "pidfd", "memory", "received"):
             fd = getattr(self, name)
             if fd >= 0:
                 os.close(fd)

@@ -14,8 +14,8 @@ nothing. What every method takes besides (`Unpack[How]`):
     store      a Slot (or an address in memory) that the result is kept in
     positive   label to go on at if the result is > 0: the parent's side of clone3
 
-The parameter annotations are not types of Python's but names that `minirt.plan.decode` prints by: `MS` are flags
-whose constants begin with MS_, `Path` is text, `Fd` a descriptor.
+A parameter's annotation is the name of a kind (minirt/plan/kinds.py), which `minirt.plan.decode` prints by: `MS`
+are flags whose constants begin with MS_, `Path` is text, `Fd` a descriptor.
 """
 
 from __future__ import annotations
@@ -23,33 +23,53 @@ from __future__ import annotations
 import os
 
 from minirt.linux import constants
-from minirt.plan.record import Address, Label, Late, Memory, Record, Slot, Words
+from minirt.plan.record import Label, Late, Memory, Record, Slot, Words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from typing import Any, TypedDict, Union, Unpack
+    from typing import Any, ParamSpec, TypeVar, Unpack
 
+    from minirt.plan.kinds import (
+        AF,
+        AT,
+        CLONE,
+        CLOSE_RANGE,
+        FSCONFIG,
+        FSMOUNT,
+        FSOPEN,
+        KEYCTL,
+        MNT,
+        MOUNT_ATTR,
+        MOVE_MOUNT,
+        MS,
+        MSG,
+        OPEN_TREE,
+        PR,
+        RLIMIT,
+        SECCOMP,
+        SOCK,
+        TIO,
+        Argv,
+        Data,
+        Device,
+        Dirfd,
+        Fd,
+        How,
+        Id,
+        Mode,
+        Number,
+        O,
+        Path,
+        Pointer,
+        Signal,
+        Size,
+        Text,
+    )  # fmt: skip
     from minirt.plan.record import Argument
 
-    class How(TypedDict, total=False):
-        why: str
-        tolerate: tuple[int, ...]
-        otherwise: Mapping[int, str]
-        at_least: int
-        store: Slot | Address
-        positive: str
-        barrier: str
-
-    # How an argument prints; all are numbers or pointers to the kernel.
-    Number = Union[int, Slot]
-    Fd = Dirfd = Mode = Device = Signal = Id = Size = Number
-    MS = MNT = CLONE = O = AT = OPEN_TREE = MOVE_MOUNT = MOUNT_ATTR = FSOPEN = FSCONFIG = FSMOUNT = PR = RLIMIT = Number
-    SECCOMP = KEYCTL = AF = SOCK = TIO = CLOSE_RANGE = RESOLVE = MSG = Number
-    Path = Text = Union[str, Memory, None]
-    Data = Union[bytes, str, Memory, Address, None]
-    Pointer = Union[Memory, Address, bytes, str, int, None]
-    Argv = Union[list[Any], Words]
+    P = ParamSpec("P")
+    R = TypeVar("R")
 
 __all__ = ["Plan", "Step"]
 
@@ -65,12 +85,17 @@ class Step:
         self.why = why
 
 
-def syscall(method: Callable[..., Any]) -> Any:
+def message(data: bytes, control: Memory, size: int) -> Words:
+    """Return a struct msghdr of one piece of data, and ancillary data of `size` bytes (man 2 sendmsg)."""
+    return Words(0, 0, Words(Memory(data), len(data)), 1, control, size, 0)
+
+
+def syscall(method: Callable[P, R]) -> Callable[P, R]:
     """Turn a method without a body into one that appends a record of the system call it is named after."""
-    name = method.__name__
+    name: str = method.__name__
     kinds = {key: kind for key, kind in method.__annotations__.items() if key not in ("how", "return")}
     wanted = len(kinds)
-    defaults = method.__defaults__ or ()
+    defaults = method.__defaults__ or ()  # type: ignore[attr-defined]
 
     def append(self: Plan, *args: Argument, **how: Any) -> Plan:
         missing = wanted - len(args)
@@ -84,7 +109,7 @@ def syscall(method: Callable[..., Any]) -> Any:
     append.__name__ = name
     append.__doc__ = method.__doc__
     append.__wrapped__ = method  # type: ignore[attr-defined]
-    return append
+    return append  # type: ignore[return-value]
 
 
 class Plan:
@@ -125,19 +150,38 @@ class Plan:
         self.items.append(Record(call, kinds, args, self.current, self.side, **how))
         return self
 
-    def at_barrier(self, name: str, room: int | None = None) -> Any:
-        """Declare something that is decided at a barrier: a number, or `room` bytes. Returns its memory."""
-        memory = Slot(name) if room is None else Late(name, room)
+    def at_barrier(self, name: str, room: int = 0, data: bytes = b"") -> Any:
+        """Declare something that is decided at a barrier: a number, or `room` bytes (at first: data).
+
+        Returns its memory, for the argument that it is.
+        """
+        memory = Late(name, room, data) if room else Slot(name)
         self.late[name] = memory
         return memory
 
-    def barrier(self, name: str, why: str = "") -> Plan:
-        """Wait here until Python, having looked, lets go on: a write, then a read (`Birth.barriers`)."""
+    def barrier(self, name: str, why: str = "", give: Slot | None = None, take: Memory | None = None) -> Plan:
+        """Wait here until Python, having looked, lets go on: a message, then its answer (`Birth.barriers`).
+
+        Args:
+            name: what Python is told.
+            why: what it decides there.
+            give: a descriptor to send along (a pty's master).
+            take: a `struct cmsghdr` that the descriptors in the answer are put into.
+        """
         self.barriers.append((name, self.side))
-        number = len(self.barriers)
-        self.write(self.control, number.to_bytes(2, "little"), 2, why=why, barrier=name)
-        answer = Memory(bytes(8))
-        return self.read(self.control, answer, 1, at_least=1, barrier=name, why="0 bytes: the parent has died")
+        number = len(self.barriers).to_bytes(2, "little")
+        if give is None:
+            self.write(self.control, number, 2, why=why, barrier=name)
+        else:
+            rights = Words(20, constants.SOL_SOCKET | constants.SCM_RIGHTS << 32, give)
+            self.sendmsg(self.control, message(number, rights, 24), why=why, barrier=name)
+        dead = "0 bytes: the parent has died"
+        if take is None:
+            return self.read(self.control, Memory(bytes(8)), 1, at_least=1, barrier=name, why=dead)
+        cloexec = constants.MSG_CMSG_CLOEXEC
+        return self.recvmsg(
+            self.control, message(bytes(1), take, take.size), cloexec, at_least=1, barrier=name, why=dead
+        )
 
     def check(self, have: Memory, want: bytes, mask: bytes, error: int, why: str = "") -> Plan:
         """Compare memory under a mask; where it differs, fail as a system call with this errno would."""
@@ -216,7 +260,9 @@ class Plan:
     # -- mounts ----------------------------------------------------------------------------------------------
 
     @syscall
-    def mount(self, source: Path, target: Path, fstype: Text, flags: MS = 0, data: Data = None, **how: Unpack[How]) -> Plan:
+    def mount(
+        self, source: Path, target: Path, fstype: Text, flags: MS = 0, data: Data = None, **how: Unpack[How]
+    ) -> Plan:
         """Attach a file system, or change a mount (man 2 mount)."""
 
     @syscall
@@ -246,7 +292,9 @@ class Plan:
         """Begin a new file system (man 2 fsopen)."""
 
     @syscall
-    def fsconfig(self, fd: Fd, cmd: FSCONFIG, key: Text = None, value: Data = None, aux: Number = 0, **how: Unpack[How]) -> Plan:
+    def fsconfig(
+        self, fd: Fd, cmd: FSCONFIG, key: Text = None, value: Data = None, aux: Number = 0, **how: Unpack[How]
+    ) -> Plan:
         """Configure it (man 2 fsconfig)."""
 
     @syscall
@@ -342,7 +390,9 @@ class Plan:
         return self.append("setdomainname", {"name": "Text", "len": "Size"}, (name, len(name.encode())), how)
 
     @syscall
-    def prlimit64(self, pid: Id, resource: RLIMIT, new_limit: Pointer, old_limit: Pointer = None, **how: Unpack[How]) -> Plan:
+    def prlimit64(
+        self, pid: Id, resource: RLIMIT, new_limit: Pointer, old_limit: Pointer = None, **how: Unpack[How]
+    ) -> Plan:
         """Set a resource limit (man 2 prlimit)."""
 
     @syscall
@@ -359,7 +409,13 @@ class Plan:
 
     @syscall
     def prctl(
-        self, option: PR, arg2: Pointer | Number = 0, arg3: Number = 0, arg4: Number = 0, arg5: Number = 0, **how: Unpack[How]
+        self,
+        option: PR,
+        arg2: Pointer | Number = 0,
+        arg3: Number = 0,
+        arg4: Number = 0,
+        arg5: Number = 0,
+        **how: Unpack[How],
     ) -> Plan:
         """Change something about this process (man 2 prctl)."""
 
@@ -388,7 +444,9 @@ class Plan:
         """Set what a signal does (man 2 sigaction)."""
 
     @syscall
-    def rt_sigprocmask(self, how_: Number, set: Pointer, oldset: Pointer = None, size: Size = 8, **how: Unpack[How]) -> Plan:
+    def rt_sigprocmask(
+        self, how_: Number, set: Pointer, oldset: Pointer = None, size: Size = 8, **how: Unpack[How]
+    ) -> Plan:
         """Set which signals are blocked (man 2 sigprocmask)."""
 
     @syscall

@@ -10,7 +10,7 @@ from __future__ import annotations
 from struct import Struct
 
 from minirt.linux import constants
-from minirt.plan.record import Address, Label, Memory, Record, Slot, Words
+from minirt.plan.record import Address, Label, Load, Memory, Record, Slot, Words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -147,10 +147,13 @@ def lower(plan: Plan) -> Lowered:
             if arg.__class__ is int:
                 args.append(arg & WORD)  # type: ignore[operator]
             elif arg.__class__ is str:
-                args.append(arena.text(arg))  # type: ignore[arg-type]
+                args.append(arena.text(arg))
             elif arg.__class__ is Slot:
                 loads |= 1 << 2 * i
-                args.append(arena.memory(arg))  # type: ignore[arg-type]
+                args.append(arena.memory(arg))
+            elif arg.__class__ is Load:
+                loads |= 1 << 2 * i
+                args.append(arena.memory(arg.memory) + arg.offset)
             else:
                 args.append(arena.value(arg))
         args += [0] * (6 - len(args))

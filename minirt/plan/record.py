@@ -14,12 +14,12 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import Union
+    from typing import TypeAlias
 
     # str: NUL-terminated text; bytes: as they are; None: a null pointer; a list: argv or words
-    Argument = Union[int, str, bytes, None, "Memory", "Address", Sequence["Argument"]]
+    Argument: TypeAlias = int | str | bytes | None | "Memory" | "Address" | Sequence["Argument"]
 
-__all__ = ["Address", "Label", "Late", "Memory", "Record", "Slot", "Words"]
+__all__ = ["Address", "Label", "Late", "Load", "Memory", "Record", "Slot", "Words"]
 
 
 class Memory:
@@ -34,6 +34,10 @@ class Memory:
         """Return the address of a byte of it, for `store=` or for a pointer into it."""
         return Address(self, offset)
 
+    def load(self, offset: int) -> Load:
+        """Return, as an argument, the 32-bit number that is at this offset by then."""
+        return Load(self, offset)
+
     @property
     def size(self) -> int:
         """Return its length in bytes."""
@@ -45,8 +49,8 @@ class Late(Memory):
 
     __slots__ = ("name",)
 
-    def __init__(self, name: str, capacity: int) -> None:
-        super().__init__(bytes(capacity))
+    def __init__(self, name: str, capacity: int, data: bytes = b"") -> None:
+        super().__init__(data.ljust(capacity, b"\0"))
         self.name = name
 
 
@@ -81,6 +85,12 @@ class Address:
     def __init__(self, memory: Memory, offset: int) -> None:
         self.memory = memory
         self.offset = offset
+
+
+class Load(Address):
+    """As an argument: the signed 32-bit number stored there by then (an fd in a received message)."""
+
+    __slots__ = ()
 
 
 class Label:

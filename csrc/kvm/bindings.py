@@ -1,0 +1,119 @@
+"""Declare csrc/kvm to cffi: the module minivm.kvm._kvm (limited API, one build for CPython 3.11 and later).
+
+Run from the root of the tree. A `...` is filled in by the C compiler from the kernel's headers, so
+numbers and layouts are those of <linux/kvm.h> and nothing here is copied by hand.
+"""
+
+from cffi import FFI
+
+ffi = FFI()
+
+CONSTANTS = """
+KVM_GET_API_VERSION KVM_CREATE_VM KVM_CHECK_EXTENSION KVM_GET_VCPU_MMAP_SIZE KVM_GET_SUPPORTED_CPUID
+KVM_SET_USER_MEMORY_REGION KVM_SET_TSS_ADDR KVM_SET_IDENTITY_MAP_ADDR KVM_CREATE_IRQCHIP KVM_CREATE_PIT2
+KVM_IRQ_LINE KVM_CREATE_VCPU KVM_RUN KVM_GET_REGS KVM_SET_REGS KVM_GET_SREGS KVM_SET_SREGS KVM_SET_CPUID2
+KVM_TRANSLATE KVM_API_VERSION KVM_PIT_SPEAKER_DUMMY KVM_SYNC_X86_REGS KVM_SYNC_X86_SREGS
+KVM_MEM_LOG_DIRTY_PAGES KVM_MEM_READONLY KVM_CAP_USER_MEMORY KVM_CAP_IRQCHIP KVM_CAP_PIT2 KVM_CAP_SET_TSS_ADDR
+KVM_CAP_SET_IDENTITY_MAP_ADDR KVM_CAP_EXT_CPUID KVM_CAP_IMMEDIATE_EXIT KVM_CAP_SYNC_REGS KVM_CAP_NR_VCPUS
+KVM_CAP_MAX_VCPUS KVM_CAP_NR_MEMSLOTS KVM_CAP_IRQFD KVM_CAP_IOEVENTFD KVM_CAP_SET_GUEST_DEBUG
+KVM_CAP_DIRTY_LOG_RING KVM_CAP_XSAVE2 KVM_CAP_TSC_CONTROL KVM_CAP_READONLY_MEM KVM_EXIT_IO_IN KVM_EXIT_IO_OUT
+KVM_EXIT_UNKNOWN KVM_EXIT_EXCEPTION KVM_EXIT_IO KVM_EXIT_HYPERCALL KVM_EXIT_DEBUG KVM_EXIT_HLT KVM_EXIT_MMIO
+KVM_EXIT_IRQ_WINDOW_OPEN KVM_EXIT_SHUTDOWN KVM_EXIT_FAIL_ENTRY KVM_EXIT_INTR KVM_EXIT_SET_TPR
+KVM_EXIT_TPR_ACCESS KVM_EXIT_NMI KVM_EXIT_INTERNAL_ERROR KVM_EXIT_SYSTEM_EVENT KVM_SYSTEM_EVENT_SHUTDOWN
+KVM_SYSTEM_EVENT_RESET KVM_SYSTEM_EVENT_CRASH KVM_INTERNAL_ERROR_EMULATION KVM_INTERNAL_ERROR_SIMUL_EX
+KVM_INTERNAL_ERROR_DELIVERY_EV
+"""
+
+STRUCTURES = """
+struct kvm_userspace_memory_region {
+    uint32_t slot, flags;
+    uint64_t guest_phys_addr, memory_size, userspace_addr;
+    ...;
+};
+struct kvm_pit_config { uint32_t flags; ...; };
+struct kvm_irq_level { uint32_t irq; uint32_t level; ...; };
+struct kvm_cpuid_entry2 { uint32_t function, index, flags, eax, ebx, ecx, edx; ...; };
+struct kvm_cpuid2 { uint32_t nent; uint32_t padding; struct kvm_cpuid_entry2 entries[]; };
+struct kvm_translation {
+    uint64_t linear_address, physical_address;
+    uint8_t valid, writeable, usermode;
+    ...;
+};
+struct kvm_regs {
+    uint64_t rax, rbx, rcx, rdx, rsi, rdi, rsp, rbp;
+    uint64_t r8, r9, r10, r11, r12, r13, r14, r15, rip, rflags;
+    ...;
+};
+struct kvm_segment {
+    uint64_t base;
+    uint32_t limit;
+    uint16_t selector;
+    uint8_t type, present, dpl, db, s, l, g, avl, unusable;
+    ...;
+};
+struct kvm_dtable { uint64_t base; uint16_t limit; ...; };
+struct kvm_sregs {
+    struct kvm_segment cs, ds, es, fs, gs, ss, tr, ldt;
+    struct kvm_dtable gdt, idt;
+    uint64_t cr0, cr2, cr3, cr4, cr8, efer, apic_base;
+    ...;
+};
+
+struct kvm_run {
+    uint8_t request_interrupt_window, immediate_exit;
+    uint32_t exit_reason;
+    union {
+        struct { uint64_t hardware_exit_reason; } hw;
+        struct { uint64_t hardware_entry_failure_reason; uint32_t cpu; } fail_entry;
+        struct { uint8_t direction, size; uint16_t port; uint32_t count; uint64_t data_offset; } io;
+        struct { uint64_t phys_addr; uint8_t data[8]; uint32_t len; uint8_t is_write; } mmio;
+        struct { uint32_t suberror, ndata; uint64_t data[16]; } internal;
+        struct { uint32_t type, ndata; uint64_t data[16]; } system_event;
+        char padding[256];
+    };
+    uint64_t kvm_valid_regs, kvm_dirty_regs;
+    ...;
+};
+"""
+
+FUNCTIONS = """
+int memory_create(uint64_t size, uint8_t **memory);
+int memory_destroy(uint8_t *memory, uint64_t size);
+int kvm_ioctl(int fd, unsigned long request, uintptr_t argument);
+
+#define SHORTCUTS ...
+struct shortcut {
+    uint16_t port;
+    uint8_t answer_in, forward_out, value;
+    int32_t fd;
+    uint64_t ins, outs;
+};
+struct vcpu {
+    int fd;
+    struct kvm_run *run;
+    uint64_t run_size, entries;
+    struct shortcut shortcuts[...];
+};
+int vcpu_create(int fd, uint64_t run_size, struct vcpu **vcpu);
+int vcpu_destroy(struct vcpu *vcpu);
+int vcpu_run(struct vcpu *vcpu);
+struct kvm_regs *vcpu_synced_regs(struct vcpu *vcpu);
+int kick_prepare(void);
+int kick(uintptr_t thread);
+"""
+
+ffi.cdef("".join(f"#define {name} ...\n" for name in CONSTANTS.split()))
+ffi.cdef(STRUCTURES)
+ffi.cdef(FUNCTIONS)
+ffi.set_source(
+    "minivm.kvm._kvm",
+    '#include "kvm.h"\n',
+    sources=[f"csrc/kvm/{name}.c" for name in ("memory", "ioctl", "vcpu", "kick")],
+    depends=["csrc/kvm/kvm.h"],
+    include_dirs=["csrc/kvm"],
+    extra_compile_args=["-std=gnu11", "-O2", "-Wall", "-Wextra"],
+    py_limited_api=True,
+)
+
+if __name__ == "__main__":
+    ffi.compile(verbose=True)

@@ -1,0 +1,52 @@
+/* What of minivm must be C, and why: memory that is the guest's, and the loop around KVM_RUN.
+ *
+ * Everything else (which ioctl, with what, in which order, what a device answers) is Python; it reaches
+ * the kernel through kvm_ioctl below. Read next: memory.c, then vcpu.c. Functions return 0 (or the
+ * result that they name) or -errno; cffi releases the GIL around each of them. */
+#ifndef MINIVM_KVM_H
+#define MINIVM_KVM_H
+
+#include <stdint.h>
+#include <stdio.h>
+#include <linux/kvm.h>
+
+/* memory.c */
+int memory_create(uint64_t size, uint8_t **memory);
+int memory_destroy(uint8_t *memory, uint64_t size);
+
+/* ioctl.c */
+int kvm_ioctl(int fd, unsigned long request, uintptr_t argument);
+
+/* vcpu.c */
+#define SHORTCUTS 8
+
+/* One I/O port that the loop answers without entering Python, as long as Python says that it may.
+ * It knows nothing of devices: a byte to write somewhere, or a byte to answer with. */
+struct shortcut {
+    uint16_t port;
+    uint8_t answer_in;   /* 1: an 8-bit `in` from the port reads `value` */
+    uint8_t forward_out; /* 1: an 8-bit `out` to the port goes to `fd` by write(2) */
+    uint8_t value;
+    int32_t fd;
+    uint64_t ins, outs;  /* how many it has answered, for the exit counts */
+};
+
+/* One virtual processor, from vcpu_create to vcpu_destroy. */
+struct vcpu {
+    int fd;              /* borrowed: Python opened it with KVM_CREATE_VCPU and closes it */
+    struct kvm_run *run; /* owned: the page(s) shared with the kernel */
+    uint64_t run_size;   /* bytes mapped at run */
+    uint64_t entries;    /* how many times KVM_RUN was called */
+    struct shortcut shortcuts[SHORTCUTS];
+};
+
+int vcpu_create(int fd, uint64_t run_size, struct vcpu **vcpu);
+int vcpu_destroy(struct vcpu *vcpu);
+int vcpu_run(struct vcpu *vcpu);
+struct kvm_regs *vcpu_synced_regs(struct vcpu *vcpu);
+
+/* kick.c */
+int kick_prepare(void);
+int kick(uintptr_t thread);
+
+#endif

@@ -1,0 +1,99 @@
+/* The loop around KVM_RUN. It runs with the GIL released and comes back to Python for every exit but
+ * those that a shortcut answers. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "kvm.h"
+
+/* Map the kvm_run structure of a vCPU (its size is what KVM_GET_VCPU_MMAP_SIZE says). The caller owns
+ * *vcpu and gives it back to vcpu_destroy; `fd` stays the caller's. Returns 0 or -errno.
+ * Documentation/virt/kvm/api.rst, "The kvm_run structure". */
+int vcpu_create(int fd, uint64_t run_size, struct vcpu **vcpu)
+{
+    struct vcpu *new = calloc(1, sizeof *new);
+
+    if (!new)
+        return -ENOMEM;
+    new->fd = fd;
+    new->run_size = run_size;
+    new->run = mmap(NULL, run_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (new->run == MAP_FAILED) {
+        int error = errno;
+
+        free(new);
+        return -error;
+    }
+    *vcpu = new;
+    return 0;
+}
+
+/* Unmap kvm_run and free the structure; no thread may be in vcpu_run. Returns 0 or -errno. */
+int vcpu_destroy(struct vcpu *vcpu)
+{
+    int result = munmap(vcpu->run, vcpu->run_size) < 0 ? -errno : 0;
+
+    free(vcpu);
+    return result;
+}
+
+/* Write one byte if that does not block. Returns 1 if it is written; whatever else there is (a full pipe, a closed
+ * one, a signal) Python sorts out. man 2 poll. */
+static int forward(int fd, const uint8_t *byte)
+{
+    struct pollfd out = {.fd = fd, .events = POLLOUT};
+
+    return poll(&out, 1, 0) == 1 && out.revents == POLLOUT && write(fd, byte, 1) == 1;
+}
+
+/* Answer an I/O exit here, if a shortcut may. Returns 1 if it did: KVM completes the instruction at the
+ * next KVM_RUN, taking the answer of an `in` from the data area of kvm_run. */
+static int answered(struct vcpu *vcpu)
+{
+    struct kvm_run *run = vcpu->run;
+    uint8_t *data = (uint8_t *)run + run->io.data_offset;
+
+    if (run->io.size != 1 || run->io.count != 1)
+        return 0;
+    for (int i = 0; i < SHORTCUTS; i++) {
+        struct shortcut *s = &vcpu->shortcuts[i];
+
+        if (s->port != run->io.port)
+            continue;
+        if (run->io.direction == KVM_EXIT_IO_IN && s->answer_in) {
+            *data = s->value;
+            s->ins++;
+            return 1;
+        }
+        if (run->io.direction == KVM_EXIT_IO_OUT && s->forward_out && forward(s->fd, data)) {
+            s->outs++;
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* Run the guest until there is an exit that Python must handle. Returns 0 with vcpu->run->exit_reason
+ * set, or -errno of KVM_RUN: -EINTR after a signal or while immediate_exit is set.
+ * Documentation/virt/kvm/api.rst, KVM_RUN. */
+int vcpu_run(struct vcpu *vcpu)
+{
+    do {
+        vcpu->entries++;
+        if (ioctl(vcpu->fd, KVM_RUN, 0) < 0)
+            return -errno;
+    } while (vcpu->run->exit_reason == KVM_EXIT_IO && answered(vcpu));
+    return 0;
+}
+
+/* Return where KVM leaves the registers at each exit, once kvm_valid_regs asks for KVM_SYNC_X86_REGS:
+ * reading them there costs no ioctl. Belongs to the vcpu. Documentation/virt/kvm/api.rst, KVM_CAP_SYNC_REGS.
+ * (A function, because cffi cannot name the union around it.) */
+struct kvm_regs *vcpu_synced_regs(struct vcpu *vcpu)
+{
+    return &vcpu->run->s.regs.regs;
+}

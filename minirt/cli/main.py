@@ -1,0 +1,109 @@
+"""`minirt`: find the command's module, let it parse and run, print what goes wrong in one line."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from minirt.errors import MinirtError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["build_parser", "main", "oci_main"]
+
+# command -> (module with add_parser(subparsers), one line)
+COMMANDS = {
+    "run": ("run", "run a command in a new container"),
+    "ps": ("containers", "list containers"),
+    "rm": ("containers", "remove containers"),
+    "image": ("image", "import, list, inspect, verify and remove images"),
+    "doctor": ("doctor", "tell what this machine offers and what to do about the rest"),
+    "oci": ("oci", "the OCI runtime's commands, as runc has them (not implemented)"),
+    "completion": ("completion", "print a completion script for bash or zsh"),
+}
+
+EPILOG = """\
+examples:
+  minirt run busybox echo hello               a container of the embedded image
+  minirt run -it busybox sh                   a shell in one
+  minirt run --explain busybox true           each system call of its birth, with its reason
+  minirt run --without seccomp busybox sh     take one wall away
+  minirt doctor                               what works on this machine
+
+`minirt COMMAND --help` tells more.
+"""
+
+
+def build_parser(chosen: str | None) -> argparse.ArgumentParser:
+    """Return the parser; only the chosen command's own is complete (None: all are, for completion)."""
+    parser = argparse.ArgumentParser(
+        prog="minirt",
+        description="Containers made of Linux system calls, each of which can be read.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="store_true", help="print the version")
+    parser.add_argument("--debug", action="store_true", help="show where an error came from")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    done = set()
+    for name, (module, text) in COMMANDS.items():
+        if chosen is None or name == chosen:
+            if module not in done:
+                done.add(module)
+                load(module).add_parser(commands)
+        elif chosen is not None and COMMANDS.get(chosen, ("",))[0] != module:
+            commands.add_parser(name, help=text, add_help=False)
+    return parser
+
+
+def load(module: str):  # type: ignore[no-untyped-def]
+    """Import one command's module."""
+    import importlib
+
+    return importlib.import_module(f"minirt.cli.{module}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    chosen = next((word for word in words if not word.startswith("-")), "")
+    parser = build_parser(chosen if chosen in COMMANDS else "")
+    args = parser.parse_args(words)
+    if args.version:
+        from importlib.metadata import version
+
+        print(f"minirt {version('minirt')}")
+        return 0
+    if not args.command:
+        parser.print_help()
+        return 2
+    try:
+        code: int = args.run(args)
+        sys.stdout.flush()
+        return code
+    except MinirtError as error:
+        if args.debug:
+            raise
+        print(f"minirt: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("minirt: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        import os
+
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else the interpreter's last flush fails too
+        return 141
+    except Exception as error:
+        if args.debug:
+            raise
+        text = str(error).replace("\n", " ")
+        print(f"minirt: {type(error).__name__}: {text} (minirt --debug shows where)", file=sys.stderr)
+        return 125
+
+
+def oci_main() -> int:
+    """`minirt-oci`: the OCI runtime under the name that engines take."""
+    return main(["oci", *sys.argv[1:]])

@@ -1,0 +1,138 @@
+"""`minirt run`: docker's flags to RunOptions, and one call."""
+
+from __future__ import annotations
+
+import argparse
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+__all__ = ["add_parser"]
+
+EPILOG = """\
+examples:
+  minirt run busybox echo hello
+  minirt run -it --rm busybox sh
+  minirt run --rm -v "$PWD:/src:ro" -w /src busybox ls
+  minirt run --rm --memory 64m --cpus 0.5 --pids-limit 20 busybox sh -c 'cat /sys/fs/cgroup/memory.max'
+  minirt run --plan busybox true                      what would be done
+  minirt run --explain --rm busybox true              what is done, call by call
+  minirt run --step --rm -it busybox sh               one call at a time
+  minirt run --without pivot_root --rm busybox ls /   with one wall less
+  minirt run --fail mount:2=EPERM --rm busybox true   with one call failing
+
+exit status: the command's own; 128+n if signal n ended it; 125 if minirt failed, 126 if the command cannot be
+run, 127 if it was not found.
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """docker's exit code for wrong words after `run` is 125, as 2 could be the container's own."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(125, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def add_parser(commands: Any) -> None:
+    """Add the `run` command."""
+    commands._parser_class = Parser
+    parser = commands.add_parser(
+        "run", help="run a command in a new container", description="Run a command in a new container.",
+        add_help=False, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage="minirt run [OPTIONS] IMAGE [COMMAND [ARG...]]",
+    )  # fmt: skip
+    commands._parser_class = argparse.ArgumentParser
+
+    def many(group: Any, *names: str, metavar: str, help: str) -> None:
+        group.add_argument(*names, action="append", default=[], metavar=metavar, help=help)
+
+    g = parser.add_argument_group("the container")
+    g.add_argument("--name", default="", metavar="NAME", help="give it a name")
+    g.add_argument("--rm", action="store_true", help="remove it, with what it changed, when it ends")
+    g.add_argument("-i", "--interactive", action="store_true", help="give it our standard input")
+    g.add_argument("-t", "--tty", action="store_true", help="give it a terminal")
+    g.add_argument("--detach-keys", default="ctrl-p,ctrl-q", metavar="KEYS", help="leave it with these (ctrl-p,ctrl-q)")
+    g.add_argument("--sig-proxy", default=True, type=truth, metavar="true|false", help="pass signals on to it (true)")
+    g.add_argument("--init", action="store_true", help="an init as pid 1 that reaps orphans and passes signals on")
+    g.add_argument("--entrypoint", default=None, metavar="PROGRAM", help="instead of the image's entry point")
+    many(g, "-e", "--env", metavar="NAME[=VALUE]", help="set a variable; without a value, take ours")
+    many(g, "--env-file", metavar="FILE", help="set variables from a file")
+    many(g, "-l", "--label", metavar="KEY=VALUE", help="annotate it")
+    g.add_argument("-w", "--workdir", default="", metavar="DIR", help="working directory, made if missing")
+    g.add_argument("-u", "--user", default="", metavar="USER[:GROUP]", help="names in the image, or numbers")
+    many(g, "--group-add", metavar="GROUP", help="another group")
+    g.add_argument("-h", "--hostname", default="", metavar="NAME", help="host name")
+
+    g = parser.add_argument_group("files")
+    many(g, "-v", "--volume", metavar="SOURCE:TARGET[:ro]", help="bind a directory or file of the host")
+    many(g, "--mount", metavar="SPEC", help="type=bind|tmpfs,source=...,target=...[,readonly]")
+    many(g, "--tmpfs", metavar="PATH[:OPTIONS]", help="an empty directory in memory")
+    many(g, "--device", metavar="HOST[:CONTAINER]", help="a device node")
+    g.add_argument("--read-only", action="store_true", help="a read-only root file system")
+    g.add_argument("--shm-size", default="64m", metavar="SIZE", help="size of /dev/shm (64m)")
+
+    g = parser.add_argument_group("namespaces")
+    g.add_argument("--net", "--network", dest="network", default="none", metavar="none|host", help="network (none)")
+    g.add_argument("--pid", default="private", metavar="private|host", help="processes")
+    g.add_argument("--ipc", default="private", metavar="private|host", help="shared memory and message queues")
+    g.add_argument("--uts", default="private", metavar="private|host", help="host name")
+    g.add_argument("--cgroupns", default="private", metavar="private|host", help="view of cgroups")
+    g.add_argument("--userns", default="host", metavar="host|auto", help="auto: root in it is user 100000 outside")
+    many(g, "--uidmap", metavar="CONTAINER:HOST:SIZE", help="map users")
+    many(g, "--gidmap", metavar="CONTAINER:HOST:SIZE", help="map groups")
+
+    g = parser.add_argument_group("rights")
+    many(g, "--cap-add", metavar="CAP", help="give a capability, or ALL")
+    many(g, "--cap-drop", metavar="CAP", help="take a capability, or ALL")
+    g.add_argument("--privileged", action="store_true", help="all capabilities and devices, no filter: no walls")
+    many(g, "--security-opt", metavar="OPT", help="no-new-privileges, seccomp=unconfined, seccomp=FILE")
+    many(g, "--sysctl", metavar="NAME=VALUE", help="a kernel setting of the container's namespaces")
+    many(g, "--ulimit", metavar="NAME=SOFT[:HARD]", help="a limit for each process (nofile, nproc, core ...)")
+    g.add_argument("--oom-score-adj", type=int, default=None, metavar="N", help="-1000 to 1000: who goes first")
+
+    g = parser.add_argument_group("resources (cgroup v2)")
+    g.add_argument("-m", "--memory", default="", metavar="SIZE", help="most memory, as 64m or 1g")
+    g.add_argument("--memory-swap", default="", metavar="SIZE", help="most memory and swap together; -1: any")
+    g.add_argument("--memory-reservation", default="", metavar="SIZE", help="what it keeps when memory is short")
+    g.add_argument("--cpus", default="", metavar="N", help="most CPUs, as 0.5")
+    g.add_argument("--cpu-weight", type=int, default=None, metavar="N", help="share when CPUs are short, 1 to 10000 (100)")
+    g.add_argument("--cpu-shares", type=int, default=None, metavar="N", help="the same in cgroup v1's scale, 2 to 262144")
+    g.add_argument("--cpu-quota", type=int, default=None, metavar="US", help="microseconds in each period")
+    g.add_argument("--cpu-period", type=int, default=None, metavar="US", help="length of a period")
+    g.add_argument("--cpuset-cpus", default="", metavar="LIST", help="which CPUs, as 0-2,4")
+    g.add_argument("--cpuset-mems", default="", metavar="LIST", help="which memory nodes")
+    g.add_argument("--pids-limit", type=int, default=None, metavar="N", help="most processes and threads; -1: any")
+    g.add_argument("--io-weight", type=int, default=None, metavar="N", help="share of the disk, 1 to 10000")
+    many(g, "--io-max", metavar="DEV:KEY=N,...", help="most of rbps, wbps, riops, wiops")
+
+    g = parser.add_argument_group("looking at how it is done")
+    g.add_argument("--plan", action="store_true", help="print the system calls and run nothing")
+    g.add_argument("--explain", action="store_true", help="print each call as it happens, with its reason and effect")
+    g.add_argument("--step", action="store_true", help="stop before each call and ask")
+    g.add_argument("--upto", default=None, metavar="STEP", help="leave out the steps after this one")
+    many(g, "--without", metavar="STEP", help="leave a step out, and what needs it")
+    g.add_argument("--trace", default=None, metavar="FILE", help="write what happens as JSON, an event a line")
+    many(g, "--fail", metavar="CALL[:N]=ERRNO", help="let one call fail")
+    g.add_argument("--format", default="table", choices=("table", "json"), help="of --plan")
+    g.add_argument("--help", action="help", help="show this")
+
+    parser.add_argument("image", metavar="IMAGE", help="name of an image (busybox is always there)")
+    parser.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND", help="instead of the image's own")
+    parser.set_defaults(run=run)
+
+
+def truth(text: str) -> bool:
+    """Return what `true` and `false` mean after --sig-proxy."""
+    if text.lower() not in ("true", "false", "1", "0"):
+        raise argparse.ArgumentTypeError("true or false")
+    return text.lower() in ("true", "1")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Hand the words over."""
+    from minirt.engine.options import RunOptions
+    from minirt.engine.run import run as run_container
+
+    chosen = {k: v for k, v in vars(args).items() if k not in ("image", "words", "run", "command", "debug", "version")}
+    return run_container(RunOptions(args.image, args.words, **chosen))

@@ -1,0 +1,150 @@
+"""A container's directory: made under a random id, found by a name or the beginning of an id, removed.
+
+    containers/ID/config.json   the OCI configuration        upper/   what the container changed
+                  state.json    name, image, status          work/    overlayfs's own
+                  hosts, hostname, resolv.conf               merged/  where the root is mounted, in its namespace only
+
+A directory is made under a name that begins with a dot and renamed when it is whole, so one without that is whole.
+"""
+
+from __future__ import annotations
+
+import os
+
+from minirt.errors import MinirtError
+from minirt.paths import data_root
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["Container", "ContainerError", "containers", "find"]
+
+
+class ContainerError(MinirtError):
+    """A container is not there, or not in the state that is needed."""
+
+    exit_code = 1
+
+
+def directory() -> str:
+    """Return the directory that holds one directory a container."""
+    return os.path.join(data_root(), "containers")
+
+
+class Container:
+    """One container's directory and what its state.json says."""
+
+    __slots__ = ("id", "path", "state")
+
+    def __init__(self, id: str, path: str, state: dict[str, Any]) -> None:
+        self.id = id
+        self.path = path
+        self.state = state
+
+    @classmethod
+    def create(cls, name: str, image: str, command: list[str]) -> Container:
+        """Make a container's directory.
+
+        Args:
+            name: at most one container has it; empty for none.
+            image: the name that it was made from.
+            command: what it runs, for `minirt ps`.
+        """
+        import time
+
+        if name:
+            allowed = name.replace("-", "a").replace("_", "a").replace(".", "a")
+            if not (allowed.isascii() and allowed.isalnum() and name[0].isalnum()):
+                raise ContainerError(f"--name {name!r}: a name is made of letters, digits, _ . -")
+            if any(c.state.get("name") == name for c in containers()):
+                raise ContainerError(f"the name {name!r} is in use: minirt rm {name} removes that container")
+        id = os.urandom(32).hex()
+        path = os.path.join(directory(), id)
+        state = {"id": id, "name": name, "image": image, "command": command, "created": time.time(), "status": "created"}
+        hidden = os.path.join(directory(), f".{id}")
+        try:
+            os.makedirs(hidden, mode=0o711)
+        except OSError as error:
+            raise MinirtError(f"{directory()}: {error.strerror}: containers are kept there") from None
+        for part in ("upper", "work", "merged"):
+            os.mkdir(os.path.join(hidden, part), 0o755)
+        container = cls(id, hidden, state)
+        container.save()
+        os.rename(hidden, path)
+        container.path = path
+        return container
+
+    def save(self, **changes: Any) -> None:
+        """Change state.json, as a whole: a reader sees the old one or the new one."""
+        import json
+
+        self.state.update(changes)
+        self.write("state.json", json.dumps(self.state))
+
+    def write(self, name: str, text: str) -> str:
+        """Write a file of the container's and return its path."""
+        path = os.path.join(self.path, name)
+        with open(f"{path}.new", "w", encoding="utf-8") as file:
+            file.write(text)
+        os.rename(f"{path}.new", path)
+        return path
+
+    @property
+    def running(self) -> bool:
+        """Whether the process that state.json names is there and is the same one, by its start time."""
+        pid = self.state.get("pid", 0)
+        return bool(pid) and start_time(pid) == self.state.get("started_ticks")
+
+    def remove(self) -> None:
+        """Remove the directory with all that the container changed."""
+        import shutil
+
+        hidden = os.path.join(directory(), f".{self.id}")
+        try:
+            os.rename(self.path, hidden)
+        except FileNotFoundError:
+            return
+        shutil.rmtree(hidden)
+
+
+def start_time(pid: int) -> int:
+    """Return when a process began, in clock ticks since boot: with the pid it names one process (man 5 proc_pid_stat)."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[19])
+    except (FileNotFoundError, ProcessLookupError):
+        return -1
+
+
+def containers() -> list[Container]:
+    """Return all containers, the oldest first."""
+    import json
+
+    found = []
+    try:
+        ids = os.listdir(directory())
+    except FileNotFoundError:
+        return []
+    for id in ids:
+        path = os.path.join(directory(), id)
+        if not id.startswith("."):
+            try:
+                with open(os.path.join(path, "state.json"), encoding="utf-8") as file:
+                    found.append(Container(id, path, json.load(file)))
+            except (FileNotFoundError, json.JSONDecodeError):
+                continue
+    return sorted(found, key=lambda c: c.state.get("created", 0.0))
+
+
+def find(text: str) -> Container:
+    """Return the container with this name, or whose id begins so. Raises: ContainerError."""
+    everything = containers()
+    matches = [c for c in everything if c.state.get("name") == text] or [
+        c for c in everything if len(text) >= 3 and c.id.startswith(text)
+    ]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        raise ContainerError(f"{len(matches)} containers have an id that begins with {text!r}: give more of it")
+    raise ContainerError(f"no container {text!r}: `minirt ps -a` lists them")

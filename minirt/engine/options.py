@@ -1,0 +1,90 @@
+"""What `minirt run` can be asked for: docker's options, as plain values with docker's defaults."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["RunOptions"]
+
+
+class RunOptions:
+    """The options of `minirt run`, by the names of its flags; texts are as typed and checked by `engine.spec`.
+
+    Args:
+        image: name of the image.
+        command: the command and its arguments; by default the image's.
+        **chosen: any attribute below.
+    """
+
+    def __init__(self, image: str, command: list[str] | None = None, **chosen: Any) -> None:
+        self.image = image
+        self.command = command or []
+        # the container
+        self.name = ""
+        self.hostname = ""
+        self.rm = False
+        self.init = False
+        self.entrypoint: str | None = None
+        self.env: list[str] = []
+        self.env_file: list[str] = []
+        self.label: list[str] = []
+        self.workdir = ""
+        self.user = ""
+        self.group_add: list[str] = []
+        self.read_only = False
+        self.interactive = False
+        self.tty = False
+        self.detach_keys = "ctrl-p,ctrl-q"
+        self.sig_proxy = True
+        # files
+        self.volume: list[str] = []
+        self.mount: list[str] = []
+        self.tmpfs: list[str] = []
+        self.device: list[str] = []
+        self.shm_size = "64m"
+        # namespaces
+        self.network = "none"
+        self.pid = "private"
+        self.ipc = "private"
+        self.uts = "private"
+        self.cgroupns = "private"
+        self.userns = "host"
+        self.uidmap: list[str] = []
+        self.gidmap: list[str] = []
+        # rights
+        self.cap_add: list[str] = []
+        self.cap_drop: list[str] = []
+        self.privileged = False
+        self.security_opt: list[str] = []
+        self.sysctl: list[str] = []
+        self.ulimit: list[str] = []
+        self.oom_score_adj: int | None = None
+        # resources
+        self.memory = ""
+        self.memory_swap = ""
+        self.memory_reservation = ""
+        self.cpus = ""
+        self.cpu_weight: int | None = None
+        self.cpu_shares: int | None = None
+        self.cpu_quota: int | None = None
+        self.cpu_period: int | None = None
+        self.cpuset_cpus = ""
+        self.cpuset_mems = ""
+        self.pids_limit: int | None = None
+        self.io_weight: int | None = None
+        self.io_max: list[str] = []
+        # looking at the plan
+        self.plan = False
+        self.explain = False
+        self.step = False
+        self.upto: str | None = None
+        self.without: list[str] = []
+        self.trace: str | None = None
+        self.fail: list[str] = []
+        self.format = "table"
+        for key, value in chosen.items():
+            if not hasattr(self, key):
+                raise TypeError(f"run has no option {key!r}")
+            setattr(self, key, value)

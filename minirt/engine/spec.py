@@ -1,0 +1,245 @@
+"""Options and an image's configuration, to the container's config.json."""
+
+from __future__ import annotations
+
+import os
+
+from minirt.engine import values
+from minirt.engine.lookup import DEFAULT_PATH
+from minirt.errors import UsageError
+from minirt.linux import capabilities
+from minirt.oci.spec import default_spec
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from minirt.engine.options import RunOptions
+
+__all__ = ["make_spec", "security_options"]
+
+NAMESPACE_OPTIONS = {"pid": "pid", "ipc": "ipc", "uts": "uts", "cgroupns": "cgroup", "network": "network"}
+
+
+def make_spec(options: RunOptions, image: dict[str, Any], id: str) -> dict[str, Any]:
+    """Return config.json for a container.
+
+    Args:
+        options: what was asked for.
+        image: the image's `config` object (image-spec config.md).
+        id: the container's, for its default host name.
+
+    Raises: UsageError, which names the flag.
+    """
+    spec = default_spec()
+    linux = spec["linux"]
+    namespaces(options, linux)
+    spec["hostname"] = hostname(options, id)
+    spec["process"].update(process(options, image, spec["hostname"]))
+    spec["root"]["readonly"] = options.read_only
+    spec["mounts"] = mounts(options, spec["mounts"])
+    linux["devices"] = [values.parse_device(text) for text in options.device]
+    kinds = {n["type"] for n in linux["namespaces"]}
+    linux["sysctl"] = dict(values.parse_sysctl(text, kinds) for text in options.sysctl)
+    if options.privileged:
+        privileged(spec)
+    labels = dict(label.partition("=")[::2] for label in options.label)
+    spec["annotations"] = {**(image.get("Labels") or {}), **labels}
+    limits = resources(options)
+    if limits:
+        linux["resources"] = limits
+    return spec
+
+
+def namespaces(options: RunOptions, linux: dict[str, Any]) -> None:
+    """Leave out the namespaces that are shared with the host, and add a user namespace where one is asked for."""
+    for option, kind in NAMESPACE_OPTIONS.items():
+        value = getattr(options, option)
+        private = "none" if option == "network" else "private"
+        if value == "host":
+            linux["namespaces"] = [n for n in linux["namespaces"] if n["type"] != kind]
+        elif value not in (private, ""):
+            later = " (bridge and other networks: not implemented)" if option == "network" else ""
+            raise UsageError(f"--{option} {value}: there are host and {private}{later}")
+    if options.userns not in ("host", "auto"):
+        raise UsageError(f"--userns {options.userns}: there are host and auto (or give --uidmap and --gidmap)")
+    uids = [values.parse_id_map(text, "--uidmap") for text in options.uidmap]
+    gids = [values.parse_id_map(text, "--gidmap") for text in options.gidmap] or uids
+    uids = uids or gids
+    rootless = os.geteuid() != 0
+    if not uids and (rootless or options.userns == "auto"):
+        if rootless:
+            uids = [{"containerID": 0, "hostID": os.geteuid(), "size": 1}]
+            gids = [{"containerID": 0, "hostID": os.getegid(), "size": 1}]
+        else:
+            uids = gids = [{"containerID": 0, "hostID": 100000, "size": 65536}]
+    if uids:
+        if options.pid == "host":
+            raise UsageError("--pid host: a user namespace of one's own cannot mount /proc for the host's processes")
+        for ids, flag in ((uids, "--uidmap"), (gids, "--gidmap")):
+            if not any(m["containerID"] == 0 for m in ids):
+                raise UsageError(f"{flag}: container id 0 must be mapped: it sets up the container")
+        linux["namespaces"].append({"type": "user"})
+        linux["uidMappings"], linux["gidMappings"] = uids, gids
+
+
+def hostname(options: RunOptions, id: str) -> str:
+    """Return the container's host name: as asked, or the host's where its network is shared, or the id's beginning."""
+    if options.hostname:
+        if options.uts == "host":
+            raise UsageError("--hostname: with --uts host it would rename the host")
+        if len(options.hostname) > 64:
+            raise UsageError("--hostname: at most 64 bytes (man 2 sethostname)")
+        return options.hostname
+    if options.uts == "host" or options.network == "host":
+        return os.uname().nodename
+    return id[:12]
+
+
+def process(options: RunOptions, image: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return config.json's process."""
+    entrypoint = image.get("Entrypoint") or []
+    command = options.command or (image.get("Cmd") or [] if options.entrypoint is None else [])
+    if options.entrypoint is not None:
+        entrypoint = [options.entrypoint] if options.entrypoint else []
+    args = [*entrypoint, *command]
+    if not args:
+        raise UsageError(f"image {options.image} names no command: give one after the image's name")
+    env = {"PATH": DEFAULT_PATH, "HOSTNAME": name}
+    if options.tty:
+        env["TERM"] = "xterm"
+    env |= dict(item.partition("=")[::2] for item in image.get("Env") or ())
+    env |= values.parse_environment(options.env, options.env_file)
+    cwd = options.workdir or image.get("WorkingDir") or "/"
+    if not cwd.startswith("/"):
+        raise UsageError(f"--workdir {cwd}: it must be an absolute path in the container")
+    kept = capabilities.add_and_drop(["ALL"] if options.privileged else options.cap_add, options.cap_drop)
+    result: dict[str, Any] = {
+        "terminal": options.tty,
+        "args": args,
+        "env": [f"{key}={value}" for key, value in env.items()],
+        "cwd": os.path.normpath(cwd),
+        "capabilities": {kind: kept for kind in ("bounding", "effective", "permitted")},
+        "noNewPrivileges": security_options(options)[0],
+        "rlimits": [values.parse_ulimit(text) for text in options.ulimit],
+    }
+    if options.oom_score_adj is not None:
+        if not -1000 <= options.oom_score_adj <= 1000:
+            raise UsageError("--oom-score-adj: from -1000 to 1000")
+        result["oomScoreAdj"] = options.oom_score_adj
+    return result
+
+
+def in_user_namespace(options: RunOptions) -> bool:
+    """Say whether the container has a user namespace of its own: asked for, or needed without privilege."""
+    return options.userns != "host" or bool(options.uidmap or options.gidmap) or os.geteuid() != 0
+
+
+def mounts(options: RunOptions, default: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the mounts: the default ones changed where asked, then those asked for, parents before children."""
+    result = {m["destination"]: m for m in default}
+    shm = result["/dev/shm"]
+    if options.ipc == "host":
+        for path in ("/dev/shm", "/dev/mqueue"):
+            result[path] = {"destination": path, "type": "bind", "source": path, "options": ["rbind", "rprivate"]}
+    else:
+        size = values.parse_size(options.shm_size, "--shm-size")
+        shm["options"] = [o for o in shm["options"] if not o.startswith("size=")] + [f"size={size}"]
+    if options.network == "host" and in_user_namespace(options):
+        # sysfs shows the devices of a network namespace, and only who owns that may mount it.
+        result["/sys"] = {"destination": "/sys", "type": "bind", "source": "/sys", "options": ["rbind", "rro"]}
+        result.pop("/sys/fs/cgroup", None)
+    if os.geteuid() != 0:
+        pts = result["/dev/pts"]
+        pts["options"] = [o for o in pts["options"] if o != "gid=5"]  # group 5 is not mapped
+    asked = [values.parse_volume(v) for v in options.volume] + [values.parse_mount(m) for m in options.mount]
+    asked += [values.parse_tmpfs(t) for t in options.tmpfs]
+    seen: set[str] = set()
+    for mount in asked:
+        if mount["destination"] in seen:
+            raise UsageError(f"two mounts have the target {mount['destination']}")
+        seen.add(mount["destination"])
+        result[mount["destination"]] = mount
+    return list(result.values())
+
+
+def security_options(options: RunOptions) -> tuple[bool, str]:
+    """Return (no_new_privs, seccomp) from --security-opt: seccomp is `default`, `unconfined` or a profile's path."""
+    no_new_privileges, seccomp = False, "default"
+    for text in options.security_opt:
+        key, _, value = text.replace(":", "=", 1).partition("=") if "=" not in text else text.partition("=")
+        if key == "no-new-privileges" and value in ("", "true", "false"):
+            no_new_privileges = value != "false"
+        elif key == "seccomp" and value:
+            seccomp = value
+        elif key in ("apparmor", "label"):
+            if value not in ("unconfined", "disable"):
+                raise UsageError(f"--security-opt {text}: {key} is not implemented ({key}=unconfined is what there is)")
+        else:
+            raise UsageError(f"--security-opt {text}: there are no-new-privileges, seccomp=unconfined, seccomp=FILE")
+    if options.privileged and seccomp == "default":
+        seccomp = "unconfined"
+    return no_new_privileges, seccomp
+
+
+def privileged(spec: dict[str, Any]) -> None:
+    """Take down what keeps a container from the host's devices and settings: docker's --privileged."""
+    import stat
+
+    linux = spec["linux"]
+    linux["maskedPaths"], linux["readonlyPaths"] = [], []
+    for mount in spec["mounts"]:
+        if mount["destination"] in ("/sys", "/sys/fs/cgroup"):
+            mount["options"] = [o for o in mount["options"] if o != "ro"]
+    known = {"null", "zero", "full", "random", "urandom", "tty", "console", "ptmx"}
+    for name in sorted(os.listdir("/dev")):
+        mode = os.lstat(f"/dev/{name}").st_mode
+        if name not in known and (stat.S_ISCHR(mode) or stat.S_ISBLK(mode)):
+            linux["devices"].append(values.parse_device(f"/dev/{name}"))
+
+
+def resources(options: RunOptions) -> dict[str, Any]:
+    """Return linux.resources: only what was asked for (runtime-spec config-linux.md#control-groups)."""
+    memory: dict[str, int] = {}
+    if options.memory:
+        memory["limit"] = values.parse_size(options.memory, "--memory")
+        if memory["limit"] < 512 * 1024:
+            raise UsageError(f"--memory {options.memory}: too little for any process; the least is 512k")
+    if options.memory_reservation:
+        memory["reservation"] = values.parse_size(options.memory_reservation, "--memory-reservation")
+    if options.memory_swap:
+        if options.memory_swap != "-1" and not options.memory:
+            raise UsageError("--memory-swap is memory and swap together: give --memory too")
+        swap = -1 if options.memory_swap == "-1" else values.parse_size(options.memory_swap, "--memory-swap")
+        if swap != -1 and swap < memory["limit"]:
+            raise UsageError("--memory-swap is memory and swap together: it cannot be less than --memory")
+        memory["swap"] = swap
+    cpu: dict[str, Any] = {}
+    if options.cpus:
+        if options.cpu_quota or options.cpu_period:
+            raise UsageError("--cpus and --cpu-quota or --cpu-period say the same: give one of them")
+        cpu["quota"], cpu["period"] = values.parse_cpus(options.cpus)
+    for name, value in (("quota", options.cpu_quota), ("period", options.cpu_period), ("shares", options.cpu_shares)):
+        if value is not None:
+            cpu[name] = value
+    for name, text in (("cpus", options.cpuset_cpus), ("mems", options.cpuset_mems)):
+        if text:
+            cpu[name] = text
+    result: dict[str, Any] = {name: part for name, part in (("memory", memory), ("cpu", cpu)) if part}
+    if options.pids_limit is not None:
+        result["pids"] = {"limit": options.pids_limit}
+    io: dict[str, Any] = {}
+    if options.io_weight is not None:
+        io["weight"] = options.io_weight
+    for limit in map(values.parse_io_max, options.io_max):
+        for key, name in (("rbps", "ReadBps"), ("wbps", "WriteBps"), ("riops", "ReadIOPS"), ("wiops", "WriteIOPS")):
+            if key in limit:
+                device = {"major": limit["major"], "minor": limit["minor"], "rate": limit[key]}
+                io.setdefault(f"throttle{name}Device", []).append(device)
+    if io:
+        result["blockIO"] = io
+    if options.cpu_weight is not None:
+        if not 1 <= options.cpu_weight <= 10000:
+            raise UsageError("--cpu-weight: from 1 to 10000; 100 is the default")
+        result["unified"] = {"cpu.weight": str(options.cpu_weight)}
+    return result

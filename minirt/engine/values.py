@@ -1,0 +1,239 @@
+"""docker's ways to write a value on the command line, each read by one function that says what is wrong with it."""
+
+from __future__ import annotations
+
+import os
+
+from minirt.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = [
+    "parse_cpus", "parse_device", "parse_environment", "parse_id_map", "parse_io_max", "parse_mount", "parse_size",
+    "parse_sysctl", "parse_tmpfs", "parse_ulimit", "parse_volume",
+]  # fmt: skip
+
+UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+LIMITS = {
+    "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio", "rttime",
+    "sigpending", "stack", "as",
+}  # fmt: skip
+UNLIMITED = (1 << 64) - 1  # RLIM64_INFINITY
+
+
+def parse_size(text: str, flag: str) -> int:
+    """Return the bytes that `64m`, `1.5g`, `512k`, `100b` or a plain number mean (1k is 1024, as docker has it)."""
+    lower = text.strip().lower()
+    if len(lower) > 2 and lower.endswith("ib"):
+        lower = lower[:-2]
+    elif len(lower) > 1 and lower.endswith("b") and not lower[-2].isdigit():
+        lower = lower[:-1]
+    digits = lower.rstrip("bkmgt")
+    unit = lower[len(digits) :]
+    if unit not in UNITS or not digits.replace(".", "", 1).isdecimal() or not digits.isascii():
+        raise UsageError(f"{flag} {text}: a size is written as 64m, 1.5g or 67108864")
+    number = float(digits) if "." in digits else int(digits)
+    size = int(number * UNITS[unit])
+    if size > (1 << 63) - 1:
+        raise UsageError(f"{flag} {text}: more than any memory can hold")
+    return size
+
+
+def parse_cpus(text: str) -> tuple[int, int]:
+    """Return (quota, period) in microseconds for `--cpus 1.5`: quota = cpus x period, period 100 ms."""
+    whole, _, part = text.partition(".")
+    if not (whole + part).isdecimal() or not text.isascii():
+        raise UsageError(f"--cpus {text}: a number of CPUs is written as 2 or 0.5")
+    quota = int(float(text) * 100000 + 0.5)
+    if quota < 1000:
+        raise UsageError(f"--cpus {text}: the kernel's smallest share is 0.01 (1 ms of every 100 ms)")
+    available = os.cpu_count() or 1
+    if quota > available * 100000:
+        raise UsageError(f"--cpus {text}: this machine has {available}")
+    return quota, 100000
+
+
+def parse_environment(items: list[str], files: list[str]) -> dict[str, str]:
+    """Return the variables of --env-file and then --env; `NAME` alone takes the caller's value, if it has one."""
+    lines = []
+    for path in files:
+        try:
+            with open(path, encoding="utf-8") as file:
+                lines += [line.strip("\r\n") for line in file if line.strip() and not line.lstrip().startswith("#")]
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"--env-file {path}: {getattr(error, 'strerror', None) or 'not text'}") from None
+    env = {}
+    for item in [*lines, *items]:
+        name, equals, value = item.partition("=")
+        if not name or " " in name or "\0" in item:
+            raise UsageError(f"--env {item!r}: a variable is written NAME=VALUE")
+        if equals:
+            env[name] = value
+        elif name in os.environ:
+            env[name] = os.environ[name]
+    return env
+
+
+def parse_ulimit(text: str) -> dict[str, Any]:
+    """Return process.rlimits' entry for `nofile=1024:2048` (soft:hard); -1 or unlimited is no limit."""
+    name, _, values = text.partition("=")
+    parts = [UNLIMITED if v in ("-1", "unlimited") else int(v) if v.isdecimal() else None for v in values.split(":")]
+    if name not in LIMITS or len(parts) not in (1, 2) or None in parts:
+        raise UsageError(f"--ulimit {text}: it is written NAME=SOFT[:HARD], NAME one of {', '.join(sorted(LIMITS))}")
+    soft, hard = parts[0], parts[-1]
+    assert soft is not None and hard is not None
+    if soft > hard:
+        raise UsageError(f"--ulimit {text}: the soft limit is above the hard one")
+    return {"type": f"RLIMIT_{name.upper()}", "soft": soft, "hard": hard}
+
+
+def parse_volume(text: str) -> dict[str, Any]:
+    """Return config.json's mount for `-v SOURCE:TARGET[:OPTIONS]`; a missing source directory is made, as docker does."""
+    parts = text.split(":")
+    if len(parts) not in (2, 3) or not all(parts[:2]):
+        raise UsageError(f"-v {text}: it is written SOURCE:TARGET[:ro] (a volume without a source: not implemented)")
+    source, target = parts[0], parts[1]
+    if not source.startswith(("/", ".", "~")):
+        raise UsageError(f"-v {text}: named volumes are not implemented; a path begins with / or ./")
+    options = ["rbind", "rprivate"]
+    for option in filter(None, (parts[2] if len(parts) == 3 else "").split(",")):
+        if option == "ro":
+            options.append("rro")
+        elif option in ("private", "rprivate", "shared", "rshared", "slave", "rslave"):
+            options[1] = option
+        elif option not in ("rw", "z", "Z", "rbind"):  # z, Z: labels for SELinux, which is not there
+            raise UsageError(f"-v {text}: no option {option!r}; there are ro, rw, private, slave, shared")
+    path = os.path.abspath(os.path.expanduser(source))
+    if not os.path.lexists(path):
+        os.makedirs(path)
+    return bind(path, target, options, f"-v {text}")
+
+
+def bind(source: str, target: str, options: list[str], where: str) -> dict[str, Any]:
+    """Return a bind mount, its paths checked."""
+    if not target.startswith("/") or os.path.normpath(target) == "/":
+        raise UsageError(f"{where}: the target must be an absolute path inside the container, and not /")
+    if not os.path.exists(source):
+        raise UsageError(f"{where}: {source} does not exist on the host")
+    return {"destination": os.path.normpath(target), "type": "bind", "source": source, "options": options}
+
+
+def parse_mount(text: str) -> dict[str, Any]:
+    """Return config.json's mount for `--mount type=bind|tmpfs,source=...,target=...[,readonly]...`."""
+    fields: dict[str, str] = {}
+    for item in text.split(","):
+        key, equals, value = item.partition("=")
+        fields[key] = value if equals else "true"
+    kind = fields.pop("type", "volume")
+    source = fields.pop("source", None) or fields.pop("src", None)
+    target = fields.pop("target", None) or fields.pop("destination", None) or fields.pop("dst", None)
+    read_only = [fields.pop(name) for name in ("readonly", "ro") if name in fields] not in ([], ["false"], ["0"])
+    if kind not in ("bind", "tmpfs"):
+        raise UsageError(f"--mount {text}: type={kind} is not implemented; there are bind and tmpfs")
+    if not target:
+        raise UsageError(f"--mount {text}: target= is missing")
+    options = []
+    if kind == "bind":
+        spread = fields.pop("bind-propagation", "rprivate")
+        recursive = fields.pop("bind-recursive", "enabled")
+        options = ["bind" if recursive == "disabled" else "rbind", spread]
+        if read_only:
+            options.append("rro")
+    else:
+        options = ["nosuid", "nodev", "noexec"]
+        if "tmpfs-size" in fields:
+            options.append(f"size={parse_size(fields.pop('tmpfs-size'), '--mount tmpfs-size')}")
+        options.append(f"mode={fields.pop('tmpfs-mode', '1777')}")
+        if read_only:
+            options.append("ro")
+    if fields:
+        raise UsageError(f"--mount {text}: no field {next(iter(fields))!r} for type={kind}")
+    if kind == "bind":
+        if not source:
+            raise UsageError(f"--mount {text}: source= is missing")
+        return bind(os.path.abspath(source), target, options, f"--mount {text}")
+    if not target.startswith("/"):
+        raise UsageError(f"--mount {text}: the target must be an absolute path")
+    return {"destination": os.path.normpath(target), "type": "tmpfs", "source": "tmpfs", "options": options}
+
+
+def parse_tmpfs(text: str) -> dict[str, Any]:
+    """Return config.json's mount for `--tmpfs /run[:size=64m,exec]`."""
+    target, _, given = text.partition(":")
+    if not target.startswith("/"):
+        raise UsageError(f"--tmpfs {text}: it is written /PATH[:OPTIONS]")
+    options = [o for o in given.split(",") if o]
+    names = {o.partition("=")[0] for o in options}
+    defaults = [o for o, other in (("noexec", "exec"), ("nosuid", "suid"), ("nodev", "dev")) if not {o, other} & names]
+    if "mode" not in names:
+        defaults.append("mode=1777")
+    return {"destination": os.path.normpath(target), "type": "tmpfs", "source": "tmpfs", "options": defaults + options}
+
+
+def parse_device(text: str) -> dict[str, Any]:
+    """Return linux.devices' entry for `--device /dev/fuse[:/dev/name[:rwm]]`, as the host's node has it."""
+    import stat
+
+    parts = text.split(":")
+    source = parts[0]
+    target = parts[1] if len(parts) > 1 and parts[1].startswith("/") else source
+    try:
+        info = os.stat(source)
+    except OSError as error:
+        raise UsageError(f"--device {text}: {source}: {error.strerror}") from None
+    kind = "c" if stat.S_ISCHR(info.st_mode) else "b" if stat.S_ISBLK(info.st_mode) else ""
+    if not kind:
+        raise UsageError(f"--device {text}: {source} is no device")
+    return {
+        "path": target, "type": kind, "major": os.major(info.st_rdev), "minor": os.minor(info.st_rdev),
+        "fileMode": stat.S_IMODE(info.st_mode), "uid": info.st_uid, "gid": info.st_gid,
+    }  # fmt: skip
+
+
+# Settings that belong to a namespace, so that a container may have its own (runtime-spec config-linux.md#sysctl).
+IPC_SYSCTLS = {"kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall", "kernel.shmmax",
+               "kernel.shmmni", "kernel.shm_rmid_forced"}  # fmt: skip
+
+
+def parse_sysctl(text: str, namespaces: set[str]) -> tuple[str, str]:
+    """Return (name, value) for `--sysctl net.ipv4.ip_forward=1`; one that would change the host is refused."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise UsageError(f"--sysctl {text}: it is written NAME=VALUE")
+    parts = name.split(".")
+    if not all(part and "/" not in part for part in parts):
+        raise UsageError(f"--sysctl {text}: a name is written with dots, as net.ipv4.ip_forward")
+    owner = "network" if parts[0] == "net" else "ipc" if name in IPC_SYSCTLS or name.startswith("fs.mqueue.") else ""
+    if not owner:
+        raise UsageError(f"--sysctl {name}: not a setting of a namespace, so it would change the host")
+    if owner not in namespaces:
+        raise UsageError(f"--sysctl {name}: the container shares the host's {owner} namespace, so it would change the host")
+    return name, value
+
+
+def parse_id_map(text: str, flag: str) -> dict[str, int]:
+    """Return uidMappings' entry for `--uidmap CONTAINER:HOST:SIZE` (man 7 user_namespaces)."""
+    parts = text.split(":")
+    if len(parts) != 3 or not all(p.isdecimal() for p in parts) or int(parts[2]) == 0:
+        raise UsageError(f"{flag} {text}: it is written CONTAINER:HOST:SIZE, as 0:100000:65536")
+    inside, outside, size = map(int, parts)
+    if max(inside, outside) + size > (1 << 32) - 1:
+        raise UsageError(f"{flag} {text}: ids end at 4294967294")
+    return {"containerID": inside, "hostID": outside, "size": size}
+
+
+def parse_io_max(text: str) -> dict[str, Any]:
+    """Return {major, minor, rbps, wbps, riops, wiops} for `--io-max /dev/sda:rbps=1m,wiops=100`."""
+    path, _, limits = text.rpartition(":")
+    if not path or not limits:
+        raise UsageError(f"--io-max {text}: it is written DEVICE:rbps=N,wbps=N,riops=N,wiops=N")
+    device = parse_device(path)
+    result: dict[str, Any] = {"major": device["major"], "minor": device["minor"]}
+    for item in limits.split(","):
+        key, _, value = item.partition("=")
+        if key not in ("rbps", "wbps", "riops", "wiops"):
+            raise UsageError(f"--io-max {text}: no limit {key!r}; there are rbps, wbps, riops, wiops")
+        result[key] = parse_size(value, f"--io-max {key}")
+    return result

@@ -1,0 +1,71 @@
+"""The order of a container's birth: config.json to a plan.
+
+Each name in ORDER is a function that appends the records of one step; read them in this order.
+"""
+
+from __future__ import annotations
+
+from minirt.oci import devices, mounts, namespaces, process, rootfs, system
+from minirt.oci.step import Context
+from minirt.plan import Plan
+
+__all__ = ["ORDER", "compile_plan"]
+
+ORDER = (
+    process.declare,
+    # in the executor
+    namespaces.signals,
+    namespaces.oom,
+    namespaces.cgroup,
+    namespaces.namespaces,
+    # in the child, outside
+    namespaces.user_namespace,
+    namespaces.cgroup_namespace,
+    namespaces.session,
+    rootfs.propagation,
+    rootfs.overlay,
+    rootfs.bundle_root,
+    rootfs.sources,
+    devices.device_sources,
+    # inside
+    rootfs.pivot_root,
+    mounts.mount_all,
+    devices.devices,
+    rootfs.old_root,
+    system.hostname,
+    system.loopback,
+    system.sysctls,
+    mounts.masked_paths,
+    mounts.read_only_paths,
+    process.working_directory,
+    rootfs.read_only_root,
+    process.resolve,
+    devices.console,
+    # giving up rights
+    process.limits,
+    process.seccomp_early,
+    process.bounding,
+    process.user,
+    process.capability_sets,
+    process.no_new_privileges,
+    process.seccomp_late,
+    process.execute,
+)
+
+
+def compile_plan(context: Context, preserve_fds: int = 0) -> Plan:
+    """Return the plan of a container's birth.
+
+    Args:
+        context: config.json and what belongs to it.
+        preserve_fds: how many descriptors from 3 on the program gets.
+
+    Raises: MinirtError for what the configuration cannot mean.
+    """
+    plan = Plan(preserve_fds)
+    plan.extend(ORDER, context)
+    plan.current = "namespaces"
+    plan.executor_ends("made")
+    used = {record.step for record in plan.records}
+    plan.steps = {name: step for name, step in plan.steps.items() if name in used}
+    return plan

@@ -1,0 +1,112 @@
+"""The first steps: signals, the cgroup to be born into, the namespaces, who is root in them, the session."""
+
+from __future__ import annotations
+
+from minirt.errors import MinirtError
+from minirt.linux import constants as k
+from minirt.oci.step import Context, step
+from minirt.plan import Memory, Plan, Slot
+
+__all__ = ["TYPES", "cgroup", "cgroup_namespace", "namespaces", "oom", "session", "signals", "user_namespace"]
+
+# runtime-spec config-linux.md#namespaces: type -> flag (man 7 namespaces). The order is that in which they are joined:
+# a user namespace gives the right to enter the others that it owns.
+TYPES = {
+    "user": "CLONE_NEWUSER",
+    "mount": "CLONE_NEWNS",
+    "pid": "CLONE_NEWPID",
+    "uts": "CLONE_NEWUTS",
+    "ipc": "CLONE_NEWIPC",
+    "network": "CLONE_NEWNET",
+    "cgroup": "CLONE_NEWCGROUP",
+    "time": "CLONE_NEWTIME",
+}
+
+
+@step("signals", why="give the program the signals that a program expects")
+def signals(p: Plan, c: Context) -> None:
+    """Python ignores SIGPIPE and SIGXFSZ, and the executor was started with all signals blocked; both are inherited."""
+    default = Memory(bytes(32))  # struct kernel_sigaction: SIG_DFL, no flags
+    p.rt_sigaction(k.SIGPIPE, default, why="Python ignores it; a program whose reader has gone must end")
+    p.rt_sigaction(k.SIGXFSZ, default, why="Python ignores it")
+    p.rt_sigprocmask(k.SIG_SETMASK, Memory(bytes(8)), why="all were blocked while the memory was shared (vfork)")
+
+
+@step("oom", why="say how soon the kernel should end this process when memory is short")
+def oom(p: Plan, c: Context) -> None:
+    """The score is inherited over clone3, and here /proc is still the host's."""
+    score = c.process.get("oomScoreAdj")
+    if score is None:
+        return
+    fd = Slot("oom_score_adj")
+    text = str(score).encode()
+    p.openat(k.AT_FDCWD, "/proc/self/oom_score_adj", k.O_WRONLY | k.O_CLOEXEC, store=fd)
+    p.write(fd, text, len(text), why="man 5 proc_pid_oom_score_adj; less than now needs CAP_SYS_RESOURCE")
+    p.close(fd)
+
+
+@step("cgroup", why="open the cgroup that the container is born into")
+def cgroup(p: Plan, c: Context) -> None:
+    """The directory was made, and its limits written, by the parent."""
+    if c.cgroup:
+        c.sources[id("cgroup")] = fd = Slot("cgroup")
+        p.openat(
+            k.AT_FDCWD, c.cgroup, k.O_PATH | k.O_DIRECTORY | k.O_CLOEXEC, store=fd,
+            why="clone3 takes a descriptor: the process is never outside its limits, not for one instruction",
+        )  # fmt: skip
+
+
+@step("namespaces", why="make the process that will be the container, in namespaces of its own")
+def namespaces(p: Plan, c: Context) -> None:
+    """clone3 makes the process and its namespaces at once; those named by a path are entered before."""
+    flags = k.CLONE_PARENT
+    joined = {ns["type"]: ns["path"] for ns in c.linux.get("namespaces") or () if ns.get("path")}
+    for kind in {*joined, *c.fresh} - set(TYPES):
+        raise MinirtError(f"config.json: linux.namespaces: no namespace type {kind!r}; there are {', '.join(TYPES)}")
+    for kind, constant in TYPES.items():
+        flag = getattr(k, constant)
+        if kind in joined:
+            fd = Slot(f"{kind} namespace")
+            p.openat(k.AT_FDCWD, joined[kind], k.O_RDONLY | k.O_CLOEXEC, store=fd)
+            p.setns(fd, flag, why=f"share the {kind} namespace that this file stands for")
+            p.close(fd)
+        elif kind in c.fresh and kind not in ("cgroup", "time"):
+            flags |= flag
+    p.clone3(
+        flags, c.sources.get(id("cgroup")), positive="made",
+        why="the child; CLONE_PARENT: it is a child of minirt, not of the executor, which ends now",
+    )  # fmt: skip
+
+
+@step("userns", "namespaces", why="become root of the new user namespace")
+def user_namespace(p: Plan, c: Context) -> None:
+    """Until its maps are written every id in it is the overflow id, and an execve would lose all capabilities."""
+    if "user" not in c.fresh:
+        return
+    lower = c.overlay.lower if c.overlay is not None and not c.rootless else []
+    take = Memory(bytes(16 + 4 * len(lower))) if lower else None
+    p.barrier("idmaps", why="minirt writes uid_map and gid_map from outside (man 7 user_namespaces)", take=take)
+    p.setresgid(0, 0, 0, why="group 0 of this namespace, which the map gives to another group outside")
+    p.setresuid(0, 0, 0, why="user 0 of this namespace; the capabilities of its creator stay")
+    for i in range(len(lower)):
+        assert take is not None
+        # A detached, id-mapped copy of each layer came with the answer; in this mount namespace it covers the layer.
+        c.sources[i] = take.load(16 + 4 * i)
+
+
+@step("cgroupns", "namespaces", why="see the cgroup that the container is in as the root of all cgroups")
+def cgroup_namespace(p: Plan, c: Context) -> None:
+    """Not with clone3: that takes the caller's cgroup as the root of the new namespace, not the one cloned into."""
+    if "cgroup" in c.fresh:
+        p.unshare(k.CLONE_NEWCGROUP, why="its root is the cgroup that this process is in now (man 7 cgroup_namespaces)")
+
+
+@step("session", "namespaces", why="cut the ties to the caller's terminal and keys")
+def session(p: Plan, c: Context) -> None:
+    """A terminal's signals go to a session; a session keyring is shared by what is forked."""
+    p.setsid(why="Ctrl-C at the caller's terminal is minirt's to pass on")
+    p.keyctl(
+        k.KEYCTL_JOIN_SESSION_KEYRING, None, tolerate=(1, 38, 122, 13),
+        why="a keyring of its own: the kernel's keyrings are not in any namespace (man 7 session-keyring)",
+    )  # fmt: skip
+    p.umask(0, why="the modes of what is made below are meant exactly")

@@ -1,0 +1,165 @@
+"""The last steps: what the program may use, who it is, what it may do; and the program itself."""
+
+from __future__ import annotations
+
+import struct
+from errno import EEXIST, EPERM, EROFS
+
+from minirt.errors import MinirtError
+from minirt.linux import capabilities
+from minirt.linux import constants as k
+from minirt.oci.step import Context, step
+from minirt.plan import Memory, Plan, Words
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = [
+    "bounding", "capability_sets", "execute", "limits", "no_new_privileges", "resolve", "seccomp_early",
+    "seccomp_late", "user", "working_directory",
+]  # fmt: skip
+
+PATH_MAX = 4096
+GROUPS_MAX = 1024
+
+
+def declare(p: Plan, c: Context) -> None:
+    """Declare what is decided once the root is complete: who `--user` is there, where the command lies."""
+    if needs_resolving(c):
+        p.at_barrier("path", PATH_MAX)
+        p.at_barrier("home", PATH_MAX, b"HOME=/")
+    if c.user is not None:
+        p.at_barrier("uid")
+        p.at_barrier("gid")
+        p.at_barrier("groups_count")
+        p.at_barrier("groups", 4 * GROUPS_MAX)
+
+
+def needs_resolving(c: Context) -> bool:
+    """Say whether something can only be known inside the merged root."""
+    has_home = any(item.startswith("HOME=") for item in c.process.get("env") or ())
+    return c.user is not None or not has_home or "/" not in (c.process.get("args") or ("",))[0]
+
+
+@step("workdir", why="stand in the directory that the program expects")
+def working_directory(p: Plan, c: Context) -> None:
+    """Made if missing, as docker and runc do."""
+    path = c.process.get("cwd") or "/"
+    parts = path.strip("/").split("/")
+    if "pivot_root" in p.steps:
+        for i in range(1, len(parts) + 1):
+            if parts != [""]:
+                p.mkdirat(k.AT_FDCWD, "/" + "/".join(parts[:i]), 0o755, tolerate=(EEXIST, EROFS))
+    p.chdir(path)
+
+
+@step("resolve", why="let minirt look into the finished root: who the user is there, and where the command lies")
+def resolve(p: Plan, c: Context) -> None:
+    """A barrier: minirt reads /etc/passwd and follows PATH through /proc/PID/root, as no path of the host could."""
+    if needs_resolving(c):
+        p.barrier("resolve", why="minirt fills in user, groups, HOME and the command's path")
+
+
+@step("limits", why="limit what one process may use")
+def limits(p: Plan, c: Context) -> None:
+    """runtime-spec config.md#posix-process, rlimits (man 2 getrlimit)."""
+    for limit in c.process.get("rlimits") or ():
+        try:
+            resource = getattr(k, limit["type"])
+        except AttributeError:
+            raise MinirtError(f"config.json: process.rlimits: no resource limit {limit['type']!r}") from None
+        p.prlimit64(0, resource, Words(limit["soft"], limit["hard"]), None)
+
+
+def drop_bounding(c: Context) -> list[int]:
+    """Return the capabilities that the bounding set loses, by number."""
+    kept = {capabilities.number(name) for name in (c.process.get("capabilities") or {}).get("bounding") or ()}
+    return [n for n in range(capabilities.last_cap() + 1) if n not in kept]
+
+
+@step("bounding", "namespaces", why="say which capabilities can never come back")
+def bounding(p: Plan, c: Context) -> None:
+    """No execve, not even of a set-user-ID program, gives more than the bounding set (man 7 capabilities)."""
+    if "capabilities" not in c.process:
+        return
+    for n in drop_bounding(c):
+        p.prctl(k.PR_CAPBSET_DROP, n, why=capabilities.names(1 << n)[0])
+
+
+@step("user", "namespaces", why="become the user that the program runs as")
+def user(p: Plan, c: Context) -> None:
+    """Groups first: without root there is no right to change them."""
+    who: dict[str, Any] = c.process.get("user") or {}
+    denied = (EPERM,) if c.rootless else ()
+    if c.user is not None:
+        uid, gid = p.late["uid"], p.late["gid"]
+        p.setgroups(p.late["groups_count"], p.late["groups"], tolerate=denied, why="the groups of the image's /etc/group")
+    else:
+        uid, gid = who.get("uid", 0), who.get("gid", 0)
+        groups = who.get("additionalGids") or ()
+        p.setgroups(len(groups), struct.pack(f"{len(groups)}I", *groups) or None, tolerate=denied)
+    p.umask(who.get("umask", 0o022))
+    p.prctl(k.PR_SET_KEEPCAPS, 1, why="changing to another user would clear the permitted capabilities")
+    p.setresgid(gid, gid, gid)  # type: ignore[arg-type]
+    p.setresuid(uid, uid, uid)  # type: ignore[arg-type]
+
+
+@step("capabilities", "user", why="keep only the capabilities that were asked for")
+def capability_sets(p: Plan, c: Context) -> None:
+    """Effective, permitted and inheritable by one call; ambient ones, which survive execve, one by one."""
+    sets = c.process.get("capabilities")
+    if sets is None:
+        return
+    masks = [capabilities.mask(sets.get(kind) or ()) for kind in ("effective", "permitted", "inheritable")]
+    names = ", ".join(n.removeprefix("CAP_").lower() for n in sets.get("permitted") or ()) or "none"
+    p.capset(capabilities.pack_header(), capabilities.pack_sets(*masks), why=f"permitted: {names}")
+    for name in sets.get("ambient") or ():
+        p.prctl(k.PR_CAP_AMBIENT, k.PR_CAP_AMBIENT_RAISE, capabilities.number(name), why=name)
+
+
+@step("no_new_privs", why="let no execve give more rights than there are now")
+def no_new_privileges(p: Plan, c: Context) -> None:
+    """Set-user-ID bits and file capabilities have no effect from here on (man 2 prctl)."""
+    if c.process.get("noNewPrivileges"):
+        p.prctl(k.PR_SET_NO_NEW_PRIVS, 1)
+
+
+def load_filter(p: Plan, c: Context) -> None:
+    if c.seccomp is not None:
+        program, flags = c.seccomp
+        count = len(program) // 8
+        p.seccomp(k.SECCOMP_SET_MODE_FILTER, flags, Words(count, Memory(program)),
+                  why=f"{count} instructions that run before each system call from now on")  # fmt: skip
+
+
+@step("seccomp", "namespaces", why="refuse system calls that the program does not need")
+def seccomp_early(p: Plan, c: Context) -> None:
+    """Without no_new_privs loading a filter needs CAP_SYS_ADMIN, so it comes before that is given up."""
+    if not c.process.get("noNewPrivileges"):
+        load_filter(p, c)
+
+
+@step("seccomp", "namespaces", why="refuse system calls that the program does not need")
+def seccomp_late(p: Plan, c: Context) -> None:
+    """With no_new_privs it is the last thing before execve, so that our own calls need not be allowed."""
+    if c.process.get("noNewPrivileges"):
+        load_filter(p, c)
+
+
+@step("exec", why="become the program")
+def execute(p: Plan, c: Context) -> None:
+    """Everything opened on the way is close-on-exec; the control socket's closing tells the parent of success."""
+    args = c.process.get("args")
+    if not args:
+        raise MinirtError("config.json: process.args is empty: there is no command to run")
+    env = list(c.process.get("env") or ())
+    path: Any = args[0]
+    if needs_resolving(c):
+        path = p.late["path"]
+        if not any(item.startswith("HOME=") for item in env):
+            env.append(p.late["home"])
+    if c.init:
+        p.execve(c.init, [c.init, "--", path, *args[1:]], env, why="pid 1, which starts the command and reaps orphans")
+    else:
+        p.execve(path, list(args), env)

@@ -1,0 +1,114 @@
+"""What a step is written with: its name, what must stand before it, and what it knows of the container."""
+
+from __future__ import annotations
+
+from minirt.plan import Plan
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+__all__ = ["Context", "Overlay", "namespace_types", "step"]
+
+
+class Overlay:
+    """A root file system made of layers (man 5 overlay would be kernel Documentation/filesystems/overlayfs.rst).
+
+    Args:
+        lower: directories, the top layer first; they are only read.
+        upper: directory that all changes go to.
+        work: empty directory on the same file system as upper.
+        target: directory to mount it on.
+    """
+
+    __slots__ = ("lower", "target", "upper", "work")
+
+    def __init__(self, lower: list[str], upper: str, work: str, target: str) -> None:
+        self.lower = lower
+        self.upper = upper
+        self.work = work
+        self.target = target
+
+
+class Context:
+    """What the steps read: config.json, and what the engine knows that has no place in it.
+
+    Args:
+        config: the OCI configuration (runtime-spec config.md).
+        bundle: its directory, absolute.
+        overlay: layers to make the root of; by default config's root.path is the root.
+        user: `--user` as typed, to be resolved in the image at the barrier; by default config's numbers count.
+        cgroup: directory of the cgroup that the container is born into; by default its parent's.
+        seccomp: the filter, compiled, and the flags to load it with.
+        rootless: whether this process may not map other users than itself.
+        init: path in the container of a program that is pid 1 there and starts the command; by default none.
+    """
+
+    __slots__ = ("bundle", "cgroup", "config", "fresh", "init", "made", "overlay", "process", "rootless", "seccomp", "sources", "user")
+
+    def __init__(
+        self,
+        config: dict[str, Any],
+        bundle: str,
+        overlay: Overlay | None = None,
+        user: str | None = None,
+        cgroup: str = "",
+        seccomp: tuple[bytes, int] | None = None,
+        rootless: bool = False,
+        init: str = "",
+    ) -> None:
+        self.config = config
+        self.bundle = bundle
+        self.overlay = overlay
+        self.user = user
+        self.cgroup = cgroup
+        self.seccomp = seccomp
+        self.rootless = rootless
+        self.init = init
+        self.process: dict[str, Any] = config.get("process") or {}
+        self.fresh = namespace_types(config)
+        self.sources: dict[int, Any] = {}  # id of a mount in config -> the slot that holds its detached copy
+        self.made: set[str] = {"/"}  # directories that need not be made again
+
+    @property
+    def linux(self) -> dict[str, Any]:
+        """The `linux` object of config.json."""
+        linux: dict[str, Any] = self.config.get("linux") or {}
+        return linux
+
+    @property
+    def root(self) -> str:
+        """The directory that becomes the container's root, on the host."""
+        if self.overlay is not None:
+            return self.overlay.target
+        path: str = self.config["root"]["path"]
+        return path if path.startswith("/") else f"{self.bundle}/{path}"
+
+
+def namespace_types(config: dict[str, Any]) -> set[str]:
+    """Return the types of namespace that are made new (those with a path are joined)."""
+    namespaces = (config.get("linux") or {}).get("namespaces") or ()
+    return {ns["type"] for ns in namespaces if not ns.get("path")}
+
+
+def step(name: str, *needs: str, why: str) -> Callable[[Callable[[Plan, Context], None]], Callable[[Plan, Context], None]]:
+    """Make a function a step: what it appends to the plan belongs to this name.
+
+    Args:
+        name: what `--upto` and `--without` call it.
+        needs: steps that must stand before it; cutting one of them cuts this one too.
+        why: what it is for, one sentence.
+    """
+
+    def decorate(function: Callable[[Plan, Context], None]) -> Callable[[Plan, Context], None]:
+        def append(plan: Plan, context: Context) -> None:
+            plan.step(name, needs, why)
+            function(plan, context)
+
+        append.__doc__ = function.__doc__
+        append.__name__ = function.__name__
+        append.__wrapped__ = function  # type: ignore[attr-defined]
+        return append
+
+    return decorate

@@ -1,0 +1,14 @@
+"""A hypervisor on Linux's /dev/kvm: Python decides, a few hundred lines of C run the loop around KVM_RUN.
+
+The rooms, each folder's first lines saying what it is for; arrows go down only:
+
+    minivm/cli       words on the command line -> one call into machine
+    minivm/machine   one machine: the list of ioctls that builds it, its memory, vCPU, bus and console
+    minivm/boot      how a guest starts: flat, ELF, long mode, what it is told
+    minivm/devices   one device a file: uart, debug-exit
+    minivm/inspect   what can be seen from outside: exits, registers
+    minivm/kvm       one function per ioctl, over csrc/kvm
+
+Read minivm/kvm/__init__.py first: it builds and runs a machine by hand in a dozen lines. Then
+minivm/machine/plan.py, which is the same as a list that can explain itself.
+"""

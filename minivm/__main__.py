@@ -1,0 +1,5 @@
+"""`python -m minivm` is `minivm`."""
+
+from minivm.cli.main import main
+
+raise SystemExit(main())

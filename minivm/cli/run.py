@@ -1,0 +1,132 @@
+"""`minivm run`: from words to a Config, and from an Outcome to an exit status."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+
+from minivm.errors import MinivmError, UsageError
+from minivm.machine.config import Config, parse_size
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from minirt.plan.events import Sink
+    from minivm.boot.start import Start
+    from minivm.machine.machine import Machine, Outcome
+    from minivm.machine.plan import Operation
+
+__all__ = ["run"]
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do what the command line says. Returns the exit status. Raises MinivmError."""
+    if options.timeout is not None and not options.timeout > 0:
+        raise UsageError(f"--timeout {options.timeout:g}: must be more than 0 seconds")
+    config = Config(
+        options.kernel,
+        boot=options.boot,
+        memory=parse_size(options.memory),
+        cmdline=options.cmdline,
+        irqchip={"kernel": True, "none": False, None: None}[options.irqchip],
+    )
+    start = _start(config)
+    if options.plan:
+        from minivm.machine.plan import machine_plan
+
+        return _print_plan(machine_plan(config, start), options.format)
+    with _sinks(options) as sinks:
+        return _run(options, config, start, sinks)
+
+
+def _start(config: Config) -> Start:
+    """Read the kernel. Errors name the file."""
+    from minivm.boot import formats
+    from minivm.errors import BootError
+
+    path = config.kernel or formats.default_kernel()
+    image = formats.read_kernel(path)
+    try:
+        return formats.prepare(image, config.boot, config.memory, config.cmdline)
+    except BootError as error:
+        raise BootError(f"kernel {path!r}: {error}") from None
+
+
+def _run(options: argparse.Namespace, config: Config, start: Start, sinks: list[Sink]) -> int:
+    from minivm.machine.machine import Machine
+    from minivm.machine.recorder import Recorder, parse_failure
+
+    recorder = Recorder(sinks, [parse_failure(text) for text in options.fail])
+    with Machine(config, start, recorder) as machine:
+        machine.build()
+        outcome = machine.run(0, options.timeout)
+        if options.debug and outcome.reason:
+            _show_registers(machine)
+    return _report(options, machine, outcome)
+
+
+def _report(options: argparse.Namespace, machine: Machine, outcome: Outcome) -> int:
+    """Say how it ended, where that needs saying, and return the exit status."""
+    if outcome.error is not None and (options.debug or not isinstance(outcome.error, MinivmError)):
+        raise outcome.error
+    if outcome.reason:
+        print(f"minivm: {outcome.reason}", file=sys.stderr)
+    if options.stats or options.explain:
+        if options.format == "json":
+            import json
+
+            print(json.dumps({"status": outcome.status, "exits": machine.exits.rows()}), file=sys.stderr)
+        else:
+            print(machine.exits.table(), file=sys.stderr)
+    return outcome.status
+
+
+@contextlib.contextmanager
+def _sinks(options: argparse.Namespace) -> Iterator[list[Sink]]:
+    """Open what the events go to; flushed and closed at the end."""
+    with contextlib.ExitStack() as stack:
+        sinks: list[Sink] = []
+        if options.explain:
+            from minirt.plan.explain import Explainer
+            from minivm.inspect.fold import Fold
+
+            fold = Fold(Explainer(sys.stderr))
+            stack.callback(fold.flush)
+            sinks.append(fold)
+        if options.trace:
+            from minirt.plan.events import TraceWriter
+
+            try:
+                file = stack.enter_context(open(options.trace, "w", encoding="utf-8"))
+            except OSError as error:
+                raise MinivmError(f"cannot write trace {options.trace!r}: {error.strerror}") from None
+            sinks.append(TraceWriter(file, "machine"))
+        yield sinks
+
+
+def _print_plan(operations: list[Operation], form: str) -> int:
+    """Print the list, grouped by step."""
+    if form == "json":
+        import json
+
+        print(json.dumps([operation.as_dict() for operation in operations], indent=1))
+        return 0
+    step = ""
+    for operation in operations:
+        if operation.step != step:
+            step = operation.step
+            print(step)
+        print(f"  {operation.call}({', '.join(operation.shown())})")
+        print(f"      {operation.why}")
+    return 0
+
+
+def _show_registers(machine: Machine) -> None:
+    from minivm import kvm
+    from minivm.inspect.registers import as_text
+
+    assert machine.vcpu is not None
+    machine.vcpu.settle()
+    print(as_text(kvm.get_regs(machine.vcpu.fd), kvm.get_sregs(machine.vcpu.fd)), file=sys.stderr)

@@ -1,0 +1,94 @@
+"""The words that each command takes, and its --help."""
+
+from __future__ import annotations
+
+import argparse
+
+from minivm.boot.formats import FORMATS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["add_doctor", "add_run"]
+
+RUN_EPILOG = """\
+kernel formats (--boot):
+{formats}
+
+exit status:
+  the guest's: what it wrote to the debug-exit port 0x501 (or, at port 0xf4, value * 2 + 1 as with QEMU)
+  0    the guest halted for good, or was ended from the keyboard
+  2    the command line is wrong
+  124  --timeout ended it             125  minivm or the host failed
+  134  the guest crashed              128 + N  ended by signal N (130 ctrl-C, 143 SIGTERM, 141 nobody reads)
+
+keys, where the input is a terminal:
+  ctrl-a x  end the machine     ctrl-a a  send ctrl-a     ctrl-a h  help
+
+examples:
+  minivm run                                      boot the in-tree guest
+  echo exit 7 | minivm run; echo $?               its exit status is minivm's: 7
+  minivm run vmlinux-like.elf -m 256m --cmdline 'debug'
+  minivm run boot.bin --boot flat16               16-bit code, entered at 0x7c00
+  minivm run --explain </dev/null                 tell every ioctl and exit, on stderr
+  minivm run --plan --format json                 the list of ioctls as data
+  minivm run --trace run.jsonl --stats            record all of it; count the exits
+  minivm run --fail KVM_CREATE_VCPU=ENOMEM        make one call fail, and see that all is undone
+"""
+
+
+def add_run(commands: Any) -> None:
+    """Add `run` to the commands."""
+    formats = "\n".join(f"  {name:8} {text}" for name, text in FORMATS.items())
+    parser = commands.add_parser(
+        "run",
+        help="build a machine, run a guest in it, end with the guest's exit status",
+        description="Build a machine on /dev/kvm, run a guest in it with its serial port on stdin and stdout,\n"
+        "and end with the guest's exit status.",
+        epilog=RUN_EPILOG.format(formats=formats),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("kernel", nargs="?", metavar="KERNEL", help="file to boot; without it, the in-tree guest")
+    machine = parser.add_argument_group("the machine")
+    add = machine.add_argument
+    add("--boot", choices=("auto", *FORMATS), default="auto", help="how to start KERNEL (auto: look at its bytes)")
+    add("-m", "--memory", default="64m", metavar="SIZE", help="guest memory: 64m, 1g (default: 64m)")
+    add("--cmdline", "--append", default="", metavar="TEXT", help="command line for the kernel")
+    add(
+        "--irqchip",
+        choices=("kernel", "none"),
+        help="interrupt controllers and timer in the host kernel, or none: then `hlt` ends the machine"
+        " (default: none for flat16, else kernel)",
+    )
+    add("--timeout", type=float, metavar="SECONDS", help="stop the machine after so long, with status 124")
+    looking = parser.add_argument_group("looking at it (all of this goes to stderr)")
+    add = looking.add_argument
+    add("--plan", action="store_true", help="list the calls that would build the machine, and why; run nothing")
+    add("--explain", action="store_true", help="tell each call and exit as it happens, and count the exits")
+    add("--trace", metavar="FILE", help="write each call and exit to FILE, one JSON object a line")
+    add("--stats", action="store_true", help="count the exits")
+    add("--format", choices=("text", "json"), default="text", help="of --plan and --stats (default: text)")
+    add(
+        "--fail",
+        action="append",
+        default=[],
+        metavar="CALL[:N]=ERRNO",
+        help="make the Nth such call fail, as KVM_RUN:3=EFAULT; may be given again",
+    )
+    add("--debug", action="store_true", help="show where an error came from; show a crashed guest's registers")
+
+
+def add_doctor(commands: Any) -> None:
+    """Add `doctor` to the commands."""
+    parser = commands.add_parser(
+        "doctor",
+        help="say what this host's /dev/kvm offers, and what to do about what is missing",
+        description="Try /dev/kvm and say what it offers: one line each, with what to do where something is missing.\n"
+        "Exit status 0 where `minivm run` can work, else 1.",
+        epilog="examples:\n  minivm doctor\n  minivm doctor --format json\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
+    parser.add_argument("--debug", action="store_true", help="show where an error came from")

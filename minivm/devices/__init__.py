@@ -1,0 +1,11 @@
+"""The devices of a machine, one a file, each with a picture of its registers.
+
+May import: nothing but the standard library; a device is given what it needs (a way to raise its interrupt, to send
+bytes, to stop the machine) and knows no KVM. Read first: debug_exit.py (the smallest), then uart.py.
+
+A device on the I/O bus has `ports`, the port numbers that it answers to, and two methods, called by the vCPU's
+thread with an offset from the first port:
+
+    read(offset, size) -> value
+    write(offset, size, value)
+"""

@@ -1,0 +1,79 @@
+"""Guest memory: pages of this process that the guest sees as its RAM."""
+
+from __future__ import annotations
+
+from minivm.errors import KvmError
+from minivm.kvm._kvm import ffi, lib
+from minivm.kvm.call import ioctl, pointer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["GuestMemory", "set_user_memory_region"]
+
+
+class GuestMemory:
+    """Zeroed pages, from construction to close(); bounds are checked at each access.
+
+    Args:
+        size: bytes, a multiple of 4096.
+
+    Raises KvmError. man 2 mmap.
+    """
+
+    __slots__ = ("_address", "_bytes", "size")
+
+    def __init__(self, size: int) -> None:
+        out = ffi.new("uint8_t **")
+        result = lib.memory_create(size, out)
+        if result < 0:
+            raise KvmError("mmap", -result, f"length={size:#x}")
+        self.size = size
+        self._address: Any = out[0]
+        self._bytes = memoryview(ffi.buffer(self._address, size)).cast("B")
+
+    @property
+    def address(self) -> int:
+        """Where it lies in this process (a virtual address of the host)."""
+        return pointer(self._address)
+
+    def view(self, offset: int, length: int) -> memoryview:
+        """Return the bytes [offset, offset + length) themselves, not a copy; valid until close().
+
+        Raises IndexError where they do not all lie in this memory.
+        """
+        if offset < 0 or length < 0 or offset + length > self.size:
+            raise IndexError(f"{length:#x} bytes at {offset:#x} do not lie in {self.size:#x} bytes of guest memory")
+        return self._bytes[offset : offset + length]
+
+    def close(self) -> None:
+        """Unmap the pages. No guest may run on them any more, and no view be used."""
+        self._bytes.release()
+        lib.memory_destroy(self._address, self.size)
+        self._address = ffi.NULL
+
+
+def set_user_memory_region(vm: int, slot: int, address: int, memory: GuestMemory, flags: int = 0) -> None:
+    """Show memory to the guest as RAM.
+
+    Args:
+        slot: number of the slot to set (uint32_t).
+        address: guest-physical address where it begins, a multiple of 4096 (uint64_t).
+        memory: must outlive the machine.
+        flags: KVM_MEM_READONLY, KVM_MEM_LOG_DIRTY_PAGES.
+
+    Raises KvmError.
+    """
+    region = ffi.new(
+        "struct kvm_userspace_memory_region *",
+        {
+            "slot": slot,
+            "flags": flags,
+            "guest_phys_addr": address,
+            "memory_size": memory.size,
+            "userspace_addr": memory.address,
+        },
+    )
+    shown = f"slot={slot}, guest_phys_addr={address:#x}, memory_size={memory.size:#x}"
+    ioctl(vm, "KVM_SET_USER_MEMORY_REGION", pointer(region), shown)

@@ -1,0 +1,56 @@
+"""The I/O bus: which device answers to which port, and how often each is asked."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Protocol
+
+    class Device(Protocol):
+        """What the bus asks of a device; see minivm/devices/__init__.py."""
+
+        name: str
+        ports: range
+
+        def read(self, offset: int, size: int) -> int: ...
+
+        def write(self, offset: int, size: int, value: int) -> None: ...
+
+
+__all__ = ["Bus"]
+
+
+class Bus:
+    """Ports 0 to 0xffff. A port that nobody answers to reads as all ones, and what is written there is lost."""
+
+    def __init__(self) -> None:
+        self._readers: dict[int, tuple[Callable[[int, int], int], int]] = {}
+        self._writers: dict[int, tuple[Callable[[int, int, int], None], int]] = {}
+        self._names: dict[int, str] = {}
+
+    def add(self, device: Device) -> None:
+        """Let a device answer to its ports. Raises ValueError where another one does already."""
+        for offset, port in enumerate(device.ports):
+            if port in self._names:
+                raise ValueError(f"port {port:#x}: both {self._names[port]} and {device.name} want it")
+            self._names[port] = device.name
+            self._readers[port] = device.read, offset
+            self._writers[port] = device.write, offset
+
+    def name(self, port: int) -> str:
+        """Return the name of the device at a port, or ""."""
+        return self._names.get(port, "")
+
+    def read(self, port: int, size: int) -> int:
+        """Do an `in` of 1, 2 or 4 bytes."""
+        found = self._readers.get(port)
+        if found is None:
+            return (1 << 8 * size) - 1
+        return found[0](found[1], size)
+
+    def write(self, port: int, size: int, value: int) -> None:
+        """Do an `out` of 1, 2 or 4 bytes."""
+        found = self._writers.get(port)
+        if found is not None:
+            found[0](found[1], size, value)

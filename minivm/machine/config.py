@@ -1,0 +1,64 @@
+"""What a machine is asked to be: plain data, from the command line or from a caller."""
+
+from __future__ import annotations
+
+from minivm.errors import UsageError
+
+__all__ = ["Config", "parse_size"]
+
+MINIMUM = 1 << 20
+UNITS = {"b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+
+
+class Config:
+    """One machine's settings."""
+
+    __slots__ = ("boot", "cmdline", "irqchip", "kernel", "memory")
+
+    def __init__(
+        self,
+        kernel: str | None = None,
+        *,
+        boot: str = "auto",
+        memory: int = 64 << 20,
+        cmdline: str = "",
+        irqchip: bool | None = None,
+    ) -> None:
+        self.kernel = kernel  # path; None is the in-tree guest
+        self.boot = boot  # "auto" or a key of minivm.boot.formats.FORMATS
+        self.memory = memory  # bytes
+        self.cmdline = cmdline
+        self.irqchip = irqchip  # PICs, IOAPIC and PIT in the host kernel; None is what the boot format expects
+
+
+def parse_size(text: str, most: int | None = None) -> int:
+    """Return the bytes that a size as docker writes it means: 64m, 1g, 1048576, 512kb.
+
+    Args:
+        text: a number and a unit of b, k, m, g, t (also kb, kib ...), binary multiples; no unit is bytes.
+        most: the largest acceptable; by default the memory of this host.
+
+    Returns a multiple of 4096, rounded up. Raises UsageError.
+    """
+    number = text.strip().lower()
+    digits = number.rstrip("bkmgti")
+    unit = number[len(digits) :]
+    if unit not in ("", "b") and (len(unit) > 3 or unit[0] not in "kmgt" or unit[1:] not in ("", "b", "ib")):
+        raise UsageError(f"memory size {text!r}: the unit must be b, k, m, g or t")
+    try:
+        size = float(digits) * UNITS[unit[:1] or "b"]
+    except ValueError:
+        raise UsageError(f"memory size {text!r}: write a number and a unit, as 64m or 1g") from None
+    most = host_memory() if most is None else most
+    if not size >= MINIMUM:
+        raise UsageError(f"memory size {text!r} is too small: 1m is the least")
+    if size > most:
+        raise UsageError(f"memory size {text!r} is more than this host has ({most >> 20}m)")
+    return -(-int(size) // 4096) * 4096
+
+
+def host_memory() -> int:
+    """Return the bytes of RAM of this host."""
+    import os
+
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

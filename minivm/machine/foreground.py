@@ -1,0 +1,152 @@
+"""The thread that started the machine, while the guest runs in another: input, signals and time.
+
+It sleeps in one poll(2), on the console's input and on a pipe that says "look again": a signal (man 2 signal through
+Python's set_wakeup_fd), the end of the machine, or room in the UART.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import threading
+from time import monotonic
+
+from minivm.machine.machine import Outcome
+from minivm.machine.terminal import Escape, Terminal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from minivm.machine.machine import Machine
+
+__all__ = ["TIMED_OUT", "attend", "send"]
+
+TIMED_OUT = 124  # as timeout(1)
+CHUNK = 4096
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def attend(machine: Machine, stdin: int | None, timeout: float | None) -> Outcome:
+    """Run the machine and return its outcome; see Machine.run for the arguments."""
+    look, poke = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    machine.wake = lambda: _poke(poke)
+    thread = threading.Thread(target=machine.vcpu_thread, name="vcpu0")
+    try:
+        with _Signals(machine, poke), Terminal(stdin) as terminal:
+            thread.start()
+            try:
+                _watch(machine, terminal, look, None if timeout is None else monotonic() + timeout)
+            finally:
+                machine.stop(Outcome(125, "interrupted"))  # counts only where there is no outcome yet
+                thread.join()
+    finally:
+        machine.wake = lambda: None
+        os.close(look)
+        os.close(poke)
+    assert machine.outcome is not None
+    return machine.outcome
+
+
+def _watch(machine: Machine, terminal: Terminal, look: int, end: float | None) -> None:
+    """Sleep and serve until the machine has an outcome."""
+    escape = Escape() if terminal.raw else None
+    stdin, room = terminal.fd, True
+    if stdin is None:
+        machine.uart.hang_up()
+    while machine.outcome is None:
+        poll = select.poll()
+        poll.register(look, select.POLLIN)
+        if stdin is not None and room:
+            poll.register(stdin, select.POLLIN)
+        ready = {fd for fd, _ in poll.poll(_left(end))}
+        if end is not None and monotonic() >= end:
+            machine.stop(Outcome(TIMED_OUT, "stopped by --timeout"))
+        if look in ready:
+            _drain(look)
+            room = True
+        if stdin in ready:
+            assert stdin is not None
+            data = _read(stdin)
+            if data is None:
+                continue
+            if not data:
+                stdin = None
+                machine.uart.hang_up()
+            elif escape and (data := escape.filter(data)) is None:
+                machine.stop(Outcome(0, "ended from the keyboard"))
+            elif data:
+                room = machine.uart.push(data)
+
+
+def _left(end: float | None) -> int | None:
+    """Return the milliseconds until then, for poll."""
+    return None if end is None else max(0, int((end - monotonic()) * 1000) + 1)
+
+
+def _read(fd: int) -> bytes | None:
+    """Read what there is: b"" at the end of input, None when it was a false alarm."""
+    try:
+        return os.read(fd, CHUNK)
+    except BlockingIOError:
+        return None
+    except OSError:
+        return b""  # a terminal that has gone away (EIO), or a closed descriptor (EBADF)
+
+
+def _poke(fd: int) -> None:
+    try:
+        os.write(fd, b"\0")
+    except OSError:
+        pass  # full: it will look anyway
+
+
+def _drain(fd: int) -> None:
+    try:
+        os.read(fd, CHUNK)
+    except BlockingIOError:
+        pass
+
+
+def send(machine: Machine, data: bytes) -> None:
+    """Write console output, as the vCPU's thread. Gives up when the machine is stopped while nobody reads."""
+    poll = select.poll()
+    poll.register(machine.console, select.POLLOUT)
+    while data and machine.outcome is None:
+        if not poll.poll(100):
+            continue
+        try:
+            data = data[os.write(machine.console, data) :]
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            status = 128 + signal.SIGPIPE
+            machine.stop(Outcome(status, f"cannot write the console's output: {error.strerror}"))
+
+
+class _Signals:
+    """End the machine by SIGINT, SIGTERM or SIGHUP, with the status that a shell shows for them: 128 + number.
+
+    Only in the process's main thread, for only there Python runs handlers.
+    """
+
+    def __init__(self, machine: Machine, poke: int) -> None:
+        self._machine, self._poke = machine, poke
+        self._before: dict[int, Any] = {}
+        self._wakeup = -1
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            self._wakeup = signal.set_wakeup_fd(self._poke, warn_on_full_buffer=False)
+            for number in SIGNALS:
+                self._before[number] = signal.signal(number, self._handle)
+
+    def _handle(self, number: int, _: object) -> None:
+        self._machine.stop(Outcome(128 + number, f"stopped by {signal.Signals(number).name}"))
+
+    def __exit__(self, *_: object) -> None:
+        for number, before in self._before.items():
+            signal.signal(number, before)
+        if self._before:
+            signal.set_wakeup_fd(self._wakeup)

@@ -1,0 +1,321 @@
+"""The machine: performs the plan, owns what the plan makes, and gives all of it back.
+
+    with Machine(config, start) as machine:
+        machine.build()
+        outcome = machine.run()
+
+Whatever fails in between, leaving the `with` block undoes what was done, last thing first.
+"""
+
+from __future__ import annotations
+
+import threading
+
+from minivm import kvm
+from minivm.devices.debug_exit import DebugExit
+from minivm.devices.uart import COM1, DATA, IRQ, LSR, Uart
+from minivm.errors import KvmError, MinivmError
+from minivm.inspect.exits import ExitCounts
+from minivm.machine.bus import Bus
+from minivm.machine.plan import machine_plan
+from minivm.machine.recorder import Recorder
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from minivm.boot.start import Start
+    from minivm.machine.config import Config
+    from minivm.machine.plan import Operation
+
+    Done = tuple[int, tuple[str, ...]]  # a call's result, and what is now different
+
+__all__ = ["Machine", "Outcome"]
+
+
+class Outcome:
+    """How a machine ended."""
+
+    __slots__ = ("error", "reason", "status")
+
+    def __init__(self, status: int, reason: str, error: BaseException | None = None) -> None:
+        self.status = status  # exit status for the command, 0 to 255
+        self.reason = reason  # in words, "" where the guest ended it itself
+        self.error = error  # what went wrong on our side
+
+
+class Machine:
+    """One machine.
+
+    Args:
+        config: what it is asked to be.
+        start: how its guest starts (minivm.boot.formats.prepare).
+        recorder: told of each call and exit.
+        console: file descriptor that the UART's output goes to.
+    """
+
+    def __init__(self, config: Config, start: Start, recorder: Recorder | None = None, console: int = 1) -> None:
+        self.config = config
+        self.plan = machine_plan(config, start)
+        self.recorder = recorder or Recorder()
+        self.recorder.check(operation.call for operation in self.plan)
+        self.console = console
+        self.outcome: Outcome | None = None
+        self.vcpu: kvm.Vcpu | None = None
+        self.memory: list[tuple[int, kvm.GuestMemory]] = []  # (guest-physical address, pages)
+        self.wake: Callable[[], None] = lambda: None  # gets the thread in the foreground to look again
+        self._system = self._vm = self._vcpu_fd = -1
+        self._run_size = 0
+        self._irqchip = False
+        self._leaves: Any = None
+        self._sregs: Any = None
+        self._undo: list[tuple[str, Callable[[], None]]] = []
+        self._runner: int | None = None  # the thread inside KVM_RUN
+        self._stopping = threading.RLock()  # a signal's handler may come while its thread is in stop()
+        self._shortcuts: tuple[int | None, bool] = (None, False)
+
+        self.uart = Uart(self._send, self._uart_interrupt, lambda: self.wake(), self._uart_shortcut)
+        self.bus = Bus()
+        for device in (self.uart, DebugExit(self._guest_exit), DebugExit(self._guest_exit, qemu=True)):
+            self.bus.add(device)
+        self.exits = ExitCounts(self.bus.name)
+
+    # --- building and taking down ---
+
+    def __enter__(self) -> Machine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def build(self) -> None:
+        """Perform the plan up to KVM_RUN. Raises KvmError, MinivmError."""
+        for operation in self.plan:
+            if operation.call != "KVM_RUN":
+                self.perform(operation)
+
+    def perform(self, operation: Operation) -> int:
+        """Make one call of the plan. Returns its result."""
+        function: Callable[..., Done] = getattr(self, "_do_" + operation.call.lower())
+        return self.recorder.perform(
+            operation.call,
+            operation.shown() if self.recorder.telling else (),
+            lambda: function(**operation.args),
+            side="minivm",
+            step=operation.step,
+            why=operation.why,
+        )
+
+    def close(self) -> None:
+        """Give everything back; may be called again."""
+        while self._undo:
+            call, function = self._undo.pop()
+            why = "Give back what was taken, last thing first."
+
+            def done(function: Callable[[], None] = function) -> Done:
+                function()
+                return 0, ()
+
+            name, _, shown = call.partition(" ")
+            self.recorder.perform(name, (shown,), done, side="minivm", step="close", why=why)
+        self.vcpu = None
+        self.memory.clear()
+
+    def _do_open(self, path: str) -> Done:
+        self._system = fd = kvm.open_kvm(path)
+        self._undo.append(("close kvm", lambda: kvm.close(fd)))
+        return fd, (f"descriptor {fd} is the kernel's KVM interface",)
+
+    def _do_kvm_get_api_version(self) -> Done:
+        version = kvm.get_api_version(self._system)
+        if version != kvm.lib.KVM_API_VERSION:
+            raise MinivmError(f"this kernel's KVM interface is version {version}, and minivm needs 12")
+        return version, ()
+
+    def _do_kvm_check_extension(self, capability: str) -> Done:
+        value = kvm.check_extension(self._system, capability)
+        if not value:
+            raise MinivmError(f"this kernel's KVM lacks {capability}: `minivm doctor` shows what it has")
+        return value, ()
+
+    def _do_kvm_create_vm(self, kind: int) -> Done:
+        self._vm = fd = kvm.create_vm(self._system, kind)
+        self._undo.append(("close vm", lambda: kvm.close(fd)))
+        return fd, (f"descriptor {fd} is the machine",)
+
+    def _do_kvm_set_identity_map_addr(self, address: int) -> Done:
+        kvm.set_identity_map_addr(self._vm, address)
+        return 0, ()
+
+    def _do_kvm_set_tss_addr(self, address: int) -> Done:
+        kvm.set_tss_addr(self._vm, address)
+        return 0, ()
+
+    def _do_kvm_create_irqchip(self) -> Done:
+        kvm.create_irqchip(self._vm)
+        self._irqchip = True
+        return 0, ("ports 0x20, 0x21, 0xa0, 0xa1 and addresses 0xfec00000, 0xfee00000 are answered by the kernel",)
+
+    def _do_kvm_create_pit2(self, flags: str) -> Done:
+        kvm.create_pit2(self._vm, getattr(kvm.lib, flags))
+        return 0, ("ports 0x40 to 0x43 and 0x61 are answered by the kernel",)
+
+    def _do_mmap(self, length: int = 0, fd: str = "") -> Done:
+        return self._map_run() if fd else self._map_memory(length)
+
+    def _map_memory(self, length: int) -> Done:
+        pages = kvm.GuestMemory(length)
+        base = self.memory[-1][0] + self.memory[-1][1].size if self.memory else 0
+        self.memory.append((base, pages))  # the slot, next in the plan, says where it really is
+        self._undo.append(("munmap memory", pages.close))
+        return 0, (f"{length >> 10} KiB at {pages.address:#x} of this process are to be the guest's",)
+
+    def _map_run(self) -> Done:
+        vcpu = kvm.Vcpu(self._vcpu_fd, self._run_size)
+        self.vcpu = vcpu
+        self._undo.append(("munmap kvm_run", vcpu.close))
+        return 0, (f"{self._run_size} bytes are shared with the kernel",)
+
+    def _do_kvm_set_user_memory_region(self, slot: int, address: int, length: int) -> Done:
+        pages = self.memory[slot][1]
+        kvm.set_user_memory_region(self._vm, slot, address, pages)
+        self.memory[slot] = address, pages
+        last = address + length - 1
+        return 0, (f"guest-physical {address:#x} to {last:#x} is this process's {pages.address:#x} and on",)
+
+    def _do_kvm_create_vcpu(self, number: int) -> Done:
+        self._vcpu_fd = fd = kvm.create_vcpu(self._vm, number)
+        self._undo.append(("close vcpu0", lambda: kvm.close(fd)))
+        return fd, (f"descriptor {fd} is the processor",)
+
+    def _do_kvm_get_vcpu_mmap_size(self) -> Done:
+        self._run_size = kvm.get_vcpu_mmap_size(self._system)
+        return self._run_size, ()
+
+    def _do_kvm_get_supported_cpuid(self) -> Done:
+        self._leaves = kvm.get_supported_cpuid(self._system)
+        return 0, (f"{self._leaves.nent} leaves",)
+
+    def _do_kvm_set_cpuid2(self) -> Done:
+        kvm.set_cpuid2(self._vcpu_fd, self._leaves)
+        return 0, ()
+
+    def _do_memcpy(self, address: int, what: str, data: bytes) -> Done:
+        self.bytes_at(address, len(data))[:] = data
+        return len(data), ()
+
+    def _do_kvm_get_sregs(self) -> Done:
+        self._sregs = kvm.get_sregs(self._vcpu_fd)
+        return 0, ()
+
+    def _do_kvm_set_sregs(self, **changes: Any) -> Done:
+        for name, value in changes.items():
+            if isinstance(value, int):
+                setattr(self._sregs, name, value)
+            else:
+                for field, number in value.items():
+                    setattr(getattr(self._sregs, name), field, number)
+        kvm.set_sregs(self._vcpu_fd, self._sregs)
+        return 0, ()
+
+    def _do_kvm_set_regs(self, **registers: int) -> Done:
+        kvm.set_regs(self._vcpu_fd, kvm.new_regs(**registers))
+        return 0, ()
+
+    # --- memory ---
+
+    def bytes_at(self, address: int, length: int) -> memoryview:
+        """Return guest memory itself, not a copy; valid until close().
+
+        Args:
+            address: guest-physical (uint64_t).
+
+        Raises IndexError where it is not all RAM of one slot.
+        """
+        for base, pages in self.memory:
+            if base <= address < base + pages.size:
+                return pages.view(address - base, length)
+        raise IndexError(f"guest-physical {address:#x} is no RAM")
+
+    # --- running ---
+
+    def run(self, stdin: int | None = None, timeout: float | None = None) -> Outcome:
+        """Run the guest to its end.
+
+        The vCPU gets a thread of its own; this one attends to input, signals and time meanwhile.
+
+        Args:
+            stdin: file descriptor for the console's input; None: the console has none.
+            timeout: seconds after which the machine is stopped with status 124.
+        """
+        from minivm.machine.foreground import attend
+
+        return attend(self, stdin, timeout)
+
+    def stop(self, outcome: Outcome) -> None:
+        """End the machine, from any thread; the first outcome counts."""
+        with self._stopping:
+            self.outcome = self.outcome or outcome
+            if self.vcpu and self._runner not in (None, threading.get_ident()):
+                self.vcpu.interrupt(self._runner)
+        self.wake()
+
+    def vcpu_thread(self) -> None:
+        """Run the vCPU until the machine has an outcome: the body of its thread."""
+        from minivm.machine.loop import loop
+
+        with self._stopping:
+            self._runner = threading.get_ident()
+        try:
+            loop(self)
+        except KvmError as error:
+            self.stop(Outcome(error.status, str(error), error))
+        except BaseException as error:
+            self.stop(Outcome(MinivmError.status, f"{type(error).__name__}: {error}", error))
+        finally:
+            with self._stopping:
+                self._runner = None
+
+    # --- what the devices are given ---
+
+    def _guest_exit(self, status: int) -> None:
+        self.stop(Outcome(status, ""))
+
+    def _send(self, data: bytes) -> None:
+        from minivm.machine.foreground import send
+
+        send(self, data)
+
+    def _uart_interrupt(self, level: int) -> None:
+        if self._irqchip:
+            self.irq_line(IRQ, level)
+
+    def irq_line(self, irq: int, level: int) -> None:
+        """Raise or lower an interrupt line, from any thread."""
+
+        def set_line() -> Done:
+            kvm.irq_line(self._vm, irq, level)
+            return 0, ()
+
+        why = "Bytes have come in, or the modem lines changed." if level else "The guest has seen to it."
+        if self.recorder.watches("KVM_IRQ_LINE"):
+            args = (f"irq={irq}", f"level={level}")
+            self.recorder.perform("KVM_IRQ_LINE", args, set_line, side="uart", step="run", why=why)
+        else:
+            set_line()
+
+    def _uart_shortcut(self, lsr: int | None, direct: bool) -> None:
+        self._shortcuts = lsr, direct
+        self.refresh_shortcuts()
+
+    def refresh_shortcuts(self) -> None:
+        """Let the loop in C answer for the UART what needs no thought, unless somebody is told of each exit."""
+        if self.vcpu is None or self.recorder.watches("KVM_RUN"):
+            return
+        lsr, direct = self._shortcuts
+        status, data = self.vcpu.shortcut(0), self.vcpu.shortcut(1)
+        status.port, status.value = COM1 + LSR, lsr or 0
+        status.answer_in = lsr is not None
+        data.port, data.fd = COM1 + DATA, self.console
+        data.forward_out = direct

@@ -1,0 +1,169 @@
+"""A machine is a list of ioctls: this file makes the list and calls none of them.
+
+Each Operation is data: the call's kernel name, its arguments, the named step it belongs to and the reason for it.
+machine.py performs the list; --plan prints it, --explain and --trace tell it as it happens, --fail makes one of it
+fail. One function a step, in the order in which the machine is built.
+"""
+
+from __future__ import annotations
+
+from minivm.boot import layout
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from minivm.boot.start import Start
+    from minivm.machine.config import Config
+
+__all__ = ["Operation", "machine_plan"]
+
+# What minivm cannot do without, and why. Names are those of <linux/kvm.h>.
+NEEDED = {
+    "KVM_CAP_USER_MEMORY": "Guest memory shall be ordinary memory of this process.",
+    "KVM_CAP_IMMEDIATE_EXIT": "Without it a signal that comes just before KVM_RUN would not stop the guest.",
+}
+NEEDED_IRQCHIP = {
+    "KVM_CAP_IRQCHIP": "Interrupt controllers in the host kernel: no exit for each acknowledged interrupt.",
+    "KVM_CAP_PIT2": "The timer next to them, so that a tick costs no exit either.",
+}
+
+
+class Operation:
+    """One call that builds the machine."""
+
+    __slots__ = ("args", "call", "step", "why")
+
+    def __init__(self, step: str, call: str, why: str, **args: Any) -> None:
+        self.step = step  # open, vm, irqchip, memory, vcpu, boot, run
+        self.call = call  # system call or ioctl, by its kernel name
+        self.why = why  # one sentence for a learner
+        self.args = args  # by name: numbers, strings, bytes, or mappings of register fields
+
+    def shown(self) -> tuple[str, ...]:
+        """Return the arguments decoded, one string each, as strace would."""
+        return tuple(_show(name, value) for name, value in self.args.items())
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as a JSON object."""
+        args = {name: f"{len(value)} bytes" if isinstance(value, bytes) else value for name, value in self.args.items()}
+        return {"step": self.step, "call": self.call, "args": args, "why": self.why}
+
+
+def machine_plan(config: Config, start: Start) -> list[Operation]:
+    """Return the calls that make the machine that `config` asks for, with a guest that starts as `start` says.
+
+    The last one is KVM_RUN, which is made again and again.
+    """
+    irqchip = start.irqchip if config.irqchip is None else config.irqchip
+    operations: list[Operation] = []
+    for step in (_open(irqchip), _vm(), _irqchip(irqchip), _memory(config), _vcpu(), _boot(start), _run()):
+        operations.extend(step)
+    return operations
+
+
+def _open(irqchip: bool) -> Iterator[Operation]:
+    yield Operation(
+        "open", "open", "The device that gives access to the processor's virtualisation.", path="/dev/kvm"
+    )
+    yield Operation("open", "KVM_GET_API_VERSION", "The stable interface is version 12; refuse any other.")
+    for capability, why in (NEEDED | (NEEDED_IRQCHIP if irqchip else {})).items():
+        yield Operation("open", "KVM_CHECK_EXTENSION", why, capability=capability)
+
+
+def _vm() -> Iterator[Operation]:
+    yield Operation(
+        "vm", "KVM_CREATE_VM", "An empty machine, as a file descriptor: no memory, no processor.", kind=0
+    )
+    yield Operation(
+        "vm",
+        "KVM_SET_IDENTITY_MAP_ADDR",
+        "An address that the guest does not use, for a page table that some Intel processors need in real mode.",
+        address=layout.IDENTITY_MAP,
+    )
+    yield Operation(
+        "vm",
+        "KVM_SET_TSS_ADDR",
+        "Three more pages, for a task state segment that the same processors need in real mode.",
+        address=layout.TSS,
+    )
+
+
+def _irqchip(wanted: bool) -> Iterator[Operation]:
+    if wanted:
+        yield Operation(
+            "irqchip",
+            "KVM_CREATE_IRQCHIP",
+            "Two 8259 PICs, an IOAPIC, and a local APIC for each vCPU to come: `hlt` now waits inside the kernel.",
+        )
+        yield Operation(
+            "irqchip",
+            "KVM_CREATE_PIT2",
+            "The 8254 timer, wired to IRQ 0; the flag silences the speaker port too.",
+            flags="KVM_PIT_SPEAKER_DUMMY",
+        )
+
+
+def _memory(config: Config) -> Iterator[Operation]:
+    for slot, (address, length) in enumerate(layout.ram_ranges(config.memory)):
+        yield Operation(
+            "memory", "mmap", "Guest RAM is memory of this process; untouched pages cost nothing.", length=length
+        )
+        yield Operation(
+            "memory",
+            "KVM_SET_USER_MEMORY_REGION",
+            "Show it to the guest: from here on a guest-physical address means something.",
+            slot=slot,
+            address=address,
+            length=length,
+        )
+
+
+def _vcpu() -> Iterator[Operation]:
+    yield Operation("vcpu", "KVM_CREATE_VCPU", "A processor, in its state after reset; its APIC id is 0.", number=0)
+    yield Operation("vcpu", "KVM_GET_VCPU_MMAP_SIZE", "How large the structure is that we share with the kernel.")
+    yield Operation(
+        "vcpu", "mmap", "struct kvm_run: here the kernel writes why the guest stopped, and we our answer.", fd="vcpu0"
+    )
+    yield Operation("vcpu", "KVM_GET_SUPPORTED_CPUID", "Which processor features host and kernel can offer a guest.")
+    yield Operation("vcpu", "KVM_SET_CPUID2", "Offer the guest all of them: what its CPUID instruction will answer.")
+
+
+def _boot(start: Start) -> Iterator[Operation]:
+    for piece in start.pieces:
+        yield Operation("boot", "memcpy", piece.why, address=piece.address, what=piece.what, data=piece.data)
+    yield Operation("boot", "KVM_GET_SREGS", "The special registers as after reset: real mode, at the end of 4 GiB.")
+    yield Operation("boot", "KVM_SET_SREGS", start.why_sregs, **start.sregs)
+    yield Operation("boot", "KVM_SET_REGS", start.why_regs, **start.regs)
+
+
+def _run() -> Iterator[Operation]:
+    yield Operation(
+        "run", "KVM_RUN", "Enter the guest; return when it needs something of us. Again and again, until it ends."
+    )
+
+
+# Bits with names that a reader of a listing wants to see.
+BITS = {
+    "cr0": {0: "PE", 1: "MP", 4: "ET", 5: "NE", 16: "WP", 31: "PG"},
+    "cr4": {5: "PAE", 7: "PGE"},
+    "efer": {0: "SCE", 8: "LME", 10: "LMA", 11: "NXE"},
+}
+
+
+def _show(name: str, value: Any) -> str:
+    """Return `name=value`, short enough for one line."""
+    if name in BITS:
+        return f"{name}={'|'.join(bit for number, bit in BITS[name].items() if value >> number & 1)}"
+    if isinstance(value, bytes):
+        return f"{len(value)} bytes"
+    if isinstance(value, str):
+        return value if name in ("what", "capability", "flags") else f'{name}="{value}"'
+    if isinstance(value, int):
+        return f"{name}={value:#x}" if value > 9 else f"{name}={value}"
+    inside = {"l": "64-bit", "base": f"base={value.get('base', 0):#x}"}
+    if "selector" in value:
+        mode = " 64-bit" if value.get("l") else ""
+        return f"{name}={value['selector']:#x}{mode}"
+    return f"{name}={inside['base']}"
