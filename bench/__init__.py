@@ -1,0 +1,1 @@
+"""Measurements: `python -m bench` prints them all; each file says what it compares with what."""

@@ -1,0 +1,111 @@
+/* The parent's side of the birth written by hand: what minirt/plan/birth.py and csrc/plan/spawn.c do, in plain C.
+ *
+ *     birth_parent CHILD-PROGRAM OVERLAY-OPTIONS TARGET
+ *
+ * For each byte read from standard input: one container from nothing to reaped, then a line with the nanoseconds
+ * that it took (CLOCK_MONOTONIC).
+ */
+#include <err.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "birth_child.h"
+
+static int program(const char *path)
+{
+    char buffer[65536];
+    int from = open(path, O_RDONLY | O_CLOEXEC), to = memfd_create("child", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    ssize_t n = read(from, buffer, sizeof buffer);
+
+    if (n <= 0 || write(to, buffer, (size_t)n) != n || fcntl(to, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_WRITE) < 0)
+        err(1, "%s", path);
+    close(from);
+    return to;
+}
+
+/* In the vfork child: descriptors 0, 1, 2, the socket, the memory, the program; nothing else. */
+static void become(int exe, int socket, int memory)
+{
+    int fds[6] = {0, 1, 2, socket, memory, exe};
+    char *argv[] = {"child", "4", NULL}, *envp[] = {NULL};
+
+    for (int i = 0; i < 6; i++)
+        fds[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, 6);
+    for (int i = 0; i < 5; i++)
+        dup2(fds[i], i);
+    dup3(fds[5], 5, O_CLOEXEC);
+    syscall(SYS_close_range, 6, ~0U, 0);
+    syscall(SYS_execveat, 5, "", argv, envp, AT_EMPTY_PATH);
+    _exit(125);
+}
+
+static void birth(int exe, const struct shared *image)
+{
+    static struct shared result;
+    sigset_t all, old;
+    int pair[2], status;
+    char byte;
+    struct iovec part = {&byte, 1};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+
+    int memory = memfd_create("shared", MFD_CLOEXEC);
+    if (write(memory, image, sizeof *image) != sizeof *image || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+        err(1, "memory");
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    pid_t helper = vfork();
+    if (helper == 0)
+        become(exe, pair[1], memory);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    close(pair[1]);
+    while (recvmsg(pair[0], &message, MSG_CMSG_CLOEXEC) < 0 && errno == EINTR)  /* ends when the program starts */
+        ;
+    if (waitpid(helper, &status, 0) < 0 || status || pread(memory, &result.pid, 4, 0) != 4)
+        errx(1, "the helper failed: %d", status);
+    int pidfd = (int)syscall(SYS_pidfd_open, result.pid, 0);
+    if (pread(memory, &result.used, 4, 4) != 4 || pread(memory, result.results, 1600, 1288) != 1600)
+        err(1, "results");
+    if (waitpid(result.pid, &status, 0) < 0 || status)
+        errx(1, "the container failed: %d after %u calls", status, result.used);
+    close(pair[0]);
+    close(pidfd);
+    close(memory);
+}
+
+static long nanoseconds(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+int main(int argc, char **argv)
+{
+    static struct shared image;
+    char byte, line[64];
+
+    if (argc != 4 || strlen(argv[2]) >= sizeof image.options || strlen(argv[3]) >= sizeof image.target)
+        errx(2, "usage: birth_parent CHILD-PROGRAM OVERLAY-OPTIONS TARGET");
+    strcpy(image.options, argv[2]);
+    strcpy(image.target, argv[3]);
+    int exe = program(argv[1]);
+    while (read(0, &byte, 1) == 1) {
+        long began = nanoseconds();
+        birth(exe, &image);
+        int n = snprintf(line, sizeof line, "%ld 0\n", nanoseconds() - began);
+        if (write(1, line, (size_t)n) != n)
+            return 1;
+    }
+    return 0;
+}
