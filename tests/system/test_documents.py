@@ -1,0 +1,85 @@
+"""What the documents show is what happens: their Python sessions and `sh run` transcripts are replayed.
+
+    ```python     a session of `>>>` lines; all of a document's share one interpreter
+    ```sh run     `$ command` lines with their output, run in the top directory with .venv/bin in PATH
+
+In the expected output `...` stands for anything, over lines too.
+"""
+
+import doctest
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).resolve().parents[2]
+DOCUMENTS = ["README.md", "tutorials/containers/01_by_hand/lesson.md"]
+FENCE = re.compile(r"^```(?P<info>[^\n]*)\n(?P<body>.*?)^```$", re.M | re.S)
+SESSION = """
+import json, os, sys, tempfile, traceback
+sources, back = json.load(sys.stdin), os.fdopen(os.dup(1), "w")
+os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+names = {"__name__": "__main__"}
+for source in sources:
+    with tempfile.TemporaryFile() as file:
+        os.dup2(file.fileno(), 1); os.dup2(file.fileno(), 2)
+        try:
+            exec(compile(source, "<document>", "single"), names)
+        except BaseException:
+            traceback.print_exc()
+        sys.stdout.flush(); sys.stderr.flush()
+        file.seek(0)
+        print(json.dumps(file.read().decode(errors="replace")), file=back, flush=True)
+"""
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the documents make namespaces, which takes root")
+
+
+def fences(document: str, info: str) -> list[str]:
+    return [m["body"] for m in FENCE.finditer((TOP / document).read_text()) if m["info"].strip() == info]
+
+
+def matches(expected: str, got: str) -> bool:
+    """Say whether the output is as expected, where `...` stands for anything."""
+    pattern = ".*".join(re.escape(part) for part in expected.strip().split("..."))
+    return re.fullmatch(pattern, got.strip(), re.S) is not None
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PATH": f"{TOP}/.venv/bin:{os.environ['PATH']}", "NO_COLOR": "1", "LC_ALL": "C.UTF-8"}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_python_sessions_print_what_they_show(document: str) -> None:
+    parser = doctest.DocTestParser()
+    examples = [example for body in fences(document, "python") for example in parser.get_examples(body)]
+    run = subprocess.run([sys.executable, "-c", SESSION], input=json.dumps([e.source for e in examples]), text=True,
+                         stdout=subprocess.PIPE, cwd=TOP, env=environment(), check=False)  # fmt: skip
+    got = [json.loads(line) for line in run.stdout.splitlines()]
+    for example, output in zip(examples, got, strict=True):
+        want = example.want.replace("<BLANKLINE>", "")
+        assert matches(want, output), f"{document}: >>> {example.source}expected:\n{want}\ngot:\n{output}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_transcripts_replay(document: str) -> None:
+    for body in fences(document, "sh run"):
+        for command, want in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", body, re.M):
+            if "minivm" in command and not os.access("/dev/kvm", os.R_OK | os.W_OK):
+                continue  # without /dev/kvm there is no machine to show
+            run = subprocess.run(["bash", "-c", command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+                                 stderr=subprocess.STDOUT, cwd=TOP, env=environment(), check=False)  # fmt: skip
+            assert matches(want, run.stdout), f"{document}: $ {command}\nexpected:\n{want}\ngot:\n{run.stdout}"
+
+
+@pytest.mark.parametrize("document", [*DOCUMENTS, "CONTRIBUTING.md"])
+def test_files_that_are_named_exist(document: str) -> None:
+    text = (TOP / document).read_text()
+    named = re.findall(r"`((?:minirt|minivm|csrc|tests|bench|lab|tutorials)/[\w/.]+)`", text)
+    named += re.findall(r"\]\(([^)#:]+)\)", text)
+    places = (TOP, (TOP / document).parent)
+    assert named and not [name for name in named if not any((place / name).exists() for place in places)]
