@@ -21,18 +21,10 @@ def parser() -> argparse.ArgumentParser:
         description="Run a command in a disposable machine with cgroup v2 and /dev/kvm, in a copy of the"
         " repository; a shell without one. Its output, exit status and nothing else come back.",
     )
-    words.add_argument(
-        "--check", action="store_true", help="say what this host lacks for the lab, and run nothing"
-    )
-    words.add_argument(
-        "--build", action="store_true", help="build the machine where it is not yet, and run nothing"
-    )
-    words.add_argument(
-        "--timeout", type=float, default=None, metavar="SECONDS", help="default 900; none for a shell"
-    )
-    words.add_argument(
-        "-e", "--env", action="append", default=[], metavar="NAME[=VALUE]", help="set or pass on"
-    )
+    words.add_argument("--check", action="store_true", help="say what this host lacks for the lab, and run nothing")
+    words.add_argument("--build", action="store_true", help="build the machine where it is not yet, and run nothing")
+    words.add_argument("--timeout", type=float, default=None, metavar="SECONDS", help="default 900; none for a shell")
+    words.add_argument("-e", "--env", action="append", default=[], metavar="NAME[=VALUE]", help="set or pass on")
     words.add_argument("-T", "--no-tty", action="store_true", help="no terminal, even where this is one")
     words.add_argument("--console", metavar="FILE", help="save what the machine's console said")
     words.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND")

@@ -43,8 +43,6 @@ def missing(built: bool) -> list[str]:
 def report(cache: Path, image: Image | None) -> list[str]:
     """Return what `--check` prints: what is missing, else how the lab would run."""
     lines = missing(image is not None)
-    how = (
-        "the host's KVM, nested" if accelerators(cache)[0] == "kvm" else "emulation (no KVM here that nests)"
-    )
+    how = "the host's KVM, nested" if accelerators(cache)[0] == "kvm" else "emulation (no KVM here that nests)"
     state = str(image.directory) if image else "not built yet: the first run builds it in about a minute"
     return [*lines, f"processor: {how}", f"image: {state}"]

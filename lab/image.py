@@ -165,9 +165,7 @@ def _bootstrap(part: Path, begin: float) -> None:
 def _run(command: list[str], log: Path) -> None:
     environment = {**os.environ, "PATH": os.environ.get("PATH", "") + ":/usr/sbin:/sbin"}
     with open(log, "a") as record:
-        status = subprocess.run(
-            command, stdout=record, stderr=record, env=environment, timeout=300
-        ).returncode
+        status = subprocess.run(command, stdout=record, stderr=record, env=environment, timeout=300).returncode
     if status:
         raise LabError(f"the machine could not be built ({command[0]}: {status}); see {log}")
 

@@ -67,17 +67,13 @@ def run(image: Image, job: Job, timeout: float, console: str | None = None) -> i
     raise AssertionError("accelerators() names at least one")
 
 
-def _run_with(
-    accelerator: str, image: Image, job: Job, end: float, needs_kvm: bool, console: str | None
-) -> int:
+def _run_with(accelerator: str, image: Image, job: Job, end: float, needs_kvm: bool, console: str | None) -> int:
     with tempfile.TemporaryDirectory(prefix="minirt-lab-") as name:
         directory = Path(name)
         write_payload(directory / "payload.cpio", image, job)
         try:
             with _start(accelerator, image, directory) as streams:
-                ready = _wait_until_ready(
-                    streams["status"], min(end, time.monotonic() + READY_LIMIT[accelerator])
-                )
+                ready = _wait_until_ready(streams["status"], min(end, time.monotonic() + READY_LIMIT[accelerator]))
                 if needs_kvm and b"kvm" not in ready:
                     raise NotReady("this host's KVM does not nest")
                 return _converse(job, streams, end)

@@ -1,0 +1,161 @@
+"""Limits really bind: the kernel is asked, not the file that was written. Each child is born by a plain fork."""
+
+import contextlib
+import os
+import re
+import select
+import signal
+import time
+
+import pytest
+
+from minirt.linux import cgroup2
+
+MIB = 1 << 20
+
+
+@contextlib.contextmanager
+def child(group, work):
+    """Fork; the child enters the group, says so, does its work, and exits with what that returns."""
+    ready, entered = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        status = 99
+        with contextlib.suppress(BaseException):
+            group.write("cgroup.procs", "0")
+            os.write(entered, b"x")
+            status = work()
+        os._exit(status or 0)
+    pidfd = os.pidfd_open(pid)  # a number could be another's by the time that it is killed
+    try:
+        assert select.select([ready], [], [], 30)[0] and os.read(ready, 1) == b"x"
+        yield pid
+    finally:
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        for fd in (ready, entered, pidfd):
+            os.close(fd)
+
+
+def status_of(pid):
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def forever():
+    while True:
+        pass
+
+
+def test_memory_beyond_the_limit_is_death_and_is_reported():
+    def eat():
+        return len(bytearray(64 * MIB)) and 0  # zeroed, and so touched
+
+    with cgroup2.create("memory", {"memory": {"limit": 24 * MIB, "swap": 24 * MIB}}) as group:
+        with child(group, eat) as pid:
+            assert status_of(pid) == -signal.SIGKILL
+        assert group.oom_kills() == 1
+        assert group.keyed("memory.events")["max"] > 0  # first it tried to take pages back
+
+
+def test_a_cpu_quota_binds_within_ten_per_cent():
+    with (
+        cgroup2.create("cpu", {"cpu": {"quota": 30_000, "period": 100_000}}) as group,
+        child(group, forever),
+    ):
+        time.sleep(0.3)  # the interpreter's own start
+        begin, used = time.monotonic(), group.keyed("cpu.stat")["usage_usec"]
+        time.sleep(4)
+        share = (group.keyed("cpu.stat")["usage_usec"] - used) / (time.monotonic() - begin) / 1e6
+        assert share == pytest.approx(0.3, rel=0.1)
+        assert group.keyed("cpu.stat")["nr_throttled"] > 20
+        assert group.pressure("cpu")["some"]["total"] > 0
+
+
+def test_forks_beyond_the_pids_limit_fail():
+    def fork_three():
+        made = 0
+        for _ in range(3):
+            try:
+                if os.fork() == 0:
+                    time.sleep(60)
+            except BlockingIOError:  # EAGAIN
+                break
+            made += 1
+        return made
+
+    with cgroup2.create("pids", {"pids": {"limit": 3}}) as group:
+        with child(group, fork_three) as pid:
+            assert status_of(pid) == 2
+        assert group.keyed("pids.events")["max"] == 1
+        assert len(group.pids()) == 2  # orphans: the group's end must find them
+    assert not os.path.exists(group.path)
+
+
+def test_a_cpuset_leaves_one_processor():
+    with (
+        cgroup2.create("cpuset", {"cpu": {"cpus": "1", "mems": "0"}}) as group,
+        child(group, lambda: len(os.sched_getaffinity(0)) * 10 + min(os.sched_getaffinity(0))) as pid,
+    ):
+        assert status_of(pid) == 11
+
+
+def test_io_max_slows_reading_from_the_disk():
+    number = os.stat("/").st_dev
+    device = {"major": os.major(number), "minor": os.minor(number), "rate": 2 * MIB}
+
+    def read():
+        fd = os.open("/dev/vda", os.O_RDONLY | os.O_DIRECT)
+        import mmap
+
+        room = mmap.mmap(-1, MIB)  # aligned, as O_DIRECT needs
+        begin = time.monotonic()
+        for at in range(6):
+            os.preadv(fd, [room], at * MIB)
+        return round((time.monotonic() - begin) * 10)
+
+    with cgroup2.create("io", {"blockIO": {"throttleReadBpsDevice": [device]}}) as group:
+        assert "rbps=2097152" in group.read("io.max")
+        with child(group, read) as pid:
+            assert 22 <= status_of(pid) <= 60  # 6 MiB at 2 MiB a second; without the limit a tenth of a second
+        assert int(re.search(r"rbytes=(\d+)", group.read("io.stat"))[1]) >= 6 * MIB
+
+
+def test_every_other_limit_is_taken_by_the_kernel():
+    resources = {
+        "memory": {"limit": 64 * MIB, "reservation": 32 * MIB},
+        "cpu": {"shares": 2048, "quota": 50_000, "burst": 10_000},
+        "blockIO": {"weight": 500},
+        "hugepageLimits": [{"pageSize": "2MB", "limit": 4 * MIB}],
+        "unified": {"memory.high": str(48 * MIB)},
+    }
+    with cgroup2.create("many", resources) as group:
+        said = {name: group.read(name).strip() for name in ("memory.low", "memory.high", "cpu.weight", "cpu.max")}
+        assert said == {
+            "memory.low": str(32 * MIB), "memory.high": str(48 * MIB), "cpu.weight": "174", "cpu.max": "50000 100000"
+        }  # fmt: skip
+        assert group.read("cpu.max.burst").strip() == "10000"
+        assert group.read("hugetlb.2MB.max").strip() == str(4 * MIB)
+        assert group.read("io.weight").startswith("default 4950")
+
+
+def test_the_end_kills_groups_within_and_leaves_no_directory():
+    told = []
+    with pytest.raises(KeyError), cgroup2.create("nested", {"pids": {"limit": 9}}, sink=told.append) as group:
+        os.mkdir(os.path.join(group.path, "below"))
+        below = cgroup2.Cgroup(os.path.join(group.path, "below"))
+        with child(below, forever) as pid:
+            group.remove()
+            assert status_of(pid) == -signal.SIGKILL
+            raise KeyError
+    assert not os.path.exists(group.path) and not os.path.exists(os.path.dirname(group.path))
+    assert [event.call for event in told[-3:]] == ["write", "rmdir", "rmdir"]
+    assert all(event.step == "cgroup" and event.why and not event.errno for event in told)
+
+
+def test_a_value_that_the_kernel_refuses_leaves_nothing():
+    with pytest.raises(cgroup2.CgroupError, match="there are cpus 0-1"):
+        cgroup2.create("wrong", {"cpu": {"cpus": "7"}})
+    with pytest.raises(cgroup2.CgroupError, match="no disk has this number"):
+        cgroup2.create("wrong", {"blockIO": {"throttleReadBpsDevice": [{"major": 240, "minor": 9, "rate": 1}]}})
+    assert not os.path.exists(os.path.join(cgroup2.find_mount(), "minirt"))

@@ -1,0 +1,169 @@
+"""What config.json's resources come to in cgroup v2's files, and how the tree's files are read."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minirt.linux import cgroup2
+from minirt.linux.cgroup_limits import CgroupError, blkio_to_io_weight, limits, shares_to_weight, swap_alone
+
+GIB = 1 << 30
+shares = st.integers(0, 1 << 20)
+size = st.integers(1, 1 << 50)
+
+
+@given(shares, shares)
+def test_more_shares_are_never_less_weight(a, b):
+    low, high = sorted((a, b))
+    assert 1 <= shares_to_weight(low) <= shares_to_weight(high) <= 10000
+
+
+def test_least_default_and_most_shares_are_least_default_and_most_weight():
+    assert [shares_to_weight(n) for n in (2, 1024, 262144)] == [1, 100, 10000]
+    assert shares_to_weight(2000) == 170  # opencontainers/runc#4896 gives this figure
+
+
+@given(st.integers(10, 1000), st.integers(10, 1000))
+def test_a_greater_blkio_weight_is_a_greater_io_weight(a, b):
+    low, high = sorted((a, b))
+    assert 1 <= blkio_to_io_weight(low) <= blkio_to_io_weight(high) <= 10000
+    assert low == high or blkio_to_io_weight(low) < blkio_to_io_weight(high)
+
+
+@given(size, size)
+def test_memory_and_swap_come_together_again(memory, swap):
+    files = dict(limits({"memory": {"limit": memory, "swap": memory + swap}}))
+    assert int(files["memory.max"]) + int(files["memory.swap.max"]) == memory + swap
+
+
+@pytest.mark.parametrize(("memory", "wanted"), [
+    ({"limit": 64}, [("memory.max", "64")]),
+    ({"limit": -1}, [("memory.max", "max"), ("memory.swap.max", "max")]),
+    ({"limit": 64, "swap": -1}, [("memory.max", "64"), ("memory.swap.max", "max")]),
+    ({"limit": 64, "swap": 64}, [("memory.max", "64"), ("memory.swap.max", "0")]),
+    ({"limit": 0, "swap": None}, []),
+    ({"reservation": 32}, [("memory.low", "32")]),
+])  # fmt: skip
+def test_memory(memory, wanted):
+    assert limits({"memory": memory}) == wanted
+
+
+@pytest.mark.parametrize(("swap", "memory"), [(64, 0), (64, -1), (32, 64)])
+def test_swap_that_cannot_be_told_from_memory_is_refused(swap, memory):
+    with pytest.raises(CgroupError, match="memory and swap together"):
+        swap_alone(swap, memory)
+
+
+@given(st.integers(-1, 10**7), st.integers(1000, 10**6))
+def test_quota_and_period_stand_in_cpu_max(quota, period):
+    ((name, text),) = limits({"cpu": {"quota": quota, "period": period}})
+    first, second = text.split()
+    assert name == "cpu.max" and int(second) == period
+    assert first == ("max" if quota <= 0 else str(quota))
+
+
+def test_burst_is_written_after_the_quota_that_bounds_it():
+    assert limits({"cpu": {"burst": 10, "quota": 50}}) == [("cpu.max", "50 100000"), ("cpu.max.burst", "10")]
+
+
+def test_each_throttled_device_is_a_write_of_its_own():
+    devices = [{"major": 8, "minor": 0, "rate": 1000}, {"major": 8, "minor": 16, "rate": 0}]
+    io = {"throttleReadBpsDevice": devices, "throttleWriteIOPSDevice": devices[:1]}
+    assert limits({"blockIO": io}) == [
+        ("io.max", "8:0 rbps=1000"), ("io.max", "8:16 rbps=max"), ("io.max", "8:0 wiops=1000")
+    ]  # fmt: skip
+
+
+def test_unified_comes_last_and_line_by_line():
+    resources = {"unified": {"memory.max": "1G", "io.max": "8:0 rbps=1\n8:16 rbps=2"}, "memory": {"limit": GIB}}
+    assert limits(resources) == [
+        ("memory.max", str(GIB)), ("memory.max", "1G"), ("io.max", "8:0 rbps=1"), ("io.max", "8:16 rbps=2")
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("resources", "word"), [
+    ({"unified": {"../x": "1"}}, "no file of a cgroup"),
+    ({"unified": {"tasks": "1"}}, "no file of a cgroup"),
+    ({"memory": {"swappiness": 10}}, "swappiness"),
+    ({"memory": {"disableOOMKiller": True}}, "disableOOMKiller"),
+    ({"cpu": {"realtimeRuntime": 1}}, "real-time"),
+    ({"blockIO": {"weight": 5}}, "from 10 to 1000"),
+])  # fmt: skip
+def test_what_version_2_cannot_do_is_refused(resources, word):
+    with pytest.raises(CgroupError, match=word):
+        limits(resources)
+
+
+def test_what_docker_sends_unset_is_not_set():
+    resources = {"memory": {"disableOOMKiller": False}, "cpu": {"shares": 0}, "pids": {}, "blockIO": {"weight": 0}}
+    assert limits(resources) == []
+
+
+def test_no_pids_limit_is_said_as_zero_or_less():
+    assert [limits({"pids": {"limit": n}})[0][1] for n in (-1, 0, 7)] == ["max", "max", "7"]
+
+
+def test_huge_pages_are_limited_when_reserved_and_when_touched():
+    pages = {"hugepageLimits": [{"pageSize": "2MB", "limit": 4096}]}
+    assert limits(pages) == [("hugetlb.2MB.max", "4096"), ("hugetlb.2MB.rsvd.max", "4096")]
+
+
+def mountinfo(tmp_path, *mounts):
+    lines = [f"{n} 1 0:{n} {root} {where} rw - {kind} {kind} rw" for n, (root, where, kind) in enumerate(mounts)]
+    (tmp_path / "mountinfo").write_text("\n".join(lines) + "\n")
+    return str(tmp_path / "mountinfo")
+
+
+def test_the_mount_is_found_on_a_pure_and_on_a_hybrid_host(tmp_path):
+    pure = mountinfo(tmp_path, ("/", "/", "ext4"), ("/", "/sys/fs/cgroup", "cgroup2"))
+    assert cgroup2.find_mount(pure) == "/sys/fs/cgroup"
+    hybrid = mountinfo(tmp_path, ("/", "/sys/fs/cgroup/cpu", "cgroup"), ("/", "/sys/fs/cgroup/unified", "cgroup2"))
+    assert cgroup2.find_mount(hybrid) == "/sys/fs/cgroup/unified"
+    assert cgroup2.find_mount(mountinfo(tmp_path, ("/", "/sys/fs/cgroup/cpu", "cgroup"))) == ""
+
+
+def test_the_whole_tree_goes_before_a_bound_part_and_a_name_may_hold_a_space(tmp_path):
+    both = mountinfo(tmp_path, ("/box", "/box/sys/fs/cgroup", "cgroup2"), ("/", "/mnt/my\\040tree", "cgroup2"))
+    assert cgroup2.find_mount(both) == "/mnt/my tree"
+
+
+def test_the_own_group_is_the_line_of_version_2(tmp_path):
+    (tmp_path / "cgroup").write_text("4:memory:/else\n0::/user.slice/a\n")
+    assert cgroup2.own_group("/sys/fs/cgroup", str(tmp_path / "cgroup")) == "/sys/fs/cgroup/user.slice/a"
+    (tmp_path / "cgroup").write_text("0::/\n")
+    assert cgroup2.own_group("/sys/fs/cgroup", str(tmp_path / "cgroup")) == "/sys/fs/cgroup"
+
+
+def test_events_and_pressure_are_read_as_numbers(tmp_path):
+    group = cgroup2.Cgroup(str(tmp_path))
+    assert group.oom_kills() == 0  # no such file: memory is not counted
+    (tmp_path / "memory.events").write_text("low 0\nmax 12\noom_kill 3\n")
+    (tmp_path / "cpu.pressure").write_text("some avg10=1.50 avg60=0.20 avg300=0.00 total=4711\n")
+    assert group.oom_kills() == 3 and group.keyed("memory.events")["max"] == 12
+    assert group.pressure("cpu")["some"] == {"avg10": 1.5, "avg60": 0.2, "avg300": 0.0, "total": 4711}
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    """A directory that looks like the root of a tree with two controllers."""
+    for name, text in (("cgroup.controllers", "hugetlb pids\n"), ("cgroup.subtree_control", "\n")):
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(cgroup2, "find_mount", lambda: str(tmp_path))
+    return tmp_path
+
+
+def test_a_missing_controller_is_named_with_those_there_are_and_the_lab(tree):
+    with pytest.raises(CgroupError) as error:
+        cgroup2.create("box", {"memory": {"limit": GIB}})
+    assert str(error.value).startswith("memory limit: this host's cgroup v2 tree has no memory controller")
+    assert "(it has: hugetlb pids)" in str(error.value) and "lab/run minirt run" in str(error.value)
+    assert {path.name for path in tree.iterdir()} == {"cgroup.controllers", "cgroup.subtree_control"}
+
+
+def test_without_a_limit_no_cgroup_is_no_failure(monkeypatch):
+    monkeypatch.setattr(cgroup2, "find_mount", lambda: "")
+    with cgroup2.create("box", {}) as group:
+        assert group is None
+    assert "not mounted" in cgroup2.create("box", {}).reason
+    with pytest.raises(CgroupError, match="pids limit: cgroup v2 is not mounted"):
+        cgroup2.create("box", {"pids": {"limit": 5}})
