@@ -6,37 +6,51 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test test-long lint lab bench clean build
+.PHONY: demo test test-long test-lab lint lab bench clean build
 
 # The first interpreter that is new enough and can make a virtual environment; the distribution's own before others
 # (a version manager's shim costs more at each start than a container does).
 CANDIDATES := /usr/bin/python3 python3 python3.13 python3.12 python3.11
-PYTHON ?= $(shell for p in $(CANDIDATES); do $$p -c 'import sys, sysconfig; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+PYTHON ?= $(shell for p in $(CANDIDATES); do $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 APT := DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0
 
-PACKAGES_RUN := python3-venv python3-dev gcc libc6-dev make busybox-static
-PACKAGES_TEST := $(PACKAGES_RUN) libcap-dev strace
-SOURCES := pyproject.toml setup.py $(wildcard csrc/*/*)
+PACKAGES_RUN := python3 python3-venv python3-dev gcc libc6-dev make busybox-static
+PACKAGES_LAB := qemu-system-x86 mmdebstrap
+PACKAGES_TEST := $(PACKAGES_RUN) $(PACKAGES_LAB) libcap-dev strace libseccomp2 linux-libc-dev golang-github-containers-common
+SOURCES := pyproject.toml setup.py $(wildcard csrc/*/*.[chS]) $(wildcard csrc/*/*.py) $(wildcard csrc/*/*.txt) $(wildcard csrc/*/Makefile)
 
 # install(list of packages): what dpkg does not know of is installed; without root, said in one line.
 define install
-	missing=$$(dpkg-query -W -f='$${binary:Package} $${db:Status-Status}\n' $(1) 2>/dev/null | awk '$$2=="installed"{sub(/:.*/,"",$$1); print $$1}' | sort -u | comm -13 - <(printf '%s\n' $(1) | sort -u) | xargs); \
+	missing=$$(comm -13 <(dpkg-query -W -f='$${Package} $${db:Status-Status}\n' $(1) 2>/dev/null | awk '$$2=="installed"{print $$1}' | sort -u) <(printf '%s\n' $(1) | sort -u) | xargs); \
 	if [ -n "$$missing" ]; then \
 	  if [ "$$(id -u)" != 0 ] && [ -z "$(SUDO)" ]; then echo "missing: $$missing (ask root: apt-get install $$missing)"; \
-	  else echo "installing: $$missing"; $(SUDO) env $(APT) update; $(SUDO) env $(APT) install --no-install-recommends -y $$missing >/dev/null; fi; fi
+	  else echo "installing with apt: $$missing"; $(SUDO) env $(APT) update >/dev/null; $(SUDO) env $(APT) install --no-install-recommends -y $$missing >/dev/null; fi; fi
 endef
 
 .venv/installed-run: $(SOURCES)
 	@$(call install,$(PACKAGES_RUN))
-	@[ -n "$(PYTHON)" ] || { echo "no Python >= 3.11 was found: install python3, or name one: make PYTHON=/path/to/python3"; exit 1; }
-	@[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv
+	@PYTHON="$(PYTHON)"; PYTHON=$${PYTHON:-/usr/bin/python3}; \
+	[ -x $(BIN)/python ] || $$PYTHON -m venv .venv || { echo "no Python >= 3.11 with venv was found: name one: make PYTHON=/path/to/python3"; exit 1; }
 	@echo "building csrc/ and installing minirt, minirt-oci and minivm into .venv/bin"
 	@$(BIN)/pip install -q --disable-pip-version-check -e .
 	@touch $@
 
 build: .venv/installed-run
+
+demo: .venv/installed-run
+	@echo "== minirt run: a command in a container of the embedded busybox image"
+	@$(BIN)/minirt run --rm busybox echo 'hello from a container' || true
+	@echo
+	@echo "== minirt run --explain: the same, each system call of its birth with its reason and its effect"
+	@$(BIN)/minirt run --explain --rm busybox echo 'hello from a container' || true
+	@echo
+	@echo "== minivm run: the guest kernel of csrc/guest in a machine made from KVM ioctls"
+	@$(BIN)/minivm run </dev/null || true
+	@echo
+	@echo "== what this machine offers (minirt doctor)"
+	@$(BIN)/minirt doctor || true
 
 .venv/installed-test: .venv/installed-run
 	@$(call install,$(PACKAGES_TEST))
@@ -44,11 +58,27 @@ build: .venv/installed-run
 	@touch $@
 
 test: .venv/installed-test
+	$(BIN)/python -m pytest tests/unit tests/system -m 'not long'
+	$(MAKE) test-lab
+
+test-lab: .venv/installed-test
+	lab/run --timeout 600 .venv/bin/python -m pytest tests/lab
+
+test-long: .venv/installed-test
 	$(BIN)/python -m pytest tests/unit tests/system
+	$(MAKE) test-lab
 
 lint: .venv/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	@tmp=$$(mktemp -d); trap 'rm -rf $$tmp' EXIT; for d in plan init guest; do $(MAKE) -s -C csrc/$$d OUT=$$tmp CC='gcc -Wall -Wextra -Werror'; done; echo "C: no warnings"
+
+lab: .venv/installed-run
+	@$(call install,$(PACKAGES_LAB))
+	@lab/run
+
+bench: .venv/installed-test
+	$(BIN)/python -m bench
 
 clean:
-	rm -rf .venv build dist *.egg-info minirt/linux/_sys.* minivm/kvm/_kvm.* minirt/plan/*.elf minirt/engine/*.elf minivm/boot/*.elf
+	rm -rf .venv build dist *.egg-info minirt/linux/_sys.*.so minirt/linux/_sys.[co] minivm/kvm/_kvm.*.so minivm/kvm/_kvm.[co] minirt/plan/*.elf minirt/engine/*.elf minivm/boot/*.elf minivm/boot/*.bin

@@ -26,7 +26,7 @@ class BootError(MinivmError):
 
 
 # What usually causes an errno, for (call, errno) or for the errno alone.
-CAUSES = {
+CAUSES: dict[tuple[str, str] | str, str] = {
     ("open", "ENOENT"): "this host offers no KVM: load kvm_intel or kvm_amd, turn on VT-x or AMD-V in the firmware, "
     "or in a virtual machine nested virtualisation; lab/run offers a machine that has it",
     ("open", "EACCES"): "only root and the group `kvm` may use it: sudo adduser $USER kvm, then log in again",
@@ -54,14 +54,15 @@ class KvmError(MinivmError):
         call: the system call or ioctl, by its kernel name.
         errno: why, as a positive number.
         shown: its arguments, decoded, as one string.
+        cause: what caused it, where that is known; else what usually does.
     """
 
-    def __init__(self, call: str, errno: int, shown: str = "") -> None:
+    def __init__(self, call: str, errno: int, shown: str = "", cause: str = "") -> None:
         import errno as names
         import os
 
         self.call, self.errno = call, errno
         self.name = names.errorcode.get(errno, str(errno))
-        cause = CAUSES.get((call, self.name)) or CAUSES.get(self.name)
+        cause = cause or CAUSES.get((call, self.name)) or CAUSES.get(self.name, "")
         text = f"{call}({shown}): {self.name} ({os.strerror(errno)})"
         super().__init__(f"{text}: {cause}" if cause else text)

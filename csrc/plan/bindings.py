@@ -11,7 +11,7 @@ from cffi import FFI
 HERE = Path(__file__).resolve().parent if "__file__" in globals() else Path("csrc/plan").resolve()
 
 cdef = ["""
-    long plan_syscall(long nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, uint64_t f);
+    long plan_syscall(long nr, int64_t a, int64_t b, int64_t c, int64_t d, int64_t e, int64_t f);
     void plan_clock(uint64_t *nanoseconds, uint64_t *ticks);
     int plan_spawn(int exe, const int *fds, int n, int plan);
     int plan_receive(int socket, void *buffer, int size, int *fd);

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 /* Call system call nr and return its result, or -errno. Owns nothing (man 2 syscall). */
-static long plan_syscall(long nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, uint64_t f)
+static long plan_syscall(long nr, int64_t a, int64_t b, int64_t c, int64_t d, int64_t e, int64_t f)
 {
     long result = syscall(nr, a, b, c, d, e, f);
 

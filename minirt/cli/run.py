@@ -96,8 +96,12 @@ def add_parser(commands: Any) -> None:
     g.add_argument("--memory-swap", default="", metavar="SIZE", help="most memory and swap together; -1: any")
     g.add_argument("--memory-reservation", default="", metavar="SIZE", help="what it keeps when memory is short")
     g.add_argument("--cpus", default="", metavar="N", help="most CPUs, as 0.5")
-    g.add_argument("--cpu-weight", type=int, default=None, metavar="N", help="share when CPUs are short, 1 to 10000 (100)")
-    g.add_argument("--cpu-shares", type=int, default=None, metavar="N", help="the same in cgroup v1's scale, 2 to 262144")
+    g.add_argument(
+        "--cpu-weight", type=int, default=None, metavar="N", help="share when CPUs are short, 1 to 10000 (100)"
+    )
+    g.add_argument(
+        "--cpu-shares", type=int, default=None, metavar="N", help="the same in cgroup v1's scale, 2 to 262144"
+    )
     g.add_argument("--cpu-quota", type=int, default=None, metavar="US", help="microseconds in each period")
     g.add_argument("--cpu-period", type=int, default=None, metavar="US", help="length of a period")
     g.add_argument("--cpuset-cpus", default="", metavar="LIST", help="which CPUs, as 0-2,4")

@@ -61,7 +61,14 @@ class Container:
                 raise ContainerError(f"the name {name!r} is in use: minirt rm {name} removes that container")
         id = os.urandom(32).hex()
         path = os.path.join(directory(), id)
-        state = {"id": id, "name": name, "image": image, "command": command, "created": time.time(), "status": "created"}
+        state = {
+            "id": id,
+            "name": name,
+            "image": image,
+            "command": command,
+            "created": time.time(),
+            "status": "created",
+        }
         hidden = os.path.join(directory(), f".{id}")
         try:
             os.makedirs(hidden, mode=0o711)

@@ -157,7 +157,9 @@ def seccomp() -> Finding:
         return p.seccomp(k.SECCOMP_SET_MODE_FILTER, made.flags, Words(made.instructions, Memory(made.program)))
 
     text = f"takes the default filter ({made.instructions} instructions)"
-    return attempt("seccomp", build, text, "the kernel needs CONFIG_SECCOMP_FILTER; else --security-opt seccomp=unconfined")
+    return attempt(
+        "seccomp", build, text, "the kernel needs CONFIG_SECCOMP_FILTER; else --security-opt seccomp=unconfined"
+    )
 
 
 def cgroups() -> Finding:

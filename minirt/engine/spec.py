@@ -119,7 +119,7 @@ def process(options: RunOptions, image: dict[str, Any], name: str) -> dict[str, 
         "args": args,
         "env": [f"{key}={value}" for key, value in env.items()],
         "cwd": os.path.normpath(cwd),
-        "capabilities": {kind: kept for kind in ("bounding", "effective", "permitted")},
+        "capabilities": dict.fromkeys(("bounding", "effective", "permitted"), kept),
         "noNewPrivileges": security_options(options)[0],
         "rlimits": [values.parse_ulimit(text) for text in options.ulimit],
     }

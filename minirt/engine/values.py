@@ -209,7 +209,9 @@ def parse_sysctl(text: str, namespaces: set[str]) -> tuple[str, str]:
     if not owner:
         raise UsageError(f"--sysctl {name}: not a setting of a namespace, so it would change the host")
     if owner not in namespaces:
-        raise UsageError(f"--sysctl {name}: the container shares the host's {owner} namespace, so it would change the host")
+        raise UsageError(
+            f"--sysctl {name}: the container shares the host's {owner} namespace, so it would change the host"
+        )
     return name, value
 
 

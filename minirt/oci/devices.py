@@ -37,7 +37,9 @@ def wanted(c: Context) -> list[dict[str, Any]]:
     return known + list(c.linux.get("devices") or ())
 
 
-@step("device_sources", "propagation", why="take hold of the host's device nodes, as none can be made in a user namespace")
+@step(
+    "device_sources", "propagation", why="take hold of the host's device nodes, as none can be made in a user namespace"
+)
 def device_sources(p: Plan, c: Context) -> None:
     """mknod of a device is denied there (man 2 mknod), but an existing node may be bound."""
     if "user" in c.fresh:

@@ -9,7 +9,7 @@ import os
 from errno import EACCES, EBUSY, EEXIST, EINVAL, ENOENT, ENOTDIR, EPERM, EROFS
 
 from minirt.linux import constants as k
-from minirt.oci.rootfs import PROPAGATION, is_bind
+from minirt.oci.rootfs import PROPAGATION
 from minirt.oci.step import Context, step
 from minirt.plan import Memory, Plan, Words
 
@@ -93,7 +93,9 @@ def mount_new(p: Plan, c: Context, mount: dict[str, Any], target: str) -> None:
         answer = Memory(bytes(120))  # struct statfs; f_type is its first word
         p.statfs(target, answer)
         want = getattr(k, MAGIC[kind]).to_bytes(8, "little")
-        p.check(answer, want, b"\xff" * 8, EINVAL, why=f"{target} is now on {kind}, and not what a link there points to")
+        p.check(
+            answer, want, b"\xff" * 8, EINVAL, why=f"{target} is now on {kind}, and not what a link there points to"
+        )
     if spread:
         p.mount(None, target, None, spread)
     if kind == "cgroup":
@@ -142,4 +144,3 @@ def read_only_paths(p: Plan, c: Context) -> None:
         p.mount(path, path, None, k.MS_BIND | k.MS_REC, otherwise={ENOENT: skip})
         p.mount_setattr(k.AT_FDCWD, path, k.AT_RECURSIVE, Words(k.MOUNT_ATTR_RDONLY, 0, 0, 0), 32)
         p.label(skip)
-

@@ -94,7 +94,8 @@ def user(p: Plan, c: Context) -> None:
     denied = (EPERM,) if c.rootless else ()
     if c.user is not None:
         uid, gid = p.late["uid"], p.late["gid"]
-        p.setgroups(p.late["groups_count"], p.late["groups"], tolerate=denied, why="the groups of the image's /etc/group")
+        count: Any = p.late["groups_count"]
+        p.setgroups(count, p.late["groups"], tolerate=denied, why="the groups of the image's /etc/group")
     else:
         uid, gid = who.get("uid", 0), who.get("gid", 0)
         groups = who.get("additionalGids") or ()

@@ -41,7 +41,9 @@ def overlay(p: Plan, c: Context) -> None:
                 c.sources[i], "", k.AT_FDCWD, lower, k.MOVE_MOUNT_F_EMPTY_PATH,
                 why="the layer as seen through the id map: files of root's there are this namespace's root's",
             )  # fmt: skip
-    options = f"lowerdir={':'.join(map(escape, layers.lower))},upperdir={escape(layers.upper)},workdir={escape(layers.work)}"
+    options = (
+        f"lowerdir={':'.join(map(escape, layers.lower))},upperdir={escape(layers.upper)},workdir={escape(layers.work)}"
+    )
     if in_user_namespace:
         options += ",userxattr"  # trusted.* attributes belong to the initial user namespace
     if len(options) >= 4096:
@@ -64,7 +66,11 @@ def bundle_root(p: Plan, c: Context) -> None:
         p.mount(c.root, c.root, None, k.MS_BIND | k.MS_REC, why="pivot_root takes only a mount point")
 
 
-@step("sources", "propagation", why="take hold of what the container gets from the host, while its paths still mean the host's")
+@step(
+    "sources",
+    "propagation",
+    why="take hold of what the container gets from the host, while its paths still mean the host's",
+)
 def sources(p: Plan, c: Context) -> None:
     """open_tree clones a mount without attaching it anywhere; move_mount attaches it once we are inside.
 
@@ -120,4 +126,3 @@ def read_only_root(p: Plan, c: Context) -> None:
     if (c.config.get("root") or {}).get("readonly"):
         attr = Words(k.MOUNT_ATTR_RDONLY, 0, 0, 0)
         p.mount_setattr(k.AT_FDCWD, "/", 0, attr, 32, why="changes nothing below: /dev and volumes stay as they are")
-

@@ -45,7 +45,20 @@ class Context:
         init: path in the container of a program that is pid 1 there and starts the command; by default none.
     """
 
-    __slots__ = ("bundle", "cgroup", "config", "fresh", "init", "made", "overlay", "process", "rootless", "seccomp", "sources", "user")
+    __slots__ = (
+        "bundle",
+        "cgroup",
+        "config",
+        "fresh",
+        "init",
+        "made",
+        "overlay",
+        "process",
+        "rootless",
+        "seccomp",
+        "sources",
+        "user",
+    )
 
     def __init__(
         self,
@@ -92,7 +105,9 @@ def namespace_types(config: dict[str, Any]) -> set[str]:
     return {ns["type"] for ns in namespaces if not ns.get("path")}
 
 
-def step(name: str, *needs: str, why: str) -> Callable[[Callable[[Plan, Context], None]], Callable[[Plan, Context], None]]:
+def step(
+    name: str, *needs: str, why: str
+) -> Callable[[Callable[[Plan, Context], None]], Callable[[Plan, Context], None]]:
     """Make a function a step: what it appends to the plan belongs to this name.
 
     Args:

@@ -66,7 +66,7 @@ if TYPE_CHECKING:
         Size,
         Text,
     )  # fmt: skip
-    from minirt.plan.record import Argument
+    from minirt.plan.record import Address, Argument
 
     P = ParamSpec("P")
     R = TypeVar("R")
@@ -95,15 +95,24 @@ def syscall(method: Callable[P, R]) -> Callable[P, R]:
     name: str = method.__name__
     kinds = {key: kind for key, kind in method.__annotations__.items() if key not in ("how", "return")}
     wanted = len(kinds)
-    defaults = method.__defaults__ or ()  # type: ignore[attr-defined]
+    defaults = method.__defaults__ or ()
 
-    def append(self: Plan, *args: Argument, **how: Any) -> Plan:
+    def append(
+        self: Plan, *args: Argument, why: str = "", tolerate: tuple[int, ...] = (),
+        otherwise: Mapping[int, str] | None = None, at_least: int = 0, store: Slot | Address | None = None,
+        positive: str | None = None, barrier: str = "",
+    ) -> Plan:  # fmt: skip
         missing = wanted - len(args)
         if missing:
             if not 0 < missing <= len(defaults):
                 raise TypeError(f"{name}({', '.join(kinds)}): {len(args)} arguments given")
             args += defaults[-missing:]
-        self.items.append(Record(name, kinds, args, self.current, self.side, **how))
+        # By place, not by name: two dictionaries a record would be half of what a plan costs to build.
+        self.items.append(
+            Record(
+                name, kinds, args, self.current, self.side, why, tolerate, otherwise, at_least, store, positive, barrier
+            )
+        )
         return self
 
     append.__name__ = name

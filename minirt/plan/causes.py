@@ -16,7 +16,10 @@ CAUSES: dict[tuple[str, int], str] = {
     ("mount", ENOENT): "the source, the target or a layer does not exist",
     ("mount", ENOTDIR): "a directory can only be mounted on a directory, a file on a file",
     ("mount", EBUSY): "an upper or work directory is in use by another overlay mount",
-    ("pivot_root", EINVAL): "the new root must be a mount point, and no mount on the way may be shared (man 2 pivot_root)",
+    (
+        "pivot_root",
+        EINVAL,
+    ): "the new root must be a mount point, and no mount on the way may be shared (man 2 pivot_root)",
     ("pivot_root", EBUSY): "the new root is the current root",
     ("clone3", EPERM): "new namespaces need root, or a user namespace that this system lets users make "
     "(sysctl user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns)",

@@ -157,8 +157,7 @@ def describe(plan: Plan, paint: Callable[[str, str], str] = lambda code, text: t
     from minirt.plan.explain import BOLD, CYAN, DIM
 
     heading = None
-    number = 0
-    for record in plan.records:
+    for number, record in enumerate(plan.records, 1):
         if (record.step, record.side) != heading:
             heading = (record.step, record.side)
             step = plan.steps.get(record.step)
@@ -166,7 +165,6 @@ def describe(plan: Plan, paint: Callable[[str, str], str] = lambda code, text: t
             yield paint(BOLD, record.step or "-") + paint(DIM, f"  [{record.side}]{needs}")
             if step and step.why:
                 yield paint(DIM, f"    # {step.why}")
-        number += 1
         extra = tolerance(record)
         if record.inject:
             from errno import errorcode

@@ -25,6 +25,8 @@ OUTCOME = Struct("<IIqQQ")  # struct outcome
 PENDING = -(1 << 63)  # the call has begun and has not returned
 ERRNOS = 4
 WORD = (1 << 64) - 1
+ZEROS = (0,) * 6
+NO_ERRNOS = (0,) * (2 * ERRNOS)
 
 
 class Lowered:
@@ -133,47 +135,39 @@ def lower(plan: Plan) -> Lowered:
     count = len(records)
     arena = Arena(constants.PLAN_BASE + HEADER.size + RECORD.size * count)
     # Structures first: a slot that lies inside one has its address from there.
-    for record in records:
-        for arg in record.args:
-            if isinstance(arg, Words):
-                arena.memory(arg)
+    for words in [arg for record in records for arg in record.args if arg.__class__ is Words]:
+        arena.memory(words)  # type: ignore[arg-type]
     packed = bytearray(RECORD.size * count)
-    pack = RECORD.pack_into
-    place = 0
+    pack, text, known, numbers = RECORD.pack_into, arena.text, arena.texts.get, _numbers.get
+    # One pass over every argument of every record: what is common is asked first, and not through `Arena.value`.
     for at, record in enumerate(records):
         args = []
         loads = 0
-        for i, arg in enumerate(record.args):
-            if arg.__class__ is int:
-                args.append(arg & WORD)  # type: ignore[operator]
-            elif arg.__class__ is str:
-                args.append(arena.text(arg))
-            elif arg.__class__ is Slot:
-                loads |= 1 << 2 * i
+        for arg in record.args:
+            kind = arg.__class__
+            if kind is int:
+                args.append(arg & WORD)
+            elif kind is str:
+                args.append(known(arg) or text(arg))
+            elif arg is None:
+                args.append(0)
+            elif kind is Slot:
+                loads |= 1 << 2 * len(args)
                 args.append(arena.memory(arg))
-            elif arg.__class__ is Load:
-                loads |= 1 << 2 * i
+            elif kind is Load:
+                loads |= 1 << 2 * len(args)
                 args.append(arena.memory(arg.memory) + arg.offset)
             else:
                 args.append(arena.value(arg))
-        args += [0] * (6 - len(args))
-        tolerated = []
-        for errno, label in record.otherwise.items():
-            tolerated += [errno, 0 if label is None else forward(labels, label, at, record)]
-        if len(tolerated) > 2 * ERRNOS:
-            raise ValueError(f"{record.call}: more than {ERRNOS} tolerated errnos")
-        tolerated += [0] * (2 * ERRNOS - len(tolerated))
+        store = record.store
+        if store is not None:
+            store = arena.value(store) if store.__class__ is Address else arena.memory(store)  # type: ignore[assignment,arg-type]
         pack(
-            packed, place,
-            constants.PLAN_CHECK if record.call == "check" else number(record.call),
-            loads,
+            packed, RECORD.size * at, numbers(record.call) or number(record.call), loads,
             forward(labels, record.positive, at, record) if record.positive else 0,
-            *args,
-            arena.value(record.store) if record.store.__class__ is Address else
-            arena.memory(record.store) if record.store is not None else 0,  # type: ignore[arg-type]
-            record.at_least, 0, record.inject, *tolerated,
+            *args, *ZEROS[len(args) :], store or 0, record.at_least, 0, record.inject,
+            *(tolerated(record, labels, at) if record.otherwise else NO_ERRNOS),
         )  # fmt: skip
-        place += RECORD.size
     for late in plan.late.values():
         arena.memory(late)
     arena.put(b"")
@@ -184,6 +178,16 @@ def lower(plan: Plan) -> Lowered:
     return Lowered(image, records, arena.addresses, ring - constants.PLAN_BASE)
 
 
+def tolerated(record: Record, labels: dict[str, int], at: int) -> list[int]:
+    """Return the errnos that a record goes on after, each with where; 0 is the next record, or no errno."""
+    pairs = []
+    for errno, label in record.otherwise.items():
+        pairs += [errno, 0 if label is None else forward(labels, label, at, record)]
+    if len(pairs) > 2 * ERRNOS:
+        raise ValueError(f"{record.call}: more than {ERRNOS} tolerated errnos")
+    return pairs + [0] * (2 * ERRNOS - len(pairs))
+
+
 def forward(labels: dict[str, int], label: str, at: int, record: Record) -> int:
     """Return the record that a label stands before; it must lie ahead."""
     target = labels.get(label)
@@ -192,7 +196,7 @@ def forward(labels: dict[str, int], label: str, at: int, record: Record) -> int:
     return target
 
 
-_numbers: dict[str, int] = {}
+_numbers = {"check": constants.PLAN_CHECK}
 
 
 def number(call: str) -> int:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     # str: NUL-terminated text; bytes: as they are; None: a null pointer; a list: argv or words
-    Argument: TypeAlias = int | str | bytes | None | "Memory" | "Address" | Sequence["Argument"]
+    Argument: TypeAlias = int | str | bytes | "Memory" | "Address" | Sequence["Argument"] | None
 
 __all__ = ["Address", "Label", "Late", "Load", "Memory", "Record", "Slot", "Words"]
 
@@ -137,8 +137,8 @@ class Record:
         self.step = step
         self.side = side  # executor: before clone3, and its parent's side; container: the child
         self.why = why
-        self.otherwise: dict[int, str | None] = dict.fromkeys(tolerate)  # errno -> label; None: the next record
-        if otherwise:
+        self.otherwise: dict[int, str | None] = dict.fromkeys(tolerate) if tolerate else {}
+        if otherwise:  # errno -> label; None: the next record
             self.otherwise.update(otherwise)
         self.at_least = at_least
         self.store = store

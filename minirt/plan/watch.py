@@ -64,7 +64,8 @@ class Stepper:
         pid = birth.pid or birth.executor
         text = f"next, in step {record.step}: {call_text(record, birth)}\n"
         text += f"      {record.why}\n" if record.why else ""
-        text += f"process {pid} waits: look at /proc/{pid}, or nsenter -t {pid} -a; [Enter] goes on, c to the end, q stops: "
+        text += f"process {pid} waits: look at /proc/{pid}, or nsenter -t {pid} -a; "
+        text += "[Enter] goes on, c to the end, q stops: "
         answer = self.ask(text).strip().lower()
         if answer.startswith("q"):
             raise KeyboardInterrupt

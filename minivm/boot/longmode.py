@@ -137,9 +137,9 @@ def identity_map(base: int, ranges: Iterable[tuple[int, int]]) -> PageTables:
 #     63      56 55 54 53 52 51    48 47 46  45 44 43    40 39                16 15         0
 #    | base     | G| D| L|AVL| limit  | P| DPL | S| type   | base 23 to 0       | limit 15-0 |
 
-CODE = 0b1011  # type: execute and read, accessed
-DATA = 0b0011  # type: read and write, accessed
-TSS_BUSY = 0b1011  # type with S = 0: a task state segment in use
+CODE = 0b1011  # the field `type`, execute and read, accessed
+DATA = 0b0011  # read and write, accessed
+TSS_BUSY = 0b1011  # kind with S = 0: a task state segment in use
 PAGES = 1  # G: the limit counts 4 KiB pages, not bytes
 LIMIT = 0xFFFFF  # 20 bits
 

@@ -36,7 +36,7 @@ class Operation:
     __slots__ = ("args", "call", "step", "why")
 
     def __init__(self, step: str, call: str, why: str, **args: Any) -> None:
-        self.step = step  # open, vm, irqchip, memory, vcpu, boot, run
+        self.step = step  # open, vm, memory, irqchip, vcpu, boot, run
         self.call = call  # system call or ioctl, by its kernel name
         self.why = why  # one sentence for a learner
         self.args = args  # by name: numbers, strings, bytes, or mappings of register fields
@@ -58,7 +58,7 @@ def machine_plan(config: Config, start: Start) -> list[Operation]:
     """
     irqchip = start.irqchip if config.irqchip is None else config.irqchip
     operations: list[Operation] = []
-    for step in (_open(irqchip), _vm(), _irqchip(irqchip), _memory(config), _vcpu(), _boot(start), _run()):
+    for step in (_open(irqchip), _vm(), _memory(config), _irqchip(irqchip), _vcpu(), _boot(start), _run()):
         operations.extend(step)
     return operations
 
@@ -90,6 +90,22 @@ def _vm() -> Iterator[Operation]:
     )
 
 
+def _memory(config: Config) -> Iterator[Operation]:
+    """Before the irqchip: once that is there, each change of the slots waits for an RCU grace period, 6 to 10 ms."""
+    for slot, (address, length) in enumerate(layout.ram_ranges(config.memory)):
+        yield Operation(
+            "memory", "mmap", "Guest RAM is memory of this process; untouched pages cost nothing.", length=length
+        )
+        yield Operation(
+            "memory",
+            "KVM_SET_USER_MEMORY_REGION",
+            "Show it to the guest: from here on a guest-physical address means something.",
+            slot=slot,
+            address=address,
+            length=length,
+        )
+
+
 def _irqchip(wanted: bool) -> Iterator[Operation]:
     if wanted:
         yield Operation(
@@ -102,21 +118,6 @@ def _irqchip(wanted: bool) -> Iterator[Operation]:
             "KVM_CREATE_PIT2",
             "The 8254 timer, wired to IRQ 0; the flag silences the speaker port too.",
             flags="KVM_PIT_SPEAKER_DUMMY",
-        )
-
-
-def _memory(config: Config) -> Iterator[Operation]:
-    for slot, (address, length) in enumerate(layout.ram_ranges(config.memory)):
-        yield Operation(
-            "memory", "mmap", "Guest RAM is memory of this process; untouched pages cost nothing.", length=length
-        )
-        yield Operation(
-            "memory",
-            "KVM_SET_USER_MEMORY_REGION",
-            "Show it to the guest: from here on a guest-physical address means something.",
-            slot=slot,
-            address=address,
-            length=length,
         )
 
 

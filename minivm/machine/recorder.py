@@ -84,7 +84,7 @@ class Recorder:
             self._seen[call] = which = self._seen.get(call, 0) + 1
         errno = self._failures.get((call, which))
         if errno:
-            raise KvmError(call, errno, "made to fail by --fail")
+            raise KvmError(call, errno, "...", "made to fail by --fail")
 
     def perform(
         self, call: str, args: tuple[str, ...], function: Callable[[], tuple[int, tuple[str, ...]]], **more: Any
