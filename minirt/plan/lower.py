@@ -136,7 +136,7 @@ def lower(plan: Plan) -> Lowered:
     arena = Arena(constants.PLAN_BASE + HEADER.size + RECORD.size * count)
     # Structures first: a slot that lies inside one has its address from there.
     for words in [arg for record in records for arg in record.args if arg.__class__ is Words]:
-        arena.memory(words)  # type: ignore[arg-type]
+        arena.memory(words)
     packed = bytearray(RECORD.size * count)
     pack, text, known, numbers = RECORD.pack_into, arena.text, arena.texts.get, _numbers.get
     # One pass over every argument of every record: what is common is asked first, and not through `Arena.value`.
@@ -144,28 +144,27 @@ def lower(plan: Plan) -> Lowered:
         args = []
         loads = 0
         for arg in record.args:
-            kind = arg.__class__
-            if kind is int:
+            if arg.__class__ is int:
                 args.append(arg & WORD)
-            elif kind is str:
+            elif arg.__class__ is str:
                 args.append(known(arg) or text(arg))
             elif arg is None:
                 args.append(0)
-            elif kind is Slot:
+            elif arg.__class__ is Slot:
                 loads |= 1 << 2 * len(args)
                 args.append(arena.memory(arg))
-            elif kind is Load:
+            elif isinstance(arg, Load):
                 loads |= 1 << 2 * len(args)
                 args.append(arena.memory(arg.memory) + arg.offset)
             else:
                 args.append(arena.value(arg))
-        store = record.store
-        if store is not None:
-            store = arena.value(store) if store.__class__ is Address else arena.memory(store)  # type: ignore[assignment,arg-type]
+        store = 0
+        if record.store is not None:
+            store = arena.value(record.store) if isinstance(record.store, Address) else arena.memory(record.store)
         pack(
             packed, RECORD.size * at, numbers(record.call) or number(record.call), loads,
             forward(labels, record.positive, at, record) if record.positive else 0,
-            *args, *ZEROS[len(args) :], store or 0, record.at_least, 0, record.inject,
+            *args, *ZEROS[len(args) :], store, record.at_least, 0, record.inject,
             *(tolerated(record, labels, at) if record.otherwise else NO_ERRNOS),
         )  # fmt: skip
     for late in plan.late.values():
