@@ -73,7 +73,7 @@ def _run_with(accelerator: str, image: Image, job: Job, end: float, needs_kvm: b
         write_payload(directory / "payload.cpio", image, job)
         try:
             with _start(accelerator, image, directory) as streams:
-                ready = _wait_until_ready(streams["status"], min(end, time.monotonic() + READY_LIMIT[accelerator]))
+                ready = _wait_until_ready(streams["status"], time.monotonic() + READY_LIMIT[accelerator], end)
                 if needs_kvm and b"kvm" not in ready:
                     raise NotReady("this host's KVM does not nest")
                 return _converse(job, streams, end)
@@ -121,16 +121,19 @@ def _wait_for_connection(listener: socket.socket, process: subprocess.Popen[byte
             raise NotReady("QEMU did not start")
 
 
-def _wait_until_ready(status: socket.socket, end: float) -> bytes:
+def _wait_until_ready(status: socket.socket, limit: float, end: float) -> bytes:
+    """Return the machine's first word; it has until `limit` to start, and the whole run until `end`."""
     line = b""
     try:
         while not line.endswith(b"\n"):
-            status.settimeout(max(end - time.monotonic(), 0.01))
+            status.settimeout(max(min(limit, end) - time.monotonic(), 0.01))
             byte = status.recv(1)
             if not byte:
                 raise NotReady("the machine stopped while it booted")
             line += byte
     except TimeoutError:
+        if time.monotonic() >= end:
+            raise TimedOut("the time was up while the machine booted (--timeout)") from None
         raise NotReady("the machine did not boot in time") from None
     return line
 
@@ -190,7 +193,7 @@ class Inward:
             if self._waiting and fd == self._stream.fileno() and events & select.POLLOUT:
                 self._waiting = self._waiting[self._stream.send(self._waiting) :]
             elif not self._waiting and fd == 0 and self._open:
-                self._waiting = os.read(0, CHUNK)
+                self._waiting = b"" if events & select.POLLNVAL else os.read(0, CHUNK)
                 if not self._waiting:
                     self._open = False
                     # Not close(): at the peer's hang-up QEMU drops what it has not read.

@@ -92,6 +92,9 @@ def test_a_program_does_what_its_profile_says(profile, data):
         if arch == "SCMP_ARCH_X32" and number == 0xFFFFFFFF:
             continue
         expected = judge(profile, "SCMP_ARCH_X86_64" if arch == "SCMP_ARCH_X32" else arch, number, args)
+        if arch == "SCMP_ARCH_X86_64" and 1 << 30 <= number < 0xFFFFFFFF:
+            # From 2^30 on, but for -1, a number counts as x32's; where that is not listed it kills, as libseccomp has it.
+            expected = judge(profile, "SCMP_ARCH_X32", number, args) if "SCMP_ARCH_X32" in profile["architectures"] else 0
         assert run(program, number, audit, args) == expected
 
 

@@ -1,0 +1,74 @@
+"""What every test may use: a minirt of its own, below a directory of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+LIMIT = 60  # seconds for one run of the command
+
+
+class Minirt:
+    """The command `minirt`, with everything that it keeps below `root`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.env = {**os.environ, "MINIRT_ROOT": str(root)}
+        self.program = [sys.executable, "-m", "minirt"]
+
+    def __call__(self, *args: object, input: str | None = None, **more: object) -> subprocess.CompletedProcess[str]:
+        """Run it to its end; standard input is empty unless given."""
+        words = [*self.program, *map(str, args)]
+        return subprocess.run(
+            words, input=input or "", capture_output=True, text=True, timeout=LIMIT, env=self.env, **more
+        )  # fmt: skip
+
+    def sh(self, script: str, *options: object) -> str:
+        """Run a shell script in a container of busybox, which must succeed; return what it printed."""
+        done = self("run", "--rm", *options, "busybox", "sh", "-ec", script)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def start(self, *args: object, **more: object) -> subprocess.Popen[str]:
+        """Start it; the caller ends it."""
+        pipe = subprocess.PIPE
+        more = {"stdin": subprocess.DEVNULL, "stdout": pipe, "stderr": pipe, "text": True, **more}
+        return subprocess.Popen([*self.program, *map(str, args)], env=self.env, **more)
+
+    @property
+    def containers(self) -> list[Path]:
+        """The containers' directories, half-made ones too."""
+        try:
+            return sorted((self.root / "lib" / "containers").iterdir())
+        except FileNotFoundError:
+            return []
+
+    def state(self) -> dict[str, object]:
+        """Return the state.json of the only container."""
+        (container,) = self.containers
+        return json.loads((container / "state.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def image_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the default image, made once."""
+    root = tmp_path_factory.mktemp("images")
+    done = Minirt(root)("run", "--plan", "busybox", "true")
+    if done.returncode:
+        pytest.skip(f"no default image here: {done.stderr.strip()}")
+    return root
+
+
+@pytest.fixture
+def minirt(tmp_path: Path, image_store: Path) -> Minirt:
+    """A minirt with the default image and no containers."""
+    root = tmp_path / "minirt"
+    (root / "lib").mkdir(parents=True)
+    (root / "lib" / "image").symlink_to(image_store / "lib" / "image")
+    (root / "cache").symlink_to(image_store / "cache")
+    return Minirt(root)

@@ -1,0 +1,183 @@
+"""The lab from outside: what comes back, what is inside, and that the host stays as it was."""
+
+import contextlib
+import hashlib
+import io
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from lab import doctor, image
+from lab.cpio import CpioWriter
+from lab.payload import WITHOUT, Job
+
+ROOT = Path(__file__).parent.parent.parent
+LACKS = doctor.missing(image.find() is not None)
+boots = [
+    pytest.mark.skipif(bool(LACKS), reason="; ".join(LACKS)),
+    pytest.mark.skipif(Path("/run/minirt-lab").is_dir(), reason="in the lab already; there is no lab in the lab"),
+    pytest.mark.timeout(900),  # the first one builds the machine
+]
+
+
+def lab(*words, **options):
+    return subprocess.run([ROOT / "lab/run", *words], capture_output=True, timeout=800, **options)
+
+
+def boot(test):
+    for mark in boots:
+        test = mark(test)
+    return test
+
+
+def fingerprint():
+    """Return a hash for each file of a folder that the job in the machine deletes."""
+    found = {}
+    for directory, names, files in os.walk(ROOT / "lab"):
+        names[:] = [name for name in names if name not in WITHOUT]
+        for name in files:
+            path = Path(directory, name)
+            found[path] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
+
+
+@boot
+def test_output_error_input_and_status_pass_through_whole():
+    data = bytes(range(256)) * 400  # binary, and more than a pipe or a socket holds
+    done = lab("sh", "-c", "cat; printf 'a\\0b' >&2; exit 42", input=data)
+    assert (done.returncode, done.stdout, done.stderr) == (42, data, b"a\0b")
+
+
+INSIDE = r"""
+set -e
+cat /proc/self/cgroup /sys/fs/cgroup/cgroup.subtree_control
+grep CapEff /proc/self/status
+awk '$3 == "cgroup" || $3 == "cgroup2"' /proc/mounts | wc -l
+mkdir /var/tmp/u /var/tmp/w /var/tmp/m
+mount -t overlay -o lowerdir=/etc,upperdir=/var/tmp/u,workdir=/var/tmp/w o /var/tmp/m
+touch /var/tmp/m/new && ls /var/tmp/u
+pwd
+.venv/bin/python - <<'PYTHON'
+import fcntl, minirt, os
+kvm = os.open("/dev/kvm", os.O_RDWR)
+vm = fcntl.ioctl(kvm, 0xAE01, 0)  # KVM_CREATE_VM
+print(fcntl.ioctl(kvm, 0xAE00), fcntl.ioctl(vm, 0xAE41, 0) > 0, minirt.__file__)  # KVM_CREATE_VCPU
+PYTHON
+rm -rf lab minirt && echo gone >README.md && sync
+"""
+
+
+@boot
+def test_inside_is_all_that_the_host_lacks_and_outside_nothing_changes(tmp_path):
+    before, readme = fingerprint(), (ROOT / "README.md").stat()
+    done = lab("sh", "-c", INSIDE, cwd=ROOT, env={**os.environ, "TMPDIR": str(tmp_path)})
+    assert done.returncode == 0, done.stderr.decode()
+    group, controllers, capabilities, trees, upper, cwd, kvm = done.stdout.decode().splitlines()
+    assert group == "0::/lab"
+    assert {"cpu", "cpuset", "io", "memory", "pids", "hugetlb"} <= set(controllers.split())
+    assert int(capabilities.split()[1], 16) == (1 << 41) - 1
+    assert trees == "1"  # pure: version 2 alone
+    assert upper == "new" and cwd == str(ROOT)
+    assert kvm == f"12 True {ROOT}/minirt/__init__.py"
+    assert fingerprint() == before and (ROOT / "README.md").stat().st_mtime_ns == readme.st_mtime_ns
+    assert list(tmp_path.iterdir()) == []
+
+
+def running(word):
+    """Return the processes that have a word in their command line."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if word.encode() in path.read_bytes():
+                found.append(path)
+    return found
+
+
+@boot
+def test_the_time_limit_ends_the_machine_and_says_so(tmp_path):
+    done = lab("--timeout", "3", "sleep", "600", env={**os.environ, "TMPDIR": str(tmp_path)})
+    assert done.returncode == 124
+    assert done.stderr.startswith(b"lab: ") and done.stderr.count(b"\n") == 1 and b"console: " in done.stderr
+    assert not running(str(tmp_path)) and list(tmp_path.iterdir()) == []
+
+
+@boot
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_killed_command_takes_its_machine_along(tmp_path, number):
+    process = subprocess.Popen(
+        [ROOT / "lab/run", "sh", "-c", "echo up; sleep 600"], stdout=subprocess.PIPE,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )  # fmt: skip
+    with process:
+        assert process.stdout.readline() == b"up\n"
+        assert running(str(tmp_path))
+        process.send_signal(number)
+        assert process.wait(20) == (130 if number == signal.SIGINT else -number)
+    end = time.monotonic() + 10
+    while running(str(tmp_path)):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@boot
+def test_a_panic_is_one_line_that_names_the_log():
+    done = lab("sh", "-c", "echo c >/proc/sysrq-trigger")
+    assert done.returncode == 125
+    line = done.stderr.decode().strip()
+    assert "Kernel panic" in line and "\n" not in line
+    log = Path(line.partition("console: ")[2])
+    assert "sysrq triggered crash" in log.read_text(errors="replace")
+
+
+@boot
+def test_two_at_once_and_what_is_left_running_does_not_hold_them_up():
+    command = [ROOT / "lab/run", "sh", "-c", "sleep 600 & echo started"]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(2)]
+    for process in both:
+        with process:
+            assert process.communicate(timeout=120)[0] == b"started\n"
+            assert process.returncode == 0
+
+
+def test_what_the_host_lacks_is_one_line_each_with_the_package(monkeypatch, tmp_path):
+    monkeypatch.setattr(doctor.shutil, "which", lambda name, path=None: None)
+    lines = doctor.missing(built=False)
+    assert any("apt-get install --no-install-recommends qemu-system-x86" in line for line in lines)
+    assert any(line.startswith("mmdebstrap is missing") for line in lines)
+    assert not any("mmdebstrap" in line for line in doctor.missing(built=True))
+
+
+def test_the_image_is_keyed_by_what_it_is_built_from(monkeypatch):
+    before = image.key()
+    assert image.key() == before
+    monkeypatch.setattr(image, "PACKAGES", [*image.PACKAGES, "hello"])
+    assert image.key() != before
+
+
+def test_words_reach_the_job_as_they_were_given(tmp_path):
+    words = ["printf", "%s|", "a b", "it's", "$HOME", "*", ""]
+    script = Job(words, str(tmp_path), {"TERM": "x y"}, tty=False).script()
+    assert subprocess.run(["sh", "-c", script], capture_output=True).stdout == b"a b|it's|$HOME|*||"
+
+
+def test_an_archive_has_what_the_tree_has(tmp_path):
+    source = tmp_path / "tree"
+    (source / "a/__pycache__").mkdir(parents=True)
+    (source / "a/run").write_bytes(b"odd length!")
+    (source / "a/run").chmod(0o755)
+    (source / "link").symlink_to("a/run")
+    stream = io.BytesIO()
+    archive = CpioWriter(stream)
+    archive.tree(str(source), "tree", {"__pycache__"})
+    archive.finish()
+    (tmp_path / "out").mkdir()
+    busybox = ["busybox", "cpio", "-idu"]
+    subprocess.run(busybox, input=stream.getvalue(), cwd=tmp_path / "out", check=True, capture_output=True)
+    out = tmp_path / "out/tree"
+    assert sorted(str(path.relative_to(out)) for path in out.rglob("*")) == ["a", "a/run", "link"]
+    assert (out / "a/run").read_bytes() == b"odd length!" and os.access(out / "a/run", os.X_OK)
+    assert (out / "link").readlink() == Path("a/run")

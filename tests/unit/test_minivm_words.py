@@ -1,0 +1,173 @@
+"""The small things: sizes, failures to inject, the bus, debug-exit, keys, the plan as data, and what is imported."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minivm.boot import formats
+from minivm.devices.debug_exit import DebugExit
+from minivm.errors import KvmError, UsageError
+from minivm.machine.bus import Bus
+from minivm.machine.config import Config, parse_size
+from minivm.machine.plan import machine_plan
+from minivm.machine.recorder import Recorder, parse_failure
+from minivm.machine.terminal import Escape
+
+HUGE = 1 << 60
+
+
+def minivm(*words: str, **more: object) -> subprocess.CompletedProcess[str]:
+    more = {"input": "", "capture_output": True, "text": True, "timeout": 60, **more}
+    return subprocess.run([sys.executable, "-m", "minivm", *words], **more)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("64m", 64 << 20), ("1g", 1 << 30), ("1G", 1 << 30), ("2048k", 2 << 20), ("1048576", 1 << 20), ("1.5g", 3 << 29),
+     ("64mb", 64 << 20), ("64MiB", 64 << 20), ("1048577b", (1 << 20) + 4096)],
+)  # fmt: skip
+def test_sizes_are_read_as_docker_writes_them(text, size):
+    assert parse_size(text, HUGE) == size
+
+
+@given(st.text(max_size=8))
+def test_any_other_text_is_refused_or_a_whole_number_of_pages(text):
+    try:
+        assert parse_size(text, HUGE) % 4096 == 0
+    except UsageError as error:
+        assert "memory size" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [("1k", "too small"), ("-64m", "too small"), ("nan", "too small"), ("9t", "more than"), ("64q", "number and")]
+)
+def test_silly_sizes_say_why(text, words):
+    with pytest.raises(UsageError, match=words):
+        parse_size(text, 1 << 30)
+
+
+def test_a_failure_is_a_call_a_count_and_an_errno():
+    assert parse_failure("KVM_CREATE_VM=EPERM") == ("KVM_CREATE_VM", 1, 1)
+    assert parse_failure("mmap:2=ENOMEM") == ("mmap", 2, 12)
+    for text in ("mmap", "mmap=", "mmap=12", "mmap:0=EPERM", "mmap:x=EPERM", "mmap=__doc__"):
+        with pytest.raises(UsageError, match="--fail"):
+            parse_failure(text)
+
+
+def test_a_failure_that_could_never_happen_is_refused():
+    for failure in (("KVM_NOTHING", 1, 5), ("mmap", 3, 5)):
+        with pytest.raises(UsageError, match="plan"):
+            Recorder(failures=[failure]).check(["open", "mmap", "mmap", "KVM_RUN"])
+    Recorder(failures=[("KVM_RUN", 99, 5), ("KVM_IRQ_LINE", 2, 5)]).check(["KVM_RUN"])
+
+
+def test_the_nth_call_fails_and_no_other():
+    recorder = Recorder(failures=[("mmap", 2, 12)])
+    recorder.inject("mmap")
+    with pytest.raises(KvmError, match=r"mmap.*ENOMEM.*--fail"):
+        recorder.inject("mmap")
+    recorder.inject("mmap")
+
+
+def test_an_empty_bus_reads_as_ones_and_two_devices_cannot_share_a_port():
+    bus = Bus()
+    assert [bus.read(0x80, size) for size in (1, 2, 4)] == [0xFF, 0xFFFF, 0xFFFFFFFF]
+    bus.write(0x80, 1, 1)
+    bus.add(DebugExit(print))
+    with pytest.raises(ValueError, match="debug-exit"):
+        bus.add(DebugExit(print))
+
+
+@given(st.integers(0, 0xFFFFFFFF))
+def test_debug_exit_keeps_qemus_rule_at_f4_and_its_own_at_501(value):
+    statuses: list[int] = []
+    bus = Bus()
+    bus.add(DebugExit(statuses.append))
+    bus.add(DebugExit(statuses.append, qemu=True))
+    bus.write(0xF4, 4, value)
+    bus.write(0x501, 4, value)
+    assert statuses == [(value * 2 + 1) % 256, value % 256]
+
+
+@pytest.mark.parametrize(
+    ("typed", "guest_gets"),
+    [([b"abc"], b"abc"), ([b"\x01x"], None), ([b"a\x01", b"x"], None), ([b"\x01a"], b"\x01"), ([b"\x01\x01"], b"\x01"),
+     ([b"\x01q"], b"\x01q"), ([b"\x01", b"ax"], b"\x01x")],
+)  # fmt: skip
+def test_ctrl_a_is_an_escape(typed, guest_gets):
+    escape, got = Escape(), b""
+    for piece in typed:
+        out = escape.filter(piece)
+        got = None if out is None else got + out
+    assert got == guest_gets
+
+
+def test_the_plan_is_plain_data_with_a_reason_for_each_call():
+    kernel = formats.prepare(bytes(510) + b"\x55\xaa", "auto", 1 << 20, "")
+    plan = machine_plan(Config(memory=1 << 20), kernel)
+    assert [operation.call for operation in plan][:2] == ["open", "KVM_GET_API_VERSION"]
+    assert plan[-1].call == "KVM_RUN"
+    assert all(operation.why.endswith(".") for operation in plan)
+    assert "KVM_CREATE_IRQCHIP" not in [operation.call for operation in plan], "16-bit code ends by hlt"
+    json.dumps([operation.as_dict() for operation in plan])
+
+
+def test_memory_beyond_the_hole_gets_a_slot_of_its_own():
+    kernel = formats.prepare(bytes(510) + b"\x55\xaa", "auto", 4 << 30, "")
+    slots = [o.args for o in machine_plan(Config(memory=4 << 30), kernel) if o.call == "KVM_SET_USER_MEMORY_REGION"]
+    assert [(slot["address"], slot["length"]) for slot in slots] == [(0, 3 << 30), (4 << 30, 1 << 30)]
+
+
+def test_help_loads_almost_nothing():
+    code = "import sys; sys.argv = ['minivm', '--help']\nimport minivm.cli.main as m\ntry: m.main()\nexcept SystemExit: pass\n"
+    code += "print(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, timeout=60)
+    loaded = set(done.stderr.split())
+    ours = {name for name in loaded if name.startswith("minivm")}
+    assert not any(name.startswith(("minivm.kvm", "minivm.machine", "minivm.devices")) for name in ours), ours
+    assert not loaded & {"typing", "dataclasses", "json", "tempfile", "logging", "subprocess", "_cffi_backend"}
+
+
+def test_every_help_shows_examples():
+    for words in ([], ["run"], ["doctor"]):
+        done = minivm(*words, "--help")
+        assert done.returncode == 0 and "examples:" in done.stdout
+
+
+def test_plan_needs_no_kvm_and_names_every_step(tmp_path):
+    kernel = tmp_path / "boot.bin"
+    kernel.write_bytes(b"\xf4")
+    done = minivm("run", str(kernel), "--boot", "flat16", "--plan", "--format", "json")
+    steps = [operation["step"] for operation in json.loads(done.stdout)]
+    assert list(dict.fromkeys(steps)) == ["open", "vm", "memory", "vcpu", "boot", "run"]
+    assert done.returncode == 0 and not done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (["run", "/nonexistent/kernel"], 125, "cannot read kernel '/nonexistent/kernel': No such file"),
+        (["run", "/"], 125, "Is a directory"),
+        (["run", "/proc/self/cmdline"], 125, "--boot flat16"),
+        (["run", "--memory", "12parsecs"], 2, "memory size '12parsecs'"),
+        (["run", "--memory", "99999t"], 2, "more than this host has"),
+        (["run", "--boot", "magic"], 2, "invalid choice"),
+        (["run", "--fail", "KVM_CREATE_VM"], 2, "--fail"),
+        (["run", "--timeout", "0"], 2, "more than 0"),
+        (["run", "--timeout", "nan"], 2, "more than 0"),
+        (["run", "--flag"], 2, "unrecognized"),
+        (["walk"], 2, "invalid choice"),
+        ([], 2, "required"),
+    ],
+)
+def test_bad_input_is_one_line_and_the_right_status(words, status, said):
+    done = minivm(*words)
+    assert done.returncode == status
+    assert said in done.stderr and "Traceback" not in done.stderr
+    assert status == 2 or done.stderr.count("\n") == 1
