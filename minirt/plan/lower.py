@@ -160,7 +160,7 @@ def lower(plan: Plan) -> Lowered:
                 args.append(arena.value(arg))
         store = 0
         if record.store is not None:
-            store = arena.memory(record.store.memory) + record.store.offset if isinstance(record.store, Address) else arena.memory(record.store)
+            store = arena.value(record.store) if isinstance(record.store, Address) else arena.memory(record.store)
         pack(
             packed, RECORD.size * at, numbers(record.call) or number(record.call), loads,
             forward(labels, record.positive, at, record) if record.positive else 0,
