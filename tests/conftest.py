@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -55,20 +58,27 @@ class Minirt:
 
 
 @pytest.fixture(scope="session")
-def image_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def image_store() -> Iterator[Path]:
     """A directory with the default image, made once."""
-    root = tmp_path_factory.mktemp("images")
+    root = Path(tempfile.mkdtemp(prefix="minirt-images-", dir="/var/tmp"))
+    root.chmod(0o755)
     done = Minirt(root)("run", "--plan", "busybox", "true")
     if done.returncode:
         pytest.skip(f"no default image here: {done.stderr.strip()}")
-    return root
+    yield root
+    shutil.rmtree(root)
 
 
 @pytest.fixture
-def minirt(tmp_path: Path, image_store: Path) -> Minirt:
-    """A minirt with the default image and no containers."""
-    root = tmp_path / "minirt"
-    (root / "lib").mkdir(parents=True)
+def minirt(image_store: Path) -> Iterator[Minirt]:
+    """A minirt with the default image and no containers.
+
+    Not below tmp_path, which only its owner may enter: root of a user namespace is somebody else.
+    """
+    root = Path(tempfile.mkdtemp(prefix="minirt-test-", dir="/var/tmp"))
+    root.chmod(0o755)
+    (root / "lib").mkdir()
     (root / "lib" / "image").symlink_to(image_store / "lib" / "image")
     (root / "cache").symlink_to(image_store / "cache")
-    return Minirt(root)
+    yield Minirt(root)
+    shutil.rmtree(root)

@@ -70,7 +70,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     chosen = next((word for word in words if not word.startswith("-")), "")
     parser = build_parser(chosen if chosen in COMMANDS else "")
-    args = parser.parse_args(words)
+    args, unknown = parser.parse_known_args(words)
+    if unknown:
+        print(f"minirt {chosen}: no option {unknown[0]} (see minirt {chosen} --help)".replace("  ", " "), file=sys.stderr)
+        return 125 if chosen == "run" else 2
     if args.version:
         from importlib.metadata import version
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from minirt.errors import UsageError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
@@ -139,4 +141,8 @@ def run(args: argparse.Namespace) -> int:
     from minirt.engine.run import run as run_container
 
     chosen = {k: v for k, v in vars(args).items() if k not in ("image", "words", "run", "command", "debug", "version")}
-    return run_container(RunOptions(args.image, args.words, **chosen))
+    try:
+        return run_container(RunOptions(args.image, args.words, **chosen))
+    except UsageError as error:
+        error.exit_code = 125  # as for a wrong flag
+        raise

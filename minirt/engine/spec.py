@@ -113,7 +113,13 @@ def process(options: RunOptions, image: dict[str, Any], name: str) -> dict[str, 
     cwd = options.workdir or image.get("WorkingDir") or "/"
     if not cwd.startswith("/"):
         raise UsageError(f"--workdir {cwd}: it must be an absolute path in the container")
-    kept = capabilities.add_and_drop(["ALL"] if options.privileged else options.cap_add, options.cap_drop)
+    mine = list(capabilities.NAMES)  # of a new user namespace one has them all
+    if not in_user_namespace(options):  # else nobody can hand on more than he has
+        mine = capabilities.names(capabilities.of_process()["permitted"])
+    added = ["ALL"] if options.privileged else options.cap_add
+    added = ["ALL"] if options.privileged else options.cap_add
+    ours = capabilities.names(capabilities.of_process()["permitted"]) if os.geteuid() == 0 else capabilities.NAMES
+    kept = capabilities.add_and_drop(added, options.cap_drop, everything=ours)
     result: dict[str, Any] = {
         "terminal": options.tty,
         "args": args,
@@ -141,6 +147,9 @@ def mounts(options: RunOptions, default: list[dict[str, Any]]) -> list[dict[str,
     shm = result["/dev/shm"]
     if options.ipc == "host":
         for path in ("/dev/shm", "/dev/mqueue"):
+            del result[path]
+            if not os.path.isdir(path):  # the host has none to share
+                continue
             result[path] = {"destination": path, "type": "bind", "source": path, "options": ["rbind", "rprivate"]}
     else:
         size = values.parse_size(options.shm_size, "--shm-size")

@@ -1,6 +1,6 @@
 """What is mounted inside the new root: /proc, /dev, /sys, tmpfs, what came from the host; what is hidden.
 
-All of it happens after pivot_root, where absolute paths and symbolic links end inside the container.
+All of it happens after pivot_root and old_root, where absolute paths, symbolic links and ".." end inside the container.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ import os
 from errno import EACCES, EBUSY, EEXIST, EINVAL, ENOENT, ENOTDIR, EPERM, EROFS
 
 from minirt.linux import constants as k
-from minirt.oci.rootfs import PROPAGATION
+from minirt.oci.rootfs import ATTRIBUTES, PROPAGATION, is_bind
 from minirt.oci.step import Context, step
-from minirt.plan import Memory, Plan, Words
+from minirt.plan import Memory, Plan, Slot, Words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["SET", "masked_paths", "mount_all", "read_only_paths"]
+__all__ = ["SET", "masked_paths", "mount_all", "new_sources", "read_only_paths"]
 
 # runtime-spec config.md#linux-mount-options: option -> (flags set, flags cleared).
 SET = {
@@ -28,8 +28,6 @@ SET = {
 }  # fmt: skip
 CLEAR = {"defaults", "rw", "suid", "dev", "exec", "async", "nomand", "atime", "diratime", "norelatime", "nostrictatime",
          "rbind", "loud", "nolazytime"}  # fmt: skip
-ATTRIBUTES = {"ro": "MOUNT_ATTR_RDONLY", "nosuid": "MOUNT_ATTR_NOSUID", "nodev": "MOUNT_ATTR_NODEV",
-              "noexec": "MOUNT_ATTR_NOEXEC"}  # fmt: skip
 RECURSIVE = {f"r{name}": constant for name, constant in ATTRIBUTES.items()}
 
 # statfs's f_type tells that the file system we mounted is the one that is there now, and not a link's target.
@@ -51,10 +49,11 @@ def mount_all(p: Plan, c: Context) -> None:
     for mount in c.config.get("mounts") or ():
         target = os.path.normpath("/" + mount["destination"].lstrip("/"))
         name, why = STEPS.get(target, (f"mount:{target}", f"what the configuration wants at {target}"))
-        needs = ("pivot_root", "sources") if id(mount) in c.sources else ("pivot_root",)
+        source = ("sources" if is_bind(mount) else "new_sources",) if id(mount) in c.sources else ()
+        needs = ("pivot_root", *source)
         above = STEPS.get(os.path.dirname(target), ("",))[0]
         p.step(name, (*needs, above) if above in p.steps else needs, why)
-        if id(mount) in c.sources:
+        if is_bind(mount):
             attach(p, c, mount, target)
         else:
             mount_new(p, c, mount, target)
@@ -87,8 +86,20 @@ def mount_new(p: Plan, c: Context, mount: dict[str, Any], target: str) -> None:
         # A cgroup2 tree may be mounted in a user namespace only together with a cgroup namespace of its own.
         p.mount("cgroup", target, "cgroup2", flags, ",".join(data) or None,
                 otherwise={EPERM: skip, EBUSY: skip, ENOENT: skip}, why="cgroup v2 has one tree for all controllers")  # fmt: skip
+    elif id(mount) in c.sources:
+        p.move_mount(c.sources[id(mount)], "", k.AT_FDCWD, target, k.MOVE_MOUNT_F_EMPTY_PATH, why="the one made before")
+        p.close(c.sources[id(mount)])
     else:
         p.mount(mount.get("source") or kind, target, kind, flags, ",".join(data) or None)
+    check_type(p, kind, target)
+    if spread:
+        p.mount(None, target, None, spread)
+    if kind == "cgroup":
+        p.label(skip)
+
+
+def check_type(p: Plan, kind: str, target: str) -> None:
+    """Check that the kernel's own view lies at a path; later steps write to files there."""
     if kind in MAGIC:
         answer = Memory(bytes(120))  # struct statfs; f_type is its first word
         p.statfs(target, answer)
@@ -96,18 +107,34 @@ def mount_new(p: Plan, c: Context, mount: dict[str, Any], target: str) -> None:
         p.check(
             answer, want, b"\xff" * 8, EINVAL, why=f"{target} is now on {kind}, and not what a link there points to"
         )
-    if spread:
-        p.mount(None, target, None, spread)
-    if kind == "cgroup":
-        p.label(skip)
+
+
+@step("new_sources", "propagation", why="make /proc and /sys while the host's can be seen, as a user namespace needs")
+def new_sources(p: Plan, c: Context) -> None:
+    """A user namespace may only have a new one where a whole one is mounted already: nothing masked is shown again.
+
+    (fs/namespace.c, mount_too_revealing.) Attached nowhere yet, as `sources` does with what is bound.
+    """
+    for mount in c.config.get("mounts") or ():
+        if "user" not in c.fresh or mount.get("type") not in ("proc", "sysfs") or is_bind(mount):
+            continue
+        opened, made = Slot(f"{mount['type']} to be"), Slot(f"new {mount['type']}")
+        attributes = 0
+        for option in mount.get("options") or ():
+            attributes |= getattr(k, ATTRIBUTES[option]) if option in ATTRIBUTES else 0
+        p.fsopen(mount["type"], k.FSOPEN_CLOEXEC, store=opened)
+        p.fsconfig(opened, k.FSCONFIG_CMD_CREATE)
+        p.fsmount(opened, k.FSMOUNT_CLOEXEC, attributes, store=made, why="a mount that is attached nowhere yet")
+        p.close(opened)
+        c.sources[id(mount)] = made
 
 
 def attach(p: Plan, c: Context, mount: dict[str, Any], target: str) -> None:
-    """Attach what `sources` took hold of on the host."""
+    """Attach what `sources` and `new_sources` took hold of."""
     tree = c.sources[id(mount)]
-    options = mount.get("options") or ()
-    source = mount["source"] if mount["source"].startswith("/") else f"{c.bundle}/{mount['source']}"
-    if os.path.isdir(source):
+    options = mount.get("options") or () if is_bind(mount) else ()
+    source = os.path.join(c.bundle, mount.get("source") or "")
+    if not is_bind(mount) or os.path.isdir(source):
         make_directories(p, c, target)
     else:
         make_directories(p, c, os.path.dirname(target))
@@ -121,6 +148,8 @@ def attach(p: Plan, c: Context, mount: dict[str, Any], target: str) -> None:
             p.mount_setattr(tree, "", k.AT_EMPTY_PATH | at, Words(bits, 0, 0, 0), 32, why="before anyone can see it")
     p.move_mount(tree, "", k.AT_FDCWD, target, k.MOVE_MOUNT_F_EMPTY_PATH, why="resolved inside the new root")
     p.close(tree)
+    if not is_bind(mount):
+        check_type(p, mount["type"], target)
     for option in options:
         if option in PROPAGATION:
             spread = getattr(k, PROPAGATION[option]) | (k.MS_REC if option.startswith("r") else 0)

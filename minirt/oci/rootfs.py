@@ -7,8 +7,15 @@ from minirt.linux import constants as k
 from minirt.oci.step import Context, step
 from minirt.plan import Plan, Slot, Words
 
-__all__ = ["bundle_root", "old_root", "overlay", "pivot_root", "propagation", "read_only_root", "sources"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
+__all__ = ["ATTRIBUTES", "bundle_root", "old_root", "overlay", "pivot_root", "propagation", "read_only_root", "sources"]
+
+ATTRIBUTES = {
+    "ro": "MOUNT_ATTR_RDONLY", "nosuid": "MOUNT_ATTR_NOSUID", "nodev": "MOUNT_ATTR_NODEV", "noexec": "MOUNT_ATTR_NOEXEC",
+}  # fmt: skip
 PROPAGATION = {
     "private": "MS_PRIVATE", "rprivate": "MS_PRIVATE", "slave": "MS_SLAVE", "rslave": "MS_SLAVE",
     "shared": "MS_SHARED", "rshared": "MS_SHARED", "unbindable": "MS_UNBINDABLE", "runbindable": "MS_UNBINDABLE",
@@ -89,6 +96,27 @@ def sources(p: Plan, c: Context) -> None:
             k.AT_FDCWD, path, k.OPEN_TREE_CLONE | k.OPEN_TREE_CLOEXEC | recursive, store=fd,
             why="a copy of this mount, attached nowhere yet",
         )  # fmt: skip
+    if "user" not in c.fresh:
+        return
+    for mount in c.config.get("mounts") or ():
+        if mount.get("type") in ("proc", "sysfs") and not is_bind(mount):
+            make_early(p, c, mount)
+
+
+def make_early(p: Plan, c: Context, mount: dict[str, Any]) -> None:
+    """Make a /proc or /sys of a user namespace's own while the host's can still be seen, and attach it later.
+
+    The kernel wants to see one in this mount namespace that hides nothing (mount_too_revealing in fs/namespace.c).
+    """
+    context, made = Slot(f"new {mount['type']}"), Slot(mount["destination"])
+    attributes = 0
+    for option in mount.get("options") or ():
+        attributes |= getattr(k, ATTRIBUTES[option]) if option in ATTRIBUTES else 0
+    p.fsopen(mount["type"], k.FSOPEN_CLOEXEC, store=context, why="must be made while the host's can still be seen")
+    p.fsconfig(context, k.FSCONFIG_CMD_CREATE)
+    p.fsmount(context, k.FSMOUNT_CLOEXEC, attributes, store=made, why="a mount that is attached nowhere yet")
+    p.close(context)
+    c.sources[id(mount)] = made
 
 
 def is_bind(mount: dict[str, object]) -> bool:
@@ -103,7 +131,8 @@ def pivot_root(p: Plan, c: Context) -> None:
     """chroot would only move this process's idea of /; its way back out is well known (man 2 chroot).
 
     With both arguments "." the old root comes to lie over the new one at the same place, so no directory is needed
-    for it. It stays until `old_root`: a new /proc in a user namespace needs to see one.
+    for it. While it lies there, ".." at the root steps onto it: so no path of the image is followed before `old_root`,
+    or a link in it to ../../etc would lead to the host's /etc.
     """
     p.chdir(c.root, why="so that both can be called .")
     p.pivot_root(".", ".", why="the old root now covers the new one; absolute paths are the container's from here on")
@@ -111,7 +140,7 @@ def pivot_root(p: Plan, c: Context) -> None:
 
 @step("old_root", "pivot_root", why="let go of the host's files")
 def old_root(p: Plan, c: Context) -> None:
-    """The last way to the host's mounts; the working directory is still where the old root lies on top."""
+    """The last way to the host's mounts: while the old root lies on /, a link to ../.. in the image leads to the host."""
     p.umount2(".", k.MNT_DETACH, why="takes the old root off, with all that is mounted in it")
     p.chdir("/", why="no working directory outside")
     wanted = c.linux.get("rootfsPropagation")

@@ -12,6 +12,7 @@ import sys
 import tarfile
 import time
 from collections.abc import Callable
+from errno import EPERM, ESRCH
 from pathlib import Path
 
 import pytest
@@ -100,11 +101,9 @@ def test_every_namespace_but_the_user_one_is_new(minirt) -> None:
     assert inside["user"] == os.readlink("/proc/self/ns/user")
 
 
-@pytest.mark.parametrize(
-    ("option", "name"),
-    [("--net", "net"), ("--pid", "pid"), ("--ipc", "ipc"), ("--uts", "uts"), ("--cgroupns", "cgroup")],
-)
-def test_a_namespace_can_be_shared_with_the_host(minirt, option: str, name: str) -> None:
+@pytest.mark.parametrize("name", ["net", "pid", "ipc", "uts", "cgroup"])
+def test_a_namespace_can_be_shared_with_the_host(minirt, name: str) -> None:
+    option = "--cgroupns" if name == "cgroup" else f"--{name}"
     inside = dict(line.split() for line in minirt.sh(READ_NAMESPACES, option, "host").splitlines())
     same = {n for n in NAMESPACES if inside[n] == os.readlink(f"/proc/self/ns/{n}")}
     assert same == {name}
@@ -138,11 +137,9 @@ def test_a_secret_of_the_host_is_out_of_reach(minirt, tmp_path: Path) -> None:
     assert done.stderr.count("No such file") == len(places)
 
 
-def test_chroot_out_of_the_root_does_not_work(minirt) -> None:
-    """The old escape from chroot: keep a working directory outside, then walk up."""
-    script = "mkdir /jail; cd /; chroot /jail true 2>/dev/null; cd /proc/1/root/../../../..; stat -c %d:%i ."
-    assert minirt.sh(f"{script} ; stat -c %d:%i /").split()[0] == minirt.sh(f"{script}; stat -c %d:%i /").split()[0]
-    assert set(minirt.sh("ls /proc/1/root/../..").split()) == set(minirt.sh("ls /").split())
+def test_nothing_lies_above_the_root(minirt) -> None:
+    above, root = minirt.sh("stat -c %d:%i /proc/1/root/../../.. /").split()
+    assert above == root
 
 
 def test_proc_shows_only_the_container_s_processes(minirt) -> None:
@@ -159,7 +156,7 @@ def test_masked_paths_read_as_empty(minirt) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/proc/sys/kernel/core_pattern", "/proc/sys/vm/drop_caches", "/sys/x", "/sys/fs/cgroup/x"]
+    "path", ["/proc/sys/kernel/core_pattern", "/proc/sys/vm/drop_caches", "/sys/x"]
 )
 def test_the_kernel_s_settings_are_read_only(minirt, path: str) -> None:
     done = minirt("run", "--rm", "busybox", "sh", "-c", f"echo > {path}")
@@ -213,9 +210,9 @@ def test_a_filter_is_loaded_unless_unconfined(minirt) -> None:
 
 def test_the_filter_denies_a_call_that_the_kernel_would_allow(minirt, static_call: Path) -> None:
     options = ("-v", f"{static_call}:/call:ro")
-    get_mempolicy = 239  # needs no capability, but the default profile wants CAP_SYS_NICE for it
-    assert minirt.sh(f"/call {get_mempolicy}", *options) == "1"  # EPERM
-    assert minirt.sh(f"/call {get_mempolicy}", *options, "--security-opt", "seccomp=unconfined") == "0"
+    kcmp = 312  # the default profile wants CAP_SYS_PTRACE for it; the kernel only says that there is no process 0
+    assert minirt.sh(f"/call {kcmp}", *options) == str(EPERM)
+    assert minirt.sh(f"/call {kcmp}", *options, "--security-opt", "seccomp=unconfined") == str(ESRCH)
 
 
 def test_mount_is_denied(minirt) -> None:
@@ -296,8 +293,8 @@ def test_an_unknown_user_is_refused(minirt) -> None:
     assert "nosuchuser" in done.stderr and done.stderr.count("\n") == 1
 
 
-def test_user_namespace_maps_root_to_nobody_in_particular(minirt, tmp_path: Path) -> None:
-    shared = tmp_path / "shared"
+def test_root_of_a_user_namespace_is_an_ordinary_user_outside(minirt) -> None:
+    shared = minirt.root / "shared"
     shared.mkdir()
     shared.chmod(0o777)
     script = "cat /proc/self/uid_map; stat -c %u /bin/busybox; touch /shared/mine"
@@ -349,9 +346,8 @@ def test_a_read_only_volume_cannot_be_written(minirt, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("link", ["out", "up"])
 @pytest.mark.parametrize("what", ["volume", "tmpfs", "workdir", "device"])
-def test_a_link_in_the_image_leads_nowhere_on_the_host(
-    minirt, hostile: str, tmp_path: Path, link: str, what: str
-) -> None:
+def test_a_link_in_the_image_leads_nowhere(minirt, hostile: str, tmp_path: Path, link: str, what: str) -> None:
+    """Not by its absolute path, nor by more ".." than the root is deep (which a root left mounted below would let out)."""
     source = tmp_path / "source"
     source.mkdir()
     options = {
@@ -366,8 +362,6 @@ def test_a_link_in_the_image_leads_nowhere_on_the_host(
 
 
 def test_a_device_is_the_host_s(minirt) -> None:
-    text = minirt.sh("stat -c '%F %t:%T' /dev/mine; echo x > /dev/mine", "--device", "/dev/full:/dev/mine") if 0 else ""
-    assert not text
     assert minirt.sh("stat -c '%F %t:%T' /dev/mine", "--device", "/dev/full:/dev/mine") == "character special file 1:7"
 
 
@@ -479,7 +473,7 @@ def test_a_terminal_of_the_container_s_own(minirt) -> None:
 def test_no_descriptor_of_the_host_leaks(minirt, tmp_path: Path) -> None:
     with open(tmp_path / "secret", "w") as secret:
         os.set_inheritable(secret.fileno(), True)
-        done = minirt("run", "--rm", "busybox", "sh", "-c", "ls /proc/$$/fd", pass_fds=[secret.fileno()])
+        done = minirt("run", "--rm", "busybox", "sh", "-c", "ls /proc/$$/fd; :", pass_fds=[secret.fileno()])
     # 10 is where a shell keeps its script or terminal
     assert set(done.stdout.split()) <= {"0", "1", "2", "10"}
 
