@@ -1,7 +1,7 @@
 """What can go wrong, as one tree; the command line prints each in one line and exits with its code.
 
     MinirtError                 125  ours: docker and podman use the same number
-    ├── UsageError                2  the words on the command line
+    ├── UsageError              125  the words on the command line (docker run has the same code for them)
     ├── KernelError             125  a system call failed: its name, its arguments, why that is usual here
     ├── NotExecutable           126  the container's command was found and cannot be run
     └── NotFound                127  the container's command was not found
@@ -22,8 +22,6 @@ class MinirtError(Exception):
 
 class UsageError(MinirtError):
     """The command line asks for something that cannot be."""
-
-    exit_code = 2
 
 
 class KernelError(MinirtError, OSError):

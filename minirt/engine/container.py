@@ -112,6 +112,11 @@ class Container:
             os.rename(self.path, hidden)
         except FileNotFoundError:
             return
+        if os.geteuid() != 0:  # overlayfs leaves a directory that not even its owner may read
+            for place, names, _ in os.walk(hidden):
+                for name in names:
+                    if not os.path.islink(path := os.path.join(place, name)):
+                        os.chmod(path, 0o700)
         shutil.rmtree(hidden)
 
 

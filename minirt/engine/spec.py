@@ -12,6 +12,7 @@ from minirt.oci.spec import default_spec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from minirt.engine.options import RunOptions
@@ -113,13 +114,11 @@ def process(options: RunOptions, image: dict[str, Any], name: str) -> dict[str, 
     cwd = options.workdir or image.get("WorkingDir") or "/"
     if not cwd.startswith("/"):
         raise UsageError(f"--workdir {cwd}: it must be an absolute path in the container")
-    mine = list(capabilities.NAMES)  # of a new user namespace one has them all
+    mine: Sequence[str] = capabilities.NAMES  # of a new user namespace one has them all
     if not in_user_namespace(options):  # else nobody can hand on more than he has
         mine = capabilities.names(capabilities.of_process()["permitted"])
     added = ["ALL"] if options.privileged else options.cap_add
-    added = ["ALL"] if options.privileged else options.cap_add
-    ours = capabilities.names(capabilities.of_process()["permitted"]) if os.geteuid() == 0 else capabilities.NAMES
-    kept = capabilities.add_and_drop(added, options.cap_drop, everything=ours)
+    kept = capabilities.add_and_drop(added, options.cap_drop, everything=mine)
     result: dict[str, Any] = {
         "terminal": options.tty,
         "args": args,

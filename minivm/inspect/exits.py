@@ -69,7 +69,8 @@ class ExitCounts:
             what = f"  {row['what']}" if row["what"] else ""
             device = f"  ({row['device']})" if row["device"] else ""
             lines.append(f"{row['count']:>9}  {row['in_c'] or '-':>9}  {row['reason']}{what}{device}")
-        lines.append(f"{sum(row['count'] for row in rows):>9}  {sum(row['in_c'] for row in rows):>9}  total")
+        total, in_c = (sum(row[column] for row in rows) for column in ("count", "in_c"))
+        lines.append(f"{total:>9}  {in_c or '-':>9}  total")
         return "\n".join(lines)
 
 

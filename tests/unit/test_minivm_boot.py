@@ -64,7 +64,7 @@ def test_a_damaged_file_is_refused_or_fits_into_ram(place, value, place2, value2
         start = formats.prepare(bytes(image), "elf64", RAM, "")
     except BootError:
         return
-    assert all(0 <= piece.address and piece.address + len(piece.data) <= RAM for piece in start.pieces)
+    assert all(piece.address >= 0 and piece.address + len(piece.data) <= RAM for piece in start.pieces)
 
 
 @pytest.mark.parametrize(

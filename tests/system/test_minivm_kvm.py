@@ -1,0 +1,148 @@
+"""minivm.kvm by hand: the ioctls, one by one."""
+
+from __future__ import annotations
+
+import doctest
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from minivm import kvm
+from minivm.boot import layout, longmode
+from minivm.errors import KvmError
+
+KVM = Path("/dev/kvm")
+pytestmark = [
+    pytest.mark.skipif(not os.access(KVM, os.R_OK | os.W_OK), reason="/dev/kvm is missing or not ours to open"),
+    pytest.mark.timeout(60),
+]
+
+
+class Bare:
+    """A machine of one page-aligned piece of memory and a vCPU, in real mode at 0x1000."""
+
+    def __init__(self, code: bytes, size: int = 1 << 20) -> None:
+        self.system = kvm.open_kvm()
+        self.vm = kvm.create_vm(self.system)
+        self.memory = kvm.GuestMemory(size)
+        kvm.set_user_memory_region(self.vm, 0, 0, self.memory)
+        self.memory.view(0x1000, len(code))[:] = code
+        self.vcpu = kvm.Vcpu(kvm.create_vcpu(self.vm, 0), kvm.get_vcpu_mmap_size(self.system))
+        sregs = kvm.get_sregs(self.vcpu.fd)
+        sregs.cs.base = sregs.cs.selector = 0
+        kvm.set_sregs(self.vcpu.fd, sregs)
+        kvm.set_regs(self.vcpu.fd, kvm.new_regs(rip=0x1000, rflags=2, rsp=0x8000))
+
+    def close(self) -> None:
+        self.vcpu.close()
+        kvm.close(self.vcpu.fd, self.vm, self.system)
+        self.memory.close()
+
+
+@pytest.fixture
+def bare():
+    made: list[Bare] = []
+
+    def make(code: str, **more: int) -> Bare:
+        made.append(Bare(bytes.fromhex(code), **more))
+        return made[-1]
+
+    yield make
+    for machine in made:
+        machine.close()
+
+
+def test_the_example_of_the_rooms_first_page_is_true():
+    result = doctest.testmod(kvm)
+    assert result.attempted > 15 and result.failed == 0
+
+
+def test_in_reads_what_we_answer(bare):
+    machine = bare("e4 42 e6 43 f4")  # in al, 0x42; out 0x43, al; hlt
+    assert machine.vcpu.run() == kvm.lib.KVM_EXIT_IO
+    assert machine.vcpu.kvm_run.io.direction == kvm.lib.KVM_EXIT_IO_IN
+    machine.vcpu.data[0] = 0x7B
+    assert machine.vcpu.run() == kvm.lib.KVM_EXIT_IO
+    assert (machine.vcpu.kvm_run.io.port, machine.vcpu.data[0]) == (0x43, 0x7B)
+
+
+def test_settle_finishes_the_instruction_of_an_exit(bare):
+    machine = bare("e6 43 90 f4")  # out 0x43, al; nop; hlt
+    machine.vcpu.run()
+    machine.vcpu.settle()
+    assert kvm.get_regs(machine.vcpu.fd).rip == 0x1002
+    assert machine.vcpu.run() == kvm.lib.KVM_EXIT_HLT
+
+
+def test_registers_shown_at_an_exit_cost_no_ioctl_and_are_the_guests(bare):
+    machine = bare("b8 34 12 e7 43 f4")  # mov ax, 0x1234; out 0x43, ax; hlt
+    registers = machine.vcpu.show_registers()
+    machine.vcpu.run()
+    assert registers.rax & 0xFFFF == 0x1234
+
+
+def test_interrupt_stops_a_guest_that_never_exits(bare):
+    machine, seen = bare("eb fe"), []
+    thread = threading.Thread(target=lambda: seen.append(machine.vcpu.run()))
+    thread.start()
+    time.sleep(0.2)
+    machine.vcpu.interrupt(thread.ident)
+    thread.join(30)
+    assert seen == [kvm.lib.KVM_EXIT_INTR]
+
+
+def test_interrupt_before_run_is_not_lost(bare):
+    machine = bare("eb fe")
+    machine.vcpu.interrupt(threading.get_ident())
+    assert machine.vcpu.run() == kvm.lib.KVM_EXIT_INTR
+
+
+def test_the_processor_walks_our_page_tables_as_we_meant_them(bare):
+    """KVM's own walker (KVM_TRANSLATE) against the builder."""
+    machine = bare("f4")
+    tables = longmode.PageTables(layout.PAGE_TABLES)
+    tables.map(0, 0, 1 << 20)
+    tables.map(0xFFFF_8000_0000_0000, 0x3000, 5 * 4096, longmode.WRITABLE | longmode.USER)
+    data, gdt = tables.tobytes(), longmode.gdt()
+    machine.memory.view(layout.PAGE_TABLES, len(data))[:] = data
+    machine.memory.view(layout.GDT, len(gdt))[:] = gdt
+    kvm.set_cpuid2(machine.vcpu.fd, kvm.get_supported_cpuid(machine.system))
+    sregs = kvm.get_sregs(machine.vcpu.fd)
+    for name, value in longmode.special_registers(layout.PAGE_TABLES, layout.GDT, len(gdt)).items():
+        if isinstance(value, int):
+            setattr(sregs, name, value)
+        else:
+            for field, number in value.items():
+                setattr(getattr(sregs, name), field, number)
+    kvm.set_sregs(machine.vcpu.fd, sregs)
+    assert kvm.translate(machine.vcpu.fd, 0x12345) == 0x12345
+    assert kvm.translate(machine.vcpu.fd, 0xFFFF_8000_0000_4FFF) == 0x7FFF
+    assert kvm.translate(machine.vcpu.fd, 0xFFFF_8000_0000_5000) is None
+    assert kvm.translate(machine.vcpu.fd, 1 << 21) is None
+
+
+def test_a_failed_ioctl_names_itself_its_arguments_and_a_cause(bare):
+    machine = bare("f4")
+    with pytest.raises(KvmError, match=r"KVM_CREATE_VCPU\(0\): EEXIST .*: the machine has a vCPU of that number"):
+        kvm.create_vcpu(machine.vm, 0)
+    with pytest.raises(KvmError, match=r"KVM_CREATE_VM\(0\): ENOTTY .*: the file descriptor"):
+        kvm.create_vm(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC))
+    with pytest.raises(KvmError, match=r"open\('/nonexistent'\): ENOENT"):
+        kvm.open_kvm("/nonexistent")
+
+
+def test_guest_memory_is_bounded():
+    memory = kvm.GuestMemory(8192)
+    for offset, length in [(-1, 1), (8192, 1), (8000, 193), (0, -1), (1 << 64, 1)]:
+        with pytest.raises(IndexError):
+            memory.view(offset, length)
+    memory.view(8191, 1)[0] = 1
+    memory.close()
+
+
+def test_an_absurd_amount_of_memory_is_an_error_and_no_crash():
+    with pytest.raises(KvmError, match=r"mmap.*ENOMEM.*--memory"):
+        kvm.GuestMemory(1 << 60)
