@@ -269,6 +269,7 @@ class Session:
         self.image = image
         self.sink = sink
         self.master = -1
+        self.undo = ExitStack()
         self.handlers = {"idmaps": self.id_maps, "resolve": self.resolve, "console": self.console}
 
     def run(self, plan: Plan, undo: ExitStack) -> int:
@@ -278,6 +279,7 @@ class Session:
         from minirt.plan.birth import Birth, PlanFailed
 
         options = self.options
+        self.undo = undo
         watch = self.watcher(plan)
         stdin = 0
         if not options.interactive and not options.tty:
@@ -390,6 +392,7 @@ class Session:
         from minirt.engine.tty import copy_window_size
 
         self.master, birth.received = birth.received, -1
+        self.undo.callback(os.close, self.master)
         copy_window_size(self.master, 1, 0)
 
     def verdict(self, failure: Any) -> MinirtError:

@@ -90,7 +90,7 @@ class Birth:
         self.pid = 0  # the child, or the executor itself where the plan has no clone3
         self.pidfd = -1
         self.received = -1  # the descriptor that came with a barrier's message (a pty's master); the caller takes it
-        self.to_send: list[int] = []  # descriptors for the barrier's answer
+        self.to_send: list[int] = []  # descriptors for the barrier's answer; closed when they are sent
         self.seen = 0  # outcomes that the sink got
         self.held: list[Event] = []  # events that wait for what changed (`flush`)
         self.hold = False
@@ -151,10 +151,14 @@ class Birth:
             if side == "container" or self.plan.pid is None:
                 self._find_child()
             self.drain()
-            self.to_send = []
             yield name
             lib.plan_send_fds(self.control, self.to_send, len(self.to_send))  # a dead child is found at the next read
+            self._close_sent()
         self._finish()
+
+    def _close_sent(self) -> None:
+        while self.to_send:
+            os.close(self.to_send.pop())
 
     def _receive(self) -> bytes:
         """Wait for a message or the end; print what happens meanwhile, in case a call hangs."""
@@ -292,6 +296,7 @@ class Birth:
                 os.kill(pid, constants.SIGKILL)
                 os.waitpid(pid, 0)
         self.pid, self.executor = 0, -1
+        self._close_sent()
         for name in ("control", "pidfd", "memory", "received"):
             fd = getattr(self, name)
             if fd >= 0:

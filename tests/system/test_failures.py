@@ -16,7 +16,7 @@ import pytest
 from minirt.engine import run as engine
 from minirt.engine.options import RunOptions
 from minirt.errors import MinirtError
-from minirt.linux.cgroup2 import PARENT, find_mount
+from minirt.linux.cgroup2 import find_mount, find_parent
 from minirt.plan import Plan
 
 pytestmark = [
@@ -52,7 +52,7 @@ def listing(path: str) -> frozenset[str]:
 
 
 def left(root: Path) -> Left:
-    cgroups = os.path.join(find_mount() or "/nowhere", PARENT)
+    cgroups = find_parent(find_mount()) if find_mount() else "/nowhere"
     # What other programs mount meanwhile on this machine is not ours.
     mounts = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(root) in line]
     groups = frozenset(name for name in listing(cgroups) if os.path.isdir(os.path.join(cgroups, name)))
