@@ -19,13 +19,30 @@ static void say(const char *text)
     write(text, length(text));
 }
 
-static void say_number(u64 value)
+/* Write the decimal digits of a small number to `at`. Returns where they end. */
+static char *digits(char *at, u64 value)
 {
-    char digit = '0' + value % 10;
-
     if (value >= 10)
-        say_number(value / 10);
-    write(&digit, 1);
+        at = digits(at, value / 10);
+    *at = '0' + value % 10;
+    return at + 1;
+}
+
+static char *copy(char *at, const char *text)
+{
+    while (*text)
+        *at++ = *text++;
+    return at;
+}
+
+/* One call for the whole line: between two calls the other task could put in its own. */
+static void say_step(u64 pid, u64 step)
+{
+    char line[64], *end = line;
+
+    end = digits(copy(end, "task "), pid);
+    end = copy(digits(copy(end, ": step "), step), "\n");
+    write(line, end - line);
 }
 
 /* Count as fast as the processor allows and never give it up: if two of these make progress side by side, it is
@@ -40,11 +57,7 @@ void user_count(void)
         while ((u64)uptime() < until)
             for (volatile int spin = 0; spin < 20000; spin++)
                 ;
-        say("task ");
-        say_number(pid);
-        say(": step ");
-        say_number(step);
-        say("\n");
+        say_step(pid, step);
     }
     exit(0);
 }

@@ -12,6 +12,7 @@ import signal
 import threading
 from time import monotonic
 
+from minivm.errors import KvmError
 from minivm.machine.machine import Outcome
 from minivm.machine.terminal import Escape, Terminal
 
@@ -38,6 +39,8 @@ def attend(machine: Machine, stdin: int | None, timeout: float | None) -> Outcom
             thread.start()
             try:
                 _watch(machine, terminal, look, None if timeout is None else monotonic() + timeout)
+            except KvmError as error:
+                machine.stop(Outcome(error.status, str(error), error))
             finally:
                 machine.stop(Outcome(125, "interrupted"))  # counts only where there is no outcome yet
                 thread.join()
