@@ -52,7 +52,7 @@ def parse_group(text: str) -> list[tuple[str, int, list[str]]]:
 
 def is_id(text: str) -> bool:
     """Say whether a text is a user or group number (uid_t without -1)."""
-    return text.isascii() and text.isdigit() and int(text) < 0xFFFFFFFF
+    return text.isascii() and text.isdigit() and len(text) < 20 and int(text) < 0xFFFFFFFF
 
 
 def find_user(root: int, wanted: str, extra: list[str]) -> User:

@@ -20,7 +20,13 @@ LIMITS = {
     "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio", "rttime",
     "sigpending", "stack", "as",
 }  # fmt: skip
+SPREADS = ("private", "rprivate", "shared", "rshared", "slave", "rslave")  # man 7 mount_namespaces
 UNLIMITED = (1 << 64) - 1  # RLIM64_INFINITY
+
+
+def is_number(text: str) -> bool:
+    """Say whether a text is a number of a sane length: all that the kernel takes fit into 20 digits."""
+    return text.isascii() and text.isdigit() and len(text) <= 20
 
 
 def parse_size(text: str, flag: str) -> int:
@@ -32,7 +38,7 @@ def parse_size(text: str, flag: str) -> int:
         lower = lower[:-1]
     digits = lower.rstrip("bkmgt")
     unit = lower[len(digits) :]
-    if unit not in UNITS or not digits.replace(".", "", 1).isdecimal() or not digits.isascii():
+    if unit not in UNITS or not is_number(digits.replace(".", "", 1)):
         raise UsageError(f"{flag} {text}: a size is written as 64m, 1.5g or 67108864")
     number = float(digits) if "." in digits else int(digits)
     size = int(number * UNITS[unit])
@@ -44,7 +50,7 @@ def parse_size(text: str, flag: str) -> int:
 def parse_cpus(text: str) -> tuple[int, int]:
     """Return (quota, period) in microseconds for `--cpus 1.5`: quota = cpus x period, period 100 ms."""
     whole, _, part = text.partition(".")
-    if not (whole + part).isdecimal() or not text.isascii():
+    if not is_number(whole + part):
         raise UsageError(f"--cpus {text}: a number of CPUs is written as 2 or 0.5")
     quota = int(float(text) * 100000 + 0.5)
     if quota < 1000:
@@ -79,11 +85,13 @@ def parse_environment(items: list[str], files: list[str]) -> dict[str, str]:
 def parse_ulimit(text: str) -> dict[str, Any]:
     """Return process.rlimits' entry for `nofile=1024:2048` (soft:hard); -1 or unlimited is no limit."""
     name, _, values = text.partition("=")
-    parts = [UNLIMITED if v in ("-1", "unlimited") else int(v) if v.isdecimal() else None for v in values.split(":")]
+    parts = [UNLIMITED if v in ("-1", "unlimited") else int(v) if is_number(v) else None for v in values.split(":")]
     if name not in LIMITS or len(parts) not in (1, 2) or None in parts:
         raise UsageError(f"--ulimit {text}: it is written NAME=SOFT[:HARD], NAME one of {', '.join(sorted(LIMITS))}")
     soft, hard = parts[0], parts[-1]
     assert soft is not None and hard is not None
+    if hard > UNLIMITED:
+        raise UsageError(f"--ulimit {text}: more than the kernel's 64 bits hold; -1 is no limit")
     if soft > hard:
         raise UsageError(f"--ulimit {text}: the soft limit is above the hard one")
     return {"type": f"RLIMIT_{name.upper()}", "soft": soft, "hard": hard}
@@ -101,7 +109,7 @@ def parse_volume(text: str) -> dict[str, Any]:
     for option in filter(None, (parts[2] if len(parts) == 3 else "").split(",")):
         if option == "ro":
             options.append("rro")
-        elif option in ("private", "rprivate", "shared", "rshared", "slave", "rslave"):
+        elif option in SPREADS:
             options[1] = option
         elif option not in ("rw", "z", "Z", "rbind"):  # z, Z: labels for SELinux, which is not there
             raise UsageError(f"-v {text}: no option {option!r}; there are ro, rw, private, slave, shared")
@@ -113,7 +121,7 @@ def parse_volume(text: str) -> dict[str, Any]:
 
 def bind(source: str, target: str, options: list[str], where: str) -> dict[str, Any]:
     """Return a bind mount, its paths checked."""
-    if not target.startswith("/") or os.path.normpath(target) == "/":
+    if not target.startswith("/") or not os.path.normpath(target).strip("/"):
         raise UsageError(f"{where}: the target must be an absolute path inside the container, and not /")
     if not os.path.exists(source):
         raise UsageError(f"{where}: {source} does not exist on the host")
@@ -137,6 +145,8 @@ def parse_mount(text: str) -> dict[str, Any]:
     options = []
     if kind == "bind":
         spread = fields.pop("bind-propagation", "rprivate")
+        if spread not in SPREADS:
+            raise UsageError(f"--mount {text}: no bind-propagation {spread!r}; there are {', '.join(SPREADS)}")
         recursive = fields.pop("bind-recursive", "enabled")
         options = ["bind" if recursive == "disabled" else "rbind", spread]
         if read_only:
@@ -154,16 +164,16 @@ def parse_mount(text: str) -> dict[str, Any]:
         if not source:
             raise UsageError(f"--mount {text}: source= is missing")
         return bind(os.path.abspath(source), target, options, f"--mount {text}")
-    if not target.startswith("/"):
-        raise UsageError(f"--mount {text}: the target must be an absolute path")
+    if not target.startswith("/") or not os.path.normpath(target).strip("/"):
+        raise UsageError(f"--mount {text}: the target must be an absolute path inside the container, and not /")
     return {"destination": os.path.normpath(target), "type": "tmpfs", "source": "tmpfs", "options": options}
 
 
 def parse_tmpfs(text: str) -> dict[str, Any]:
     """Return config.json's mount for `--tmpfs /run[:size=64m,exec]`."""
     target, _, given = text.partition(":")
-    if not target.startswith("/"):
-        raise UsageError(f"--tmpfs {text}: it is written /PATH[:OPTIONS]")
+    if not target.startswith("/") or not os.path.normpath(target).strip("/"):
+        raise UsageError(f"--tmpfs {text}: it is written /PATH[:OPTIONS], and the root cannot be one")
     options = [o for o in given.split(",") if o]
     names = {o.partition("=")[0] for o in options}
     defaults = [o for o, other in (("noexec", "exec"), ("nosuid", "suid"), ("nodev", "dev")) if not {o, other} & names]
@@ -218,7 +228,7 @@ def parse_sysctl(text: str, namespaces: set[str]) -> tuple[str, str]:
 def parse_id_map(text: str, flag: str) -> dict[str, int]:
     """Return uidMappings' entry for `--uidmap CONTAINER:HOST:SIZE` (man 7 user_namespaces)."""
     parts = text.split(":")
-    if len(parts) != 3 or not all(p.isdecimal() for p in parts) or int(parts[2]) == 0:
+    if len(parts) != 3 or not all(map(is_number, parts)) or int(parts[2]) == 0:
         raise UsageError(f"{flag} {text}: it is written CONTAINER:HOST:SIZE, as 0:100000:65536")
     inside, outside, size = map(int, parts)
     if max(inside, outside) + size > (1 << 32) - 1:

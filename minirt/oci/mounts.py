@@ -53,7 +53,7 @@ def mount_all(p: Plan, c: Context) -> None:
         needs = ("pivot_root", *source)
         above = STEPS.get(os.path.dirname(target), ("",))[0]
         p.step(name, (*needs, above) if above in p.steps else needs, why)
-        if is_bind(mount):
+        if id(mount) in c.sources:
             attach(p, c, mount, target)
         else:
             mount_new(p, c, mount, target)
@@ -86,9 +86,6 @@ def mount_new(p: Plan, c: Context, mount: dict[str, Any], target: str) -> None:
         # A cgroup2 tree may be mounted in a user namespace only together with a cgroup namespace of its own.
         p.mount("cgroup", target, "cgroup2", flags, ",".join(data) or None,
                 otherwise={EPERM: skip, EBUSY: skip, ENOENT: skip}, why="cgroup v2 has one tree for all controllers")  # fmt: skip
-    elif id(mount) in c.sources:
-        p.move_mount(c.sources[id(mount)], "", k.AT_FDCWD, target, k.MOVE_MOUNT_F_EMPTY_PATH, why="the one made before")
-        p.close(c.sources[id(mount)])
     else:
         p.mount(mount.get("source") or kind, target, kind, flags, ",".join(data) or None)
     check_type(p, kind, target)

@@ -9,7 +9,7 @@ from minirt.plan import Plan, Slot, Words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    pass
 
 __all__ = ["ATTRIBUTES", "bundle_root", "old_root", "overlay", "pivot_root", "propagation", "read_only_root", "sources"]
 
@@ -96,27 +96,6 @@ def sources(p: Plan, c: Context) -> None:
             k.AT_FDCWD, path, k.OPEN_TREE_CLONE | k.OPEN_TREE_CLOEXEC | recursive, store=fd,
             why="a copy of this mount, attached nowhere yet",
         )  # fmt: skip
-    if "user" not in c.fresh:
-        return
-    for mount in c.config.get("mounts") or ():
-        if mount.get("type") in ("proc", "sysfs") and not is_bind(mount):
-            make_early(p, c, mount)
-
-
-def make_early(p: Plan, c: Context, mount: dict[str, Any]) -> None:
-    """Make a /proc or /sys of a user namespace's own while the host's can still be seen, and attach it later.
-
-    The kernel wants to see one in this mount namespace that hides nothing (mount_too_revealing in fs/namespace.c).
-    """
-    context, made = Slot(f"new {mount['type']}"), Slot(mount["destination"])
-    attributes = 0
-    for option in mount.get("options") or ():
-        attributes |= getattr(k, ATTRIBUTES[option]) if option in ATTRIBUTES else 0
-    p.fsopen(mount["type"], k.FSOPEN_CLOEXEC, store=context, why="must be made while the host's can still be seen")
-    p.fsconfig(context, k.FSCONFIG_CMD_CREATE)
-    p.fsmount(context, k.FSMOUNT_CLOEXEC, attributes, store=made, why="a mount that is attached nowhere yet")
-    p.close(context)
-    c.sources[id(mount)] = made
 
 
 def is_bind(mount: dict[str, object]) -> bool:
