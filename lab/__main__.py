@@ -33,6 +33,11 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> int:
     os.environ.pop("PYTHONPATH", None)  # lab/run set it, for this process alone
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:  # closed: else a socket of ours would get the number, and be taken for the stream
+            os.open("/dev/null", os.O_RDWR)
     options = parser().parse_args()
     argv = options.command[1:] if options.command[:1] == ["--"] else options.command
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))

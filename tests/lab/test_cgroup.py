@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 
 import pytest
@@ -85,21 +84,25 @@ def test_weights_and_swap_are_written(minirt) -> None:
     assert text.split() == ["50", str(32 << 20), str(16 << 20)]
 
 
-def test_the_process_is_born_in_its_group(minirt) -> None:
-    """The child is in its cgroup while it waits at the first barrier: clone3 put it there, nobody moved it."""
-    with minirt.start("run", "--name", "born", "--memory", "64m", "busybox", "sleep", "30") as running:
-        end = time.monotonic() + 60
-        while not (minirt.containers and minirt.state().get("pid")):
-            assert time.monotonic() < end
-            time.sleep(0.1)
-        state = minirt.state()
-        group = Path(f"/proc/{state['pid']}/cgroup").read_text().strip()
-        procs = Path(CGROUP + group.removeprefix("0::") + "/cgroup.procs").read_text().split()
-        running.terminate()
-        assert running.wait(60) == 143
-    assert group.endswith(f"/minirt/{state['id']}")
-    assert procs == [str(state["pid"])]
-    assert minirt("rm", "born").returncode == 0
+def test_the_process_is_born_in_its_group(minirt, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is there, alone, while it waits for us to let it go on: clone3 put it there, as nobody moves it."""
+    from minirt.engine import run as engine
+    from minirt.engine.options import RunOptions
+
+    seen = {}
+    resolve = engine.Session.resolve
+
+    def look(session, birth) -> None:
+        group = Path(f"/proc/{birth.pid}/cgroup").read_text().strip().removeprefix("0::")
+        seen["group"], seen["pid"] = group, birth.pid
+        seen["procs"] = Path(f"{CGROUP}{group}/cgroup.procs").read_text().split()
+        resolve(session, birth)
+
+    monkeypatch.setenv("MINIRT_ROOT", str(minirt.root))
+    monkeypatch.setattr(engine.Session, "resolve", look)
+    assert engine.run(RunOptions("busybox", ["true"], rm=True, memory="64m")) == 0
+    assert os.path.basename(os.path.dirname(seen["group"])) == "minirt"
+    assert seen["procs"] == [str(seen["pid"])]
 
 
 def test_the_container_sees_its_group_as_the_root(minirt) -> None:
