@@ -6,6 +6,7 @@ Read by the 60 lines here rather than by pyelftools, whose import alone takes lo
 
 from __future__ import annotations
 
+import os
 from struct import unpack_from
 
 from minivm.boot import layout, longmode
@@ -81,7 +82,7 @@ def prepare(image: bytes, memory: int, cmdline: str) -> Start:
     Raises BootError.
     """
     elf = read_elf(image)
-    text = cmdline.encode() + b"\0"
+    text = os.fsencode(cmdline) + b"\0"
     if len(text) > layout.CMDLINE_MAX:
         raise BootError(f"the command line has {len(text) - 1} bytes; {layout.CMDLINE_MAX - 1} is the most")
     table = longmode.gdt()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 
 from minivm.errors import BootError
 
@@ -34,9 +35,11 @@ def read_kernel(path: str) -> bytes:
     """Return the bytes of a kernel file. Raises BootError that says why it cannot be read."""
     try:
         with open(path, "rb") as file:
-            return file.read()
+            if os.path.isfile(path) or stat.S_ISFIFO(os.fstat(file.fileno()).st_mode):
+                return file.read()
     except OSError as error:
         raise BootError(f"cannot read kernel {path!r}: {error.strerror}") from None
+    raise BootError(f"cannot read kernel {path!r}: not a file")  # a device may have no end
 
 
 def detect(image: bytes) -> str:

@@ -43,9 +43,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(str(error), error.status)
     except KeyboardInterrupt:
         return 130
+    except OSError as error:
+        if options.debug:
+            raise
+        return _complain(str(error), MinivmError.status)
     except Exception as error:
         if options.debug:
             raise
+        if isinstance(error, ImportError) and "_kvm" in str(error):
+            return _complain("the part in C is not built (minivm.kvm._kvm is missing): run `make build`", 125)
         return _complain(f"{type(error).__name__}: {error} (a bug; --debug shows where)", MinivmError.status)
 
 

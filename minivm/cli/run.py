@@ -96,14 +96,20 @@ def _sinks(options: argparse.Namespace) -> Iterator[list[Sink]]:
             stack.callback(fold.flush)
             sinks.append(fold)
         if options.trace:
-            from minirt.plan.events import TraceWriter
-
-            try:
-                file = stack.enter_context(open(options.trace, "w", encoding="utf-8"))
-            except OSError as error:
-                raise MinivmError(f"cannot write trace {options.trace!r}: {error.strerror}") from None
-            sinks.append(TraceWriter(file, "machine"))
+            sinks.append(stack.enter_context(_trace(options.trace)))
         yield sinks
+
+
+@contextlib.contextmanager
+def _trace(path: str) -> Iterator[Sink]:
+    """Open a trace. Raises MinivmError where it cannot be written, now or later (a full disk)."""
+    from minirt.plan.events import TraceWriter
+
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            yield TraceWriter(file, "machine")
+    except OSError as error:
+        raise MinivmError(f"cannot write trace {path!r}: {error.strerror}") from None
 
 
 def _print_plan(operations: list[Operation], form: str) -> int:

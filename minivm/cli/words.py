@@ -63,7 +63,7 @@ def add_run(commands: Any) -> None:
         " (default: none for flat16, else kernel)",
     )
     add("--timeout", type=float, metavar="SECONDS", help="stop the machine after so long, with status 124")
-    looking = parser.add_argument_group("looking at it (all of this goes to stderr)")
+    looking = parser.add_argument_group("looking at it (on stderr, but for --plan)")
     add = looking.add_argument
     add("--plan", action="store_true", help="list the calls that would build the machine, and why; run nothing")
     add("--explain", action="store_true", help="tell each call and exit as it happens, and count the exits")

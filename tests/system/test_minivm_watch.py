@@ -181,6 +181,11 @@ def test_the_command_says_in_one_line_which_call_failed():
     assert re.fullmatch(r"minivm: KVM_CREATE_VCPU\(.*ENOMEM.*\n", done.stderr)
 
 
+def test_a_trace_that_cannot_be_written_ends_the_machine_in_one_line():
+    done = run("--trace", "/dev/full")
+    assert done.returncode == 125 and done.stderr == "minivm: cannot write trace '/dev/full': No space left on device\n"
+
+
 def test_a_failure_while_running_is_told_too():
     done = run("--fail", "KVM_RUN:30=EFAULT", "--explain")
     assert done.returncode == 125

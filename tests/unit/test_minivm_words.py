@@ -155,6 +155,8 @@ def test_plan_needs_no_kvm_and_names_every_step(tmp_path):
     [
         (["run", "/nonexistent/kernel"], 125, "cannot read kernel '/nonexistent/kernel': No such file"),
         (["run", "/"], 125, "Is a directory"),
+        (["run", "/dev/zero"], 125, "not a file"),
+        (["run", "-m", "1m", "--plan"], 125, "see --memory"),
         (["run", "/proc/self/cmdline"], 125, "--boot flat16"),
         (["run", "--memory", "12parsecs"], 2, "memory size '12parsecs'"),
         (["run", "--memory", "99999t"], 2, "more than this host has"),
