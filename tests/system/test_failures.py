@@ -191,3 +191,25 @@ def test_sigkill_of_minirt_at_a_barrier_ends_the_child(minirt, orphans_come_to_u
             os.waitpid(int(pid), os.WNOHANG)
         time.sleep(0.01)
     assert not ours
+
+
+def test_each_cut_plan_runs_or_is_refused_and_leaves_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One wall less, or only the first few: it still leaves a process that runs, and the host as it was."""
+    steps = list(plan_of(monkeypatch).steps)
+    before, name = left(root), os.uname()
+    for options in [*({"without": [step]} for step in steps), *({"upto": step} for step in steps)]:
+        outcome = run(**options)
+        if isinstance(outcome, MinirtError):
+            assert "nothing would be left to run" in str(outcome), options
+        else:
+            assert outcome == 0, options
+        assert left(root) == before, options
+        assert os.uname() == name, options
+
+
+def test_q_at_a_step_leaves_nothing(minirt) -> None:
+    before = left(minirt.root)
+    done = minirt("run", "--rm", "--step", "busybox", "true", input="\n" * 9 + "q\n", start_new_session=True)
+    assert done.returncode == 130
+    assert "pivot_root" not in done.stdout
+    assert left(minirt.root) == before

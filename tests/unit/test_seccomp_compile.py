@@ -114,7 +114,9 @@ def agrees_with_libseccomp(profile, data):
 # What libseccomp is not asked: calls that i386 has by socketcall and ipc alone (2.5 and 2.6 lose such a rule),
 # several rules with < or > for one call (its tree of 64-bit halves errs), and overlapping
 # conditions with different actions (its answer depends on how it sorts them).
-DIRECT = [name for name in CALLS if name != "mseal"]  # newer than libseccomp 2.5
+# mseal is newer than libseccomp 2.5. _llseek is i386's alone: with x32 listed too, libseccomp 2.5 undoes that rule on
+# x86_64 and with it an earlier one of `read`, which then allows what the profile logs; ours is held to the profile above.
+DIRECT = [name for name in CALLS if name not in ("mseal", "_llseek")]
 
 
 @settings(max_examples=100, deadline=None)
