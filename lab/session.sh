@@ -1,4 +1,4 @@
-#!/bin/sh
+#!/bin/busybox sh
 # Process 1 on the disk: mount what a machine has, run the job, pass on its streams, switch off.
 #
 # The streams are virtio-serial ports (machine.py), not the serial console: what the kernel prints
@@ -7,6 +7,9 @@
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
 cd /run/minirt-lab
 . ./settings
+
+{ /sbin/modprobe -q kvm_amd nested=1 || /sbin/modprobe -q kvm_intel nested=1; } & # the longest step: on the other processor
+kvm=$!
 
 mount --make-rshared / # as systemd has it: what a container runtime must cope with
 ln -s /proc/self/fd /dev/fd
@@ -21,7 +24,6 @@ mount -t cgroup2 -o nsdelegate cgroup2 /sys/fs/cgroup
 hostname lab
 ip link set lo up
 ulimit -Hn 524288
-modprobe -q kvm_amd nested=1 || modprobe -q kvm_intel nested=1
 
 # All controllers for the root's children. The job runs in a leaf, so nothing but process 1 and its
 # helpers is in the root, where the kernel makes an exception of the no-internal-process rule.
@@ -32,13 +34,14 @@ done
 
 port() { for path in /dev/vport*p"$1"; do echo "$path"; done; }
 exec 3>"$(port 1)"
+wait "$kvm"
 [ -c /dev/kvm ] && echo "ready kvm" >&3 || echo "ready" >&3
 
 job='echo $$ >/sys/fs/cgroup/lab/cgroup.procs; exec /bin/sh /run/minirt-lab/job'
 if [ "$tty" = yes ]; then
     stty -F /dev/hvc0 sane rows "$rows" cols "$columns"
     while read -r rows columns; do stty -F /dev/hvc0 rows "$rows" cols "$columns"; done <"$(port 2)" 3>&- &
-    setsid --wait --ctty sh -c "$job" 3>&- <>/dev/hvc0 >&0 2>&1
+    /usr/bin/setsid --wait --ctty /bin/sh -c "$job" 3>&- <>/dev/hvc0 >&0 2>&1
     status=$?
     sleep 0.1 # for the terminal's buffer
 else
@@ -46,11 +49,11 @@ else
     cat "$(port 2)" >in 3>&- &
     cat out >"$(port 3)" 3>&- & out=$!
     cat err >"$(port 4)" 3>&- & err=$!
-    sh -c "$job" 3>&- <in >out 2>err
+    /bin/sh -c "$job" 3>&- <in >out 2>err
     status=$?
     # What the job left running would hold its pipes open; a cgroup ends it, whatever its session.
     for group in /sys/fs/cgroup/*/; do echo 1 >"$group/cgroup.kill"; done
     wait $out $err
 fi
 echo "exit $status" >&3
-exec busybox poweroff -n -f
+exec poweroff -n -f

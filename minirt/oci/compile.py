@@ -69,4 +69,6 @@ def compile_plan(context: Context, preserve_fds: int = 0) -> Plan:
     plan.executor_ends("made")
     used = {record.step for record in plan.records}
     plan.steps = {name: step for name, step in plan.steps.items() if name in used}
+    for step in plan.steps.values():
+        step.needs = tuple(need for need in step.needs if need in used)
     return plan

@@ -105,7 +105,7 @@ def is_bind(mount: dict[str, object]) -> bool:
     return mount.get("type") == "bind" or "bind" in options or "rbind" in options
 
 
-@step("pivot_root", "propagation", why="make the new tree the root of this mount namespace")
+@step("pivot_root", "propagation", "overlay", "rootfs", why="make the new tree the root of this mount namespace")
 def pivot_root(p: Plan, c: Context) -> None:
     """chroot would only move this process's idea of /; its way back out is well known (man 2 chroot).
 

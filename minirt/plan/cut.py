@@ -5,7 +5,7 @@ from __future__ import annotations
 from minirt.errors import UsageError
 from minirt.linux import constants
 from minirt.plan.builder import Plan
-from minirt.plan.record import Label, Record
+from minirt.plan.record import Address, Label, Record, Slot, Words
 
 __all__ = ["cut", "inject"]
 
@@ -54,11 +54,27 @@ def rebuilt(plan: Plan, gone: set[str], notes: list[str]) -> Plan:
     result.unshare(constants.CLONE_NEWNS, why="a throw-away copy of the host's mounts")
     result.mount(None, "/", None, constants.MS_REC | constants.MS_PRIVATE, why="and nothing done to it comes back")
     kept = [item for item in plan.items if item.step not in gone]
+    opened = [item.store for item in kept if isinstance(item, Record)]
+    kept = [outside_cgroup(item, opened) if isinstance(item, Record) else item for item in kept]
     cloned = any(isinstance(item, Record) and item.call == "clone3" for item in kept)
     result.pid = plan.pid if cloned else None
     result.items += kept
     result.barriers = plan.barriers if cloned else [(name, "executor") for name, _ in plan.barriers]
     result.steps |= {name: step for name, step in plan.steps.items() if name not in gone}
+    return result
+
+
+def outside_cgroup(record: Record, opened: list[Slot | Address | None]) -> Record:
+    """Return a clone3 as it is without the step that opens its cgroup: into its parent's; others as they are."""
+    words = record.args[0] if record.call == "clone3" else None
+    if not isinstance(words, Words) or not isinstance(words.items[10], Slot) or words.items[10] in opened:
+        return record
+    from copy import copy
+
+    flags = words.items[0]
+    assert isinstance(flags, int)
+    result = copy(record)
+    result.args = (Words(flags & ~constants.CLONE_INTO_CGROUP, *words.items[1:10], 0), *record.args[1:])
     return result
 
 

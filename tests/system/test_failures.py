@@ -36,6 +36,9 @@ PLANS = {
 }  # fmt: skip
 
 
+MADE: set[str] = set()  # ids of the containers that were begun in this process
+
+
 class Left(NamedTuple):
     """What a run could leave behind, as the kernel lists it."""
 
@@ -55,7 +58,7 @@ def left(root: Path) -> Left:
     cgroups = find_parent(find_mount()) if find_mount() else "/nowhere"
     # What other programs mount meanwhile on this machine is not ours.
     mounts = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(root) in line]
-    groups = frozenset(name for name in listing(cgroups) if os.path.isdir(os.path.join(cgroups, name)))
+    groups = listing(cgroups) & MADE  # nor are the groups of containers that others run
     return Left(
         frozenset(mounts),
         frozenset(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()),
@@ -77,6 +80,14 @@ def run(**chosen: object) -> MinirtError | int:
 @pytest.fixture
 def root(minirt, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Run in this process, with minirt's directories below a place of the test's own."""
+    create = engine.Container.create
+
+    def noted(*args: object):
+        container = create(*args)
+        MADE.add(container.id)
+        return container
+
+    monkeypatch.setattr(engine.Container, "create", noted)
     monkeypatch.setenv("MINIRT_ROOT", str(minirt.root))
     return minirt.root
 
