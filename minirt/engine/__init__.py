@@ -6,7 +6,5 @@ May import minirt.oci, minirt.image, minirt.plan and minirt.linux. Read in this 
     values.py     docker's ways to write a size, a mount, a limit
     spec.py       options and an image's configuration -> config.json
     container.py  a container's directory: made, found, removed
-    lookup.py     in the finished root: who is this user, where is this command
-    run.py        all of it together
-    terminal.py   staying with a container: its terminal; wait.py: its signals and its end
+    run.py        all of it together, with minirt.terminal to stay with it
 """

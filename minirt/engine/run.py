@@ -12,10 +12,10 @@ import os
 import sys
 from contextlib import ExitStack
 
-from minirt.engine import lookup
 from minirt.engine.container import Container, start_time
 from minirt.engine.spec import make_spec, security_options
 from minirt.errors import MinirtError, NotExecutable, NotFound, UsageError
+from minirt.oci import lookup
 from minirt.oci.compile import compile_plan
 from minirt.oci.step import Context, Overlay
 from minirt.paths import cache_root, data_root
@@ -88,7 +88,7 @@ def check(options: RunOptions) -> None:
     if options.plan and options.step:
         raise UsageError("--plan prints and runs nothing, --step runs: give one of them")
     if options.tty and options.interactive and not options.plan:
-        from minirt.engine.tty import require_terminal
+        from minirt.terminal.tty import require_terminal
 
         require_terminal(0)
 
@@ -274,9 +274,9 @@ class Session:
 
     def run(self, plan: Plan, undo: ExitStack) -> int:
         """Give birth to the container, stay with it, and return its exit status."""
-        from minirt.engine.terminal import attach
-        from minirt.engine.wait import Signals
         from minirt.plan.birth import Birth, PlanFailed
+        from minirt.terminal.attach import attach
+        from minirt.terminal.wait import Signals
 
         options = self.options
         self.undo = undo
@@ -299,7 +299,7 @@ class Session:
         self.container.save(status="running", pid=birth.pid, started_ticks=start_time(birth.pid))
         keys = None
         if options.tty:
-            from minirt.engine.detach_keys import parse_detach_keys
+            from minirt.terminal.detach_keys import parse_detach_keys
 
             keys = parse_detach_keys(options.detach_keys)
         status = attach(
@@ -389,7 +389,7 @@ class Session:
 
     def console(self, birth: Birth) -> None:
         """Take the pty's master, and give it the size of our terminal before the program can ask."""
-        from minirt.engine.tty import copy_window_size
+        from minirt.terminal.tty import copy_window_size
 
         self.master, birth.received = birth.received, -1
         self.undo.callback(os.close, self.master)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 
 from minirt.engine import values
-from minirt.engine.lookup import DEFAULT_PATH
 from minirt.errors import UsageError
 from minirt.linux import capabilities
+from minirt.oci.lookup import DEFAULT_PATH
 from minirt.oci.spec import default_spec
 
 TYPE_CHECKING = False

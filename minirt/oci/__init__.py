@@ -9,5 +9,6 @@ May import minirt.plan, minirt.linux and minirt.errors; nothing heavy. Read in t
     devices.py      device nodes, links, the terminal
     system.py       host name, sysctls, the loopback interface
     process.py      limits, user, capabilities, seccomp, execve
+    lookup.py       in the finished root: who is this user, where is this command
     spec.py         the default config.json
 """

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.timeout(60)
 PROGRAM = """
 import json, os, sys
 from minirt.engine import terminal
-from minirt.engine.wait import Interrupted, Signals
+from minirt.terminal.wait import Interrupted, Signals
 
 options, command = json.loads(sys.argv[1]), sys.argv[2:]
 wants_tty, broken = options.pop("tty"), options.pop("broken", False)

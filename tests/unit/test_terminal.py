@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minirt.engine.detach_keys import DEFAULT_DETACH_KEYS, DetachKeys, parse_detach_keys
-from minirt.engine.tty import NotATerminal, require_terminal
-from minirt.engine.wait import Interrupted, Signals
 from minirt.errors import UsageError
+from minirt.terminal.detach_keys import DEFAULT_DETACH_KEYS, DetachKeys, parse_detach_keys
+from minirt.terminal.tty import NotATerminal, require_terminal
+from minirt.terminal.wait import Interrupted, Signals
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def python(code: str, *before: str) -> dict[str, str]:
 
 
 def test_every_signal_of_the_kernel_is_caught_but_those_about_our_own_life() -> None:
-    status = python("from minirt.engine.wait import *\nwith Signals(): print(open('/proc/self/status').read())")
+    status = python("from minirt.terminal.wait import *\nwith Signals(): print(open('/proc/self/status').read())")
     not_caught = {number for number in range(1, 65) if not int(status["SigCgt"], 16) >> (number - 1) & 1}
     # ILL BUS FPE KILL SEGV PIPE CHLD STOP TTIN TTOU URG; XFSZ, which Python ignores; 32 and 33 are the C library's
     assert not_caught - {32, 33} == {4, 7, 8, 9, 11, 13, 17, 19, 21, 22, 23, 25}
@@ -101,7 +101,7 @@ def test_every_signal_of_the_kernel_is_caught_but_those_about_our_own_life() -> 
 
 def test_signal_dispositions_are_as_before_at_the_end() -> None:
     show = "print(open('/proc/self/status').read())"
-    before, after = python(show), python(f"from minirt.engine.wait import *\nwith Signals(): pass\n{show}")
+    before, after = python(show), python(f"from minirt.terminal.wait import *\nwith Signals(): pass\n{show}")
     for mask in ("SigCgt", "SigIgn", "SigBlk"):
         assert before[mask] == after[mask]
 
@@ -115,7 +115,7 @@ def test_nothing_is_left_open_at_the_end() -> None:
 
 def test_ignored_signals_stay_ignored() -> None:
     """Nohup's meaning."""
-    code = "from minirt.engine.wait import Signals\nwith Signals(): print(open('/proc/self/status').read())"
+    code = "from minirt.terminal.wait import Signals\nwith Signals(): print(open('/proc/self/status').read())"
     status = python(code, "sh", "-c", 'trap "" HUP; exec "$@"', "sh")
     assert int(status["SigIgn"], 16) & 1  # bit 0: SIGHUP
     assert not int(status["SigCgt"], 16) & 1
@@ -137,7 +137,7 @@ def test_a_signal_is_kept_until_it_is_asked_for() -> None:
 
 
 def test_waiting_without_a_terminal_loads_neither_signal_nor_termios() -> None:
-    code = "import sys, minirt.engine.wait; print(*{'signal', 'enum', 'termios', 'socket', 're'} & set(sys.modules))"
+    code = "import sys, minirt.terminal.wait; print(*{'signal', 'enum', 'termios', 'socket', 're'} & set(sys.modules))"
     # -S: the site-packages' own .pth files import what they like
     result = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, timeout=30, check=True)
     assert result.stdout.split() == []

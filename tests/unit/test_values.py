@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minirt.engine import values
-from minirt.engine.lookup import parse_group, parse_passwd
 from minirt.errors import UsageError
+from minirt.oci.lookup import parse_group, parse_passwd
 
 pytestmark = pytest.mark.timeout(120)
 

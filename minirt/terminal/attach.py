@@ -17,9 +17,9 @@ from __future__ import annotations
 import os
 import select
 
-from minirt.engine.detach_keys import DEFAULT_DETACH_KEYS, DetachKeys
-from minirt.engine.tty import RawTerminal, copy_window_size
-from minirt.engine.wait import ENDING, Signals, exit_status, wait
+from minirt.terminal.detach_keys import DEFAULT_DETACH_KEYS, DetachKeys
+from minirt.terminal.tty import RawTerminal, copy_window_size
+from minirt.terminal.wait import ENDING, Signals, exit_status, wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

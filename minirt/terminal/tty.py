@@ -1,6 +1,6 @@
 """A terminal's settings: its size, raw mode, and whether there is one at all. Loaded only with -t.
 
-Nothing here copies: see terminal.py.
+Nothing here copies: see attach.py.
 """
 
 from __future__ import annotations
