@@ -8,5 +8,7 @@ May import minirt.errors and, for events, minirt.plan.events; nothing else of mi
     userns.py        id maps
     capabilities.py  the sets, their names and numbers
     cgroup2.py       control groups: limits, events, the end of all processes in one
+    cgroup_*.py      what belongs to it: where in the tree, which limits, changes, freezing, statistics
+    device_filter.py which devices the processes of a group may use: rules compiled to eBPF
     seccomp/         a profile compiled to BPF
 """

@@ -3,19 +3,16 @@
     with create("0123abcd", {"memory": {"limit": 64 << 20}}) as group:
         ... clone3 into open(group.path) ...                 # born inside its limits
         group.oom_kills()
-    # every process in it is killed, and the directory removed
+    # every process in it is killed, and what was made is removed
 
-Four rules of the kernel shape this file:
+A controller belongs to version 1 or to version 2, for the whole machine. On a host where version 1 has
+it a limit is an error that names it; a container without limits runs all the same. A group can be removed when
+no process and no group is in it.
 
-- A controller belongs to version 1 or to version 2, for the whole machine. On a host where version 1 has
-  it a limit is an error that names it; a container without limits runs all the same.
-- A group has the files of a controller only if the group above hands it down, by "+memory" in its
-  cgroup.subtree_control, and so on from the root, step by step.
-- A group that hands controllers down holds no process itself (no internal processes; the root of the
-  tree is exempt). So containers are siblings below a directory of ours in which nobody lives.
-- A group can be removed when no process and no group is in it.
+Where a group is: cgroup_tree.py. What the limits are: cgroup_limits.py, and cgroup_update.py once it lives.
+Holding all its processes still: cgroup_freeze.py. What it used: cgroup_stats.py. Its devices: device_filter.py.
 
-Source: Documentation/admin-guide/cgroup-v2.rst; man 7 cgroups. What the limits are: cgroup_limits.py.
+Source: Documentation/admin-guide/cgroup-v2.rst; man 7 cgroups.
 """
 
 from __future__ import annotations
@@ -23,95 +20,61 @@ from __future__ import annotations
 import errno as errors
 import os
 
-from minirt.linux.cgroup_limits import CgroupError, limits
-from minirt.plan.events import Event
+from minirt.linux import cgroup_files as files
+from minirt.linux.cgroup_limits import CgroupError, is_no_limit, limits
+from minirt.linux.cgroup_tree import LAB, NAME, Place, controllers, find_mount, find_parent, make, own_group
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
 
+    from minirt.linux.cgroup_limits import File
     from minirt.plan.events import Sink
 
-__all__ = ["Cgroup", "CgroupError", "NoCgroup", "controllers", "create", "find_mount", "find_parent", "own_group"]
+__all__ = [
+    "Cgroup",
+    "CgroupError",
+    "NoCgroup",
+    "controllers",
+    "create",
+    "find_mount",
+    "find_parent",
+    "locate",
+    "own_group",
+]
 
-NAME = "minirt"  # the directory that containers' groups are in
 LIMIT = 10_000  # ms that killed processes have to be gone; in the kernel's hands, so far more than needed
-LAB = "run it in the lab (lab/run minirt run ...), or boot the host with cgroup v2 alone"
 CORE = ("cgroup",)  # files that every group has begin with it; no controller
-
-WHY = {
-    "memory.max": "beyond this the kernel takes pages back, and if that is not enough it kills",
-    "memory.swap.max": "swap alone: what was asked for less memory.max",
-    "memory.low": "protected while other groups can give",
-    "cpu.max": "microseconds of processor time, in each period of so many microseconds",
-    "cpu.weight": "its share among siblings when all want to run; 100 is everyone's",
-    "cpuset.cpus": "the processors that it may run on",
-    "cpuset.mems": "the memory nodes that it may use",
-    "pids.max": "fork fails with EAGAIN beyond this number of tasks",
-    "io.max": "bytes or requests a second, to or from one device",
-    "io.weight": "its share of devices among siblings",
-}
-
-
-def find_mount(mountinfo: str = "/proc/self/mountinfo") -> str:
-    """Return where cgroup2 is mounted, an empty text where it is not (man 5 proc_pid_mountinfo).
-
-    Where it is mounted twice, the whole tree goes before a part of it that someone bound elsewhere.
-    """
-    found = ""
-    with open(mountinfo, encoding="utf-8", errors="surrogateescape") as file:
-        for line in file:
-            before, _, after = line.partition(" - ")
-            if after.startswith("cgroup2 "):
-                _, _, _, root, target, *_ = before.split(" ")
-                target = target.replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\")
-                if root == "/":
-                    return target
-                found = found or target
-    return found
-
-
-def controllers(path: str) -> list[str]:
-    """Return the controllers that a group may hand down to the groups in it."""
-    with open(os.path.join(path, "cgroup.controllers"), encoding="ascii") as file:
-        return file.read().split()
-
-
-def own_group(mount: str, membership: str = "/proc/self/cgroup") -> str:
-    """Return the directory of the group that this process is in: the line `0::/path` (man 7 cgroups)."""
-    with open(membership, encoding="utf-8", errors="surrogateescape") as file:
-        for line in file:
-            if line.startswith("0::/"):
-                return os.path.join(mount, line[4:].rstrip("\n")).rstrip("/")
-    return mount
-
-
-def find_parent(mount: str) -> str:
-    """Return the directory that containers' groups are made in; it may not exist yet.
-
-    Root has the whole tree, and uses a directory below its root, which may hold processes. A user has what was
-    delegated: the highest group above its own that it may write to. systemd delegates user@UID.service, and
-    keeps every process in the groups below it, so that the rule of no internal processes is met.
-    """
-    if os.access(mount, os.W_OK):
-        return os.path.join(mount, NAME)
-    group = own_group(mount)
-    best = group
-    while len(group) > len(mount) and os.access(os.path.join(group, "cgroup.procs"), os.W_OK):
-        best = group
-        group = os.path.dirname(group)
-    return os.path.join(best, NAME)
 
 
 class Cgroup:
-    """One group, made by `create`; as a context manager it is gone at the end, with all its processes."""
+    """One group, made by `create` or found by `open`; as a context manager it is gone at the end, with all in it.
 
-    __slots__ = ("path", "sink")
+    `path` is its absolute directory; `made` the directories that were made for it, outermost first.
+    """
 
-    def __init__(self, path: str, sink: Sink | None = None) -> None:
+    __slots__ = ("made", "path", "sink")
+
+    def __init__(self, path: str, sink: Sink | None = None, made: Sequence[str] | None = None) -> None:
         self.path = path
         self.sink = sink
+        self.made = [path] if made is None else list(made)
+
+    @classmethod
+    def open(cls, path: str, made: Sequence[str] | None = None, sink: Sink | None = None) -> Cgroup:
+        """Return the group of a container that exists.
+
+        Args:
+            path: its absolute directory, as `create` gave it.
+            made: what `create` said was made, for `remove`; without it the directory itself.
+            sink: gets each write as an event.
+
+        Raises: CgroupError where there is no such group.
+        """
+        if not os.path.isfile(os.path.join(path, "cgroup.procs")):
+            raise CgroupError(f"{path}: no such cgroup: its container is gone")
+        return cls(path, sink, made)
 
     def fd(self) -> int:
         """Return a descriptor for clone3's CLONE_INTO_CGROUP (man 2 clone3); the caller's to close."""
@@ -119,19 +82,15 @@ class Cgroup:
 
     def write(self, file: str, text: str, why: str = "") -> None:
         """Write one of the group's files. Raises: CgroupError, with what usually is the matter."""
-        path = os.path.join(self.path, file)
-        errno = _write(path, text, why or WHY.get(file, ""), self.sink)
-        if errno:
-            raise CgroupError(f"write({path}, {text!r}): {os.strerror(errno)}{_cause(self.path, file, errno)}")
+        files.put(self.path, file, text, why, self.sink)
 
     def read(self, file: str) -> str:
         """Return what a file of the group says. Raises: OSError where its controller is not handed down."""
-        with open(os.path.join(self.path, file), encoding="utf-8") as opened:
-            return opened.read()
+        return files.read(self.path, file)
 
     def keyed(self, file: str) -> dict[str, int]:
         """Return a flat keyed file (memory.events, cpu.stat, pids.events) as numbers by key."""
-        return {key: int(value) for key, value in (line.split() for line in self.read(file).splitlines())}
+        return files.keyed(self.path, file)
 
     def pressure(self, resource: str) -> dict[str, dict[str, float]]:
         """Return how long tasks waited for "cpu", "memory" or "io": per cent of the last 10, 60 and 300 s, total us.
@@ -153,48 +112,129 @@ class Cgroup:
 
     def pids(self) -> list[int]:
         """Return the processes that are in the group itself."""
-        return [int(line) for line in self.read("cgroup.procs").split()]
+        return _pids(self.path)
+
+    def all_pids(self) -> list[int]:
+        """Return the processes in the group and in those below it, which the container may have made itself."""
+        return [pid for directory, _, _ in os.walk(self.path) for pid in _pids(directory)]
+
+    def apply(self, wanted: Iterable[File]) -> None:
+        """Write limits into files. Raises: CgroupError at the first that the kernel refuses."""
+        for file, text in wanted:
+            self.set(file, text)
+
+    def set(self, file: str, text: str) -> None:
+        """Write one limit, as `limits` says it, where the kernel keeps that limit. Raises: CgroupError."""
+        if not os.path.exists(os.path.join(self.path, file)):
+            if file == "memory.swap.max" and text in ("0", "max"):
+                return  # a kernel that does not count swap has no more to limit (CONFIG_SWAP)
+            if file.startswith("hugetlb.") and file.endswith(".rsvd.max"):
+                return  # before Linux 5.7 pages are limited only when touched
+            if file == "io.bfq.weight":
+                from minirt.linux.cgroup_limits import io_weight
+
+                file, text = "io.weight", io_weight(text)
+        self.write(file, text)
 
     def kill(self) -> None:
         """Kill every process in the group and in those below, forks in flight included (Linux 5.14)."""
-        _write(os.path.join(self.path, "cgroup.kill"), "1", "SIGKILL to all in it, none can fork away", self.sink)
+        errno = files.write(os.path.join(self.path, "cgroup.kill"), "1", "SIGKILL to all in it, none can fork away", self.sink)
+        if errno == errors.ENOENT and os.path.isdir(self.path):
+            from signal import SIGKILL
 
-    def wait_empty(self, milliseconds: int) -> bool:
-        """Wait until no live process is in the group or below, and say whether that came to pass.
+            self.signal_all(SIGKILL)
 
-        cgroup.events changes then, and a poll for POLLPRI ends. Zombies do not count.
+    def signal_all(self, signal: int) -> int:
+        """Send a signal to every process in the group and below, held still meanwhile so that none forks away.
+
+        Returns: to how many it was sent. Raises: KernelError (EPERM).
+        """
+        from minirt.linux.cgroup_freeze import signal_all
+
+        return signal_all(self, signal)
+
+    def freeze(self, milliseconds: int = LIMIT) -> None:
+        """Hold every process in the group and below still. Raises: CgroupError; it is not frozen then."""
+        from minirt.linux.cgroup_freeze import freeze
+
+        freeze(self, milliseconds)
+
+    def thaw(self, milliseconds: int = LIMIT) -> None:
+        """Let the processes go on. Raises: CgroupError."""
+        from minirt.linux.cgroup_freeze import thaw
+
+        thaw(self, milliseconds)
+
+    def is_frozen(self) -> bool:
+        """Say whether no process in it can run, as the kernel sees it; also when a group above is frozen."""
+        return self.keyed("cgroup.events").get("frozen") == 1
+
+    def update(self, resources: Mapping[str, Any], warn: Callable[[str], None] | None = None) -> None:
+        """Change limits while the container runs: linux.resources with what is to change; all of it or nothing.
+
+        Raises: CgroupError; what was before is then in force again.
+        """
+        from minirt.linux.cgroup_update import update
+
+        update(self, resources, warn)
+
+    def stats(self) -> dict[str, Any]:
+        """Return what the group used, as `runc events --stats` prints it under "data"."""
+        from minirt.linux.cgroup_stats import stats
+
+        return stats(self.path)
+
+    def wait_event(self, key: str, value: int, milliseconds: int) -> bool:
+        """Wait until cgroup.events says so of `populated` or `frozen`; return whether that came to pass.
+
+        The file changes then, and a poll for POLLPRI ends.
         """
         import select
+        import time
 
+        text, end = f"{key} {value}".encode(), time.monotonic() + milliseconds / 1000
         fd = os.open(os.path.join(self.path, "cgroup.events"), os.O_RDONLY | os.O_CLOEXEC)
         try:
             poll = select.poll()
             poll.register(fd, select.POLLPRI)
-            while b"populated 0" not in os.pread(fd, 4096, 0):
-                if not poll.poll(milliseconds):
+            while text not in os.pread(fd, 4096, 0).splitlines():
+                left = end - time.monotonic()
+                if left <= 0:
                     return False
+                poll.poll(left * 1000)
             return True
         finally:
             os.close(fd)
 
-    def remove(self) -> None:
-        """Kill what is left, wait until it is gone, and remove the directory, those in it, and ours if it is empty.
+    def wait_empty(self, milliseconds: int) -> bool:
+        """Wait until no live process is in the group or below, and say whether that came to pass; zombies do not count."""
+        return self.wait_event("populated", 0, milliseconds)
 
-        Raises: CgroupError where a process does not die (it is in the kernel's hands, in state D).
+    def remove(self) -> None:
+        """Kill what is left, wait until it is gone, and remove the directories in it and those made for it.
+
+        One above that another container uses by now stays. Raises: CgroupError where a process does not die (it
+        is in the kernel's hands, in state D).
         """
-        if not os.path.isdir(self.path):
-            return
-        if "populated 1" in self.read("cgroup.events"):
-            self.kill()
-            if not self.wait_empty(LIMIT):
-                left = " ".join(map(str, self.pids()))
-                raise CgroupError(f"{self.path}: killed processes are still there: {left or 'in groups below'}")
+        if os.path.isdir(self.path):
+            if "populated 1" in self.read("cgroup.events"):
+                self.kill()
+                if not self.wait_empty(LIMIT):
+                    left = " ".join(map(str, self.all_pids()))
+                    raise CgroupError(f"{self.path}: killed processes are still there: {left}")
+            self._remove_directories()
+        head, ours, _ = self.path.rpartition(f"/{NAME}/")  # the one of all containers, whoever of them made it
+        for directory in (*reversed(self.made), *([f"{head}/{NAME}"] if ours else [])):
+            if directory != self.path:
+                files.rmdir(directory, "nobody else is in it", self.sink)  # EBUSY where someone is
+
+    def _remove_directories(self) -> None:
         for directory, _, _ in os.walk(self.path, topdown=False):
-            errno = _rmdir(directory)
-            _tell(self.sink, "rmdir", (directory,), errno, 0, "the group goes with its container")
+            if directory == self.path and directory not in self.made:
+                return
+            errno = files.rmdir(directory, "the group goes with its container", self.sink)
             if errno not in (0, errors.ENOENT):
                 raise CgroupError(f"rmdir({directory}): {os.strerror(errno)}")
-        _rmdir(os.path.dirname(self.path))  # EBUSY while other containers are there
 
     def __enter__(self) -> Cgroup:
         return self
@@ -216,144 +256,132 @@ class NoCgroup:
         pass
 
 
-def create(id: str, resources: Mapping[str, Any], sink: Sink | None = None) -> Cgroup | NoCgroup:
+def locate(id: str, path: str = "") -> Place:
+    """Return where `create` would make a container's group: its directory, and what is missing of it.
+
+    Raises: CgroupError where cgroup v2 is not mounted, or the path names no group.
+    """
+    mount = find_mount()
+    if not mount:
+        raise CgroupError(f"cgroup: cgroup v2 is not mounted on this host; {LAB}")
+    return Place(id, path, mount)
+
+
+def create(
+    id: str,
+    resources: Mapping[str, Any],
+    sink: Sink | None = None,
+    path: str = "",
+    *,
+    every: bool = False,
+    warn: Callable[[str], None] | None = None,
+) -> Cgroup | NoCgroup:
     """Make a container's group and set its limits.
 
-    Only the controllers that a limit needs are handed down: each costs every fork and page fault a little.
+    Only the controllers that a limit needs are handed down, as each costs every fork and page fault a little;
+    with `every` all there are, so that whoever reads the group's files finds them.
 
     Args:
         id: the directory's name.
-        resources: config.json's linux.resources; empty: no limits, and then no failure either.
+        resources: config.json's linux.resources; empty: no limits.
         sink: gets each mkdir and write as an event.
+        path: config.json's linux.cgroupsPath (see cgroup_tree.Place).
+        every: hand down every controller, where that is possible.
+        warn: gets a sentence for each limit that version 2 does not know; without it that is an error.
 
-    Returns: a context manager that gives the group, or None where there is none; at its end nothing is left.
-    Raises: CgroupError where a limit cannot be set; nothing is left then.
+    Returns: a context manager that gives the group, or None where there is none and neither a limit nor a path
+        asked for it; at its end nothing is left.
+    Raises: CgroupError where a limit or the path cannot be; nothing is left then.
     """
-    files = limits(resources)
-    wanted = [name for name in dict.fromkeys(file.partition(".")[0] for file, _ in files) if name not in CORE]
+    wanted = limits(resources, warn)
+    names = controllers_of(wanted)
     try:
         mount = find_mount()
         if not mount:
-            raise CgroupError(f"{_limit(wanted)}: cgroup v2 is not mounted on this host; {LAB}")
-        parent = find_parent(mount)
-        _require(wanted, mount, os.path.dirname(parent))
-        group = Cgroup(os.path.join(parent, id), sink)
-        _make(group, parent, wanted)
+            raise CgroupError(f"{_limit(names)}: cgroup v2 is not mounted on this host; {LAB}")
+        have = controllers(mount)
+        wanted = possible(wanted, have)
+        names = controllers_of(wanted)
+        place = Place(id, path, mount)
+        _require(names, place, have)
+        group = Cgroup(place.directory, sink, make(place, names, have if every else (), sink))
     except (CgroupError, OSError) as error:
-        text = _failure(error) if isinstance(error, OSError) else str(error)
-        if files:
+        text = _failure(error, names) if isinstance(error, OSError) else str(error)
+        if wanted or path:
             raise CgroupError(text) from None
         return NoCgroup(text)
+    _refuse_unfit(group)
     try:
-        for file, text in files:
-            group.write(file, text)
+        group.apply(wanted)
     except BaseException:
         group.remove()
         raise
     return group
 
 
-def _require(wanted: Iterable[str], mount: str, place: str) -> None:
+def possible(wanted: Iterable[File], have: Sequence[str]) -> list[File]:
+    """Return limits without those that say "none" to a controller that is not there: engines send such."""
+    return [(file, text) for file, text in wanted if file.partition(".")[0] in (*have, *CORE) or not is_no_limit(text)]
+
+
+def controllers_of(wanted: Iterable[File]) -> list[str]:
+    """Return the controllers that keep these limits."""
+    return [name for name in dict.fromkeys(file.partition(".")[0] for file, _ in wanted) if name not in CORE]
+
+
+def _require(wanted: Iterable[str], place: Place, have: list[str]) -> None:
     """Refuse a limit whose controller is not there: not in version 2's tree, or not in the part that is ours."""
-    have, ours = controllers(mount), controllers(place)
+    there = next(path for path in (*reversed(place.steps()), place.mount) if os.path.isdir(path))
+    ours = have if os.access(place.mount, os.W_OK) else controllers(there)
     for name in wanted:
         if name not in have:
             listed = f"(it has: {' '.join(have)})" if have else "(it has none)"
             raise CgroupError(f"{name} limit: this host's cgroup v2 tree has no {name} controller {listed}; {LAB}")
         if name not in ours:
-            raise CgroupError(f"{name} limit: {place} was delegated without the {name} controller; ask root for it")
+            raise CgroupError(f"{name} limit: {there} was delegated without the {name} controller; ask root for it")
 
 
-def _make(group: Cgroup, parent: str, wanted: list[str]) -> None:
-    """Make the directory and ours above it, and hand the controllers down to it. Raises: CgroupError, OSError."""
-    for _ in range(10):  # another container's end may remove our empty directory at any moment
+def _refuse_unfit(group: Cgroup) -> None:
+    """Refuse a group that no container can be born into; what was made for it is removed."""
+    try:
+        if group.path not in group.made:
+            _refuse_used(group)
+        kind = group.read("cgroup.type").strip() if os.path.exists(os.path.join(group.path, "cgroup.type")) else "domain"
+        if kind in ("domain invalid", "threaded"):
+            raise CgroupError(f"{group.path}: a group above it is threaded: it holds threads, no processes (cgroup.type)")
+    except BaseException:
+        for directory in reversed(group.made):
+            files.rmdir(directory, "nothing is left of what failed", group.sink)
+        raise
+
+
+def _refuse_used(group: Cgroup) -> None:
+    """Refuse a directory that existed and is in use: two containers would share limits, and die together."""
+    if pids := group.all_pids():
+        raise CgroupError(f"container's cgroup is not empty: {len(pids)} process(es) found in {group.path}")
+    if group.is_frozen():
+        raise CgroupError(f"container's cgroup unexpectedly frozen: {group.path}")
+
+
+def _pids(directory: str) -> list[int]:
+    """Return the processes of one group; those of a threaded one are told by their threads (EOPNOTSUPP)."""
+    for file in ("cgroup.procs", "cgroup.threads"):
         try:
-            if not os.path.isdir(parent):
-                os.makedirs(parent, exist_ok=True)
-                _tell(group.sink, "mkdir", (parent, "0777"), 0, 0, "containers' groups are in it, and no process")
-            hand_down(os.path.dirname(parent), wanted, group.sink)
-            hand_down(parent, wanted, group.sink)
-            os.mkdir(group.path)
-        except FileNotFoundError:
-            continue
-        _tell(group.sink, "mkdir", (group.path, "0777"), 0, 0, "a group is a directory; its files appear by themselves")
-        return
-    raise CgroupError(f"mkdir({group.path}): {parent} does not stay")
+            return [int(line) for line in files.read(directory, file).split()]
+        except OSError as error:
+            if error.errno in (errors.ENOENT, errors.ENODEV):  # removed meanwhile
+                return []
+            if error.errno != errors.EOPNOTSUPP:
+                raise
+    return []
 
 
-def hand_down(directory: str, wanted: Iterable[str], sink: Sink | None) -> None:
-    """Let the groups in a directory use controllers, one more write each where they may not yet.
-
-    Raises: CgroupError; EBUSY is the rule of no internal processes.
-    """
-    path = os.path.join(directory, "cgroup.subtree_control")
-    with open(path, encoding="ascii") as file:
-        enabled = file.read().split()
-    for name in wanted:
-        if name not in enabled:
-            errno = _write(path, f"+{name}", f"hand {name} down to the groups in it", sink)
-            if errno == errors.ENOENT:
-                raise FileNotFoundError(errno, os.strerror(errno), path)
-            if errno:
-                cause = _cause(directory, "cgroup.subtree_control", errno)
-                raise CgroupError(f"{name} limit: write({path}, '+{name}'): {os.strerror(errno)}{cause}")
+def _limit(names: list[str]) -> str:
+    return f"{names[0]} limit" if names else "cgroup"
 
 
-def _limit(wanted: list[str]) -> str:
-    return f"{wanted[0]} limit" if wanted else "cgroup"
-
-
-def _failure(error: OSError) -> str:
+def _failure(error: OSError, names: list[str]) -> str:
     where = f"{error.filename}: " if error.filename else ""
     lacks = error.errno in (errors.EACCES, errors.EPERM, errors.EROFS)
-    cause = ": making one needs root, or a part of the tree that was delegated" if lacks else ""
-    return f"cgroup: {where}{error.strerror}{cause}"
-
-
-def _cause(directory: str, file: str, errno: int) -> str:
-    """Return, after a colon, what an errno of these writes usually means here."""
-    if file.startswith("cpuset.") and errno in (errors.EINVAL, errors.ERANGE, errors.ENOSPC):
-        kind = file.partition(".")[2]
-        try:
-            with open(os.path.join(os.path.dirname(directory), f"cpuset.{kind}.effective"), encoding="ascii") as there:
-                return f": there are {kind} {there.read().strip()}"
-        except OSError:
-            return ""
-    causes = {
-        (errors.EBUSY, "cgroup.subtree_control"): "processes are in this group itself: move them to one below it",
-        (errors.ENODEV, "io.max"): "no disk has this number (lsblk; a partition has no limit of its own)",
-        (errors.ENOENT, file): "this kernel has no such file",
-        (errors.EACCES, file): "this part of the tree belongs to someone else",
-        (errors.EINVAL, file): "not a value that the kernel takes there",
-        (errors.ERANGE, file): "not a value that the kernel takes there",
-    }
-    cause = causes.get((errno, file))
-    return f": {cause}" if cause else ""
-
-
-def _write(path: str, text: str, why: str, sink: Sink | None) -> int:
-    """Write a file of the tree in one call, as each is a command; return 0 or an errno."""
-    errno = 0
-    try:
-        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            os.write(fd, text.encode())
-        finally:
-            os.close(fd)
-    except OSError as error:
-        errno = error.errno or errors.EIO
-    _tell(sink, "write", (path, f'"{text}"'), errno, len(text), why)
-    return errno
-
-
-def _rmdir(path: str) -> int:
-    try:
-        os.rmdir(path)
-    except OSError as error:
-        return error.errno or errors.EIO
-    return 0
-
-
-def _tell(sink: Sink | None, call: str, args: tuple[str, ...], errno: int, result: int, why: str) -> None:
-    if sink is not None:
-        sink(Event(call, args, step="cgroup", why=why, result=-1 if errno else result, errno=errno))
+    cause = ": making a group needs root, or a part of the tree that was delegated" if lacks else ""
+    return f"{_limit(names)}: {where}{error.strerror}{cause}"

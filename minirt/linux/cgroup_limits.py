@@ -4,6 +4,9 @@ config.json still speaks version 1's language (shares, blkio weights, memory and
 kernel its own. The translation is pure: nothing here touches the kernel, so a wrong limit is refused
 before anything is made. It follows runc's, so that one config.json means the same under both.
 
+What version 2 has no word for (swappiness, net_cls, real-time shares) is an error, or a warning where the caller
+can give one: an engine's other runtimes leave it out, and a person who typed it wants to know.
+
 Sources: runtime-spec config-linux.md#control-groups; Documentation/admin-guide/cgroup-v2.rst
 """
 
@@ -13,15 +16,19 @@ from minirt.errors import MinirtError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from typing import Any
 
     File = tuple[str, str]  # name and text
+    Warn = Callable[[str], None]
 
-__all__ = ["CgroupError", "blkio_to_io_weight", "limits", "shares_to_weight", "swap_alone"]
+__all__ = ["CgroupError", "blkio_to_io_weight", "io_weight", "is_no_limit", "limits", "shares_to_weight", "swap_alone"]
 
 PERIOD = 100_000  # us, the kernel's default for cpu.max
 THROTTLES = {"ReadBps": "rbps", "WriteBps": "wbps", "ReadIOPS": "riops", "WriteIOPS": "wiops"}  # config.json: io.max
+
+# Writing these moves processes; they are no limits.
+NO_LIMITS = ("cgroup.procs", "cgroup.threads", "cgroup.kill")
 
 
 class CgroupError(MinirtError):
@@ -29,28 +36,32 @@ class CgroupError(MinirtError):
 
 
 def shares_to_weight(shares: int) -> int:
-    """Return cpu.weight (1 to 10000) for version 1's cpu.shares (2 to 262144).
+    """Return cpu.weight (1 to 10000) for version 1's cpu.shares (2 to 262144, beyond these the nearest).
 
-    The least, the default (1024, 100) and the most of one fall on those of the other: a quadratic through the
-    three points on a doubly logarithmic scale. A straight line, which runtimes used before, gives 1024 only 39.
+    weight = 1 + (shares - 2) * 9999 // 262142, a straight line through the least and the most of both. It gives
+    the default of 1024 shares only 39, where a group's default weight is 100. That is what the runc (up to 1.3.1) and
+    crun (up to 1.22) of the distributions do, and a container is to weigh the same under each. Newer ones
+    lay a curve through the defaults too: ceil(10 ** ((l*l + 125*l) / 612 - 7/34)) with l = log2(shares).
 
-    Source: opencontainers/cgroups#20, in runc since 1.3.2 and crun since 1.23
+    Source: runtime-spec config-linux.md#cpu; opencontainers/cgroups#20 for the curve
     """
-    import math
-
-    if shares <= 2:
-        return 1
-    if shares >= 262144:
-        return 10000
-    log = math.log2(shares)
-    return math.ceil(10 ** ((log * log + 125 * log) / 612 - 7 / 34))
+    return 1 + (min(max(shares, 2), 262144) - 2) * 9999 // 262142
 
 
 def blkio_to_io_weight(weight: int) -> int:
-    """Return io.weight (1 to 10000) for version 1's blkio weight (10 to 1000). Raises CgroupError beyond these."""
+    """Return io.weight (1 to 10000) for version 1's blkio weight (10 to 1000): 1 + (weight - 10) * 9999 // 990.
+
+    Raises: CgroupError beyond these.
+    """
     if not 10 <= weight <= 1000:
         raise CgroupError(f"blockIO.weight {weight}: from 10 to 1000 (unified io.weight: from 1 to 10000)")
     return 1 + (weight - 10) * 9999 // 990
+
+
+def io_weight(text: str) -> str:
+    """Return the line for io.weight that says what a line for io.bfq.weight says ("default 500", "8:0 500")."""
+    who, _, weight = text.rpartition(" ")
+    return f"{who} {blkio_to_io_weight(int(weight))}"
 
 
 def swap_alone(swap: int, memory: int) -> int:
@@ -58,47 +69,55 @@ def swap_alone(swap: int, memory: int) -> int:
 
     Args:
         swap: bytes of both; -1 is no limit.
-        memory: bytes of memory.limit; -1 or 0 is none.
+        memory: bytes of memory.limit; -1 is no limit, and swap then counts as it is; 0 is not known.
 
     Raises: CgroupError where the sum cannot be divided.
     """
-    if swap < 0:
-        return -1
-    if memory <= 0:
+    if swap < 0 or memory < 0:
+        return swap
+    if memory == 0:
         raise CgroupError("memory.swap is memory and swap together: it needs memory.limit too")
     if swap < memory:
         raise CgroupError("memory.swap is memory and swap together: it cannot be less than memory.limit")
     return swap - memory
 
 
-def limits(resources: Mapping[str, Any]) -> list[File]:
+def limits(resources: Mapping[str, Any], warn: Warn | None = None) -> list[File]:
     """Return the files that linux.resources come to, in the order of writing.
 
     Zero and null mean "not set", -1 "no limit". `unified` comes last, as it is, and so overrules.
 
-    Raises: CgroupError for what cannot be said to version 2.
+    Args:
+        resources: config.json's linux.resources; `devices` are not files (device_filter.py).
+        warn: gets a sentence for each limit that version 2 has not.
+
+    Raises: CgroupError for what cannot be said to version 2, if there is no `warn`.
     """
-    files = [
-        *_memory(resources.get("memory") or {}),
+    tell = warn or _refuse
+    return [
+        *_memory(resources.get("memory") or {}, tell),
         *_cpu(resources.get("cpu") or {}),
         *_pids(resources.get("pids") or {}),
-        *_io(resources.get("blockIO") or {}),
+        *_io(resources.get("blockIO") or {}, tell),
         *_hugetlb(resources.get("hugepageLimits") or ()),
         *_rdma(resources.get("rdma") or {}),
+        *_network(resources.get("network") or {}, tell),
+        *_unified(resources.get("unified") or {}),
     ]
-    for name, text in (resources.get("unified") or {}).items():
-        if "/" in name or "." not in name:
-            raise CgroupError(f"linux.resources.unified: {name!r} is no file of a cgroup")
-        # io.max and its like take one device a write
-        files += [(name, line) for line in str(text).splitlines()]
-    return files
 
 
-def _memory(memory: Mapping[str, Any]) -> Iterator[File]:
+def _refuse(sentence: str) -> None:
+    raise CgroupError(sentence)
+
+
+def _memory(memory: Mapping[str, Any], tell: Warn) -> Iterator[File]:
     if memory.get("disableOOMKiller"):
-        raise CgroupError("memory.disableOOMKiller: cgroup v2 has none; unified memory.high slows down instead")
+        tell("memory.disableOOMKiller: cgroup v2 has none; unified memory.high slows down instead")
     if memory.get("swappiness") is not None:
-        raise CgroupError("memory.swappiness: cgroup v2 has none; memory.swap limits swap")
+        tell("memory.swappiness: cgroup v2 has none; memory.swap limits swap")
+    for key in ("kernel", "kernelTCP"):
+        if memory.get(key):
+            tell(f"memory.{key}: cgroup v2 counts the kernel's memory in memory.limit")
     limit, swap = memory.get("limit") or 0, memory.get("swap") or 0
     if limit:
         yield "memory.max", _number(limit)
@@ -110,16 +129,22 @@ def _memory(memory: Mapping[str, Any]) -> Iterator[File]:
 
 
 def _cpu(cpu: Mapping[str, Any]) -> Iterator[File]:
-    if cpu.get("realtimeRuntime") or cpu.get("realtimePeriod"):
-        raise CgroupError("cpu.realtimeRuntime: cgroup v2 does not divide real-time scheduling")
+    for key in ("realtimeRuntime", "realtimePeriod"):
+        if cpu.get(key):
+            raise CgroupError(f"cpu.{key}: cgroup v2's cpu controller does not divide real-time scheduling")
+    idle = cpu.get("idle")
+    if idle is not None and idle not in (0, 1):
+        raise CgroupError(f"cpu.idle {idle}: 0 or 1")
+    if idle == 0:
+        yield "cpu.idle", "0"  # before the weight, which an idle group cannot be given
     if cpu.get("shares"):
         yield "cpu.weight", str(shares_to_weight(cpu["shares"]))
-    if cpu.get("idle") is not None:
-        yield "cpu.idle", str(cpu["idle"])
+    if idle == 1:
+        yield "cpu.idle", "1"
     if cpu.get("quota") or cpu.get("period"):
         quota = cpu.get("quota") or -1
         yield "cpu.max", f"{_number(quota)} {cpu.get('period') or PERIOD}"
-    if cpu.get("burst"):
+    if cpu.get("burst") is not None:
         yield "cpu.max.burst", str(cpu["burst"])  # after cpu.max: it must not exceed the quota
     for key in ("cpus", "mems"):
         if cpu.get(key):
@@ -127,17 +152,23 @@ def _cpu(cpu: Mapping[str, Any]) -> Iterator[File]:
 
 
 def _pids(pids: Mapping[str, Any]) -> Iterator[File]:
+    """Zero is no limit, as engines write it (podman for --pids-limit -1); with a true zero nobody could be born."""
     limit = pids.get("limit")
     if limit is not None:
         yield "pids.max", _number(limit or -1)
 
 
-def _io(io: Mapping[str, Any]) -> Iterator[File]:
+def _io(io: Mapping[str, Any], tell: Warn) -> Iterator[File]:
+    """Weights are said in BFQ's scale, 1 to 1000, which is version 1's; without BFQ see `io_weight`."""
+    devices = [device for device in io.get("weightDevice") or () if device.get("weight")]
+    if io.get("leafWeight") or any(device.get("leafWeight") for device in io.get("weightDevice") or ()):
+        tell("blockIO.leafWeight: cgroup v2 has none, as no process competes with the groups beside it")
     if io.get("weight"):
-        yield "io.weight", f"default {blkio_to_io_weight(io['weight'])}"
-    for device in io.get("weightDevice") or ():
-        if device.get("weight"):
-            yield "io.weight", f"{device['major']}:{device['minor']} {blkio_to_io_weight(device['weight'])}"
+        blkio_to_io_weight(io["weight"])
+        yield "io.bfq.weight", f"default {io['weight']}"
+    for device in devices:
+        blkio_to_io_weight(device["weight"])
+        yield "io.bfq.weight", f"{device['major']}:{device['minor']} {device['weight']}"
     for name, key in THROTTLES.items():
         for device in io.get(f"throttle{name}Device") or ():
             yield "io.max", f"{device['major']}:{device['minor']} {key}={_number(device['rate'] or -1)}"
@@ -145,16 +176,48 @@ def _io(io: Mapping[str, Any]) -> Iterator[File]:
 
 def _hugetlb(pages: Any) -> Iterator[File]:
     for page in pages:
+        size = str(page["pageSize"])
+        number = size[:-2]
+        if size[-2:] not in ("KB", "MB", "GB") or not (number.isascii() and number.isdigit()) or number[0] == "0":
+            raise CgroupError(f"hugepageLimits.pageSize {size!r}: as 64KB, 2MB or 1GB (/sys/kernel/mm/hugepages)")
         # .rsvd limits mmap, which says ENOMEM; .max alone limits the first touch, which is SIGBUS
         for kind in ("max", "rsvd.max"):
-            yield f"hugetlb.{page['pageSize']}.{kind}", _number(page["limit"])
+            yield f"hugetlb.{size}.{kind}", _number(page["limit"])
 
 
 def _rdma(devices: Mapping[str, Any]) -> Iterator[File]:
     for name, device in devices.items():
+        if not name or any(letter.isspace() for letter in name):
+            raise CgroupError(f"rdma {name!r}: no name of a device (/sys/class/infiniband)")
         for key, word in (("hcaHandles", "hca_handle"), ("hcaObjects", "hca_object")):
             if device.get(key) is not None:
                 yield "rdma.max", f"{name} {word}={device[key]}"
+
+
+def _network(network: Mapping[str, Any], tell: Warn) -> Iterator[File]:
+    """version 1's net_cls and net_prio marked packets; version 2 leaves that to BPF and nftables' socket cgroupv2."""
+    for key in ("classID", "priorities"):
+        if network.get(key):
+            tell(f"network.{key}: cgroup v2 has none; nftables can match a cgroup instead")
+    yield from ()
+
+
+def _unified(unified: Mapping[str, Any]) -> Iterator[File]:
+    """Any file of any controller, as it is; runtime-spec config-linux.md#unified."""
+    for name, text in unified.items():
+        controller, _, parameter = name.partition(".")
+        if not controller or not parameter or any(letter in "/\0\n" for letter in name):
+            raise CgroupError(f"linux.resources.unified: {name!r} is no file of a cgroup: CONTROLLER.PARAMETER")
+        if name in NO_LIMITS:
+            raise CgroupError(f"linux.resources.unified: {name} moves or kills processes, and limits nothing")
+        # io.max and its like take one device a write
+        for line in str(text).splitlines():
+            yield name, line
+
+
+def is_no_limit(text: str) -> bool:
+    """Say whether a file's text takes a limit away; without the controller there is none to take away."""
+    return text.split(" ", 1)[0] == "max"
 
 
 def _number(value: int) -> str:

@@ -1,45 +1,17 @@
 """Limits really bind: the kernel is asked, not the file that was written. Each child is born by a plain fork."""
 
-import contextlib
 import os
 import re
-import select
 import signal
 import time
 
 import pytest
+from cgroup_child import child, sleep, status_of
 
 from minirt.linux import cgroup2
+from minirt.linux.cgroup_events import OomWatch
 
 MIB = 1 << 20
-
-
-@contextlib.contextmanager
-def child(group, work):
-    """Fork; the child enters the group, says so, does its work, and exits with what that returns."""
-    ready, entered = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        status = 99
-        with contextlib.suppress(BaseException):
-            group.write("cgroup.procs", "0")
-            os.write(entered, b"x")
-            status = work()
-        os._exit(status or 0)
-    pidfd = os.pidfd_open(pid)  # a number could be another's by the time that it is killed
-    try:
-        assert select.select([ready], [], [], 30)[0] and os.read(ready, 1) == b"x"
-        yield pid
-    finally:
-        with contextlib.suppress(ProcessLookupError, ChildProcessError):
-            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-            os.waitpid(pid, 0)
-        for fd in (ready, entered, pidfd):
-            os.close(fd)
-
-
-def status_of(pid):
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def forever():
@@ -132,7 +104,7 @@ def test_every_other_limit_is_taken_by_the_kernel():
     with cgroup2.create("many", resources) as group:
         said = {name: group.read(name).strip() for name in ("memory.low", "memory.high", "cpu.weight", "cpu.max")}
         assert said == {
-            "memory.low": str(32 * MIB), "memory.high": str(48 * MIB), "cpu.weight": "174", "cpu.max": "50000 100000"
+            "memory.low": str(32 * MIB), "memory.high": str(48 * MIB), "cpu.weight": "79", "cpu.max": "50000 100000"
         }  # fmt: skip
         assert group.read("cpu.max.burst").strip() == "10000"
         assert group.read("hugetlb.2MB.max").strip() == str(4 * MIB)
@@ -159,3 +131,58 @@ def test_a_value_that_the_kernel_refuses_leaves_nothing():
     with pytest.raises(cgroup2.CgroupError, match="no disk has this number"):
         cgroup2.create("wrong", {"blockIO": {"throttleReadBpsDevice": [{"major": 240, "minor": 9, "rate": 1}]}})
     assert not os.path.exists(os.path.join(cgroup2.find_mount(), "minirt"))
+
+
+def test_every_controller_is_handed_down_where_that_is_asked_for():
+    with cgroup2.create("every", {}, path="/minirt-lab/pod/every", every=True) as group:
+        have = set(cgroup2.controllers(cgroup2.find_mount()))
+        assert set(cgroup2.controllers(group.path)) == have > {"cpu", "memory", "io", "pids"}
+    assert not os.path.exists(os.path.join(cgroup2.find_mount(), "minirt-lab"))
+
+
+def test_an_update_changes_what_it_names_and_binds():
+    before = {"memory": {"limit": 64 * MIB, "swap": 96 * MIB}, "cpu": {"quota": 40_000, "period": 50_000, "burst": 20_000}}
+    with cgroup2.create("update", before) as group, child(group, sleep):
+        group.update({"memory": {"swap": 80 * MIB}, "pids": {"limit": 7}})  # pids: not handed down until now
+        assert [int(group.read(f)) for f in ("memory.max", "memory.swap.max", "pids.max")] == [64 * MIB, 16 * MIB, 7]
+        group.update({"cpu": {"period": 60_000}})
+        assert group.read("cpu.max") == "40000 60000\n"
+        group.update({"cpu": {"quota": 10_000, "burst": 5_000}})  # below the burst that there was
+        assert (group.read("cpu.max"), group.read("cpu.max.burst")) == ("10000 60000\n", "5000\n")
+        group.update({"cpu": {"idle": 1}})
+        group.update({"cpu": {"idle": 0, "shares": 1024}})
+        assert (group.read("cpu.idle"), group.read("cpu.weight")) == ("0\n", "39\n")
+        with pytest.raises(cgroup2.CgroupError, match="rejecting memory limit 4096 <= usage"):
+            group.update({"memory": {"limit": 4096, "checkBeforeUpdate": True}})
+
+
+def test_an_update_that_fails_changes_nothing():
+    number = os.stat("/dev/vda").st_rdev
+    disk = {"major": os.major(number), "minor": os.minor(number), "rate": MIB}
+    wrong = {"throttleWriteBpsDevice": [disk, {"major": 240, "minor": 9, "rate": 1}]}
+    with cgroup2.create("undo", {"memory": {"limit": 64 * MIB}, "cpu": {"cpus": "0"}}, every=True) as group:
+        names = ("memory.max", "memory.swap.max", "memory.low", "cpu.max", "cpuset.cpus", "cpuset.mems", "pids.max", "io.max")
+        said = [group.read(name) for name in names]
+        resources = {"memory": {"limit": -1, "reservation": 1}, "cpu": {"quota": 5000}, "pids": {"limit": 3}, "blockIO": wrong}
+        with pytest.raises(cgroup2.CgroupError, match="no disk has this number"):
+            group.update(resources)
+        with pytest.raises(cgroup2.CgroupError, match="there are mems 0"):
+            group.update({"cpu": {"cpus": "1", "mems": "5"}})
+        assert [group.read(name) for name in names] == said
+
+
+def test_statistics_and_the_watch_tell_of_memory():
+    def eat():
+        return len(bytearray(64 * MIB)) and 0
+
+    limit = {"memory": {"limit": 24 * MIB, "swap": 24 * MIB}, "pids": {"limit": 9}}
+    with cgroup2.create("told", limit) as group, OomWatch(group.path) as watch, child(group, eat) as pid:
+        event = ""
+        while not event:
+            event = watch.wait(60_000)
+        assert event == "oom" and status_of(pid) == -signal.SIGKILL
+        assert watch.wait(0) == "gone"
+        said = group.stats()
+        assert said["memory"]["usage"]["limit"] == said["memory"]["swap"]["limit"] == 24 * MIB
+        assert said["memory"]["usage"]["max"] > 20 * MIB and said["memory"]["raw"]["pgfault"] > 1000
+        assert said["pids"] == {"current": 0, "limit": 9} and said["cpu"]["usage"]["total"] > 0

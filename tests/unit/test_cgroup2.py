@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minirt.linux import cgroup2
-from minirt.linux.cgroup_limits import CgroupError, blkio_to_io_weight, limits, shares_to_weight, swap_alone
+from minirt.linux.cgroup_limits import CgroupError, blkio_to_io_weight, io_weight, limits, shares_to_weight, swap_alone
+from minirt.linux.cgroup_tree import Place
 
 GIB = 1 << 30
 shares = st.integers(0, 1 << 20)
@@ -18,9 +19,8 @@ def test_more_shares_are_never_less_weight(a, b):
     assert 1 <= shares_to_weight(low) <= shares_to_weight(high) <= 10000
 
 
-def test_least_default_and_most_shares_are_least_default_and_most_weight():
-    assert [shares_to_weight(n) for n in (2, 1024, 262144)] == [1, 100, 10000]
-    assert shares_to_weight(2000) == 170  # opencontainers/runc#4896 gives this figure
+def test_shares_weigh_as_under_runc_1_1_and_crun_1_8():
+    assert [shares_to_weight(n) for n in (0, 2, 1024, 2048, 262144, 1 << 20)] == [1, 1, 39, 79, 10000, 10000]
 
 
 @given(st.integers(10, 1000), st.integers(10, 1000))
@@ -42,13 +42,14 @@ def test_memory_and_swap_come_together_again(memory, swap):
     ({"limit": 64, "swap": -1}, [("memory.max", "64"), ("memory.swap.max", "max")]),
     ({"limit": 64, "swap": 64}, [("memory.max", "64"), ("memory.swap.max", "0")]),
     ({"limit": 0, "swap": None}, []),
+    ({"limit": -1, "swap": 64}, [("memory.max", "max"), ("memory.swap.max", "64")]),
     ({"reservation": 32}, [("memory.low", "32")]),
 ])  # fmt: skip
 def test_memory(memory, wanted):
     assert limits({"memory": memory}) == wanted
 
 
-@pytest.mark.parametrize(("swap", "memory"), [(64, 0), (64, -1), (32, 64)])
+@pytest.mark.parametrize(("swap", "memory"), [(64, 0), (32, 64)])
 def test_swap_that_cannot_be_told_from_memory_is_refused(swap, memory):
     with pytest.raises(CgroupError, match="memory and swap together"):
         swap_alone(swap, memory)
@@ -84,6 +85,18 @@ def test_unified_comes_last_and_line_by_line():
 @pytest.mark.parametrize(("resources", "word"), [
     ({"unified": {"../x": "1"}}, "no file of a cgroup"),
     ({"unified": {"tasks": "1"}}, "no file of a cgroup"),
+    ({"unified": {"..": "1"}}, "no file of a cgroup"),
+    ({"unified": {"memory.": "1"}}, "no file of a cgroup"),
+    ({"unified": {"cgroup.procs": "0"}}, "limits nothing"),
+    ({"hugepageLimits": [{"pageSize": "../2MB", "limit": 1}]}, "pageSize"),
+    ({"hugepageLimits": [{"pageSize": "2M", "limit": 1}]}, "pageSize"),
+    ({"rdma": {"mlx5 hca_handle=max": {"hcaHandles": 1}}}, "no name of a device"),
+    ({"cpu": {"idle": 2}}, "0 or 1"),
+    ({"cpu": {"realtimePeriod": 1}}, "real-time"),
+    ({"network": {"classID": 7}}, "network.classID"),
+    ({"memory": {"kernelTCP": 7}}, "memory.kernelTCP"),
+    ({"blockIO": {"leafWeight": 7}}, "leafWeight"),
+    ({"blockIO": {"weightDevice": [{"major": 8, "minor": 0, "weight": 9}]}}, "from 10 to 1000"),
     ({"memory": {"swappiness": 10}}, "swappiness"),
     ({"memory": {"disableOOMKiller": True}}, "disableOOMKiller"),
     ({"cpu": {"realtimeRuntime": 1}}, "real-time"),
@@ -97,6 +110,30 @@ def test_what_version_2_cannot_do_is_refused(resources, word):
 def test_what_docker_sends_unset_is_not_set():
     resources = {"memory": {"disableOOMKiller": False}, "cpu": {"shares": 0}, "pids": {}, "blockIO": {"weight": 0}}
     assert limits(resources) == []
+
+
+def test_what_runc_leaves_out_is_left_out_with_a_warning_where_one_can_be_given():
+    told = []
+    memory = {"swappiness": 60, "disableOOMKiller": True, "kernel": 1 << 20, "kernelTCP": 1 << 20, "limit": GIB}
+    resources = {"memory": memory, "network": {"classID": 1, "priorities": [{"name": "eth0", "priority": 1}]}}
+    assert limits(resources, told.append) == [("memory.max", str(GIB))]
+    assert len(told) == 6 and all("cgroup v2" in sentence for sentence in told)
+
+
+def test_weights_are_said_to_bfq_and_translated_for_others():
+    io = {"weight": 500, "weightDevice": [{"major": 8, "minor": 0, "weight": 10}, {"major": 8, "minor": 1}]}
+    assert limits({"blockIO": io}) == [("io.bfq.weight", "default 500"), ("io.bfq.weight", "8:0 10")]
+    assert [io_weight(text) for _, text in limits({"blockIO": io})] == ["default 4950", "8:0 1"]
+
+
+def test_an_idle_group_gets_its_weight_while_it_is_not_idle():
+    names = [[name for name, _ in limits({"cpu": {"idle": idle, "shares": 1024}})] for idle in (0, 1)]
+    assert names == [["cpu.idle", "cpu.weight"], ["cpu.weight", "cpu.idle"]]
+
+
+def test_rdma_is_a_line_a_device_and_kind():
+    rdma = {"mlx5_1": {"hcaHandles": 3, "hcaObjects": 10000}, "mlx4_0": {"hcaObjects": 1}}
+    assert [text for _, text in limits({"rdma": rdma})] == ["mlx5_1 hca_handle=3", "mlx5_1 hca_object=10000", "mlx4_0 hca_object=1"]
 
 
 def test_no_pids_limit_is_said_as_zero_or_less():
@@ -167,3 +204,40 @@ def test_without_a_limit_no_cgroup_is_no_failure(monkeypatch):
     assert "not mounted" in cgroup2.create("box", {}).reason
     with pytest.raises(CgroupError, match="pids limit: cgroup v2 is not mounted"):
         cgroup2.create("box", {"pids": {"limit": 5}})
+
+
+def test_no_limit_needs_no_controller(tree, monkeypatch):
+    resources = {"memory": {"limit": -1}, "cpu": {"quota": -1}, "blockIO": {}}
+    assert limits(resources) != []
+    assert cgroup2.possible(limits(resources), ["pids"]) == []
+
+
+names = st.text("ab./", max_size=12)
+
+
+@given(names, st.booleans())
+def test_a_path_never_leaves_its_tree(text, absolute):
+    """Walked name by name, `..` at the top staying there, as in a root directory (path_resolution(7))."""
+    path = ("/" if absolute else "") + text.lstrip("/")
+    walked: list[str] = []
+    for name in path.split("/"):
+        if name == "..":
+            walked = walked[:-1]
+        elif name not in ("", "."):
+            walked.append(name)
+    if not path:
+        walked = ["id"]
+    if not walked:
+        with pytest.raises(CgroupError, match="root of the tree"):
+            Place("id", path, "/nowhere")
+        return
+    place = Place("id", path, "/nowhere")
+    above = [] if path.startswith("/") else place.directory.split("/")[2 : -len(walked)]
+    assert place.directory.split("/")[2:] == [*above, *walked]
+    assert place.steps()[-1] == place.directory and all(step.startswith("/nowhere/") for step in place.steps())
+
+
+@pytest.mark.parametrize("path", ["/a\0b", "a\nb"])
+def test_a_path_with_a_character_that_no_group_can_have_is_refused(path):
+    with pytest.raises(CgroupError, match="cannot hold this character"):
+        Place("id", path, "/nowhere")
