@@ -18,7 +18,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/vfs.h>
 
 #include "birth_child.h"
 
@@ -58,31 +57,31 @@ static void signals(void)
     DO(rt_sigprocmask, SIG_SETMASK, none, 0, 8);
 }
 
-static void is_file_system(const char *path, long magic)
+/* An ordinary directory of the image, made if it is missing: a link would put what is mounted on it elsewhere. */
+static void directory(const char *path)
 {
-    struct statfs answer;
+    struct stat answer;
 
-    DO(statfs, path, &answer);
-    if (answer.f_type != magic)
-        must(-EINVAL, 0);
+    MAKE(mkdirat, AT_FDCWD, path, 0755);
+    DO(newfstatat, AT_FDCWD, path, &answer, AT_SYMLINK_NOFOLLOW);
+    if (!S_ISDIR(answer.st_mode))
+        must(-ENOTDIR, 0);
 }
 
 static void mounts(void)
 {
     long quiet = MS_NOSUID | MS_NODEV | MS_NOEXEC;
 
-    MAKE(mkdirat, AT_FDCWD, "/proc", 0755);
+    directory("/proc");
     DO(mount, "proc", "/proc", "proc", quiet, 0);
-    is_file_system("/proc", 0x9fa0);
-    MAKE(mkdirat, AT_FDCWD, "/dev", 0755);
+    directory("/dev");
     DO(mount, "tmpfs", "/dev", "tmpfs", MS_NOSUID | MS_STRICTATIME, "mode=755,size=65536k");
     MAKE(mkdirat, AT_FDCWD, "/dev/pts", 0755);
     DO(mount, "devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620,gid=5");
     MAKE(mkdirat, AT_FDCWD, "/dev/shm", 0755);
     DO(mount, "shm", "/dev/shm", "tmpfs", quiet, "mode=1777,size=65536k");
-    MAKE(mkdirat, AT_FDCWD, "/sys", 0755);
+    directory("/sys");
     DO(mount, "sysfs", "/sys", "sysfs", quiet | MS_RDONLY, 0);
-    is_file_system("/sys", 0x62656572);
 }
 
 static void device(const char *path, int major, int minor)
@@ -102,6 +101,8 @@ static void devices(void)
     MAKE(symlinkat, "/proc/self/fd/0", AT_FDCWD, "/dev/stdin");
     MAKE(symlinkat, "/proc/self/fd/1", AT_FDCWD, "/dev/stdout");
     MAKE(symlinkat, "/proc/self/fd/2", AT_FDCWD, "/dev/stderr");
+    if (shared->kcore)
+        MAKE(symlinkat, "/proc/kcore", AT_FDCWD, "/dev/core");
     MAKE(symlinkat, "pts/ptmx", AT_FDCWD, "/dev/ptmx");
 }
 

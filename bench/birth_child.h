@@ -12,7 +12,8 @@ struct shared {
     uint32_t used;          /* results stored so far */
     char options[1024];     /* overlay's mount options */
     char target[256];       /* the directory that becomes the root */
-    int64_t results[930];   /* what came of each call, for a person who looks for a failure */
+    uint32_t kcore;         /* whether this kernel has /proc/kcore (CONFIG_PROC_KCORE) */
+    int64_t results[929];   /* what came of each call, for a person who looks for a failure */
 };
 
 #endif

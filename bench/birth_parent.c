@@ -99,6 +99,7 @@ int main(int argc, char **argv)
         errx(2, "usage: birth_parent CHILD-PROGRAM OVERLAY-OPTIONS TARGET");
     strcpy(image.options, argv[2]);
     strcpy(image.target, argv[3]);
+    image.kcore = access("/proc/kcore", F_OK) == 0;
     int exe = program(argv[1]);
     while (read(0, &byte, 1) == 1) {
         long began = nanoseconds();

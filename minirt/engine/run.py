@@ -291,7 +291,7 @@ class Session:
             birth.hold = watch is not None
             for name in birth.barriers():
                 if watch is None or not watch.at(name, birth):
-                    self.handlers[name](birth)
+                    self.stand(name, birth)
         except PlanFailed as failure:
             birth.flush()
             raise self.verdict(failure) from None
@@ -349,6 +349,15 @@ class Session:
 
             return Watcher(plan)
         return None
+
+    def stand(self, name: str, birth: Birth) -> None:
+        """Do what a barrier is for: the engine's own, and those that come from config.json."""
+        if name in self.handlers:
+            self.handlers[name](birth)
+            return
+        from minirt.oci import parent
+
+        parent.at(name, birth, self.context)
 
     # -- barriers --------------------------------------------------------------------------------------------
 

@@ -4,10 +4,16 @@ May import minirt.plan, minirt.linux and minirt.errors; nothing heavy. Read in t
 
     compile.py      the steps in their order: the table of contents of a container's birth
     namespaces.py   signals, cgroup, clone3, id maps, session
-    rootfs.py       propagation, overlay, what is bound from the host, pivot_root
-    mounts.py       /proc, /dev, /sys and the rest; what is hidden and what is read-only
+    rootfs.py       propagation, overlay, pivot_root
+    options.py      an entry of config.json's mounts, read
+    sources.py      what is bound from the host
+    targets.py      paths in the container, followed so that none leads out
+    mounts.py       /proc, /dev, /sys and the rest
     devices.py      device nodes, links, the terminal
-    system.py       host name, sysctls, the loopback interface
+    procfs.py       files of /proc that are written to, and nothing else
+    system.py       host name, sysctls, network interfaces
+    hidden.py       what is hidden and what is read-only
+    parent.py       what the parent does meanwhile
     process.py      limits, user, capabilities, seccomp, execve
     lookup.py       in the finished root: who is this user, where is this command
     spec.py         the default config.json

@@ -5,7 +5,7 @@ Each name in ORDER is a function that appends the records of one step; read them
 
 from __future__ import annotations
 
-from minirt.oci import devices, mounts, namespaces, process, rootfs, system
+from minirt.oci import devices, hidden, mounts, namespaces, process, rootfs, sources, system
 from minirt.oci.step import Context
 from minirt.plan import Plan
 
@@ -22,22 +22,26 @@ ORDER = (
     namespaces.user_namespace,
     namespaces.cgroup_namespace,
     namespaces.session,
+    sources.early_sources,
     rootfs.propagation,
     rootfs.overlay,
     rootfs.bundle_root,
-    rootfs.sources,
-    mounts.new_sources,
+    sources.sources,
+    sources.new_sources,
     devices.device_sources,
     # inside
     rootfs.pivot_root,
     rootfs.old_root,
     mounts.mount_all,
     devices.devices,
+    devices.null_descriptors,
     system.hostname,
     system.loopback,
+    system.net_devices,
     system.sysctls,
-    mounts.masked_paths,
-    mounts.read_only_paths,
+    mounts.read_only_mounts,
+    hidden.masked_paths,
+    hidden.read_only_paths,
     process.working_directory,
     rootfs.read_only_root,
     process.resolve,

@@ -1,37 +1,36 @@
-"""What is mounted inside the new root: /proc, /dev, /sys, tmpfs, what came from the host; what is hidden.
+"""What is mounted inside the new root: /proc, /dev, /sys, tmpfs, what came from the host.
 
-All of it happens after pivot_root and old_root, where absolute paths, symbolic links and ".." end inside the container.
+Each entry of config.json's mounts comes to one of five: a new file system (`mount_new`), a copy of a mount of the host's
+(`attach`), a tmpfs that begins with what the image has there (`copy_up`), a change of what is mounted already
+(`remount`); and a cgroup tree that may be refused.
 """
 
 from __future__ import annotations
 
 import os
-from errno import EACCES, EBUSY, EEXIST, EINVAL, ENOENT, ENOTDIR, EPERM, EROFS
+from errno import EACCES, EBUSY, EEXIST, EINVAL, ELOOP, ENOENT, ENOTDIR, EPERM
 
+from minirt.errors import MinirtError
 from minirt.linux import constants as k
-from minirt.oci.rootfs import ATTRIBUTES, PROPAGATION, is_bind
+from minirt.oci.options import PROPAGATION, Mount
+from minirt.oci.rootfs import wanted_propagation
 from minirt.oci.step import Context, step
+from minirt.oci.targets import HOW_SIZE, claim, enter, how, make_directories, on_ground, open_directory, open_file
 from minirt.plan import Memory, Plan, Slot, Words
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
+__all__ = ["mount_all", "read_only_mounts", "refuse_over_proc"]
 
-__all__ = ["SET", "masked_paths", "mount_all", "new_sources", "read_only_paths"]
+# File systems in which nobody but the kernel and this plan has made anything when they are new; procfs has magic links.
+GROUND = {"tmpfs", "sysfs", "devpts", "mqueue", "cgroup", "cgroup2"}
+STATFS_TYPE = {"proc": "PROC_SUPER_MAGIC", "sysfs": "SYSFS_MAGIC"}
+S_IFMT = 0o170000
+ST_MODE = 24  # offset of st_mode in struct stat (x86-64)
 
-# runtime-spec config.md#linux-mount-options: option -> (flags set, flags cleared).
-SET = {
-    "ro": "MS_RDONLY", "nosuid": "MS_NOSUID", "nodev": "MS_NODEV", "noexec": "MS_NOEXEC", "sync": "MS_SYNCHRONOUS",
-    "remount": "MS_REMOUNT", "mand": "MS_MANDLOCK", "dirsync": "MS_DIRSYNC", "noatime": "MS_NOATIME",
-    "nodiratime": "MS_NODIRATIME", "bind": "MS_BIND", "relatime": "MS_RELATIME", "strictatime": "MS_STRICTATIME",
-    "silent": "MS_SILENT", "lazytime": "MS_LAZYTIME",
+# What may be mounted below /proc: files that describe the machine, which LXCFS shows as the container's share.
+BELOW_PROC = {
+    "/proc/cpuinfo", "/proc/diskstats", "/proc/meminfo", "/proc/stat", "/proc/swaps", "/proc/uptime", "/proc/loadavg",
+    "/proc/slabinfo", "/proc/net/dev", "/proc/sys/kernel/ns_last_pid", "/proc/sys/crypto/fips_enabled",
 }  # fmt: skip
-CLEAR = {"defaults", "rw", "suid", "dev", "exec", "async", "nomand", "atime", "diratime", "norelatime", "nostrictatime",
-         "rbind", "loud", "nolazytime"}  # fmt: skip
-RECURSIVE = {f"r{name}": constant for name, constant in ATTRIBUTES.items()}
-
-# statfs's f_type tells that the file system we mounted is the one that is there now, and not a link's target.
-MAGIC = {"proc": "PROC_SUPER_MAGIC", "sysfs": "SYSFS_MAGIC", "cgroup": "CGROUP2_SUPER_MAGIC"}
 
 STEPS = {
     "/proc": ("proc", "show the processes of this pid namespace"),
@@ -46,127 +45,246 @@ STEPS = {
 
 def mount_all(p: Plan, c: Context) -> None:
     """Append a step for each entry of config.json's mounts, in its order."""
-    for mount in c.config.get("mounts") or ():
-        target = os.path.normpath("/" + mount["destination"].lstrip("/"))
-        name, why = STEPS.get(target, (f"mount:{target}", f"what the configuration wants at {target}"))
-        source = ("sources" if is_bind(mount) else "new_sources",) if id(mount) in c.sources else ()
-        needs = ("pivot_root", *source)
-        above = STEPS.get(os.path.dirname(target), ("",))[0]
+    for mount in c.mounts:
+        refuse_over_proc(mount)
+        name, why = STEPS.get(mount.target, (f"mount:{mount.target}", f"what the configuration wants at {mount.target}"))
+        needs = ("pivot_root", mount.made_by) if mount.made_by else ("pivot_root",)
+        above = STEPS.get(os.path.dirname(mount.target), ("",))[0]
         p.step(name, (*needs, above) if above in p.steps else needs, why)
-        if id(mount) in c.sources:
-            attach(p, c, mount, target)
+        if mount.remount:
+            remount(p, c, mount)
+        elif mount.tree is not None:
+            attach(p, c, mount)
         else:
-            mount_new(p, c, mount, target)
+            mount_new(p, c, mount)
 
 
-def make_directories(p: Plan, c: Context, path: str) -> None:
-    """Append a mkdirat for the path and each directory above it that no step has made yet."""
-    parts = path.strip("/").split("/")
-    for i in range(1, len(parts) + 1):
-        prefix = "/" + "/".join(parts[:i])
-        if prefix not in c.made and prefix != "/":
-            c.made.add(prefix)
-            p.mkdirat(k.AT_FDCWD, prefix, 0o755, tolerate=(EEXIST, EROFS, EACCES))
+def refuse_over_proc(mount: Mount) -> None:
+    """Refuse what would lie over the kernel's own /proc, where later steps and other programs read and write.
+
+    As runc does (CVE-2019-16884, CVE-2023-27561). What a link leads there is found by `procfs.write`.
+    """
+    target, kind = mount.target, mount.kind
+    if target == "/proc" and kind != "proc" and not mount.bind:
+        raise MinirtError(f"config.json: mounts: /proc takes type proc, or a bind mount of a procfs; not type {kind!r}")
+    if target.startswith("/proc/") and target not in BELOW_PROC and kind not in ("proc", "sysfs"):
+        raise MinirtError(f"config.json: mounts: nothing can be mounted at {target}: it is inside /proc")
 
 
-def mount_new(p: Plan, c: Context, mount: dict[str, Any], target: str) -> None:
+# -- the place -----------------------------------------------------------------------------------------------
+
+
+def place(p: Plan, c: Context, mount: Mount, directory: bool = True) -> Slot | None:
+    """Append what makes the target and opens it. Returns its descriptor's slot, or None where its path is safe."""
+    target, ground = mount.target, mount.kind in GROUND and not mount.bind
+    if directory and on_ground(c, os.path.dirname(target)):
+        make_directories(p, c, target)
+        claim(c, target, ground)
+        return None
+    if directory and (target == "/dev" or mount.kind in STATFS_TYPE) and target.count("/") == 1 and not mount.bind:
+        fd = ordinary_directory(p, c, target)
+        c.ground[target] = ground
+        return fd
+    if directory:
+        fd = open_directory(p, c, target)
+        claim(c, target, ground=False)
+        return fd
+    c.ground[target] = False
+    return open_file(p, c, target)
+
+
+def ordinary_directory(p: Plan, c: Context, target: str) -> Slot | None:
+    """Append the check that a directory of the root is no link: /proc, /sys, /dev are where their names say, or nowhere.
+
+    (CVE-2023-27561: an image whose /proc was a link.) The overlay is ours alone, so looking is enough; a bundle's root may
+    be somebody else's too, so what was looked at is opened and used.
+    """
+    p.mkdirat(k.AT_FDCWD, target, 0o755, tolerate=(EEXIST,))
+    c.made.add(target)
+    if c.overlay is None:
+        fd = Slot(target)
+        p.openat(k.AT_FDCWD, target, k.O_PATH | k.O_DIRECTORY | k.O_NOFOLLOW | k.O_CLOEXEC, store=fd,
+                 why="an ordinary directory: a link would put it elsewhere")  # fmt: skip
+        return fd
+    answer = Memory(bytes(144))  # struct stat
+    p.newfstatat(k.AT_FDCWD, target, answer, k.AT_SYMLINK_NOFOLLOW)
+    p.check(answer.at(ST_MODE), k.S_IFDIR.to_bytes(4, "little"), S_IFMT.to_bytes(4, "little"), ENOTDIR,
+            why="an ordinary directory: a link would put it elsewhere")  # fmt: skip
+    return None
+
+
+def stand(p: Plan, target: str, fd: Slot | None) -> str:
+    """Append what makes a place the working directory, and return its name for mount(2), which takes no descriptor."""
+    if fd is None:
+        return target
+    p.fchdir(fd, why=f"{target} is . from here on")
+    p.close(fd)
+    return "."
+
+
+# -- the five kinds ------------------------------------------------------------------------------------------
+
+
+def mount_new(p: Plan, c: Context, mount: Mount) -> None:
     """Mount a file system that is not a copy of the host's."""
-    kind = mount.get("type") or "none"
-    flags, data, spread = 0, [], 0
-    for option in mount.get("options") or ():
-        if option in SET:
-            flags |= getattr(k, SET[option])
-        elif option in PROPAGATION:
-            spread = getattr(k, PROPAGATION[option]) | (k.MS_REC if option.startswith("r") else 0)
-        elif option not in CLEAR and option != "tmpcopyup":
-            data.append(option)
-    make_directories(p, c, target)
-    skip = f"past {target}"
+    flags = mount.flags & ~k.MS_RDONLY if read_only_later(mount) else mount.flags
+    kind, data = mount.kind, labelled(c, mount)
+    inherit = kind == "tmpfs" and not any(option.startswith("mode=") for option in mount.data)
+    mode = old_mode(p, mount.target) if inherit else None
+    old = open_directory(p, c, mount.target, k.O_RDONLY | k.O_DIRECTORY) if mount.copy_up else None
+    where = stand(p, mount.target, place(p, c, mount))
+    skip = f"past {mount.target} ({len(p.items)})"
     if kind == "cgroup":
         # A cgroup2 tree may be mounted in a user namespace only together with a cgroup namespace of its own.
-        p.mount("cgroup", target, "cgroup2", flags, ",".join(data) or None,
+        p.mount("cgroup", where, "cgroup2", flags, data,
                 otherwise={EPERM: skip, EBUSY: skip, ENOENT: skip}, why="cgroup v2 has one tree for all controllers")  # fmt: skip
     else:
-        p.mount(mount.get("source") or kind, target, kind, flags, ",".join(data) or None)
-    check_type(p, kind, target)
-    if spread:
-        p.mount(None, target, None, spread)
+        p.mount(mount.source or kind, where, kind, flags, data)
+    if mode is not None:
+        with_mode(p, c, mount.target, mode)
+    if old is not None:
+        copy_up(p, c, mount, old)
+    shape(p, c, mount)
     if kind == "cgroup":
         p.label(skip)
 
 
-def check_type(p: Plan, kind: str, target: str) -> None:
-    """Check that the kernel's own view lies at a path; later steps write to files there."""
-    if kind in MAGIC:
-        answer = Memory(bytes(120))  # struct statfs; f_type is its first word
-        p.statfs(target, answer)
-        want = getattr(k, MAGIC[kind]).to_bytes(8, "little")
-        p.check(
-            answer, want, b"\xff" * 8, EINVAL, why=f"{target} is now on {kind}, and not what a link there points to"
-        )
+def read_only_later(mount: Mount) -> bool:
+    """Say whether a mount becomes read-only at the end: in /dev and in a tmpfs there is still something to be made."""
+    return bool(mount.flags & k.MS_RDONLY) and not mount.bind and (mount.kind == "tmpfs" or mount.target == "/dev")
 
 
-@step("new_sources", "propagation", why="make /proc and /sys while the host's can be seen, as a user namespace needs")
-def new_sources(p: Plan, c: Context) -> None:
-    """A user namespace may only have a new one where a whole one is mounted already: nothing masked is shown again.
-
-    (fs/namespace.c, mount_too_revealing.) Attached nowhere yet, as `sources` does with what is bound.
-    """
-    for mount in c.config.get("mounts") or ():
-        if "user" not in c.fresh or mount.get("type") not in ("proc", "sysfs") or is_bind(mount):
-            continue
-        opened, made = Slot(f"{mount['type']} to be"), Slot(f"new {mount['type']}")
-        attributes = 0
-        for option in mount.get("options") or ():
-            attributes |= getattr(k, ATTRIBUTES[option]) if option in ATTRIBUTES else 0
-        p.fsopen(mount["type"], k.FSOPEN_CLOEXEC, store=opened)
-        p.fsconfig(opened, k.FSCONFIG_CMD_CREATE)
-        p.fsmount(opened, k.FSMOUNT_CLOEXEC, attributes, store=made, why="a mount that is attached nowhere yet")
-        p.close(opened)
-        c.sources[id(mount)] = made
+def labelled(c: Context, mount: Mount) -> str | None:
+    """Return mount(2)'s data: the file system's own options, and linux.mountLabel where there is SELinux."""
+    label = c.linux.get("mountLabel")
+    data = list(mount.data)
+    if label and mount.kind not in ("proc", "sysfs", "cgroup") and os.path.exists("/sys/fs/selinux/enforce"):
+        data.append(f'context="{label}"')
+    return ",".join(data) or None
 
 
-def attach(p: Plan, c: Context, mount: dict[str, Any], target: str) -> None:
+def old_mode(p: Plan, target: str) -> Memory:
+    """Append what looks at the mode of the directory below, which a tmpfs without mode= takes over, as runc's does."""
+    answer = bytearray(144)  # struct stat
+    answer[ST_MODE : ST_MODE + 4] = (0o1777).to_bytes(4, "little")  # tmpfs's own default, where there is no directory yet
+    seen = Memory(bytes(answer))
+    p.newfstatat(k.AT_FDCWD, target, seen, 0, tolerate=(ENOENT, ENOTDIR, EACCES, ELOOP))
+    return seen
+
+
+def with_mode(p: Plan, c: Context, target: str, mode: Memory) -> None:
+    """Append what gives a new mount the mode that was there."""
+    fd = Slot(target)
+    p.openat2(k.AT_FDCWD, target, how(k.O_RDONLY | k.O_DIRECTORY), HOW_SIZE, store=fd)
+    p.fchmod(fd, mode.load(ST_MODE), why="as the directory that it covers")
+    p.close(fd)
+
+
+def copy_up(p: Plan, c: Context, mount: Mount, old: Slot) -> None:
+    """Fill a new tmpfs with what the image has there (tmpcopyup): minirt copies, from one directory to the other."""
+    fd = Slot(mount.target)
+    p.openat2(k.AT_FDCWD, mount.target, how(k.O_PATH | k.O_DIRECTORY), HOW_SIZE, store=fd)
+    p.fchdir(fd, why="minirt finds the new one as this process's working directory")
+    p.barrier("copy_up", give=old, why="minirt copies the directory that is covered now, which it gets as a descriptor")
+    p.close(fd)
+    p.close(old)
+
+
+def attach(p: Plan, c: Context, mount: Mount) -> None:
     """Attach what `sources` and `new_sources` took hold of."""
-    tree = c.sources[id(mount)]
-    options = mount.get("options") or () if is_bind(mount) else ()
-    source = os.path.join(c.bundle, mount.get("source") or "")
-    if not is_bind(mount) or os.path.isdir(source):
-        make_directories(p, c, target)
+    tree = mount.tree
+    assert tree is not None
+    copied = mount.made_by == "sources"
+    if copied:
+        restrict(p, c, mount)
+    if mount.target == "/proc":
+        check_type(p, tree, "proc")
+    directory = not copied or not mount.bind or os.path.isdir(os.path.join(c.bundle, mount.source))
+    fd = place(p, c, mount, directory)
+    if fd is None:
+        p.move_mount(tree, "", k.AT_FDCWD, mount.target, k.MOVE_MOUNT_F_EMPTY_PATH, why="resolved inside the new root")
     else:
-        make_directories(p, c, os.path.dirname(target))
-        p.mknodat(k.AT_FDCWD, target, k.S_IFREG | 0o644, 0, tolerate=(EEXIST, EROFS),
-                  why="a file can only be mounted on a file; an empty one does")  # fmt: skip
-    for table, at in ((ATTRIBUTES, 0), (RECURSIVE, k.AT_RECURSIVE)):
-        bits = 0
-        for option in options:
-            bits |= getattr(k, table[option]) if option in table else 0
-        if bits:
-            p.mount_setattr(tree, "", k.AT_EMPTY_PATH | at, Words(bits, 0, 0, 0), 32, why="before anyone can see it")
-    p.move_mount(tree, "", k.AT_FDCWD, target, k.MOVE_MOUNT_F_EMPTY_PATH, why="resolved inside the new root")
+        p.move_mount(tree, "", fd, "", k.MOVE_MOUNT_F_EMPTY_PATH | k.MOVE_MOUNT_T_EMPTY_PATH,
+                     why="on what was opened inside the new root")  # fmt: skip
+        p.close(fd)
     p.close(tree)
-    if not is_bind(mount):
-        check_type(p, mount["type"], target)
-    for option in options:
-        if option in PROPAGATION:
-            spread = getattr(k, PROPAGATION[option]) | (k.MS_REC if option.startswith("r") else 0)
-            p.mount(None, target, None, spread)
 
 
-@step("masked", "pivot_root", "proc", why="hide what tells of the host or could change it")
-def masked_paths(p: Plan, c: Context) -> None:
-    """A file is covered by /dev/null, a directory by an empty tmpfs; of the two calls the wrong one fails."""
-    for path in c.linux.get("maskedPaths") or ():
-        p.mount("/dev/null", path, None, k.MS_BIND, tolerate=(ENOENT, ENOTDIR), why="if it is a file: reads as empty")
-        p.mount("tmpfs", path, "tmpfs", k.MS_RDONLY, "size=0k,mode=755", tolerate=(ENOENT, ENOTDIR),
-                why="if it is a directory: empty, and nothing can be put there")  # fmt: skip
+def restrict(p: Plan, c: Context, mount: Mount) -> None:
+    """Set a bind mount's flags before anyone can see it.
+
+    In a user namespace what the host's mount forbids is locked (man 7 mount_namespaces). Then what no option names
+    stays as it is, and an option that would allow it is an error.
+    """
+    tree = mount.tree
+    assert tree is not None
+    wanted, cleared = mount.attributes()
+    if wanted or cleared:
+        denied = (EPERM,) if c.userns else ()
+        p.mount_setattr(tree, "", k.AT_EMPTY_PATH, Words(wanted, cleared, 0, 0), 32, tolerate=denied,
+                        why="what the options say, and nothing else; before anyone can see it")  # fmt: skip
+        if denied:
+            p.mount_setattr(tree, "", k.AT_EMPTY_PATH, Words(*mount.attributes(keep=True), 0, 0), 32,
+                            why="and where something is locked, besides what is")  # fmt: skip
+    shape_tree(p, c, mount, tree)
 
 
-@step("readonly", "pivot_root", "proc", why="let the kernel's settings be read and not written")
-def read_only_paths(p: Plan, c: Context) -> None:
-    """A mount's flags can only be changed on a mount point: so bind each path onto itself first."""
-    for path in c.linux.get("readonlyPaths") or ():
-        skip = f"past {path}"
-        p.mount(path, path, None, k.MS_BIND | k.MS_REC, otherwise={ENOENT: skip})
-        p.mount_setattr(k.AT_FDCWD, path, k.AT_RECURSIVE, Words(k.MOUNT_ATTR_RDONLY, 0, 0, 0), 32)
-        p.label(skip)
+def check_type(p: Plan, fd: object, kind: str) -> None:
+    """Check that a mount is of the kernel's own view that its target is for."""
+    answer = Memory(bytes(120))  # struct statfs; f_type is its first word
+    p.fstatfs(fd, answer)  # type: ignore[arg-type]
+    want = getattr(k, STATFS_TYPE[kind]).to_bytes(8, "little")
+    p.check(answer, want, b"\xff" * 8, EINVAL, why=f"/{kind} must be {kind}, and nothing that looks like it")
+
+
+def remount(p: Plan, c: Context, mount: Mount) -> None:
+    """Change what is mounted at the target already; what no option names stays as it is."""
+    if not mount.bind:
+        where = enter(p, c, mount.target)
+        p.mount(mount.source or None, where, mount.kind, mount.flags, labelled(c, mount), why="other options for it")
+        shape(p, c, mount)
+        return
+    fd = Slot(mount.target)
+    p.openat2(k.AT_FDCWD, mount.target, how(k.O_PATH), HOW_SIZE, store=fd)
+    p.mount_setattr(fd, "", k.AT_EMPTY_PATH, Words(*mount.attributes(keep=True), 0, 0), 32, why="other flags for it")
+    shape_tree(p, c, mount, fd)
+    p.close(fd)
+
+
+# -- what is common to them ----------------------------------------------------------------------------------
+
+
+def shape(p: Plan, c: Context, mount: Mount) -> None:
+    """Append recursive options and propagation of a mount that is attached."""
+    if mount.recursive_set or mount.recursive_clear or spreads(c, mount):
+        fd = Slot(mount.target)
+        p.openat2(k.AT_FDCWD, mount.target, how(k.O_PATH), HOW_SIZE, store=fd)
+        shape_tree(p, c, mount, fd)
+        p.close(fd)
+
+
+def shape_tree(p: Plan, c: Context, mount: Mount, fd: object) -> None:
+    """Append recursive options and propagation of the mount that a descriptor stands for."""
+    at: int = k.AT_EMPTY_PATH
+    if mount.recursive_set or mount.recursive_clear:
+        words = Words(mount.recursive_set, mount.recursive_clear, 0, 0)
+        p.mount_setattr(fd, "", at | k.AT_RECURSIVE, words, 32, why="for all that is mounted below, too")  # type: ignore[arg-type]
+    for flag in spreads(c, mount):
+        recursive = k.AT_RECURSIVE if flag & k.MS_REC else 0
+        p.mount_setattr(fd, "", at | recursive, Words(0, 0, flag & ~k.MS_REC, 0), 32,  # type: ignore[arg-type]
+                        why="who hears of what is mounted below it (man 7 mount_namespaces)")  # fmt: skip
+
+
+def spreads(c: Context, mount: Mount) -> list[int]:
+    """Return the propagation types to set; private ones are nothing new where all is private already."""
+    if "mount" in c.fresh and PROPAGATION[wanted_propagation(c)] == "MS_PRIVATE":
+        return [flag for flag in mount.spread if not flag & k.MS_PRIVATE]
+    return mount.spread
+
+
+@step("readonly_mounts", "pivot_root", why="make read-only what had to be written to until now")
+def read_only_mounts(p: Plan, c: Context) -> None:
+    """/dev and each tmpfs with `ro`: their device nodes and mount points are made by now."""
+    for mount in c.mounts:
+        if read_only_later(mount) and not mount.remount:
+            p.mount(None, enter(p, c, mount.target), None, mount.flags | k.MS_REMOUNT, why=f"{mount.target} is complete")

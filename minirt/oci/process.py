@@ -9,7 +9,7 @@ from minirt.errors import MinirtError
 from minirt.linux import capabilities
 from minirt.linux import constants as k
 from minirt.oci.step import Context, step
-from minirt.plan import Memory, Plan, Words
+from minirt.plan import Memory, Plan, Slot, Words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -130,8 +130,12 @@ def load_filter(p: Plan, c: Context) -> None:
     if c.seccomp is not None:
         program, flags = c.seccomp
         count = len(program) // 8
-        p.seccomp(k.SECCOMP_SET_MODE_FILTER, flags, Words(count, Memory(program)),
+        listener = Slot("seccomp listener") if flags & k.SECCOMP_FILTER_FLAG_NEW_LISTENER else None
+        p.seccomp(k.SECCOMP_SET_MODE_FILTER, flags, Words(count, Memory(program)), store=listener,
                   why=f"{count} instructions that run before each system call from now on")  # fmt: skip
+        if listener is not None:
+            c.sources["listener"] = listener  # type: ignore[index]
+            p.barrier("seccomp", why="minirt takes the listener (pidfd_getfd) and sends it to who answers; execve closes ours")
 
 
 @step("seccomp", "namespaces", why="refuse system calls that the program does not need")

@@ -1,35 +1,38 @@
-"""The root: cut it off from the host's mounts, put layers together, take from the host what is wanted, move in."""
+"""The root: cut it off from the host's mounts, put layers together, move in, let go of the host's."""
 
 from __future__ import annotations
 
+import os
+from errno import EINVAL, EPERM
+
 from minirt.errors import MinirtError
 from minirt.linux import constants as k
+from minirt.oci.options import PROPAGATION
 from minirt.oci.step import Context, step
-from minirt.plan import Plan, Slot, Words
+from minirt.oci.targets import jump
+from minirt.plan import Plan, Words
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    pass
+__all__ = ["bundle_root", "old_root", "overlay", "pivot_root", "propagation", "read_only_root", "wanted_propagation"]
 
-__all__ = ["ATTRIBUTES", "bundle_root", "old_root", "overlay", "pivot_root", "propagation", "read_only_root", "sources"]
 
-ATTRIBUTES = {
-    "ro": "MOUNT_ATTR_RDONLY", "nosuid": "MOUNT_ATTR_NOSUID", "nodev": "MOUNT_ATTR_NODEV", "noexec": "MOUNT_ATTR_NOEXEC",
-}  # fmt: skip
-PROPAGATION = {
-    "private": "MS_PRIVATE", "rprivate": "MS_PRIVATE", "slave": "MS_SLAVE", "rslave": "MS_SLAVE",
-    "shared": "MS_SHARED", "rshared": "MS_SHARED", "unbindable": "MS_UNBINDABLE", "runbindable": "MS_UNBINDABLE",
-}  # fmt: skip
+def wanted_propagation(c: Context) -> str:
+    """Return linux.rootfsPropagation; by default rprivate, as crun's. Raises: MinirtError."""
+    wanted: str = c.linux.get("rootfsPropagation") or "rprivate"
+    if wanted not in PROPAGATION:
+        raise MinirtError(f"config.json: linux.rootfsPropagation: {wanted!r} is none of {', '.join(PROPAGATION)}")
+    return wanted
 
 
 @step("propagation", "namespaces", why="keep what is mounted here from appearing on the host")
 def propagation(p: Plan, c: Context) -> None:
     """A new mount namespace is a copy whose shared mounts still tell the originals of changes."""
+    if not any(ns["type"] == "mount" for ns in c.linux.get("namespaces") or ()):
+        raise MinirtError(
+            "config.json: linux.namespaces: a mount namespace is needed: what is mounted would be mounted on the host"
+        )
     if "mount" not in c.fresh:
         return
-    wanted = c.linux.get("rootfsPropagation") or "rprivate"
-    if wanted not in PROPAGATION:
-        raise MinirtError(f"config.json: linux.rootfsPropagation: {wanted!r} is none of {', '.join(PROPAGATION)}")
+    wanted = wanted_propagation(c)
     # Whatever it is to be in the end: pivot_root refuses a shared parent, and must not tell the host.
     flag = k.MS_SLAVE if wanted in ("shared", "rshared", "slave", "rslave") else k.MS_PRIVATE
     p.mount(None, "/", None, k.MS_REC | flag, why="man 7 mount_namespaces: new mounts stay in this namespace")
@@ -48,9 +51,7 @@ def overlay(p: Plan, c: Context) -> None:
                 c.sources[i], "", k.AT_FDCWD, lower, k.MOVE_MOUNT_F_EMPTY_PATH,
                 why="the layer as seen through the id map: files of root's there are this namespace's root's",
             )  # fmt: skip
-    options = (
-        f"lowerdir={':'.join(map(escape, layers.lower))},upperdir={escape(layers.upper)},workdir={escape(layers.work)}"
-    )
+    options = f"lowerdir={':'.join(map(escape, layers.lower))},upperdir={escape(layers.upper)},workdir={escape(layers.work)}"
     if in_user_namespace:
         options += ",userxattr"  # trusted.* attributes belong to the initial user namespace
     if len(options) >= 4096:
@@ -69,40 +70,13 @@ def escape(path: str) -> str:
 @step("rootfs", "propagation", why="make the bundle's root directory a mount point, as pivot_root wants")
 def bundle_root(p: Plan, c: Context) -> None:
     """A bind mount of a directory onto itself."""
-    if c.overlay is None:
-        p.mount(c.root, c.root, None, k.MS_BIND | k.MS_REC, why="pivot_root takes only a mount point")
-
-
-@step(
-    "sources",
-    "propagation",
-    why="take hold of what the container gets from the host, while its paths still mean the host's",
-)
-def sources(p: Plan, c: Context) -> None:
-    """open_tree clones a mount without attaching it anywhere; move_mount attaches it once we are inside.
-
-    So the target is resolved inside the container's root, where no symbolic link can point out of it.
-    """
-    for mount in c.config.get("mounts") or ():
-        options = mount.get("options") or ()
-        if not is_bind(mount):
-            continue
-        path = mount["source"]
-        if not path.startswith("/"):
-            path = f"{c.bundle}/{path}"
-        recursive = k.AT_RECURSIVE if "rbind" in options else 0
-        c.sources[id(mount)] = fd = Slot(mount["destination"])
-        p.open_tree(
-            k.AT_FDCWD, path, k.OPEN_TREE_CLONE | k.OPEN_TREE_CLOEXEC | recursive, store=fd,
-            why="a copy of this mount, attached nowhere yet",
-        )  # fmt: skip
-
-
-def is_bind(mount: dict[str, object]) -> bool:
-    """Say whether an entry of config.json's mounts is a bind mount (runtime-spec config.md#mounts)."""
-    options = mount.get("options") or ()
-    assert isinstance(options, (list, tuple))
-    return mount.get("type") == "bind" or "bind" in options or "rbind" in options
+    if c.overlay is not None:
+        return
+    if os.path.normpath(c.root) == "/":
+        raise MinirtError("config.json: root.path: / is the host's root; name a directory that holds the container's")
+    p.mount(c.root, c.root, None, k.MS_BIND | k.MS_REC, why="pivot_root takes only a mount point")
+    if wanted_propagation(c).lstrip("r") == "shared":
+        p.mount(None, c.root, None, k.MS_REC | k.MS_PRIVATE, why="shared from here on, not with the host's original")
 
 
 @step("pivot_root", "propagation", "overlay", "rootfs", why="make the new tree the root of this mount namespace")
@@ -113,17 +87,54 @@ def pivot_root(p: Plan, c: Context) -> None:
     for it. While it lies there, ".." at the root steps onto it: so no path of the image is followed before `old_root`,
     or a link in it to ../../etc would lead to the host's /etc.
     """
+    if c.no_pivot:
+        move_root(p, c)
+        return
     p.chdir(c.root, why="so that both can be called .")
     p.pivot_root(".", ".", why="the old root now covers the new one; absolute paths are the container's from here on")
+
+
+def move_root(p: Plan, c: Context) -> None:
+    """Without pivot_root, which the initramfs refuses (man 2 pivot_root): cover the old root, and chroot.
+
+    The old root stays below for whoever may chroot again. So the host's whole /proc and /sys go away first: while one
+    is there, a container in a user namespace could have another without its masks (fs/namespace.c, mount_too_revealing).
+    """
+    for point in whole_views(c.root):
+        cover, past = f"cover {point}", f"past {point} of the host"
+        p.umount2(point, k.MNT_DETACH, otherwise={EINVAL: cover, EPERM: cover}, why="nobody may mount it from here again")
+        jump(p, past)
+        p.label(cover)
+        p.mount("tmpfs", point, "tmpfs", 0, None, why="locked in this user namespace: it cannot go, but be hidden")
+        p.label(past)
+    p.chdir(c.root, why="so that it can be called .")
+    p.mount(".", "/", None, k.MS_MOVE, why="the container's root now covers the host's")
+    p.chroot(".", why="absolute paths begin here; less sure than pivot_root")
+    p.chdir("/")
+
+
+def whole_views(root: str) -> list[str]:
+    """Return where a whole /proc or /sys is mounted outside a directory (man 5 proc_pid_mountinfo)."""
+    points = []
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        for line in file:
+            words = line.split()
+            point = words[4]
+            for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+                point = point.replace(code, character)
+            if words[words.index("-") + 1] in ("proc", "sysfs") and words[3] == "/" and not f"{point}/".startswith(f"{root}/"):
+                points.append(point)
+    return points[::-1]  # what was mounted last first
 
 
 @step("old_root", "pivot_root", why="let go of the host's files")
 def old_root(p: Plan, c: Context) -> None:
     """The last way to the host's mounts: while the old root lies on /, a link to ../.. in the image leads to the host."""
-    p.umount2(".", k.MNT_DETACH, why="takes the old root off, with all that is mounted in it")
-    p.chdir("/", why="no working directory outside")
-    wanted = c.linux.get("rootfsPropagation")
-    if wanted and wanted.lstrip("r") != "private" and "mount" in c.fresh:
+    if not c.no_pivot:
+        p.umount2(".", k.MNT_DETACH, why="takes the old root off, with all that is mounted in it")
+        p.chdir("/", why="no working directory outside")
+    wanted = wanted_propagation(c)
+    if not wanted.endswith("private") and "mount" in c.fresh:
         recursive = k.MS_REC if wanted.startswith("r") else 0
         p.mount(None, "/", None, recursive | getattr(k, PROPAGATION[wanted]), why="linux.rootfsPropagation")
 

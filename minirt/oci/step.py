@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+
+from minirt.oci.options import read_mounts
 from minirt.plan import Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
+
+    from minirt.oci.options import Mount
 
 __all__ = ["Context", "Overlay", "namespace_types", "step"]
 
@@ -43,6 +48,8 @@ class Context:
         seccomp: the filter, compiled, and the flags to load it with.
         rootless: whether this process may not map other users than itself.
         init: path in the container of a program that is pid 1 there and starts the command; by default none.
+        no_pivot: enter the root by MS_MOVE and chroot, as where / is the initramfs (runc's --no-pivot).
+        null_fds: those of 0, 1, 2 that are the host's /dev/null; they become the container's.
     """
 
     __slots__ = (
@@ -50,10 +57,14 @@ class Context:
         "cgroup",
         "config",
         "fresh",
+        "ground",
         "init",
         "made",
+        "no_pivot",
+        "null_fds",
         "overlay",
         "process",
+        "read",
         "rootless",
         "seccomp",
         "sources",
@@ -70,6 +81,8 @@ class Context:
         seccomp: tuple[bytes, int] | None = None,
         rootless: bool = False,
         init: str = "",
+        no_pivot: bool = False,
+        null_fds: tuple[int, ...] = (),
     ) -> None:
         self.config = config
         self.bundle = bundle
@@ -79,16 +92,35 @@ class Context:
         self.seccomp = seccomp
         self.rootless = rootless
         self.init = init
+        self.no_pivot = no_pivot
+        self.null_fds = null_fds
         self.process: dict[str, Any] = config.get("process") or {}
         self.fresh = namespace_types(config)
         self.sources: dict[int, Any] = {}  # id of a mount in config -> the slot that holds its detached copy
+        self.read: list[Mount] | None = None
         self.made: set[str] = {"/"}  # directories that need not be made again
+        self.ground: dict[str, bool] = {}  # mount points so far: may paths below be followed as they are (targets.py)?
 
     @property
     def linux(self) -> dict[str, Any]:
         """The `linux` object of config.json."""
         linux: dict[str, Any] = self.config.get("linux") or {}
         return linux
+
+    @property
+    def mounts(self) -> list[Mount]:
+        """The entries of config.json's mounts, read at first use, as until then some may be added."""
+        if self.read is None:
+            self.read = read_mounts(self.config)
+        return self.read
+
+    @property
+    def userns(self) -> bool:
+        """Whether the container is in a user namespace other than the initial one: its own, or the caller's.
+
+        There no device node can be made, and what the host's mounts forbid cannot be allowed (man 7 user_namespaces).
+        """
+        return "user" in self.fresh or not in_initial_userns()
 
     @property
     def root(self) -> str:
@@ -99,15 +131,24 @@ class Context:
         return path if path.startswith("/") else f"{self.bundle}/{path}"
 
 
+def in_initial_userns() -> bool:
+    """Say whether this process is in the user namespace that the kernel started with (PROC_USER_INIT_INO)."""
+    global _initial
+    if _initial is None:
+        _initial = os.readlink("/proc/self/ns/user") == "user:[4026531837]"
+    return _initial
+
+
+_initial: bool | None = None
+
+
 def namespace_types(config: dict[str, Any]) -> set[str]:
     """Return the types of namespace that are made new (those with a path are joined)."""
     namespaces = (config.get("linux") or {}).get("namespaces") or ()
     return {ns["type"] for ns in namespaces if not ns.get("path")}
 
 
-def step(
-    name: str, *needs: str, why: str
-) -> Callable[[Callable[[Plan, Context], None]], Callable[[Plan, Context], None]]:
+def step(name: str, *needs: str, why: str) -> Callable[[Callable[[Plan, Context], None]], Callable[[Plan, Context], None]]:
     """Make a function a step: what it appends to the plan belongs to this name.
 
     Args:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import struct
 
+from minirt.errors import MinirtError
 from minirt.linux import constants as k
+from minirt.oci import procfs
 from minirt.oci.step import Context, step
 from minirt.plan import Plan, Slot
 
-__all__ = ["hostname", "loopback", "sysctls"]
+__all__ = ["hostname", "loopback", "net_devices", "sysctl_path", "sysctls"]
 
 
 @step("hostname", "namespaces", why="give the container a name of its own")
@@ -25,12 +27,37 @@ def hostname(p: Plan, c: Context) -> None:
 @step("sysctls", "pivot_root", "proc", why="set kernel settings that belong to these namespaces")
 def sysctls(p: Plan, c: Context) -> None:
     """Through the container's own /proc/sys, before it becomes read-only (runtime-spec config-linux.md#sysctl)."""
-    for name, value in (c.linux.get("sysctl") or {}).items():
-        fd = Slot(name)
-        text = str(value).encode()
-        p.openat(k.AT_FDCWD, "/proc/sys/" + name.replace(".", "/"), k.O_WRONLY | k.O_CLOEXEC, store=fd)
-        p.write(fd, text, len(text), why=f"{name} = {value}")
-        p.close(fd)
+    wanted = c.linux.get("sysctl")
+    if not wanted:
+        return
+    proc = procfs.open_proc(p, c)
+    for name, value in wanted.items():
+        procfs.write(p, proc, "sys/" + sysctl_path(name), str(value), why=f"{name} = {value}")
+    p.close(proc)
+
+
+def sysctl_path(name: str) -> str:
+    """Return a sysctl's path below /proc/sys. Whichever of `.` and `/` comes first is what separates (man 5 sysctl.d).
+
+    So `net.ipv4.conf.eth0/100.forwarding` and `net/ipv4/conf/eth0.100/forwarding` are one and the same.
+    """
+    dot, slash = name.find("."), name.find("/")
+    if dot < 0 or 0 <= slash < dot:
+        return name
+    return name.translate({ord("."): "/", ord("/"): "."})
+
+
+@step("netdevices", "namespaces", why="move network interfaces of the host into the container")
+def net_devices(p: Plan, c: Context) -> None:
+    """Only from outside: the parent moves them, and names them by a socket of the container's network namespace."""
+    if not c.linux.get("netDevices"):
+        return
+    if not any(ns["type"] == "network" for ns in c.linux.get("namespaces") or ()):
+        raise MinirtError("config.json: linux.netDevices: the container has the host's network, where they are already")
+    fd = Slot("rtnetlink")
+    p.socket(k.AF_NETLINK, k.SOCK_RAW | k.SOCK_CLOEXEC, k.NETLINK_ROUTE, store=fd, why="man 7 rtnetlink")
+    p.barrier("netdevices", give=fd, why="minirt moves them here, gives them their addresses back, and sets them up")
+    p.close(fd)
 
 
 @step("loopback", "namespaces", why="let programs in the container talk to each other over 127.0.0.1")

@@ -60,6 +60,7 @@ if TYPE_CHECKING:
         Mode,
         Number,
         O,
+        OpenHow,
         Path,
         Pointer,
         Signal,
@@ -192,7 +193,7 @@ class Plan:
             self.control, message(bytes(1), take, take.size), cloexec, at_least=1, barrier=name, why=dead
         )
 
-    def check(self, have: Memory, want: bytes, mask: bytes, error: int, why: str = "") -> Plan:
+    def check(self, have: Memory | Address, want: bytes, mask: bytes, error: int, why: str = "") -> Plan:
         """Compare memory under a mask; where it differs, fail as a system call with this errno would."""
         kinds = {"have": "Pointer", "want": "Data", "mask": "Data", "size": "Size", "errno": "Number"}
         args = (have, want, mask, len(want), error)
@@ -321,7 +322,7 @@ class Plan:
         """Open a file (man 2 openat)."""
 
     @syscall
-    def openat2(self, dirfd: Dirfd, path: Path, open_how: Pointer, size: Size, **how: Unpack[How]) -> Plan:
+    def openat2(self, dirfd: Dirfd, path: Path, open_how: OpenHow, size: Size, **how: Unpack[How]) -> Plan:
         """Open a file with a say in how its path is resolved (man 2 openat2)."""
 
     @syscall
@@ -369,6 +370,10 @@ class Plan:
         """Change the owner (man 2 fchownat)."""
 
     @syscall
+    def fchmod(self, fd: Fd, mode: Mode, **how: Unpack[How]) -> Plan:
+        """Change an open file's permissions (man 2 fchmod)."""
+
+    @syscall
     def chdir(self, path: Path, **how: Unpack[How]) -> Plan:
         """Change the working directory (man 2 chdir)."""
 
@@ -383,6 +388,10 @@ class Plan:
     @syscall
     def statfs(self, path: Path, buf: Pointer, **how: Unpack[How]) -> Plan:
         """Ask which file system a path is on (man 2 statfs)."""
+
+    @syscall
+    def fstatfs(self, fd: Fd, buf: Pointer, **how: Unpack[How]) -> Plan:
+        """Ask which file system an open file is on (man 2 fstatfs)."""
 
     @syscall
     def newfstatat(self, dirfd: Dirfd, path: Path, statbuf: Pointer, flags: AT = 0, **how: Unpack[How]) -> Plan:

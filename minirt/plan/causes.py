@@ -5,7 +5,7 @@ The man pages list every cause; these are the likely ones, in a container's birt
 
 from __future__ import annotations
 
-from errno import EACCES, EBUSY, EEXIST, EINVAL, ENOENT, ENOEXEC, ENOSPC, ENOSYS, ENOTDIR, EPERM, EUSERS
+from errno import EACCES, EBUSY, EEXIST, EINVAL, ELOOP, ENODEV, ENOENT, ENOEXEC, ENOSPC, ENOSYS, ENOTDIR, EPERM, EUSERS, EXDEV
 
 __all__ = ["usual_cause"]
 
@@ -42,6 +42,14 @@ CAUSES: dict[tuple[str, int], str] = {
     ("execve", ENOEXEC): "not a program for this machine (a script needs a #! line)",
     ("openat", EACCES): "file permissions, or a user namespace that maps neither owner nor group",
     ("openat", ENOENT): "no such file here",
+    ("openat", ENOTDIR): "an ordinary directory is wanted here, and the image has a link or a file",
+    ("openat2", ELOOP): "a link in the image leads to another process's files (/proc/PID/root, /proc/PID/fd/N) or in a circle",
+    ("openat2", ENOTDIR): "a directory can only be mounted on a directory, a file on a file",
+    ("openat2", EXDEV): "something else is mounted over this file of /proc",
+    ("check", EEXIST): "another file is at the device's path already",
+    ("check", ENODEV): "/dev/null in the container is not the null device: it cannot cover what should be hidden",
+    ("check", ENOTDIR): "an ordinary directory is wanted here, and the image has a link or a file",
+    ("check", EPERM): "this is not procfs as the kernel made it: a setting written there would go elsewhere",
     ("mkdirat", EEXIST): "something else has this name",
     ("chdir", ENOENT): "the working directory does not exist in the container",
     ("chdir", ENOTDIR): "the working directory is not a directory",

@@ -76,6 +76,10 @@ def _argument(kind: str, arg: Any, birth: Birth | None) -> str:
     if kind == "Clone":
         cgroup = f", cgroup={_argument('Fd', arg.items[10], birth)}" if isinstance(arg.items[10], Slot) else ""
         return f"{{flags={flags_text(arg.items[0], ('CLONE_',))}{cgroup}}}"
+    if kind == "OpenHow" and isinstance(arg, bytes):
+        flags, bits, resolve = (int.from_bytes(arg[i : i + 8], "little") for i in (0, 8, 16))
+        mode = f", mode={bits:04o}" if bits else ""
+        return f"{{flags={flags_text(flags, ('O_',))}{mode}, resolve={flags_text(resolve, ('RESOLVE_',))}}}"
     if kind in ("Argv", "Env"):
         items = list(arg.items if isinstance(arg, Words) else arg)
         if kind == "Env" and len(items) > 3:

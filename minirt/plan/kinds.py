@@ -13,10 +13,10 @@ class How(TypedDict, total=False):
 
     why: str
     tolerate: tuple[int, ...]
-    otherwise: Mapping[int, str]
+    otherwise: Mapping[int, str] | None
     at_least: int
-    store: Slot | Address
-    positive: str
+    store: Slot | Address | None
+    positive: str | None
     barrier: str
 
 
@@ -53,4 +53,5 @@ Path: TypeAlias = str | Memory | None
 Text: TypeAlias = str | Memory | None
 Data: TypeAlias = bytes | str | Memory | Address | None
 Pointer: TypeAlias = Memory | Address | bytes | str | int | None
+OpenHow: TypeAlias = Pointer  # struct open_how (man 2 openat2)
 Argv: TypeAlias = Sequence[Argument] | Words

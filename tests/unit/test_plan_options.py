@@ -36,7 +36,7 @@ CHOICES = {
     "workdir": ["", "/", "/a/b/c", "/proc/self"],
     "user": ["", "0", "nobody", "1000:1000"],
     "group_add": [[], ["5", "disk"]],
-    "volume": [[], ["/etc:/data"], ["/etc:/proc/x:ro"], ["/etc/passwd:/etc/hosts:ro", "/usr:/usr"]],
+    "volume": [[], ["/etc:/data"], ["/etc:/proc/cpuinfo:ro"], ["/etc/passwd:/etc/hosts:ro", "/usr:/usr"]],
     "mount": [[], ["type=tmpfs,target=/x/y"], ["type=bind,src=/etc,dst=/e,readonly,bind-recursive=disabled"]],
     "tmpfs": [[], ["/run"], ["/tmp:size=1m,exec", "/dev/shm:mode=700"]],
     "device": [[], ["/dev/null:/dev/a"], ["/dev/full:/x/y:rw"]],

@@ -1,0 +1,151 @@
+"""Network interfaces by rtnetlink: as much of it as moving one between network namespaces takes (man 7 rtnetlink).
+
+A netlink socket belongs to the namespace that it was made in: so each function takes the socket of the namespace it works in.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+
+from minirt.errors import KernelError
+from minirt.linux import constants as k
+from minirt.linux._sys import lib
+
+__all__ = ["Address", "add_address", "addresses", "find", "indexes", "move", "open_socket", "set_up"]
+
+HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length type flags sequence port
+LINK = struct.Struct("=BxHiII")  # struct ifinfomsg: family type index flags change
+ADDRESS = struct.Struct("=BBBBI")  # struct ifaddrmsg: family prefix flags scope index
+
+
+class Address:
+    """One address of an interface, as rtnetlink has it."""
+
+    __slots__ = ("attributes", "family", "flags", "prefix", "scope")
+
+    def __init__(self, family: int, prefix: int, flags: int, scope: int, attributes: dict[int, bytes]) -> None:
+        self.family = family
+        self.prefix = prefix  # bits
+        self.flags = flags  # IFA_F_*, u32
+        self.scope = scope  # RT_SCOPE_*
+        self.attributes = attributes  # IFA_LOCAL and IFA_ADDRESS, in network byte order
+
+
+def open_socket() -> int:
+    """Return a rtnetlink socket of this process's network namespace, the caller's to close."""
+    fd: int = lib.plan_syscall(k.SYS_socket, k.AF_NETLINK, k.SOCK_RAW | k.SOCK_CLOEXEC, k.NETLINK_ROUTE, 0, 0, 0)
+    if fd < 0:
+        raise KernelError(-fd, f"socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE): {os.strerror(-fd)}")
+    return fd
+
+
+def find(fd: int, name: str) -> int:
+    """Return an interface's index by its name; 0 where there is none. Raises: KernelError."""
+    from errno import ENODEV
+
+    try:
+        answers = request(fd, k.RTM_GETLINK, 0, LINK.pack(0, 0, 0, 0, 0) + text(k.IFLA_IFNAME, name), f"interface {name}")
+    except KernelError as error:
+        if error.errno == ENODEV:
+            return 0
+        raise
+    index: int = LINK.unpack_from(answers[0])[2]
+    return index
+
+
+def indexes(fd: int) -> set[int]:
+    """Return the indexes of all interfaces of a namespace. Raises: KernelError."""
+    return {
+        LINK.unpack_from(answer)[2] for answer in request(fd, k.RTM_GETLINK, k.NLM_F_DUMP, LINK.pack(0, 0, 0, 0, 0), "interfaces")
+    }
+
+
+def addresses(fd: int, index: int) -> list[Address]:
+    """Return what survives a move: permanent addresses of global scope, of every family. Raises: KernelError."""
+    found = []
+    for answer in request(fd, k.RTM_GETADDR, k.NLM_F_DUMP, ADDRESS.pack(0, 0, 0, 0, 0), "addresses"):
+        family, prefix, flags, scope, owner = ADDRESS.unpack_from(answer)
+        attributes = dict(parse(answer[ADDRESS.size :]))
+        if k.IFA_FLAGS in attributes:
+            (flags,) = struct.unpack("=I", attributes[k.IFA_FLAGS])  # the header has only 8 bits
+        if owner == index and flags & k.IFA_F_PERMANENT and scope == k.RT_SCOPE_UNIVERSE:
+            kept = {key: attributes[key] for key in (k.IFA_LOCAL, k.IFA_ADDRESS) if key in attributes}
+            found.append(Address(family, prefix, flags, scope, kept))
+    return found
+
+
+def move(fd: int, index: int, name: str, namespace: int) -> None:
+    """Move an interface to another network namespace and name it there, in one message.
+
+    Args:
+        fd: socket of the namespace that it is in.
+        index: the interface's.
+        name: there; `%d` in it becomes the first free number.
+        namespace: int fd of the network namespace (/proc/PID/ns/net).
+
+    Raises: KernelError.
+    """
+    body = LINK.pack(0, 0, index, 0, 0) + attribute(k.IFLA_NET_NS_FD, struct.pack("=I", namespace)) + text(k.IFLA_IFNAME, name)
+    request(fd, k.RTM_NEWLINK, k.NLM_F_ACK, body, f"moving an interface as {name}")
+
+
+def set_up(fd: int, index: int) -> None:
+    """Set an interface up. Raises: KernelError."""
+    request(fd, k.RTM_NEWLINK, k.NLM_F_ACK, LINK.pack(0, 0, index, k.IFF_UP, k.IFF_UP), f"setting interface {index} up")
+
+
+def add_address(fd: int, index: int, address: Address) -> None:
+    """Give an interface an address. Raises: KernelError."""
+    body = ADDRESS.pack(address.family, address.prefix, address.flags & 0xFF, address.scope, index)
+    body += attribute(k.IFA_FLAGS, struct.pack("=I", address.flags))
+    body += b"".join(attribute(key, value) for key, value in address.attributes.items())
+    flags = k.NLM_F_ACK | k.NLM_F_CREATE | k.NLM_F_EXCL
+    request(fd, k.RTM_NEWADDR, flags, body, f"giving interface {index} its address back")
+
+
+# -- messages ------------------------------------------------------------------------------------------------
+
+
+def attribute(kind: int, data: bytes) -> bytes:
+    """Return a struct rtattr: length, type, data, padded to 4 bytes."""
+    return struct.pack("=HH", 4 + len(data), kind) + data + bytes(-len(data) % 4)
+
+
+def text(kind: int, data: str) -> bytes:
+    """Return an attribute that holds text."""
+    return attribute(kind, data.encode(errors="surrogateescape") + b"\0")
+
+
+def parse(data: bytes) -> list[tuple[int, bytes]]:
+    """Return (type, data) of each struct rtattr in a row; a damaged one ends it."""
+    found = []
+    while len(data) >= 4:
+        length, kind = struct.unpack_from("=HH", data)
+        if not 4 <= length <= len(data):
+            break
+        found.append((kind & 0x3FFF, data[4:length]))
+        data = data[(length + 3) & ~3 :]
+    return found
+
+
+def request(fd: int, kind: int, flags: int, body: bytes, what: str) -> list[bytes]:
+    """Send one message and return the bodies of the answers. Raises: KernelError with the kernel's errno."""
+    os.write(fd, HEADER.pack(HEADER.size + len(body), kind, flags | k.NLM_F_REQUEST, 1, 0) + body)
+    answers: list[bytes] = []
+    more = True
+    while more:
+        data = os.read(fd, 1 << 18)
+        more = bool(flags & k.NLM_F_DUMP)
+        while len(data) >= HEADER.size:
+            length, answer, _, _, _ = HEADER.unpack_from(data)
+            part, data = data[HEADER.size : length], data[(length + 3) & ~3 :]
+            if answer == k.NLMSG_DONE:
+                return answers
+            if answer == k.NLMSG_ERROR:
+                errno = -struct.unpack_from("=i", part)[0]
+                if errno:
+                    raise KernelError(errno, f"rtnetlink, {what}: {os.strerror(errno)}")
+                return answers
+            answers.append(part)
+    return answers
