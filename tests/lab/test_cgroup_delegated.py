@@ -15,7 +15,7 @@ MOUNT = Path("/sys/fs/cgroup")
 @pytest.fixture
 def delegated():
     """What systemd does for user@UID.service with Delegate=: a subtree, with the user's processes below it."""
-    (MOUNT / "cgroup.subtree_control").write_text("+memory +pids")
+    (MOUNT / "cgroup.subtree_control").write_text("+memory +pids -cpu")
     top, leaf = MOUNT / "delegated", MOUNT / "delegated" / "session"
     leaf.mkdir(parents=True)
     for directory in (top, leaf):

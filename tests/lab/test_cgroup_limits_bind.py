@@ -121,7 +121,7 @@ def test_the_end_kills_groups_within_and_leaves_no_directory():
             assert status_of(pid) == -signal.SIGKILL
             raise KeyError
     assert not os.path.exists(group.path) and not os.path.exists(os.path.dirname(group.path))
-    assert [event.call for event in told[-3:]] == ["write", "rmdir", "rmdir"]
+    assert [event.call for event in told[-4:]] == ["write", "rmdir", "rmdir", "rmdir"]
     assert all(event.step == "cgroup" and event.why and not event.errno for event in told)
 
 
@@ -184,5 +184,5 @@ def test_statistics_and_the_watch_tell_of_memory():
         assert watch.wait(0) == "gone"
         said = group.stats()
         assert said["memory"]["usage"]["limit"] == said["memory"]["swap"]["limit"] == 24 * MIB
-        assert said["memory"]["usage"]["max"] > 20 * MIB and said["memory"]["raw"]["pgfault"] > 1000
+        assert said["memory"]["usage"]["max"] > 20 * MIB and said["memory"]["raw"]["pgfault"] > 100
         assert said["pids"] == {"current": 0, "limit": 9} and said["cpu"]["usage"]["total"] > 0
