@@ -166,8 +166,12 @@ class Cgroup:
         thaw(self, milliseconds)
 
     def is_frozen(self) -> bool:
-        """Say whether no process in it can run, as the kernel sees it; also when a group above is frozen."""
-        return self.keyed("cgroup.events").get("frozen") == 1
+        """Say whether its processes are held still, by an order to this group or to one above.
+
+        The order counts, too: a frozen process that gets a signal stirs in the kernel, and for that moment the
+        group does not count as frozen.
+        """
+        return self.read("cgroup.freeze").strip() == "1" or self.keyed("cgroup.events").get("frozen") == 1
 
     def update(self, resources: Mapping[str, Any], warn: Callable[[str], None] | None = None) -> None:
         """Change limits while the container runs: linux.resources with what is to change; all of it or nothing.
