@@ -72,7 +72,7 @@ def bundle_root(p: Plan, c: Context) -> None:
     """A bind mount of a directory onto itself."""
     if c.overlay is not None:
         return
-    if os.path.normpath(c.root) == "/":
+    if os.path.normpath("/" + c.root.lstrip("/")) == "/":
         raise MinirtError("config.json: root.path: / is the host's root; name a directory that holds the container's")
     p.mount(c.root, c.root, None, k.MS_BIND | k.MS_REC, why="pivot_root takes only a mount point")
     if wanted_propagation(c).lstrip("r") == "shared":
