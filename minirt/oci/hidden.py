@@ -7,7 +7,7 @@ from errno import ENODEV, ENOENT, ENOTDIR
 from minirt.linux import constants as k
 from minirt.oci.devices import check_node
 from minirt.oci.step import Context, step
-from minirt.oci.targets import jump, on_ground
+from minirt.oci.targets import HOW_SIZE, how, jump, on_ground
 from minirt.plan import Plan, Slot, Words
 
 __all__ = ["masked_paths", "read_only_paths"]
@@ -15,7 +15,7 @@ __all__ = ["masked_paths", "read_only_paths"]
 NULL = {"type": "c", "major": 1, "minor": 3}
 
 
-@step("masked", "pivot_root", "proc", why="hide what tells of the host or could change it")
+@step("masked", "pivot_root", "proc", "devices", why="hide what tells of the host or could change it")
 def masked_paths(p: Plan, c: Context) -> None:
     """A file is covered by /dev/null, a directory by an empty tmpfs; what is not there need not be hidden.
 
@@ -43,15 +43,17 @@ def masked_paths(p: Plan, c: Context) -> None:
 
 def mask(p: Plan, null: Slot, path: str) -> None:
     """Hide one path, with the null device as a descriptor."""
-    file, past, tree = f"{path} is a file", f"past {path}", Slot("/dev/null")
+    file, past, tree, target = f"{path} is a file", f"past {path}", Slot("/dev/null"), Slot(path)
     p.mount("tmpfs", path, "tmpfs", k.MS_RDONLY, "size=0k,mode=755", otherwise={ENOENT: past, ENOTDIR: file},
             why="if it is a directory: empty, and nothing can be put there")  # fmt: skip
     jump(p, past)
     p.label(file)
+    p.openat2(k.AT_FDCWD, path, how(k.O_PATH), HOW_SIZE, store=target, otherwise={ENOTDIR: past})
     p.open_tree(null, "", k.OPEN_TREE_CLONE | k.OPEN_TREE_CLOEXEC | k.AT_EMPTY_PATH, store=tree)
-    p.move_mount(tree, "", k.AT_FDCWD, path, k.MOVE_MOUNT_F_EMPTY_PATH | k.MOVE_MOUNT_T_SYMLINKS, tolerate=(ENOENT,),
+    p.move_mount(tree, "", target, "", k.MOVE_MOUNT_F_EMPTY_PATH | k.MOVE_MOUNT_T_EMPTY_PATH,
                  why="if it is a file: reads as empty")  # fmt: skip
     p.close(tree)
+    p.close(target)
     p.label(past)
 
 

@@ -134,6 +134,9 @@ def load_filter(p: Plan, c: Context) -> None:
         p.seccomp(k.SECCOMP_SET_MODE_FILTER, flags, Words(count, Memory(program)), store=listener,
                   why=f"{count} instructions that run before each system call from now on")  # fmt: skip
         if listener is not None:
+            from minirt.linux.seccomp.listener import refuse_deadlock
+
+            refuse_deadlock(c.linux["seccomp"])
             c.sources["listener"] = listener  # type: ignore[index]
             p.barrier("seccomp", why="minirt takes the listener (pidfd_getfd) and sends it to who answers; execve closes ours")
 

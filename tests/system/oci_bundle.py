@@ -17,7 +17,7 @@ from minirt.oci.spec import default_spec
 from minirt.oci.step import Context
 from minirt.plan.birth import Birth
 
-APPLETS = "sh cat ls stat mkdir echo touch readlink id grep mount umount ln rm sleep chmod ip hostname true"
+APPLETS = "sh cat ls stat mkdir echo touch readlink id grep mount umount ln rm sleep chmod ip hostname head dd true"
 MAPS = [{"containerID": 0, "hostID": 100000, "size": 65536}]
 
 
@@ -114,22 +114,25 @@ class Bundle:
         return Context(self.config, str(self.path), **more)
 
     def run(
-        self, script: str, at: Callable[[str, Birth], object] | None = None, status: int = 0, change: Any = None, **more: Any
+        self,
+        script: str,
+        at: Callable[[str, Birth], object] | None = None,
+        status: int = 0,
+        stdin: object = "/dev/null",
+        **more: Any,
     ) -> str:
         """Run a script in a container; return what it printed.
 
         Args:
             at: is called at each barrier, before what the barrier is for.
             status: that the script must end with.
-            change: is called with the plan before it is run.
+            stdin: path of the script's standard input.
             more: for Context.
         """
         context = self.context(script, **more)
         plan = compile_plan(context)
-        if change is not None:
-            change(plan)
         out = os.memfd_create("output")
-        null = os.open("/dev/null", os.O_RDONLY)
+        null = os.open(str(stdin), os.O_RDONLY)
         try:
             with Birth(plan, (null, out, out)) as birth:
                 for name in birth.barriers():
