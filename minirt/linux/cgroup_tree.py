@@ -22,11 +22,11 @@ from minirt.linux.cgroup_limits import CgroupError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from minirt.plan.events import Sink
 
-__all__ = ["Place", "controllers", "find_mount", "find_parent", "hand_down", "make", "own_group"]
+__all__ = ["Place", "controllers", "find_mount", "find_parent", "hand_down", "make", "own_group", "refuse_missing"]
 
 NAME = "minirt"  # the directory that containers' groups are in, unless a path says where
 LAB = "run it in the lab (lab/run minirt run ...), or boot the host with cgroup v2 alone"
@@ -54,6 +54,14 @@ def controllers(path: str) -> list[str]:
     """Return the controllers that a group has, and may hand down to the groups in it. Raises: OSError."""
     with open(os.path.join(path, "cgroup.controllers"), encoding="ascii") as file:
         return file.read().split()
+
+
+def refuse_missing(wanted: Iterable[str], have: Collection[str]) -> None:
+    """Refuse a limit whose controller is not in version 2's tree. Raises: CgroupError."""
+    for name in wanted:
+        if name not in have:
+            listed = f"(it has: {' '.join(have)})" if have else "(it has none)"
+            raise CgroupError(f"{name} limit: this host's cgroup v2 tree has no {name} controller {listed}; {LAB}")
 
 
 def own_group(mount: str, membership: str = "/proc/self/cgroup") -> str:

@@ -13,7 +13,7 @@ import os
 
 from minirt.linux import cgroup_files as files
 from minirt.linux.cgroup_limits import CgroupError, limits
-from minirt.linux.cgroup_tree import LAB, controllers, find_mount, hand_down
+from minirt.linux.cgroup_tree import controllers, find_mount, hand_down, refuse_missing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -108,10 +108,7 @@ def _require(group: Cgroup, wanted: list[File]) -> list[File]:
     wanted = possible(wanted, have)
     ours = controllers(group.path)
     lacking = [name for name in controllers_of(wanted) if name not in ours]
-    for name in lacking:
-        if name not in have:
-            listed = f"(it has: {' '.join(have)})" if have else "(it has none)"
-            raise CgroupError(f"{name} limit: this host's cgroup v2 tree has no {name} controller {listed}; {LAB}")
+    refuse_missing(lacking, have)
     if lacking:
         above = os.path.dirname(group.path)
         steps = [above]
