@@ -34,6 +34,8 @@ def apply(config: Config, text: str) -> None:
     if setter is None:
         raise BadChange(f"{text!r} is not one of {', '.join(sorted(_SETTERS))}")
     rest = rest.strip()
+    if any("\ud800" <= char <= "\udfff" for char in rest):
+        raise BadChange(f"{text!r} is not UTF-8, which JSON has to be")
     if not rest or "\0" in rest:
         raise BadChange(f"{text!r} does not say what to set")
     setter(config, rest)

@@ -87,6 +87,7 @@ def _add_layer(
 
 def _config(settings: dict[str, Any], diff_id: str, origin: str, message: str) -> dict[str, Any]:
     created = now()
+    origin, message = (text.encode("utf-8", "replace").decode() for text in (origin, message))
     return {
         "created": created,
         "architecture": machine(),

@@ -191,6 +191,8 @@ class Archive:
 
     def _entry(self, header: tarfile.TarInfo, pax: dict[bytes, bytes], sparse: list[tuple[bytes, bytes]]) -> Entry:
         entry = Entry(_bytes(header.name), _KINDS[header.type])
+        if header.type == tarfile.DIRTYPE and self._block[:100].partition(b"\0")[0].endswith(b"/"):
+            entry.name += b"/"  # tarfile took it off, and with it all of "/", the root
         entry.mode = header.mode & 0o7777
         entry.uid, entry.gid = header.uid, header.gid
         entry.mtime = int(header.mtime) * 10**9

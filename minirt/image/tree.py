@@ -105,7 +105,8 @@ class Tree:
         if not parts:
             return self.root, b""
         directory = self._walk(parts[:-1])
-        self._known[above] = directory
+        if last == parts[-1]:  # not for `a/b/`, whose directory is a and not a/b
+            self._known[above] = directory
         return directory, parts[-1]
 
     def trim(self) -> None:
