@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import struct
-from errno import EEXIST, EPERM, EROFS
+from errno import EPERM
 
 from minirt.errors import MinirtError
 from minirt.linux import capabilities
 from minirt.linux import constants as k
 from minirt.oci.step import Context, step
+from minirt.oci.targets import open_directory
 from minirt.plan import Memory, Plan, Slot, Words
 
 TYPE_CHECKING = False
@@ -44,14 +46,18 @@ def needs_resolving(c: Context) -> bool:
 
 @step("workdir", why="stand in the directory that the program expects")
 def working_directory(p: Plan, c: Context) -> None:
-    """Made if missing, as docker and runc do."""
-    path = c.process.get("cwd") or "/"
-    parts = path.strip("/").split("/")
-    if "pivot_root" in p.steps:
-        for i in range(1, len(parts) + 1):
-            if parts != [""]:
-                p.mkdirat(k.AT_FDCWD, "/" + "/".join(parts[:i]), 0o755, tolerate=(EEXIST, EROFS))
-    p.chdir(path)
+    """Made if missing, as docker and runc do.
+
+    A path like /proc/self/fd/7 would lead to what this process has open until execve: the host's directory of the cgroup,
+    from which ".." leads to the host's others (CVE-2024-21626). So magic links are not followed.
+    """
+    path = os.path.normpath("/" + (c.process.get("cwd") or "").lstrip("/"))
+    if path == "/":
+        p.chdir("/")
+        return
+    fd = open_directory(p, c, path)
+    p.fchdir(fd)
+    p.close(fd)
 
 
 @step("resolve", why="let minirt look into the finished root: who the user is there, and where the command lies")

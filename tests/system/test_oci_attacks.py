@@ -18,6 +18,7 @@ import pytest
 from oci_bundle import Bundle, mount, mountinfo
 
 from minirt.errors import MinirtError
+from minirt.linux import cgroup2
 from minirt.linux import constants as k
 from minirt.oci import devices, hidden, mounts, procfs
 from minirt.plan import Plan, Slot
@@ -140,6 +141,26 @@ def test_the_kernel_s_directories_are_no_links(bundle: Bundle, guarded: bool, wi
     (bundle.rootfs / name).symlink_to("elsewhere")
     text = attempt(bundle, "ENOTDIR.*an ordinary directory is wanted here", guarded, "cat /proc/self/mountinfo")
     assert guarded or "/elsewhere" in [line.target for line in mountinfo(text)]
+
+
+@pytest.fixture
+def group() -> Iterator[Path]:
+    """A cgroup to be born into: the child has its directory open until execve."""
+    root = cgroup2.find_mount()
+    if not root:
+        pytest.skip("no cgroup v2 tree is mounted")
+    path = Path(root) / f"minirt-test-{os.getpid()}"
+    path.mkdir()
+    yield path
+    path.rmdir()
+
+
+def test_the_working_directory_is_in_the_container(bundle: Bundle, group: Path, guarded: bool, without: Remove) -> None:
+    """CVE-2024-21626: /proc/self/fd/4 is the host's directory of the cgroup."""
+    without(k, "RESOLVE_NO_MAGICLINKS", 0)
+    bundle.config["process"]["cwd"] = "/proc/self/fd/4"
+    text = attempt(bundle, "step workdir: openat2.*ELOOP", guarded, "ls; ls ..", cgroup=str(group))
+    assert guarded or (group.name in text.split() and "cgroup.procs" in text.split())
 
 
 # -- /proc ---------------------------------------------------------------------------------------------------
