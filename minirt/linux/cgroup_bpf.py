@@ -14,11 +14,13 @@ import struct
 
 from minirt.linux import constants as k
 from minirt.linux._sys import ffi, lib
-from minirt.linux.cgroup_files import tell
 from minirt.linux.device_filter import DeviceFilterError
+from minirt.plan.events import Event
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from minirt.plan.events import Sink
 
 __all__ = ["attach", "attached", "is_unprivileged", "load"]
@@ -28,12 +30,13 @@ NAME = b"minirt_devices"  # what bpftool shows, at most 15 bytes
 MOST = 64  # programs of one group: BPF_CGROUP_MAX_PROGS, linux/bpf-cgroup-defs.h
 
 
-def load(code: bytes, sink: Sink | None = None) -> int:
+def load(code: bytes, sink: Sink | None = None, words: Sequence[str] = ()) -> int:
     """Let the kernel verify and take a program.
 
     Args:
         code: an array of struct bpf_insn.
         sink: gets the call as an event.
+        words: what the program does, a line each, for the event.
 
     Returns: its descriptor, the caller's to close. Raises: DeviceFilterError.
     """
@@ -47,23 +50,24 @@ def load(code: bytes, sink: Sink | None = None) -> int:
             with_more.restore()
     count = len(code) // 8
     args = ("BPF_PROG_LOAD", f"{{BPF_PROG_TYPE_CGROUP_DEVICE, {count} instructions}}")
-    _tell(sink, args, fd, "the kernel checks that the program ends and reads only what it is given")
+    _tell(sink, args, fd, "the kernel checks that the program ends and reads only what it is given", words)
     if fd < 0:
         raise DeviceFilterError(f"bpf(BPF_PROG_LOAD, BPF_PROG_TYPE_CGROUP_DEVICE): {os.strerror(-fd)}{_why(code, -fd)}")
     return fd
 
 
-def attach(directory: str, code: bytes, sink: Sink | None = None) -> None:
+def attach(directory: str, code: bytes, sink: Sink | None = None, words: Sequence[str] = ()) -> None:
     """Put a program in force for a group, in place of those that are attached to it.
 
     Args:
         directory: the group's.
         code: an array of struct bpf_insn.
         sink: gets the calls as events.
+        words: what the program does, a line each.
 
     Raises: DeviceFilterError.
     """
-    new = load(code, sink)
+    new = load(code, sink, words)
     try:
         group = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
@@ -189,5 +193,7 @@ class _Memlock:
         resource.setrlimit(resource.RLIMIT_MEMLOCK, self.before)
 
 
-def _tell(sink: Sink | None, args: tuple[str, ...], result: int, why: str) -> None:
-    tell(sink, "bpf", args, -result if result < 0 else 0, max(result, 0), why)
+def _tell(sink: Sink | None, args: tuple[str, ...], result: int, why: str, words: Sequence[str] = ()) -> None:
+    if sink is not None:
+        errno = -result if result < 0 else 0
+        sink(Event("bpf", args, step="cgroup", why=why, result=-1 if errno else result, errno=errno, change=tuple(words)))

@@ -274,9 +274,10 @@ def attach(group_directory: str, rules: Iterable[Mapping[str, Any]] | None, sink
     from minirt.linux import cgroup_bpf
 
     asked = list(rules or ())
-    code = program(parse(asked))
+    parsed = parse(asked)
+    words = [f"{rule} (asked {place})" for place, rule in enumerate(effective(parsed), 1)] if sink else []
     try:
-        cgroup_bpf.attach(group_directory, code, sink)
+        cgroup_bpf.attach(group_directory, program(parsed), sink, words)
     except DeviceFilterError:
         if cgroup_bpf.is_unprivileged() or (asked and all(_allows_everything(entry) for entry in asked)):
             return False

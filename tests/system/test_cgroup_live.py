@@ -1,6 +1,7 @@
 """Groups as the kernel has them, wherever cgroup v2 is mounted: what needs no controller."""
 
 import contextlib
+import errno
 import os
 import shutil
 import signal
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 from cgroup_child import child, sleep, status_of
 
-from minirt.linux import cgroup2
+from minirt.linux import cgroup2, cgroup_files
 from minirt.linux.cgroup2 import Cgroup, CgroupError, create
 from minirt.linux.cgroup_events import OomWatch
 
@@ -184,6 +185,19 @@ def test_kill_reaches_groups_below_and_what_is_frozen(group):
         group.kill()
         assert [status_of(first), status_of(second)] == [-signal.SIGKILL] * 2
         assert group.wait_empty(5000)
+
+
+def test_all_are_killed_where_the_kernel_cannot_do_it_in_one(group, monkeypatch):
+    """Before Linux 5.14 there is no cgroup.kill: the write then says ENOENT."""
+    write = cgroup_files.write
+
+    def without_kill(path, *args):
+        return errno.ENOENT if path.endswith("cgroup.kill") else write(path, *args)
+
+    monkeypatch.setattr(cgroup_files, "write", without_kill)
+    with child(group, sleep) as first, child(group, sleep) as second:
+        group.kill()
+        assert [status_of(first), status_of(second)] == [-signal.SIGKILL] * 2
 
 
 def test_a_signal_reaches_all_and_leaves_them_running(group):

@@ -95,6 +95,15 @@ def test_a_denied_device_is_eperm_and_an_allowed_one_is_not(group, nodes):
     }  # fmt: skip
 
 
+def test_what_the_kernel_is_asked_is_told(group):
+    told = []
+    attach(group.path, [DENY, {"allow": True, "type": "b", "major": 8, "access": "r"}], told.append)
+    assert [(event.call, event.args[0], event.errno) for event in told] == [
+        ("bpf", "BPF_PROG_LOAD", 0), ("bpf", "BPF_PROG_ATTACH", 0)
+    ]  # fmt: skip
+    assert told[0].change[-1].startswith("allow b 8:* r ") and "allow c 1:3 rwm" in "\n".join(told[0].change)
+
+
 def test_what_every_container_may_use_can_be_used(group):
     attach(group.path, [DENY])
 

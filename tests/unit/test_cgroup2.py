@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minirt.linux import cgroup2
+from minirt.linux import cgroup2, cgroup_limits
 from minirt.linux.cgroup_limits import CgroupError, blkio_to_io_weight, io_weight, limits, shares_to_weight, swap_alone
 from minirt.linux.cgroup_tree import Place
 
@@ -110,6 +110,32 @@ def test_what_version_2_cannot_do_is_refused(resources, word):
 def test_what_docker_sends_unset_is_not_set():
     resources = {"memory": {"disableOOMKiller": False}, "cpu": {"shares": 0}, "pids": {}, "blockIO": {"weight": 0}}
     assert limits(resources) == []
+
+
+number = st.one_of(st.none(), st.integers(-1, 1 << 62))
+device = st.fixed_dictionaries({"major": st.integers(0, 4095), "minor": st.integers(0, 1 << 20), "rate": st.integers(0, 1 << 62)})
+size_name = st.from_regex(r"[1-9][0-9]{0,3}[KMG]B", fullmatch=True)
+page = st.fixed_dictionaries({"pageSize": size_name, "limit": st.integers(0, 1 << 62)})
+every = st.fixed_dictionaries({}, optional={
+    "memory": st.dictionaries(st.sampled_from(["limit", "reservation", "swap", "kernel", "swappiness"]), number),
+    "cpu": st.dictionaries(st.sampled_from(["shares", "quota", "period", "burst"]), number),
+    "pids": st.fixed_dictionaries({}, optional={"limit": number}),
+    "blockIO": st.dictionaries(st.sampled_from([f"throttle{way}Device" for way in cgroup_limits.THROTTLES]), st.lists(device)),
+    "hugepageLimits": st.lists(page),
+    "unified": st.dictionaries(st.text(max_size=9), st.text(max_size=9)),
+})  # fmt: skip
+
+
+@given(every)
+def test_whatever_is_asked_comes_to_files_of_a_group_a_line_each(resources):
+    try:
+        files = limits(resources, lambda sentence: None)
+    except CgroupError as error:
+        assert "\n" not in str(error)
+        return
+    for name, text in files:
+        assert "/" not in name and "\0" not in name and all(name.partition(".")[::2])
+        assert text.splitlines() in ([], [text])
 
 
 def test_what_runc_leaves_out_is_left_out_with_a_warning_where_one_can_be_given():
