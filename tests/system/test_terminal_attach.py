@@ -27,7 +27,7 @@ pytestmark = pytest.mark.timeout(60)
 # What the lead of a container does: make it, attach, end with its status. argv: options of attach as JSON, command.
 PROGRAM = """
 import json, os, sys
-from minirt.engine import terminal
+from minirt.terminal import attach as terminal
 from minirt.terminal.wait import Interrupted, Signals
 
 options, command = json.loads(sys.argv[1]), sys.argv[2:]
