@@ -82,3 +82,16 @@ def minirt(image_store: Path) -> Iterator[Minirt]:
     (root / "cache").symlink_to(image_store / "cache")
     yield Minirt(root)
     shutil.rmtree(root)
+
+
+@pytest.fixture
+def own_store(image_store: Path) -> Iterator[Minirt]:
+    """A minirt with an image store of its own, where the default image is: for tests that add images, or damage them."""
+    root = Path(tempfile.mkdtemp(prefix="minirt-store-", dir="/var/tmp"))
+    root.chmod(0o755)
+    (root / "lib").mkdir()
+    copy = ["cp", "-a", "--reflink=auto", image_store / "lib" / "image", root / "lib" / "image"]
+    subprocess.run(copy, check=True, timeout=LIMIT)
+    (root / "cache").symlink_to(image_store / "cache")
+    yield Minirt(root)
+    shutil.rmtree(root)

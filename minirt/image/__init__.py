@@ -14,6 +14,7 @@ Read in this order:
     compression.py  gzip, zstd, or nothing
     tar.py          an archive as a stream of entries
     tree.py         a path inside a root, and never outside it
+    lower.py        what the layers below have
     layer.py        entries -> files; whiteouts as overlayfs wants them
     busybox.py      the embedded default image
     change.py       `CMD ["sh"]`, `ENV A=b`: an instruction applied to a configuration

@@ -2,8 +2,9 @@
 
 Whiteouts (image-spec layer.md#whiteouts) become what overlayfs reads (kernel Documentation/filesystems/
 overlayfs.rst, "whiteouts and opaque directories"): `.wh.NAME` a character device 0:0 called NAME, which any
-user may make since Linux 5.8; `.wh..wh..opq` an xattr on the directory, which has another name where
-the mount is made in a user namespace (`userxattr`).
+user may make since Linux 5.8; `.wh..wh..opq` an xattr on the directory. It has another name where the mount is
+made in a user namespace (`userxattr`), and one layer serves both kinds of mounts: so it gets both. Where the
+file system takes no such xattr (tmpfs: user.* only since Linux 6.6), a whiteout for each hidden name says the same.
 
 A whiteout only hides what lower layers have. So `.wh.a` beside a directory `a` of the same layer, in any
 order, is a directory that hides the lower one's content: an opaque directory.
@@ -16,7 +17,8 @@ import os
 import stat
 
 from minirt.image.compression import Bounded
-from minirt.image.errors import BadArchive, ImageError
+from minirt.image.errors import Attempt, BadArchive, ImageError
+from minirt.image.lower import Attributes, Lower
 from minirt.image.tar import Archive
 from minirt.image.tree import Directory, Tree
 
@@ -46,13 +48,13 @@ class Privilege:
     """What this process may give a file.
 
     root (of the initial user namespace): owners, devices, trusted and security xattrs; else none of them:
-    all files are the caller's, devices are left out (a rootless container cannot open them anyway), and the
-    opaque mark is the one that `mount -o userxattr` reads.
+    all files are the caller's, devices are left out (a rootless container cannot open them anyway), and an
+    opaque directory is marked only for `mount -o userxattr`.
     """
 
     def __init__(self, full: bool | None = None) -> None:
         self.full = os.geteuid() == 0 if full is None else full
-        self.opaque = "trusted.overlay.opaque" if self.full else "user.overlay.opaque"
+        self.marks = ("trusted.overlay.opaque", "user.overlay.opaque") if self.full else ("user.overlay.opaque",)
 
     def allows(self, xattr: str) -> bool:
         """Return whether an archive's xattr is to be set."""
@@ -90,27 +92,15 @@ def unpack(
         writer.tree.close()
 
 
-class _Attributes:
-    """What a directory will have once nothing more is made in it."""
-
-    __slots__ = ("gid", "mode", "mtime", "uid", "xattrs")
-
-    def __init__(self, mode: int, uid: int, gid: int, mtime: int, xattrs: dict[str, bytes]) -> None:
-        self.mode = mode
-        self.uid = uid
-        self.gid = gid
-        self.mtime = mtime  # ns
-        self.xattrs = xattrs
-
-
 class _Writer:
     def __init__(self, root: str, lower: list[str], privilege: Privilege) -> None:
         self.tree = Tree(root, self._made, self._blocked)
-        self._lower = lower
+        self._lower = Lower(lower, privilege.marks[0])
         self._may = privilege
         self._me = (os.geteuid(), os.getegid())
         self._entry: Entry | None = None
-        self._directories: dict[bytes, _Attributes] = {}  # by canonical path
+        self._directories: dict[bytes, Attributes] = {}  # by canonical path
+        self._implied: set[bytes] = set()  # those without an entry of their own
         self._opaque: set[bytes] = set()
         self._whiteouts: set[bytes] = set()
 
@@ -160,6 +150,7 @@ class _Writer:
         kind = _kind(directory, hidden)
         if kind == stat.S_IFDIR:
             self._opaque.add(directory.below(hidden))
+            self._implied.discard(directory.below(hidden))
         elif not kind:
             os.mknod(hidden, stat.S_IFCHR, 0, dir_fd=directory.fd)
             self._whiteouts.add(directory.below(hidden))
@@ -184,7 +175,8 @@ class _Writer:
                 self._opaque.add(path)
             directory, name = self._place(entry)
             os.mkdir(name, 0o700, dir_fd=directory.fd)
-        self._directories[path] = _Attributes(entry.mode, entry.uid, entry.gid, entry.mtime, entry.xattrs)
+        self._directories[path] = Attributes(entry.mode, entry.uid, entry.gid, entry.mtime, entry.xattrs)
+        self._implied.discard(path)
 
     def _file(self, entry: Entry, directory: Directory, name: bytes, archive: Archive) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -251,8 +243,8 @@ class _Writer:
 
             shutil.rmtree(name, dir_fd=directory.fd)
             self._directories = {p: a for p, a in self._directories.items() if not _is_below(p, path)}
-            self._opaque = {p for p in self._opaque if not _is_below(p, path)}
-            self._whiteouts = {p for p in self._whiteouts if not _is_below(p, path)}
+            for paths in (self._opaque, self._whiteouts, self._implied):
+                paths -= {p for p in paths if _is_below(p, path)}
         elif kind:
             os.unlink(name, dir_fd=directory.fd)
             self._whiteouts.discard(path)
@@ -265,7 +257,8 @@ class _Writer:
         """Tree made a directory that the archive only implies."""
         mtime = self._entry.mtime if self._entry else 0
         path = directory.below(name)
-        self._directories[path] = self._inherited(path) or _Attributes(0o755, 0, 0, mtime, {})
+        self._directories[path] = Attributes(0o755, 0, 0, mtime, {})
+        self._implied.add(path)
 
     def _blocked(self, directory: Directory, name: bytes) -> bool:
         """A whiteout is in the way of a directory: the directory wins, and hides what the whiteout hid."""
@@ -276,19 +269,53 @@ class _Writer:
         os.mkdir(name, 0o700, dir_fd=directory.fd)
         self._made(directory, name)
         self._opaque.add(path)
+        self._implied.discard(path)
         return True
 
-    def _inherited(self, path: bytes) -> _Attributes | None:
-        """Return what the merged layers below give this directory, as if we unpacked over them."""
-        for root in self._lower:
-            found, opaque = _peek(root, path, self._may)
-            if found is not None or opaque:
-                return found
-        return None
+    # -- what lies below
+
+    def _covered(self, path: bytes) -> bool:
+        """Return whether a directory, or one above it, is opaque: nothing below this layer shows there."""
+        while path not in self._opaque:
+            if not path:
+                return False
+            path = path.rpartition(b"/")[0]
+        return True
+
+    def _inherit(self, path: bytes) -> None:
+        """A directory that the archive only implies is as the layers below have it, unless it is hidden there."""
+        if not path or not self._covered(path.rpartition(b"/")[0]):
+            self._directories[path] = self._lower.attributes(path) or self._directories[path]
+
+    def _drop_idle_whiteouts(self) -> None:
+        """Remove whiteouts of what no layer below has: overlayfs lists one in a directory that is not merged."""
+        names: dict[bytes, set[bytes]] = {}
+        for path in self._whiteouts:
+            above, _, name = path.rpartition(b"/")
+            if above not in names:
+                names[above] = set() if self._covered(above) else self._lower.names(above)
+            if name not in names[above]:
+                self.tree.trim()
+                os.unlink(name, dir_fd=self.tree.canonical(above).fd)
+
+    def _mark_opaque(self, directory: Directory) -> None:
+        """Hide what the layers below have in this directory."""
+        try:
+            for mark in self._may.marks:
+                os.setxattr(directory.fd, mark, b"y")
+        except OSError as error:
+            if error.errno != errno.ENOTSUP:
+                raise
+            for name in self._lower.names(directory.path):
+                kind = _kind(directory, name)
+                if kind == stat.S_IFDIR:
+                    self._opaque.add(directory.below(name))  # its turn comes: it is finished after this one
+                elif not kind:
+                    os.mknod(name, stat.S_IFCHR, 0, dir_fd=directory.fd)
 
     # -- attributes
 
-    def _give_owner(self, entry: Entry | _Attributes, fd: int) -> None:
+    def _give_owner(self, entry: Entry | Attributes, fd: int) -> None:
         if self._may.full:
             _check_owner(entry)
             if (entry.uid, entry.gid) != self._me:
@@ -309,16 +336,22 @@ class _Writer:
     def finish(self) -> None:
         """Give directories their attributes, now that nothing changes their times any more."""
         if b"" not in self._directories:
-            self._directories[b""] = self._inherited(b"") or _Attributes(0o755, 0, 0, 0, {})
+            self._directories[b""] = Attributes(0o755, 0, 0, 0, {})
+            self._implied.add(b"")
+        with Attempt("look into the layers below"):
+            for path in self._implied:
+                self._inherit(path)
+            self._drop_idle_whiteouts()
         for path in sorted(self._directories):
             self.tree.trim()
             self._finish(path, self._directories[path])
 
-    def _finish(self, path: bytes, attributes: _Attributes) -> None:
+    def _finish(self, path: bytes, attributes: Attributes) -> None:
         try:
-            fd = self.tree.canonical(path).fd
+            directory = self.tree.canonical(path)
+            fd = directory.fd
             if path in self._opaque:
-                os.setxattr(fd, self._may.opaque, b"y")
+                self._mark_opaque(directory)
             for xattr, value in attributes.xattrs.items():
                 self._set_xattr(fd, xattr, value)
             self._give_owner(attributes, fd)
@@ -348,38 +381,7 @@ def _times(mtime: int) -> tuple[int, int]:
     return mtime, mtime
 
 
-def _check_owner(entry: Entry | _Attributes) -> None:
+def _check_owner(entry: Entry | Attributes) -> None:
     """Refuse what is no owner: (uid_t)-1 means "leave as it is" to chown (man 2 chown)."""
     if not (0 <= entry.uid < 2**32 - 1 and 0 <= entry.gid < 2**32 - 1):
         raise BadArchive(f"an entry has the owner {entry.uid}:{entry.gid}")
-
-
-def _peek(root: str, path: bytes, may: Privilege) -> tuple[_Attributes | None, bool]:
-    """Return a directory's attributes in one layer, and whether layers below this one count no more."""
-    fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    opaque = _has_xattr(fd, may.opaque)
-    try:
-        for name in path.split(b"/") if path else []:
-            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-            try:
-                inner = os.open(name, flags, dir_fd=fd)
-            except FileNotFoundError:
-                return None, opaque
-            except OSError:
-                return None, True  # a whiteout, a file or a link hides what is below
-            os.close(fd)
-            fd = inner
-            opaque = opaque or _has_xattr(fd, may.opaque)
-        status = os.fstat(fd)
-        xattrs = {name: os.getxattr(fd, name) for name in os.listxattr(fd)}
-        mode = stat.S_IMODE(status.st_mode)
-        return _Attributes(mode, status.st_uid, status.st_gid, status.st_mtime_ns, xattrs), opaque
-    finally:
-        os.close(fd)
-
-
-def _has_xattr(fd: int, name: str) -> bool:
-    try:
-        return bool(os.getxattr(fd, name))
-    except OSError:
-        return False

@@ -22,11 +22,13 @@ class Node:
         self.content = content  # bytes, or a link's text
         self.children: dict[str, Node] = {}
         self.opaque = False
+        self.implied = False  # a directory without an entry of its own
 
 
 class Model:
     def __init__(self) -> None:
         self.root = Node("directory", 0o755, 0)
+        self.root.implied = True
         self.now = 0
 
     def apply(self, info: tarfile.TarInfo, data: bytes) -> None:
@@ -58,7 +60,7 @@ class Model:
         if there is None:
             directory.children[hidden] = Node("whiteout")
         elif there.kind == "directory":
-            there.opaque = True
+            there.opaque, there.implied = True, False
 
     def make_directory(self, info: tarfile.TarInfo) -> None:
         if not self.parts(info.name):
@@ -71,7 +73,7 @@ class Model:
                 directory.children[name] = Node("directory")
                 directory.children[name].opaque = there is not None and there.kind == "whiteout"
             node = directory.children[name]
-        node.mode, node.mtime = info.mode, self.now
+        node.mode, node.mtime, node.implied = info.mode, self.now, False
 
     def hard_link(self, info: tarfile.TarInfo) -> None:
         source, last = self.source(info.linkname)
@@ -129,7 +131,7 @@ class Model:
                     raise Refused
                 opaque = there is not None
                 there = here[-1].children[part] = Node("directory", 0o755, self.now)
-                there.opaque = opaque
+                there.opaque, there.implied = opaque, not opaque
             if there.kind != "directory":
                 raise Refused
             here = [*here, there]
@@ -138,6 +140,20 @@ class Model:
 
     def follow(self, text: list[str], start: list[Node], links: int) -> tuple[list[Node], int]:
         return self.directory(text, start, False, links), self.used
+
+    def finish(self, lower: Model, node: Node | None = None, below: Node | None = None) -> None:
+        """Let implied directories be as the layer below has them, and drop whiteouts of nothing."""
+        if node is None:
+            node, below = self.root, lower.root
+        if node.implied and below is not None:
+            node.mode, node.mtime = below.mode, below.mtime
+        shown = {} if node.opaque or below is None else below.children
+        for name, child in list(node.children.items()):
+            there = shown.get(name)
+            if child.kind == "whiteout" and there is None:
+                del node.children[name]
+            elif child.kind == "directory":
+                self.finish(lower, child, there if there is not None and there.kind == "directory" else None)
 
     def flat(self, node: Node | None = None, path: str = ".") -> dict[str, tuple[Any, ...]]:
         """All paths with kind, mode, mtime (seconds), content and opaque mark."""

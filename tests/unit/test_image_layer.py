@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import errno
 import os
 import stat
 import tarfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,7 +20,7 @@ from minirt.image.errors import BadArchive
 from minirt.image.layer import Limits, Privilege, unpack
 
 ROOT = os.geteuid() == 0
-MARK = Privilege().opaque
+MARKS = Privilege().marks
 
 
 @pytest.fixture
@@ -77,17 +80,29 @@ def flat(root: Path) -> dict[str, tuple]:
             found[path] = (kind, 0, 0, None, False)
         else:
             content = b"" if kind == "fifo" else content
-            found[path] = (kind, bits & 0o7777, mtime // 10**9, content, (MARK, b"y") in xattrs)
+            found[path] = (kind, bits & 0o7777, mtime // 10**9, content, all((mark, b"y") in xattrs for mark in MARKS))
     return found
 
 
+lower_members = st.builds(
+    lambda name, kind, mode, mtime: member(name, kind, mode=mode, mtime=mtime),
+    st.sampled_from(["a", "b", "c", "d", "a/a", "a/b", "a/c", "b/a", "b/b", "a/b/c", "c/a/b"]),
+    st.sampled_from([tarfile.DIRTYPE, tarfile.DIRTYPE, tarfile.REGTYPE]),
+    st.sampled_from([0o700, 0o2750]),
+    st.integers(1, 2**31),
+)
+
+
 @settings(max_examples=400, deadline=None)
-@given(entries=st.lists(members(), max_size=12))
-def test_an_archive_changes_only_its_root_and_that_as_the_model_says(tmp_path_factory, entries):
+@given(entries=st.lists(members(), max_size=12), lower_entries=st.lists(lower_members, max_size=6))
+def test_an_archive_changes_only_its_root_and_that_as_the_model_says(tmp_path_factory, entries, lower_entries):
     ground = make_ground(tmp_path_factory.mktemp("ground"))
     for info, _ in entries:
         info.linkname = info.linkname.replace("{outside}", str(ground / "outside"))
     before = snapshot(ground / "outside")
+    (ground / "lower").mkdir()
+    lower, lower_entries = modelled(lower_entries)
+    unpack(reader(archive(*lower_entries)), str(ground / "lower"))
     model, refused = Model(), False
     try:
         for info, data in entries:
@@ -95,15 +110,29 @@ def test_an_archive_changes_only_its_root_and_that_as_the_model_says(tmp_path_fa
     except Refused:
         refused = True
     try:
-        put(ground, *entries)
+        put(ground, *entries, lower=[str(ground / "lower")])
     except BadArchive as error:
         assert refused, error
     else:
         assert not refused
+        model.finish(lower)
         assert flat(ground / "root") == model.flat()
         assert links(ground / "root") == model_links(model)
     assert snapshot(ground / "outside") == before
-    assert sorted(os.listdir(ground)) == ["outside", "root"]
+    assert sorted(os.listdir(ground)) == ["lower", "outside", "root"]
+    assert flat(ground / "lower") == lower.flat()
+
+
+def modelled(entries: list) -> tuple[Model, list]:
+    """A lower layer and its entries, without those that are refused."""
+    model, kept = Model(), []
+    for entry in entries:
+        attempt = copy.deepcopy(model)
+        with suppress(Refused):
+            attempt.apply(*entry)
+            model = attempt
+            kept.append(entry)
+    return model, kept
 
 
 def links(root: Path) -> set[frozenset[str]]:
@@ -288,11 +317,21 @@ def test_the_entry_slash_is_the_root(ground):
 # -- whiteouts
 
 
+def opaque(path: Path) -> bool:
+    """For mounts in a user namespace, and for others if we may."""
+    return all(os.getxattr(path, mark) == b"y" for mark in MARKS)
+
+
+
 def test_a_whiteout_is_a_device_and_an_opaque_mark_an_xattr(ground):
-    root = put(ground, member("d/.wh.gone"), member("o/.wh..wh..opq"), member("o/new"))
+    (ground / "lower" / "d").mkdir(parents=True)
+    (ground / "lower" / "d" / "gone").touch()
+    root = put(
+        ground, member("d/.wh.gone"), member("o/.wh..wh..opq"), member("o/new"), lower=[str(ground / "lower")]
+    )
     status = (root / "d" / "gone").lstat()
     assert stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
-    assert os.getxattr(root / "o", MARK) == b"y" and (root / "o" / "new").exists()
+    assert opaque(root / "o") and (root / "o" / "new").exists()
 
 
 @pytest.mark.parametrize("order", [1, -1])
@@ -300,7 +339,7 @@ def test_a_whiteout_hides_nothing_of_its_own_layer(ground, order):
     entries = [member(".wh.f"), member("f", data=b"x"), member(".wh.d"), folder("d"), member("d/new")]
     root = put(ground, *entries[::order])
     assert (root / "f").read_bytes() == b"x"
-    assert os.getxattr(root / "d", MARK) == b"y" and os.listdir(root / "d") == ["new"]
+    assert opaque(root / "d") and os.listdir(root / "d") == ["new"]
 
 
 def test_an_implied_directory_is_as_in_the_layers_below(ground):
@@ -320,12 +359,42 @@ def test_an_implied_directory_is_as_in_the_layers_below(ground):
     assert stat.S_IMODE(root.stat().st_mode) == 0o711
 
 
-def test_an_implied_directory_below_a_whiteout_is_new(ground):
+@pytest.mark.parametrize("order", [1, -1])
+def test_an_implied_directory_below_a_whiteout_is_new(ground, order):
     lower = ground / "lower"
     (lower / "d").mkdir(parents=True)
     os.chmod(lower / "d", 0o1777)
-    root = put(ground, member(".wh.d"), member("d/f"), lower=[str(ground / "outside"), str(lower)])
-    assert os.getxattr(root / "d", MARK) == b"y"
+    entries = [member(".wh.d"), member("d/f", mtime=7)]
+    root = put(ground, *entries[::order], lower=[str(ground / "outside"), str(lower)])
+    assert opaque(root / "d") and stat.S_IMODE((root / "d").stat().st_mode) == 0o755
+
+
+def test_a_whiteout_of_what_no_layer_has_is_not_made(ground):
+    """overlayfs would list its name in a directory that only this layer has."""
+    lower, middle = ground / "lower", ground / "middle"
+    (lower / "d").mkdir(parents=True)
+    (lower / "d" / "f").touch()
+    middle.mkdir()
+    unpack(reader(archive(member("d/.wh..wh..opq"))), str(middle), lower=[str(lower)])
+    root = put(ground, member("new/.wh.f"), member("d/.wh.f"), member(".wh.g"), lower=[str(middle), str(lower)])
+    assert os.listdir(root / "new") == os.listdir(root / "d") == [] and sorted(os.listdir(root)) == ["d", "new"]
+
+
+def test_without_xattrs_an_opaque_directory_has_a_whiteout_for_each_hidden_name(ground, monkeypatch):
+    lower = ground / "lower"
+    (lower / "d" / "both" / "deep").mkdir(parents=True)
+    for name in ("d/low", "d/replaced", "d/both/low", "shown"):
+        (lower / name).touch()
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOTSUP, "no xattrs")
+
+    monkeypatch.setattr(os, "setxattr", refuse)
+    entries = [member("d/.wh..wh..opq"), member("d/replaced", data=b"x"), member("d/both/new"), member("other")]
+    root = put(ground, *entries, lower=[str(lower)])
+    found = flat(root)
+    assert {path for path, what in found.items() if what[0] == "whiteout"} == {"d/low", "d/both/low", "d/both/deep"}
+    assert {path for path, what in found.items() if what[0] == "file"} == {"d/replaced", "d/both/new", "other"}
 
 
 # -- with and without root

@@ -1,0 +1,90 @@
+"""What lies below a layer that is being unpacked: its lower layers, merged as overlayfs will merge them.
+
+A layer may name only a file of a directory, which then is as the layers below have it (an unpacker that writes
+each layer over the one before has this for nothing), and a whiteout counts only where there is something to hide.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+__all__ = ["Attributes", "Lower"]
+
+
+class Attributes:
+    """What a directory will have once nothing more is made in it."""
+
+    __slots__ = ("gid", "mode", "mtime", "uid", "xattrs")
+
+    def __init__(self, mode: int, uid: int, gid: int, mtime: int, xattrs: dict[str, bytes]) -> None:
+        self.mode = mode
+        self.uid = uid
+        self.gid = gid
+        self.mtime = mtime  # ns
+        self.xattrs = xattrs
+
+
+class Lower:
+    """The layers below.
+
+    Args: roots, their directories, topmost first; mark, the xattr that makes a directory opaque.
+    """
+
+    def __init__(self, roots: list[str], mark: str) -> None:
+        self._roots = roots
+        self._mark = mark
+
+    def attributes(self, path: bytes) -> Attributes | None:
+        """Return what a directory has, or None where there is none. Raises OSError."""
+        for root in self._roots:
+            fd, hides = self._open(root, path)
+            if fd >= 0:
+                try:
+                    return _attributes(fd)
+                finally:
+                    os.close(fd)
+            if hides:
+                break
+        return None
+
+    def names(self, path: bytes) -> set[bytes]:
+        """Return the names in a directory, perhaps with some that are whiteouts. Raises OSError."""
+        names: set[bytes] = set()
+        for root in self._roots:
+            fd, hides = self._open(root, path)
+            if fd >= 0:
+                names.update(map(os.fsencode, os.listdir(fd)))
+                os.close(fd)
+            if hides:
+                break
+        return names
+
+    def _open(self, root: str, path: bytes) -> tuple[int, bool]:
+        """Open a directory in one layer. Returns an fd, -1 where it has none, and whether it hides those below."""
+        fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        hides = self._is_opaque(fd)
+        for name in path.split(b"/") if path else []:
+            try:
+                inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
+            except FileNotFoundError:
+                return -1, hides
+            except OSError:
+                return -1, True  # a whiteout, a file or a link
+            finally:
+                os.close(fd)
+            fd = inner
+            hides = hides or self._is_opaque(fd)
+        return fd, hides
+
+    def _is_opaque(self, fd: int) -> bool:
+        try:
+            return bool(os.getxattr(fd, self._mark))
+        except OSError:
+            return False
+
+
+def _attributes(fd: int) -> Attributes:
+    status = os.fstat(fd)
+    xattrs = {name: os.getxattr(fd, name) for name in os.listxattr(fd)}
+    return Attributes(stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, status.st_mtime_ns, xattrs)
