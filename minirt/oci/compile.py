@@ -9,18 +9,24 @@ from minirt.oci import devices, hidden, mounts, namespaces, process, rootfs, sou
 from minirt.oci.step import Context
 from minirt.plan import Plan
 
-__all__ = ["ORDER", "compile_plan"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["HOOKED", "ORDER", "compile_plan"]
 
 ORDER = (
     process.declare,
     # in the executor
     namespaces.signals,
     namespaces.oom,
+    namespaces.start_fifo,
     namespaces.cgroup,
     namespaces.namespaces,
     # in the child, outside
     namespaces.user_namespace,
     namespaces.cgroup_namespace,
+    namespaces.time_namespace,
     namespaces.session,
     sources.early_sources,
     rootfs.propagation,
@@ -47,15 +53,34 @@ ORDER = (
     process.resolve,
     devices.console,
     # giving up rights
+    process.scheduling,
     process.limits,
+    process.security_labels,
     process.seccomp_early,
     process.bounding,
     process.user,
     process.capability_sets,
     process.no_new_privileges,
+    process.seccomp_listened,
+    process.await_start,
     process.seccomp_late,
     process.execute,
 )
+
+
+def hooked() -> tuple[Callable[[Plan, Context], None], ...]:
+    """Return the order for a container with hooks that run before pivot_root.
+
+    They are to find all mounts made, and the host's files (runtime-spec config.md#posix-platform-hooks). So the paths of
+    the image are followed in a chroot, and pivot_root comes after the hooks.
+    """
+    order = [function for function in ORDER if function not in (rootfs.pivot_root, rootfs.old_root)]
+    order.insert(order.index(mounts.mount_all), rootfs.stand_inside)
+    at = order.index(system.hostname)
+    return (*order[:at], rootfs.hooks, rootfs.pivot_root, rootfs.old_root, *order[at:])
+
+
+HOOKED = hooked()
 
 
 def compile_plan(context: Context, preserve_fds: int = 0) -> Plan:
@@ -68,7 +93,7 @@ def compile_plan(context: Context, preserve_fds: int = 0) -> Plan:
     Raises: MinirtError for what the configuration cannot mean.
     """
     plan = Plan(preserve_fds)
-    plan.extend(ORDER, context)
+    plan.extend(HOOKED if context.hooks else ORDER, context)
     plan.current = "namespaces"
     plan.executor_ends("made")
     used = {record.step for record in plan.records}

@@ -7,7 +7,10 @@ from minirt.linux import constants as k
 from minirt.oci.step import Context, step
 from minirt.plan import Memory, Plan, Slot
 
-__all__ = ["TYPES", "cgroup", "cgroup_namespace", "namespaces", "oom", "session", "signals", "user_namespace"]
+__all__ = [
+    "TYPES", "cgroup", "cgroup_namespace", "namespaces", "oom", "session", "signals", "start_fifo", "time_namespace",
+    "user_namespace",
+]  # fmt: skip
 
 # runtime-spec config-linux.md#namespaces: type -> flag (man 7 namespaces). The order is that in which they are joined:
 # a user namespace gives the right to enter the others that it owns.
@@ -45,6 +48,14 @@ def oom(p: Plan, c: Context) -> None:
     p.close(fd)
 
 
+@step("start", why="take hold of the FIFO that the start will come through")
+def start_fifo(p: Plan, c: Context) -> None:
+    """Opened for both directions, so that opening does not wait, and who writes finds a reader as long as this one lives."""
+    if c.start_fifo:
+        c.sources["start"] = fd = Slot("start")  # type: ignore[index]
+        p.openat(k.AT_FDCWD, c.start_fifo, k.O_RDWR | k.O_CLOEXEC, store=fd, why="man 7 fifo")
+
+
 @step("cgroup", why="open the cgroup that the container is born into")
 def cgroup(p: Plan, c: Context) -> None:
     """The directory was made, and its limits written, by the parent."""
@@ -60,16 +71,18 @@ def cgroup(p: Plan, c: Context) -> None:
 def namespaces(p: Plan, c: Context) -> None:
     """clone3 makes the process and its namespaces at once; those named by a path are entered before."""
     flags = k.CLONE_PARENT
-    joined = {ns["type"]: ns["path"] for ns in c.linux.get("namespaces") or () if ns.get("path")}
+    joined = joined_paths(c)
     for kind in {*joined, *c.fresh} - set(TYPES):
         raise MinirtError(f"config.json: linux.namespaces: no namespace type {kind!r}; there are {', '.join(TYPES)}")
+    opened = {}
+    for kind, path in joined.items():
+        opened[kind] = fd = Slot(f"{kind} namespace")
+        p.openat(k.AT_FDCWD, path, k.O_RDONLY | k.O_CLOEXEC, store=fd, why="before paths and rights change")
     for kind, constant in TYPES.items():
         flag = getattr(k, constant)
-        if kind in joined:
-            fd = Slot(f"{kind} namespace")
-            p.openat(k.AT_FDCWD, joined[kind], k.O_RDONLY | k.O_CLOEXEC, store=fd)
-            p.setns(fd, flag, why=f"share the {kind} namespace that this file stands for")
-            p.close(fd)
+        if kind in opened:
+            p.setns(opened[kind], flag, why=f"share the {kind} namespace that this file stands for")
+            p.close(opened[kind])
         elif kind in c.fresh and kind not in ("cgroup", "time"):
             flags |= flag
     p.clone3(
@@ -78,9 +91,17 @@ def namespaces(p: Plan, c: Context) -> None:
     )  # fmt: skip
 
 
+def joined_paths(c: Context) -> dict[str, str]:
+    """Return type and path of each namespace that is entered."""
+    return {ns["type"]: ns["path"] for ns in c.linux.get("namespaces") or () if ns.get("path")}
+
+
 @step("userns", "namespaces", why="become root of the new user namespace")
 def user_namespace(p: Plan, c: Context) -> None:
     """Until its maps are written every id in it is the overflow id, and an execve would lose all capabilities."""
+    if "user" in joined_paths(c):
+        p.setresgid(0, 0, 0, why="group 0 of the namespace that was entered")
+        p.setresuid(0, 0, 0, why="and user 0")
     if "user" not in c.fresh:
         return
     lower = c.overlay.lower if c.overlay is not None and not c.rootless else []
@@ -101,12 +122,37 @@ def cgroup_namespace(p: Plan, c: Context) -> None:
         p.unshare(k.CLONE_NEWCGROUP, why="its root is the cgroup that this process is in now (man 7 cgroup_namespaces)")
 
 
+@step("timens", "namespaces", "userns", why="let the clocks that count from the boot show other times")
+def time_namespace(p: Plan, c: Context) -> None:
+    """Its offsets can only be written while nobody is in it; unshare(2) prepares one for children, and then we enter it.
+
+    Linux man 7 time_namespaces; runtime-spec config-linux.md#time-offsets. Here /proc is still the host's.
+    """
+    if "time" not in c.fresh:
+        return
+    p.unshare(k.CLONE_NEWTIME, why="for children; this process stays outside for now")
+    lines = [
+        f"{clock} {offset.get('secs', 0)} {offset.get('nanosecs', 0)}\n"
+        for clock, offset in (c.linux.get("timeOffsets") or {}).items()
+    ]
+    if lines:
+        fd, data = Slot("timens_offsets"), "".join(lines).encode()
+        p.openat(k.AT_FDCWD, "/proc/self/timens_offsets", k.O_WRONLY | k.O_CLOEXEC, store=fd)
+        p.write(fd, data, len(data), at_least=len(data), why="clock, seconds, nanoseconds; in one write")
+        p.close(fd)
+    fd = Slot("time namespace")
+    p.openat(k.AT_FDCWD, "/proc/self/ns/time_for_children", k.O_RDONLY | k.O_CLOEXEC, store=fd)
+    p.setns(fd, k.CLONE_NEWTIME, why="now this process too")
+    p.close(fd)
+
+
 @step("session", "namespaces", why="cut the ties to the caller's terminal and keys")
 def session(p: Plan, c: Context) -> None:
     """A terminal's signals go to a session; a session keyring is shared by what is forked."""
     p.setsid(why="Ctrl-C at the caller's terminal is minirt's to pass on")
-    p.keyctl(
-        k.KEYCTL_JOIN_SESSION_KEYRING, None, tolerate=(1, 38, 122, 13),
-        why="a keyring of its own: the kernel's keyrings are not in any namespace (man 7 session-keyring)",
-    )  # fmt: skip
+    if c.new_keyring:
+        p.keyctl(
+            k.KEYCTL_JOIN_SESSION_KEYRING, None, tolerate=(1, 38, 122, 13),
+            why="a keyring of its own: the kernel's keyrings are not in any namespace (man 7 session-keyring)",
+        )  # fmt: skip
     p.umask(0, why="the modes of what is made below are meant exactly")

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 __all__ = [
-    "bounding", "capability_sets", "execute", "limits", "no_new_privileges", "resolve", "seccomp_early",
-    "seccomp_late", "user", "working_directory",
+    "await_start", "bounding", "capability_sets", "execute", "limits", "no_new_privileges", "resolve", "scheduling",
+    "seccomp_early", "seccomp_late", "seccomp_listened", "security_labels", "user", "working_directory",
 ]  # fmt: skip
 
 PATH_MAX = 4096
@@ -41,7 +41,7 @@ def declare(p: Plan, c: Context) -> None:
 def needs_resolving(c: Context) -> bool:
     """Say whether something can only be known inside the merged root."""
     has_home = any(item.startswith("HOME=") for item in c.process.get("env") or ())
-    return c.user is not None or not has_home or "/" not in (c.process.get("args") or ("",))[0]
+    return c.resolve or c.user is not None or not has_home or "/" not in (c.process.get("args") or ("",))[0]
 
 
 @step("workdir", why="stand in the directory that the program expects")
@@ -65,6 +65,59 @@ def resolve(p: Plan, c: Context) -> None:
     """A barrier: minirt reads /etc/passwd and follows PATH through /proc/PID/root, as no path of the host could."""
     if needs_resolving(c):
         p.barrier("resolve", why="minirt fills in user, groups, HOME and the command's path")
+
+
+@step("labels", why="say which profile of a security module holds from the execve on")
+def security_labels(p: Plan, c: Context) -> None:
+    """Written to the kernel's own /proc and nowhere else (procfs.py). Where the kernel has no such module it is an error:
+
+    a profile that does not hold would be believed in. An empty or "unconfined" one asks for nothing.
+    """
+    profile, label = c.process.get("apparmorProfile") or "", c.process.get("selinuxLabel") or ""
+    if profile not in ("", "unconfined"):
+        if not os.path.isdir("/sys/kernel/security/apparmor") and not os.path.isdir("/sys/module/apparmor"):
+            raise MinirtError(f"config.json: process.apparmorProfile {profile!r}: this kernel has no AppArmor")
+        from minirt.oci import procfs
+
+        proc = procfs.open_proc(p, c)
+        procfs.write(p, proc, "self/attr/apparmor/exec", f"exec {profile}", why="man 7 apparmor: holds after the next execve")
+        p.close(proc)
+    if label:
+        if not os.path.isdir("/sys/fs/selinux"):
+            raise MinirtError(f"config.json: process.selinuxLabel {label!r}: this kernel has no SELinux")
+        from minirt.oci import procfs
+
+        proc = procfs.open_proc(p, c)
+        procfs.write(p, proc, "self/attr/exec", label, why="the label of the next execve")
+        p.close(proc)
+
+
+@step("scheduling", why="say how this process shares the processors and the disks with others")
+def scheduling(p: Plan, c: Context) -> None:
+    """runtime-spec config.md#linux-process: scheduler, ioPriority; execCPUAffinity of a process that joins."""
+    if c.process.get("scheduler"):
+        from minirt.oci.scheduling import sched_attr
+
+        attr = sched_attr(c.process["scheduler"])
+        p.sched_setattr(0, attr, 0, why="man 2 sched_setattr")
+    if c.process.get("ioPriority"):
+        from minirt.oci.scheduling import io_priority
+
+        p.ioprio_set(1, 0, io_priority(c.process["ioPriority"]), why="IOPRIO_WHO_PROCESS (man 2 ioprio_set)")
+    personality = c.linux.get("personality")
+    if personality:
+        from minirt.oci.scheduling import persona
+
+        p.personality(persona(personality), why=f"linux.personality {personality.get('domain')}")
+
+
+@step("start", why="wait for the start")
+def await_start(p: Plan, c: Context) -> None:
+    """`create` ends here, `start` begins: all is ready, and the process holds nothing but a few pages."""
+    if c.start_fifo:
+        p.barrier("created", why="minirt writes down that the container is created, and leaves")
+        p.read(c.sources["start"], Memory(bytes(8)), 1, at_least=1,  # type: ignore[index]
+               why="until `start` writes a byte")  # fmt: skip
 
 
 @step("limits", why="limit what one process may use")
@@ -155,10 +208,22 @@ def seccomp_early(p: Plan, c: Context) -> None:
 
 
 @step("seccomp", "namespaces", why="refuse system calls that the program does not need")
+def seccomp_listened(p: Plan, c: Context) -> None:
+    """With no_new_privs and an agent that answers: before `create` ends, as it is `create` that sends the listener."""
+    if c.process.get("noNewPrivileges") and listened(c):
+        load_filter(p, c)
+
+
+@step("seccomp", "namespaces", why="refuse system calls that the program does not need")
 def seccomp_late(p: Plan, c: Context) -> None:
     """With no_new_privs it is the last thing before execve, so that our own calls need not be allowed."""
-    if c.process.get("noNewPrivileges"):
+    if c.process.get("noNewPrivileges") and not listened(c):
         load_filter(p, c)
+
+
+def listened(c: Context) -> bool:
+    """Say whether the filter has a listener."""
+    return c.seccomp is not None and bool(c.seccomp[1] & k.SECCOMP_FILTER_FLAG_NEW_LISTENER)
 
 
 @step("exec", why="become the program")

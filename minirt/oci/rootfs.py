@@ -10,7 +10,7 @@ from minirt.linux import constants as k
 from minirt.oci.options import PROPAGATION
 from minirt.oci.step import Context, step
 from minirt.oci.targets import jump
-from minirt.plan import Plan, Words
+from minirt.plan import Plan, Slot, Words
 
 __all__ = ["bundle_root", "old_root", "overlay", "pivot_root", "propagation", "read_only_root", "wanted_propagation"]
 
@@ -77,6 +77,25 @@ def bundle_root(p: Plan, c: Context) -> None:
     p.mount(c.root, c.root, None, k.MS_BIND | k.MS_REC, why="pivot_root takes only a mount point")
     if wanted_propagation(c).lstrip("r") == "shared":
         p.mount(None, c.root, None, k.MS_REC | k.MS_PRIVATE, why="shared from here on, not with the host's original")
+
+
+@step("hooks", "propagation", "overlay", "rootfs", why="let hooks see the finished mounts together with the host's files")
+def stand_inside(p: Plan, c: Context) -> None:
+    """Until the hooks have run / must not change for this namespace, and yet the image's links have to end inside."""
+    c.sources["outside"] = outside = Slot("host's root")  # type: ignore[index]
+    p.openat(k.AT_FDCWD, "/", k.O_PATH | k.O_DIRECTORY | k.O_CLOEXEC, store=outside, why="the way back")
+    p.chdir(c.root)
+    p.chroot(".", why="for the mounts only: it is pivot_root below that shuts the container in")
+
+
+@step("hooks", "propagation", why="let hooks see the finished mounts together with the host's files")
+def hooks(p: Plan, c: Context) -> None:
+    """createRuntime and prestart hooks run on the host, createContainer hooks in these namespaces, before pivot_root."""
+    outside = c.sources["outside"]  # type: ignore[index]
+    p.fchdir(outside)
+    p.chroot(".", why="out again")
+    p.close(outside)
+    p.barrier("hooks", why="minirt runs them and waits for their end")
 
 
 @step("pivot_root", "propagation", "overlay", "rootfs", why="make the new tree the root of this mount namespace")

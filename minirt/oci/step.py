@@ -50,6 +50,11 @@ class Context:
         init: path in the container of a program that is pid 1 there and starts the command; by default none.
         no_pivot: enter the root by MS_MOVE and chroot, as where / is the initramfs (runc's --no-pivot).
         null_fds: those of 0, 1, 2 that are the host's /dev/null; they become the container's.
+        resolve: look for the command in the finished root in any case, so that what cannot be run is known before.
+        start_fifo: path of the FIFO at which a created container waits for a byte; by default it does not wait.
+        hooks: whether the parent wants to run hooks when all is mounted and the host's files can still be seen.
+        join: pid of a process whose namespaces to enter instead of making new ones; by default none.
+        new_keyring: give it a session keyring of its own.
     """
 
     __slots__ = (
@@ -58,16 +63,21 @@ class Context:
         "config",
         "fresh",
         "ground",
+        "hooks",
         "init",
+        "join",
         "made",
+        "new_keyring",
         "no_pivot",
         "null_fds",
         "overlay",
         "process",
         "read",
+        "resolve",
         "rootless",
         "seccomp",
         "sources",
+        "start_fifo",
         "user",
     )
 
@@ -83,6 +93,11 @@ class Context:
         init: str = "",
         no_pivot: bool = False,
         null_fds: tuple[int, ...] = (),
+        resolve: bool = False,
+        start_fifo: str = "",
+        hooks: bool = False,
+        join: int = 0,
+        new_keyring: bool = True,
     ) -> None:
         self.config = config
         self.bundle = bundle
@@ -94,8 +109,13 @@ class Context:
         self.init = init
         self.no_pivot = no_pivot
         self.null_fds = null_fds
+        self.resolve = resolve
+        self.start_fifo = start_fifo
+        self.hooks = hooks
+        self.join = join
+        self.new_keyring = new_keyring
         self.process: dict[str, Any] = config.get("process") or {}
-        self.fresh = namespace_types(config)
+        self.fresh = namespace_types(config) if not join else set()
         self.sources: dict[int, Any] = {}  # id of a mount in config -> the slot that holds its detached copy
         self.read: list[Mount] | None = None
         self.made: set[str] = {"/"}  # directories that need not be made again

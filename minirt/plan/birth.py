@@ -156,6 +156,14 @@ class Birth:
             self._close_sent()
         self._finish()
 
+    def leave(self) -> int:
+        """Let the child that waits at the last barrier go on, and leave it: it is the caller's. Returns its pid."""
+        lib.plan_send_fds(self.control, self.to_send, len(self.to_send))
+        self._close_sent()
+        pid, self.over = self.pid, True
+        self.reaped()
+        return pid
+
     def _close_sent(self) -> None:
         while self.to_send:
             os.close(self.to_send.pop())

@@ -110,9 +110,7 @@ def syscall(method: Callable[P, R]) -> Callable[P, R]:
             args += defaults[-missing:]
         # By place, not by name: two dictionaries a record would be half of what a plan costs to build.
         self.items.append(
-            Record(
-                name, kinds, args, self.current, self.side, why, tolerate, otherwise, at_least, store, positive, barrier
-            )
+            Record(name, kinds, args, self.current, self.side, why, tolerate, otherwise, at_least, store, positive, barrier)
         )
         return self
 
@@ -189,9 +187,7 @@ class Plan:
         if take is None:
             return self.read(self.control, Memory(bytes(8)), 1, at_least=1, barrier=name, why=dead)
         cloexec = constants.MSG_CMSG_CLOEXEC
-        return self.recvmsg(
-            self.control, message(bytes(1), take, take.size), cloexec, at_least=1, barrier=name, why=dead
-        )
+        return self.recvmsg(self.control, message(bytes(1), take, take.size), cloexec, at_least=1, barrier=name, why=dead)
 
     def check(self, have: Memory | Address, want: bytes, mask: bytes, error: int, why: str = "") -> Plan:
         """Compare memory under a mask; where it differs, fail as a system call with this errno would."""
@@ -253,6 +249,10 @@ class Plan:
         """Enter the namespace that a descriptor refers to (man 2 setns)."""
 
     @syscall
+    def pidfd_open(self, pid: Id, flags: Number = 0, **how: Unpack[How]) -> Plan:
+        """Open a descriptor that stands for a process (man 2 pidfd_open)."""
+
+    @syscall
     def exit_group(self, status: Number, **how: Unpack[How]) -> Plan:
         """End the process (man 2 exit_group)."""
 
@@ -270,9 +270,7 @@ class Plan:
     # -- mounts ----------------------------------------------------------------------------------------------
 
     @syscall
-    def mount(
-        self, source: Path, target: Path, fstype: Text, flags: MS = 0, data: Data = None, **how: Unpack[How]
-    ) -> Plan:
+    def mount(self, source: Path, target: Path, fstype: Text, flags: MS = 0, data: Data = None, **how: Unpack[How]) -> Plan:
         """Attach a file system, or change a mount (man 2 mount)."""
 
     @syscall
@@ -302,9 +300,7 @@ class Plan:
         """Begin a new file system (man 2 fsopen)."""
 
     @syscall
-    def fsconfig(
-        self, fd: Fd, cmd: FSCONFIG, key: Text = None, value: Data = None, aux: Number = 0, **how: Unpack[How]
-    ) -> Plan:
+    def fsconfig(self, fd: Fd, cmd: FSCONFIG, key: Text = None, value: Data = None, aux: Number = 0, **how: Unpack[How]) -> Plan:
         """Configure it (man 2 fsconfig)."""
 
     @syscall
@@ -408,9 +404,7 @@ class Plan:
         return self.append("setdomainname", {"name": "Text", "len": "Size"}, (name, len(name.encode())), how)
 
     @syscall
-    def prlimit64(
-        self, pid: Id, resource: RLIMIT, new_limit: Pointer, old_limit: Pointer = None, **how: Unpack[How]
-    ) -> Plan:
+    def prlimit64(self, pid: Id, resource: RLIMIT, new_limit: Pointer, old_limit: Pointer = None, **how: Unpack[How]) -> Plan:
         """Set a resource limit (man 2 prlimit)."""
 
     @syscall
@@ -450,21 +444,29 @@ class Plan:
         """Work on the kernel's keyrings (man 2 keyctl)."""
 
     @syscall
+    def sched_setattr(self, pid: Id, attr: Pointer, flags: Number = 0, **how: Unpack[How]) -> Plan:
+        """Set scheduling policy and attributes (man 2 sched_setattr)."""
+
+    @syscall
+    def sched_setaffinity(self, pid: Id, size: Size, mask: Data, **how: Unpack[How]) -> Plan:
+        """Set which processors a process may run on (man 2 sched_setaffinity)."""
+
+    @syscall
+    def ioprio_set(self, which: Number, who: Id, ioprio: Number, **how: Unpack[How]) -> Plan:
+        """Set the priority of reading and writing (man 2 ioprio_set)."""
+
+    @syscall
     def personality(self, persona: Number, **how: Unpack[How]) -> Plan:
         """Set the execution domain (man 2 personality)."""
 
     # -- signals, sockets, terminals -------------------------------------------------------------------------
 
     @syscall
-    def rt_sigaction(
-        self, signum: Signal, act: Pointer, oldact: Pointer = None, sigsetsize: Size = 8, **how: Unpack[How]
-    ) -> Plan:
+    def rt_sigaction(self, signum: Signal, act: Pointer, oldact: Pointer = None, sigsetsize: Size = 8, **how: Unpack[How]) -> Plan:
         """Set what a signal does (man 2 sigaction)."""
 
     @syscall
-    def rt_sigprocmask(
-        self, how_: Number, set: Pointer, oldset: Pointer = None, size: Size = 8, **how: Unpack[How]
-    ) -> Plan:
+    def rt_sigprocmask(self, how_: Number, set: Pointer, oldset: Pointer = None, size: Size = 8, **how: Unpack[How]) -> Plan:
         """Set which signals are blocked (man 2 sigprocmask)."""
 
     @syscall

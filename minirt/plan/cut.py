@@ -131,4 +131,3 @@ def insert_barriers(plan: Plan, before: bool) -> list[Record]:
             plan.barrier(f"look:{len(told)}")
             told.append(item)
     return told
-

@@ -1,0 +1,125 @@
+"""A second process in a container that runs: its plan enters the namespaces of the first (runc's exec).
+
+The container is not trusted here. It sees the new process as soon as that is in its pid namespace, so nothing of the
+host may be reached through it: no descriptor, no memory, no working directory.
+"""
+
+from __future__ import annotations
+
+import os
+
+from minirt.linux import constants as k
+from minirt.oci import devices, namespaces, process
+from minirt.oci.step import Context, step
+from minirt.oci.targets import HOW_SIZE, how
+from minirt.plan import Plan, Slot
+
+__all__ = ["ORDER", "compile_join", "namespace_flags"]
+
+
+def namespace_flags(pid: int) -> int:
+    """Return CLONE_NEW* of each namespace of a process that is not ours as well (man 7 namespaces)."""
+    files = {"mount": "mnt", "network": "net"}
+    flags = 0
+    for kind, constant in namespaces.TYPES.items():
+        file = files.get(kind, kind)
+        if os.readlink(f"/proc/{pid}/ns/{file}") != os.readlink(f"/proc/self/ns/{file}"):
+            flags |= getattr(k, constant)
+    return flags
+
+
+@step("join", why="enter the container's namespaces, all at once")
+def join(p: Plan, c: Context) -> None:
+    """setns(2) with a pidfd takes them all, the user namespace first; the pid namespace is for children, so a clone3."""
+    fd = Slot("container")
+    flags = namespace_flags(c.join)
+    p.pidfd_open(c.join, 0, store=fd, why="the container's first process; minirt has made sure that it is that")
+    p.prctl(k.PR_SET_DUMPABLE, 0, why="no process of the container may trace this one, or look into it (man 2 ptrace)")
+    if flags:
+        p.setns(fd, flags, why="the same namespaces as that process's (man 2 setns)")
+    p.close(fd)
+    p.clone3(k.CLONE_PARENT, c.sources.get(id("cgroup")), positive="made", why="in the pid namespace, and in the cgroup")
+    if flags & k.CLONE_NEWUSER:
+        p.setresgid(0, 0, 0, why="group 0 of that user namespace")
+        p.setresuid(0, 0, 0, why="and user 0")
+
+
+@step("affinity", why="say which processors this process may run on")
+def affinity(p: Plan, c: Context) -> None:
+    """runtime-spec config.md#linux-process, execCPUAffinity.final: once it is in the container's cgroup."""
+    final = (c.process.get("execCPUAffinity") or {}).get("final")
+    if final:
+        mask = mask_of(final)
+        p.sched_setaffinity(0, len(mask), mask, why=f"processors {final}")
+
+
+def initial_affinity(p: Plan, c: Context) -> None:
+    """Append execCPUAffinity.initial: before the cgroup is entered, so that no other processor runs it meanwhile."""
+    initial = (c.process.get("execCPUAffinity") or {}).get("initial")
+    if initial:
+        p.step("initial_affinity", why="run on these processors from the beginning")
+        mask = mask_of(initial)
+        p.sched_setaffinity(0, len(mask), mask, why=f"processors {initial}")
+
+
+def mask_of(text: str) -> bytes:
+    """Return a cpu_set_t of a list such as 0-3,7 (man 7 cpuset, list format)."""
+    bits = 0
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        for n in range(int(first), int(last or first) + 1):
+            bits |= 1 << n
+    return bits.to_bytes((bits.bit_length() + 63) // 64 * 8, "little")
+
+
+@step("workdir", why="stand in the directory that the program expects")
+def working_directory(p: Plan, c: Context) -> None:
+    """By a descriptor whose path has no magic link: /proc/self/fd/7 could be a directory of the host's (CVE-2024-21626)."""
+    path = c.process.get("cwd") or "/"
+    fd = Slot(path)
+    p.openat2(k.AT_FDCWD, path, how(k.O_PATH | k.O_DIRECTORY), HOW_SIZE, store=fd)
+    p.fchdir(fd)
+    p.close(fd)
+
+
+ORDER = (
+    process.declare,
+    namespaces.signals,
+    namespaces.oom,
+    initial_affinity,
+    namespaces.cgroup,
+    join,
+    affinity,
+    namespaces.session,
+    devices.null_descriptors,
+    working_directory,
+    process.resolve,
+    devices.console,
+    process.scheduling,
+    process.limits,
+    process.security_labels,
+    process.seccomp_early,
+    process.bounding,
+    process.user,
+    process.capability_sets,
+    process.no_new_privileges,
+    process.seccomp_listened,
+    process.seccomp_late,
+    process.execute,
+)
+
+
+def compile_join(context: Context, preserve_fds: int = 0) -> Plan:
+    """Return the plan of a process that joins a container.
+
+    Args:
+        context: with `join`; its config's process is the one to run.
+        preserve_fds: how many descriptors from 3 on the program gets.
+
+    Raises: MinirtError for what the configuration cannot mean.
+    """
+    plan = Plan(preserve_fds)
+    plan.extend(ORDER, context)
+    plan.current = "join"
+    plan.executor_ends("made")
+    return plan
