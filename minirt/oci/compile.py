@@ -48,6 +48,7 @@ ORDER = (
     mounts.read_only_mounts,
     hidden.masked_paths,
     hidden.read_only_paths,
+    rootfs.root_propagation,
     process.working_directory,
     rootfs.read_only_root,
     process.resolve,

@@ -287,4 +287,7 @@ def read_only_mounts(p: Plan, c: Context) -> None:
     """/dev and each tmpfs with `ro`: their device nodes and mount points are made by now."""
     for mount in c.mounts:
         if read_only_later(mount) and not mount.remount:
-            p.mount(None, enter(p, c, mount.target), None, mount.flags | k.MS_REMOUNT, why=f"{mount.target} is complete")
+            fd = Slot(mount.target)
+            p.openat2(k.AT_FDCWD, mount.target, how(k.O_PATH | k.O_DIRECTORY), HOW_SIZE, store=fd)
+            p.mount_setattr(fd, "", k.AT_EMPTY_PATH, Words(k.MOUNT_ATTR_RDONLY, 0, 0, 0), 32, why=f"{mount.target} is complete")
+            p.close(fd)

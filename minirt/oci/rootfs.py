@@ -12,7 +12,10 @@ from minirt.oci.step import Context, step
 from minirt.oci.targets import jump
 from minirt.plan import Plan, Slot, Words
 
-__all__ = ["bundle_root", "old_root", "overlay", "pivot_root", "propagation", "read_only_root", "wanted_propagation"]
+__all__ = [
+    "bundle_root", "old_root", "overlay", "pivot_root", "propagation", "read_only_root", "root_propagation",
+    "wanted_propagation",
+]  # fmt: skip
 
 
 def wanted_propagation(c: Context) -> str:
@@ -152,10 +155,15 @@ def old_root(p: Plan, c: Context) -> None:
     if not c.no_pivot:
         p.umount2(".", k.MNT_DETACH, why="takes the old root off, with all that is mounted in it")
         p.chdir("/", why="no working directory outside")
+
+
+@step("root_propagation", "pivot_root", why="say who hears of what is mounted in the container later")
+def root_propagation(p: Plan, c: Context) -> None:
+    """Now that all is mounted: below a shared root each mount would have been shared from its beginning."""
     wanted = wanted_propagation(c)
     if not wanted.endswith("private") and "mount" in c.fresh:
         recursive = k.MS_REC if wanted.startswith("r") else 0
-        p.mount(None, "/", None, recursive | getattr(k, PROPAGATION[wanted]), why="linux.rootfsPropagation")
+        p.mount(None, "/", None, recursive | getattr(k, PROPAGATION[wanted]), why=f"linux.rootfsPropagation {wanted}")
 
 
 @step("readonly_root", "pivot_root", why="make the root file system read-only")

@@ -121,7 +121,7 @@ def test_recursive_options_of_a_new_file_system(bundle: Bundle, option: str) -> 
 
 NEW_OPTIONS = {
     ("nosuid", "noatime"): ({"rw", "nosuid", "noatime"}, set()),
-    ("ro", "nodiratime"): ({"ro", "nodiratime", "relatime"}, {"ro"}),
+    ("ro", "nodiratime"): ({"ro", "nodiratime", "relatime"}, {"rw"}),
     ("strictatime", "size=4k", "mode=1730"): ({"rw"}, {"size=4k", "mode=1730"}),
     ("nosymfollow", "noexec", "exec"): ({"rw", "nosymfollow", "relatime"}, set()),
     ("sync", "dirsync", "lazytime", "silent", "uid=7"): ({"rw", "relatime"}, {"sync", "dirsync", "uid=7", "lazytime"}),
@@ -432,6 +432,17 @@ ROOT = {"private": "", "rprivate": "", "slave": "", "rslave": "", "shared": "sha
 def test_rootfs_propagation(bundle: Bundle, wanted: str) -> None:
     bundle.linux["rootfsPropagation"] = wanted
     assert mounted(bundle.mountinfo(), "/").spread.rstrip("0123456789") == ROOT[wanted]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "below"), [("shared", ""), ("rshared", "shared:"), ("runbindable", "unbindable"), ("unbindable", "")]
+)
+def test_rootfs_propagation_reaches_below_with_r_alone(bundle: Bundle, wanted: str, below: str) -> None:
+    bundle.linux["rootfsPropagation"] = wanted
+    bundle.linux["readonlyPaths"].append("/bin")
+    text = bundle.mountinfo()
+    for target in ("/dev", "/dev/pts", "/bin"):
+        assert mounted(text, target).spread.rstrip("0123456789") == below
 
 
 @pytest.fixture
