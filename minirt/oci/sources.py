@@ -95,6 +95,10 @@ def new_sources(p: Plan, c: Context) -> None:
         bind, have = f"bind {mount.kind} ({len(p.items)})", f"have {mount.kind} ({len(p.items)})"
         path = "/proc" if mount.kind == "proc" else "/sys"
         p.fsopen(mount.kind, k.FSOPEN_CLOEXEC, store=opened, otherwise={EPERM: bind})
+        p.fsconfig(opened, k.FSCONFIG_SET_STRING, "source", mount.source or mount.kind)
+        for option in mount.data:
+            key, equals, value = option.partition("=")
+            p.fsconfig(opened, k.FSCONFIG_SET_STRING if equals else k.FSCONFIG_SET_FLAG, key, value if equals else None)
         p.fsconfig(opened, k.FSCONFIG_CMD_CREATE, otherwise={EPERM: bind})
         p.fsmount(opened, k.FSMOUNT_CLOEXEC, mount.attributes()[0], store=made, positive=have, otherwise={EPERM: bind},
                   why="a mount that is attached nowhere yet")  # fmt: skip

@@ -17,7 +17,7 @@ from minirt.oci.spec import default_spec
 from minirt.oci.step import Context
 from minirt.plan.birth import Birth
 
-APPLETS = "sh cat ls stat mkdir echo touch readlink id grep mount umount ln rm sleep chmod ip hostname head dd true"
+APPLETS = "sh cat ls stat mkdir echo touch readlink id grep mount umount ln rm sleep chmod ip hostname head cut dd true"
 MAPS = [{"containerID": 0, "hostID": 100000, "size": 65536}]
 
 

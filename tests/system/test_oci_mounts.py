@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -357,6 +359,59 @@ def test_a_source_that_only_the_host_s_root_may_reach_is_bound_with_its_locks(bu
     text = bundle.run("cat /proc/self/mountinfo /file; ! mount -o remount,bind,rw,nosuid,nodev,noexec /data; ! touch /data/x")
     assert "reached" in text and mounted(text, "/data").options == FORBIDDEN
     assert "Read-only file system" in text or "Permission denied" in text
+
+
+def test_proc_has_its_own_options_and_source_there_too(bundle: Bundle) -> None:
+    bundle.user_namespace()
+    bundle.drop("/proc")
+    bundle.config["mounts"].insert(0, {"destination": "/proc", "type": "proc", "source": "mine", "options": ["hidepid=2", "nodev"]})
+    line = mounted(bundle.mountinfo(), "/proc")
+    assert line.source == "mine" and line.system & {"hidepid=2", "hidepid=invisible"} and "nodev" in line.options
+
+
+ROOTLESS = """
+import os, sys, json
+from pathlib import Path
+sys.path[:0] = json.loads(sys.argv[1])
+from oci_bundle import Bundle
+bundle = Bundle(Path(sys.argv[2]))
+bundle.linux["namespaces"].append({"type": "user"})
+bundle.linux["uidMappings"] = [{"containerID": 0, "hostID": os.getuid(), "size": 1}]
+bundle.linux["gidMappings"] = [{"containerID": 0, "hostID": os.getgid(), "size": 1}]
+for mount in bundle.config["mounts"]:
+    mount["options"] = [option for option in mount["options"] if not option.startswith("gid=")]
+volume = bundle.path / "volume"
+volume.mkdir()
+(volume / "file").write_text("reached")
+(bundle.rootfs / "run").mkdir()
+(bundle.rootfs / "run" / "file").write_text("copied")
+bundle.mount("/data", volume, "bind", "ro")
+bundle.mount("/run", "tmpfs", "tmpcopyup", type="tmpfs")
+script = "id -u; cat /data/file; echo; cat /run/file; echo; stat -c %t:%T /dev/null; cat /proc/self/mountinfo"
+print(bundle.run(script, rootless=True))
+"""
+
+
+def test_a_user_without_privilege_makes_the_same(tmp_path: Path) -> None:
+    place = Path(tempfile.mkdtemp(prefix="minirt-oci-", dir="/var/tmp"))
+    os.chown(place, 54321, 54321)
+    paths = [str(Path(__file__).parent), str(Path(__file__).parents[2]), *sys.path]
+    try:
+        command = [sys.executable, "-c", ROOTLESS, json.dumps(paths), str(place)]
+        try:
+            done = subprocess.run(
+                command, user=54321, group=54321, extra_groups=[], capture_output=True, text=True, timeout=60, cwd="/"
+            )
+        except PermissionError:
+            pytest.skip(f"an unprivileged user may not execute {sys.executable}")
+        if "No module named" in done.stderr:
+            pytest.skip("an unprivileged user may not read this tree")
+        if "clone3" in done.stderr:
+            pytest.skip(f"this system lets no user make a user namespace: {done.stderr.splitlines()[-1]}")
+    finally:
+        shutil.rmtree(place)
+    assert done.stdout.splitlines()[:4] == ["0", "reached", "copied", "1:3"], done.stderr
+    assert "ro" in mounted(done.stdout, "/data").options and mounted(done.stdout, "/dev/null").kind == "devtmpfs"
 
 
 def test_sysfs_of_the_host_s_network_is_bound_read_only(bundle: Bundle) -> None:
