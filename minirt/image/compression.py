@@ -13,7 +13,7 @@ from minirt.image.errors import BadArchive, Damaged
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Protocol
+    from typing import Any, Protocol
 
     class Reader(Protocol):
         def read(self, size: int, /) -> bytes: ...
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Bounded", "FdReader", "Tap", "compression_of", "decompressed", "media_type", "sniff"]
 
 PIECE = 64 << 10  # bytes moved at a time: hash and zlib leave the interpreter lock; malloc does not mmap
+LITTLE = 512  # bytes of zstd: at most 16 MiB of zeros
 
 _SUFFIX = {"": "", "gzip": "+gzip", "zstd": "+zstd"}
 _FOREIGN = {b"\xfd7zXZ\0": "xz", b"BZh": "bzip2", b"LZIP": "lzip"}
@@ -147,18 +148,45 @@ def _unzstd(source: Reader) -> Reader:
         import zstandard
     except ImportError:
         raise BadArchive("it is zstd-compressed, and the Python package zstandard is not installed") from None
+    machine = zstandard.ZstdDecompressor(max_window_size=128 << 20)
+    return _Unzstd(source, machine.decompressobj, zstandard.ZstdError)
 
-    class Unzstd:
-        stream = zstandard.ZstdDecompressor(max_window_size=128 << 20).stream_reader(
-            source,  # type: ignore[arg-type,unused-ignore]  # read() is all that it calls
-            read_size=PIECE,
-            read_across_frames=True,
-        )
 
-        def read(self, size: int, /) -> bytes:
-            try:
-                return bytes(self.stream.read(size))
-            except zstandard.ZstdError as error:
-                raise BadArchive(f"its zstd data is damaged ({error})") from None
+class _Unzstd:
+    """zstd (RFC 8878), of any number of frames.
 
-    return Unzstd()
+    Not the package's stream_reader: to that a frame cut short is the end. Its decompressobj knows where a frame ends,
+    but returns at once all that it was given holds; so it is given little.
+    """
+
+    def __init__(self, source: Reader, machine: Callable[[], Any], error: type[Exception]) -> None:
+        self._source = source
+        self._new, self._error = machine, error
+        self._machine = machine()
+        self._begun = False  # inside a frame
+        self._packed = memoryview(b"")
+        self._ready = memoryview(b"")
+
+    def read(self, size: int, /) -> bytes:
+        while not self._ready:
+            if self._machine.eof:
+                self._machine, self._begun = self._new(), False
+            self._packed = self._packed or memoryview(self._source.read(PIECE))
+            if not self._packed:
+                if self._begun:
+                    raise BadArchive("its zstd data is truncated")
+                return b""
+            self._ready = memoryview(self._step())
+        data, self._ready = self._ready[:size], self._ready[size:]
+        return bytes(data)
+
+    def _step(self) -> bytes:
+        """Decompress a little of what is there."""
+        packed, self._begun = self._packed, True
+        try:
+            data: bytes = self._machine.decompress(packed[:LITTLE])
+        except self._error as error:
+            raise BadArchive(f"its zstd data is damaged ({error})") from None
+        left = len(self._machine.unused_data) if self._machine.eof else 0  # the next frame's
+        self._packed = packed[len(packed[:LITTLE]) - left :]
+        return data

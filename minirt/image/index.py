@@ -25,7 +25,8 @@ MEDIA_INDEX = "application/vnd.oci.image.index.v1+json"
 
 def name_of(descriptor: Descriptor) -> str:
     """Return the name that an entry of index.json carries, or ""."""
-    return str((descriptor.get("annotations") or {}).get(REF_NAME, ""))
+    annotations = descriptor.get("annotations")
+    return str(annotations.get(REF_NAME, "")) if isinstance(annotations, dict) else ""
 
 
 class Index:
@@ -49,7 +50,7 @@ class Index:
             manifests = json.loads(text)["manifests"]
             if all(isinstance(entry, dict) for entry in manifests):
                 return list(manifests)
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             pass
         raise Damaged(f"{self._path} is not an image index")
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 
 from minirt.image.blobs import Blobs
+from minirt.image.digest import path_of
 from minirt.image.errors import Attempt, BadReference, Damaged, ImageError, UnknownImage
 from minirt.image.index import Index, name_of, replace_file
 from minirt.image.layers import Layers, chain_ids
@@ -43,15 +44,19 @@ class Image:
         self.digest = str(descriptor.get("digest"))  # of the manifest
         media = descriptor.get("mediaType")
         if media not in _MANIFESTS:
-            raise ImageError(f"image {name!r} is a {media}; only single image manifests are implemented")
+            raise ImageError(f"image {name!r} is a {str(media)[:100]!r}; only single image manifests are implemented")
         self.manifest = store.blobs.read_json(descriptor)  # image-spec manifest.md
         try:
+            layers: list[Descriptor] = self.manifest["layers"]
             self.id = str(self.manifest["config"]["digest"])  # docker's image ID: the configuration's digest
-            self.size = sum(int(layer["size"]) for layer in self.manifest["layers"])  # bytes of layers, as stored
+            self.size = sum(layer["size"] for layer in layers)  # bytes of layers, as stored
             self.config: dict[str, Any] = store.blobs.read_json(self.manifest["config"])  # image-spec config.md
-            self.diff_ids = [str(diff_id) for diff_id in self.config["rootfs"]["diff_ids"]]  # lowest first
-        except (KeyError, TypeError, ValueError):
-            raise Damaged(f"image {name!r} has a manifest or configuration that lacks what it must have") from None
+            self.diff_ids = list(self.config["rootfs"]["diff_ids"])  # lowest first
+            paths = [path_of(text) for text in [*self.diff_ids, *(layer["digest"] for layer in layers)]]
+        except (KeyError, TypeError, AttributeError):
+            paths = []
+        if not paths or not isinstance(self.config.get("config") or {}, dict):
+            raise Damaged(f"image {name!r} has a manifest or configuration that lacks what it must have")
         if len(self.diff_ids) != len(self.manifest["layers"]):
             raise Damaged(f"image {name!r} has {len(self.manifest['layers'])} layers, {len(self.diff_ids)} diff_ids")
 
