@@ -13,7 +13,7 @@ from errno import EACCES, ENOENT, ENOTDIR
 from minirt.errors import KernelError, MinirtError, NotExecutable, NotFound
 from minirt.linux.files import open_in_root, read_in_root
 
-__all__ = ["DEFAULT_PATH", "User", "find_command", "find_user", "parse_group", "parse_passwd"]
+__all__ = ["DEFAULT_PATH", "User", "check_command", "find_command", "find_user", "parse_group", "parse_passwd"]
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -104,6 +104,7 @@ def find_command(root: int, command: str, path: str, cwd: str) -> str:
     Raises: NotFound (127), NotExecutable (126); one that is there and may not be run wins over one that is not.
     """
     if "/" in command:
+        check_command(root, command, cwd)
         return command
     denied = ""
     for place in path.split(":"):
@@ -124,5 +125,26 @@ def find_command(root: int, command: str, path: str, cwd: str) -> str:
             return candidate
         denied = denied or candidate
     if denied:
-        raise NotExecutable(f"{denied}: not an executable file in the container")
-    raise NotFound(f"{command}: not found in the container's PATH ({path})")
+        raise NotExecutable(f'exec: "{command}": {denied}: permission denied: not an executable file in the container')
+    raise NotFound(f'exec: "{command}": executable file not found in $PATH, the container\'s being {path}')
+
+
+def check_command(root: int, command: str, cwd: str) -> None:
+    """Make sure that a command given as a path can be run, so that it is known before the start. As find_command.
+
+    The words are those that engines look for, to tell 126 from 127.
+    """
+    try:
+        fd = open_in_root(root, os.path.join(cwd, command), os.O_PATH)
+    except KernelError as error:
+        if error.errno == EACCES:
+            raise NotExecutable(f'exec: "{command}": permission denied') from None
+        raise NotFound(f'exec: "{command}": stat {command}: {os.strerror(error.errno or 0).lower()}') from None
+    try:
+        mode = os.fstat(fd).st_mode
+    finally:
+        os.close(fd)
+    if stat.S_ISDIR(mode):
+        raise NotExecutable(f'exec: "{command}": is a directory: permission denied')
+    if not mode & 0o111:
+        raise NotExecutable(f'exec: "{command}": permission denied: it has no execute bit')

@@ -1,6 +1,7 @@
 """What the parent does at the plan's barriers that come from config.json: what the child may not, or cannot.
 
     sources     opens what is bound from the host, with its own rights; shows it through another map of owners
+    directory:PATH, file:PATH  make a mount's target where the image has a link to what is missing
     copy_up     fills a tmpfs with what the image has there
     netdevices  moves network interfaces into the container
     seccomp     sends the filter's listener to the agent
@@ -17,6 +18,7 @@ from minirt.errors import MinirtError
 from minirt.linux import constants as k
 from minirt.oci.sources import from_host, tree_flags
 from minirt.oci.step import Context
+from minirt.oci.targets import DIRECTORY, FILE
 from minirt.plan import Plan, Slot, Words
 
 TYPE_CHECKING = False
@@ -44,6 +46,8 @@ def at(name: str, birth: Birth, context: Context, state: dict[str, Any] | None =
         sources(birth, context)
     elif name == "copy_up":
         copy_up(birth)
+    elif name.startswith((DIRECTORY, FILE)):
+        make_target(birth, context, name)
     elif name == "netdevices":
         net_devices(birth, context)
     elif name == "seccomp":
@@ -125,6 +129,24 @@ def namespace_with_maps(uids: list[dict[str, int]], gids: list[dict[str, int]]) 
         run.close()
         raise
     return run
+
+
+def make_target(birth: Birth, c: Context, name: str) -> None:
+    """Make what a link of the image's leads to, in the child's root, for its user 0."""
+    from minirt.linux.files import make_in_root
+    from minirt.linux.userns import outside
+
+    kind, _, path = name.partition(":")
+    owner = os.geteuid(), os.getegid()
+    if "user" in c.fresh:
+        owner = outside(c.linux["uidMappings"], 0), outside(c.linux["gidMappings"], 0)
+    root = os.open(f"/proc/{birth.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        make_in_root(root, path, kind == DIRECTORY[:-1], owner)
+    except OSError as error:
+        raise MinirtError(f"config.json: mounts: {path} cannot be made in the container: {error.strerror}") from None
+    finally:
+        os.close(root)
 
 
 def copy_up(birth: Birth) -> None:

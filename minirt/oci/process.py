@@ -114,8 +114,9 @@ def scheduling(p: Plan, c: Context) -> None:
 @step("start", why="wait for the start")
 def await_start(p: Plan, c: Context) -> None:
     """`create` ends here, `start` begins: all is ready, and the process holds nothing but a few pages."""
+    if c.created:
+        p.barrier("created", why="minirt writes down that the container is created")
     if c.start_fifo:
-        p.barrier("created", why="minirt writes down that the container is created, and leaves")
         p.read(c.sources["start"], Memory(bytes(8)), 1, at_least=1,  # type: ignore[index]
                why="until `start` writes a byte")  # fmt: skip
 

@@ -51,7 +51,8 @@ class Context:
         no_pivot: enter the root by MS_MOVE and chroot, as where / is the initramfs (runc's --no-pivot).
         null_fds: those of 0, 1, 2 that are the host's /dev/null; they become the container's.
         resolve: look for the command in the finished root in any case, so that what cannot be run is known before.
-        start_fifo: path of the FIFO at which a created container waits for a byte; by default it does not wait.
+        created: stand at a barrier when all is done but the start.
+        start_fifo: path of the FIFO at which a created container then waits for a byte; by default it does not wait.
         hooks: whether the parent wants to run hooks when all is mounted and the host's files can still be seen.
         join: pid of a process whose namespaces to enter instead of making new ones; by default none.
         new_keyring: give it a session keyring of its own.
@@ -61,6 +62,7 @@ class Context:
         "bundle",
         "cgroup",
         "config",
+        "created",
         "fresh",
         "ground",
         "hooks",
@@ -94,6 +96,7 @@ class Context:
         no_pivot: bool = False,
         null_fds: tuple[int, ...] = (),
         resolve: bool = False,
+        created: bool = False,
         start_fifo: str = "",
         hooks: bool = False,
         join: int = 0,
@@ -110,6 +113,7 @@ class Context:
         self.no_pivot = no_pivot
         self.null_fds = null_fds
         self.resolve = resolve
+        self.created = created
         self.start_fifo = start_fifo
         self.hooks = hooks
         self.join = join

@@ -20,9 +20,22 @@ from minirt.linux import constants as k
 from minirt.oci.step import Context
 from minirt.plan import Plan, Slot
 
-__all__ = ["HOW_SIZE", "claim", "enter", "how", "jump", "make_directories", "on_ground", "open_directory", "open_file"]
+__all__ = [
+    "DIRECTORY",
+    "FILE",
+    "HOW_SIZE",
+    "claim",
+    "enter",
+    "how",
+    "jump",
+    "make_directories",
+    "on_ground",
+    "open_directory",
+    "open_file",
+]
 
 HOW_SIZE = 24  # sizeof(struct open_how)
+DIRECTORY, FILE = "directory:", "file:"  # begin the names of barriers at which the parent makes the target
 
 
 def how(flags: int, mode: int = 0, resolve: int | None = None) -> bytes:
@@ -82,6 +95,8 @@ def open_directory(p: Plan, c: Context, path: str, flags: int = 0) -> Slot:
     if path not in c.made:
         p.openat2(k.AT_FDCWD, path, wanted, HOW_SIZE, store=fd, positive=have, tolerate=(ENOENT,))
         make_directories(p, c, path)
+        p.openat2(k.AT_FDCWD, path, wanted, HOW_SIZE, store=fd, positive=have, tolerate=(ENOENT,))
+        p.barrier(f"{DIRECTORY}{path}", why="a link to what is missing: minirt makes that, inside")
     p.openat2(k.AT_FDCWD, path, wanted, HOW_SIZE, store=fd, why="links in it end inside; magic ones are refused")
     p.label(have)
     return fd
@@ -93,8 +108,10 @@ def open_file(p: Plan, c: Context, path: str) -> Slot:
     p.openat2(k.AT_FDCWD, path, how(k.O_PATH), HOW_SIZE, store=fd, positive=have, tolerate=(ENOENT,),
               why="links in it end inside; magic ones are refused")  # fmt: skip
     make_directories(p, c, os.path.dirname(path))
-    p.openat2(k.AT_FDCWD, path, how(k.O_CREAT | k.O_NOCTTY | k.O_NONBLOCK, 0o644), HOW_SIZE, store=fd,
-              why="a file can only be mounted on a file; an empty one does")  # fmt: skip
+    p.openat2(k.AT_FDCWD, path, how(k.O_CREAT | k.O_NOCTTY | k.O_NONBLOCK, 0o644), HOW_SIZE, store=fd, positive=have,
+              tolerate=(ENOENT,), why="a file can only be mounted on a file; an empty one does")  # fmt: skip
+    p.barrier(f"{FILE}{path}", why="a link to what is missing: minirt makes that, inside")
+    p.openat2(k.AT_FDCWD, path, how(k.O_PATH), HOW_SIZE, store=fd)
     p.label(have)
     return fd
 

@@ -190,6 +190,33 @@ def test_what_is_made_to_be_mounted_on_has_runc_s_modes(bundle: Bundle) -> None:
     assert modes == {"a": 0o755, "a/b": 0o755, "a/b/file": 0o644, "c": 0o755, "c/d": 0o755}
 
 
+LINKED = {  # what the image has -> where the mount comes to lie
+    "/etc/resolv.conf": ("../run/systemd/resolve/stub-resolv.conf", "/run/systemd/resolve/stub-resolv.conf"),
+    "/var/run": ("/run/deep", "/run/deep"),
+    "/up": ("../../../../made", "/made"),
+    "/chain": ("/chain2/x", "/end/x"),
+}
+
+
+@pytest.mark.parametrize("file", [True, False])
+@pytest.mark.parametrize("userns", [True, False])
+def test_a_link_to_what_is_missing_is_followed_inside_and_that_is_made(bundle: Bundle, file: bool, userns: bool) -> None:
+    (bundle.path / "file").write_text("here")
+    (bundle.rootfs / "chain2").symlink_to("end")
+    for path, (link, _) in LINKED.items():
+        place = bundle.rootfs / path.lstrip("/")
+        place.parent.mkdir(exist_ok=True)
+        place.symlink_to(link)
+        bundle.mount(path, bundle.path / "file" if file else bundle.path, "bind")
+    if userns:
+        bundle.user_namespace()
+    targets = [line.target for line in mountinfo(bundle.mountinfo())]
+    for _, where in LINKED.values():
+        assert where in targets
+        made = (bundle.rootfs / where.lstrip("/")).stat()
+        assert made.st_mode == (0o100644 if file else 0o040755) and made.st_uid == (100000 if userns else 0)
+
+
 def test_a_relative_destination_counts_from_the_root(bundle: Bundle) -> None:
     bundle.mount("x/../data", "tmpfs", type="tmpfs")
     assert mounted(bundle.mountinfo(), "/data").kind == "tmpfs"

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import stat
+import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minirt.errors import MinirtError
 from minirt.linux import rtnetlink
 from minirt.linux.copytree import copy_tree
+from minirt.linux.files import make_in_root, open_in_root
 from minirt.linux.seccomp.listener import listener_message, refuse_deadlock
 from minirt.oci.rootfs import whole_views
 from minirt.oci.system import sysctl_path
@@ -143,3 +146,38 @@ def test_the_host_s_whole_proc_and_sys_are_found() -> None:
     wanted = [w[4] for w in lines if w[w.index("-") + 1] in ("proc", "sysfs") and w[3] == "/"]
     assert sorted(set(found)) == sorted(set(wanted))
     assert whole_views("/proc") == [point for point in found if point != "/proc"]
+
+
+NAMES = st.sampled_from(["a", "b", "..", ".", "c"])
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    links=st.dictionaries(
+        st.sampled_from(["a", "b", "a/b", "c"]), st.tuples(st.booleans(), st.lists(NAMES, min_size=1, max_size=4)), max_size=3
+    ),
+    path=st.lists(NAMES, min_size=1, max_size=5),
+    directory=st.booleans(),
+)
+def test_what_is_made_in_a_root_is_in_it(links: dict[str, tuple[bool, list[str]]], path: list[str], directory: bool) -> None:
+    """And it is what the path leads to, as the kernel follows it with the root as /."""
+    with tempfile.TemporaryDirectory() as place:
+        root = Path(place) / "x" / "root"
+        root.mkdir(parents=True)
+        for name, (absolute, target) in links.items():
+            link = root / name
+            if link.parent.is_dir() and not link.parent.is_symlink() and not link.is_symlink():
+                link.symlink_to(("/" if absolute else "") + "/".join(target))
+        before = sorted(os.listdir(place)), sorted(os.listdir(root.parent))
+        fd = os.open(root, os.O_PATH)
+        try:
+            make_in_root(fd, "/".join(path), directory, (os.geteuid(), os.getegid()))
+        except OSError:
+            pass  # a circle, or a file in the way
+        else:
+            made = open_in_root(fd, "/".join(path), os.O_PATH)
+            assert stat.S_ISDIR(os.fstat(made).st_mode) or not directory
+            os.close(made)
+        finally:
+            os.close(fd)
+        assert (sorted(os.listdir(place)), sorted(os.listdir(root.parent))) == before
