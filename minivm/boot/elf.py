@@ -6,72 +6,132 @@ Read by the 60 lines here rather than by pyelftools, whose import alone takes lo
 
 from __future__ import annotations
 
-import os
-from struct import unpack_from
+from struct import calcsize, unpack_from
 
 from minivm.boot import layout, longmode
 from minivm.boot.bootinfo import pack_bootinfo
 from minivm.boot.start import Piece, Start
 from minivm.errors import BootError
 
-__all__ = ["Elf", "prepare", "read_elf"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from minivm.boot.start import Bytes
+
+__all__ = ["Elf", "load", "prepare", "read_elf", "read_notes"]
 
 MAGIC = b"\x7fELF"
-HEADER_SIZE, PROGRAM_HEADER_SIZE = 64, 56
-CLASS_64, LITTLE_ENDIAN, TYPE_EXECUTABLE, MACHINE_X86_64 = 2, 1, 2, 62
-LOAD = 1
+CLASS_32, CLASS_64 = 1, 2
+LITTLE_ENDIAN, TYPE_EXECUTABLE, MACHINE_386, MACHINE_X86_64 = 1, 2, 3, 62
+LOAD, NOTE = 1, 4
 MACHINES = {3: "32-bit x86", 8: "MIPS", 20: "PowerPC", 21: "PowerPC64", 40: "ARM", 183: "AArch64", 243: "RISC-V"}
 TYPES = {1: "a relocatable object file", 3: "position-independent or a shared library", 4: "a core dump"}
+
+# Of each class: bytes of the file's header, from e_type on, where e_phentsize is, and a program header.
+LAYOUTS = {CLASS_32: (52, "<HHIII", 42, "<IIIIIIII"), CLASS_64: (64, "<HHIQQ", 54, "<IIQQQQQQ")}
 
 
 class Elf:
     """What a loader needs of an ELF file."""
 
-    __slots__ = ("entry", "segments")
+    __slots__ = ("entry", "notes", "segments")
 
-    def __init__(self, entry: int, segments: list[tuple[int, bytes, int]]) -> None:
-        self.entry = entry  # virtual address of the first instruction
+    def __init__(self, entry: int, segments: list[tuple[int, Bytes, int]], notes: list[Bytes]) -> None:
+        self.entry = entry  # address of the first instruction
         self.segments = segments  # (guest-physical address, bytes from the file, size in memory)
+        self.notes = notes  # contents of the PT_NOTE segments; see read_notes
 
 
-def read_elf(image: bytes) -> Elf:
-    """Read the headers of a 64-bit x86 executable and cut out its segments.
+def read_elf(image: Bytes, both: bool = False) -> Elf:
+    """Read the headers of an x86 executable and cut out its segments.
+
+    Args:
+        image: the file; the segments are slices of it.
+        both: accept 32-bit files too.
 
     Raises BootError that says what is wrong, for any other input.
     """
     if image[:4] != MAGIC:
         raise BootError("not an ELF file")
-    if len(image) < HEADER_SIZE:
-        raise BootError(f"truncated ELF file: {len(image)} bytes, and its header alone has {HEADER_SIZE}")
-    kind, machine, _, entry, table = unpack_from("<HHIQQ", image, 16)
-    if image[5] != LITTLE_ENDIAN or machine != MACHINE_X86_64 or image[4] != CLASS_64:
-        name = MACHINES.get(machine, f"machine number {machine}")
-        raise BootError(f"ELF file for another machine: {name}, and this one is x86-64")
+    bits = image[4] if len(image) > 6 else CLASS_64
+    size, *_ = LAYOUTS.get(bits, LAYOUTS[CLASS_64])
+    if len(image) < size:
+        raise BootError(f"truncated ELF file: {len(image)} bytes, and its header alone has {size}")
+    _check_machine(image, bits, both)
+    _, head, place, program = LAYOUTS[bits]
+    kind, _, _, entry, table = unpack_from(head, image, 16)
     if kind != TYPE_EXECUTABLE:
         raise BootError(f"ELF file is {TYPES.get(kind, f'of type {kind}')}; link the kernel as an executable (-no-pie)")
-    size, count = unpack_from("<HH", image, 54)
-    if size != PROGRAM_HEADER_SIZE or table + size * count > len(image):
+    size, count = unpack_from("<HH", image, place)
+    if size != calcsize(program) or table + size * count > len(image):
         raise BootError(f"truncated or damaged ELF file: {count} program headers at {table} do not lie in it")
-    segments = [_segment(image, table + size * number, number) for number in range(count)]
-    loaded = [segment for segment in segments if segment is not None]
+    headers = [_program_header(image, program, table + size * number) for number in range(count)]
+    loaded = [_segment(image, header, number) for number, header in enumerate(headers) if header[0] == LOAD and header[4]]
+    notes = [_segment(image, header, number)[1] for number, header in enumerate(headers) if header[0] == NOTE]
     if not any(start <= entry < start + length for start, _, length in loaded):
         raise BootError(f"damaged ELF file: no segment holds its entry point {entry:#x}")
-    return Elf(entry, loaded)
+    return Elf(entry, loaded, notes)
 
 
-def _segment(image: bytes, offset: int, number: int) -> tuple[int, bytes, int] | None:
-    """Return the segment that the program header at `offset` describes, or None for one not to be loaded."""
-    kind, _, start, _, physical, in_file, in_memory, _ = unpack_from("<IIQQQQQQ", image, offset)
-    if kind != LOAD or not in_memory:
-        return None
-    if in_memory < in_file or physical + in_memory >= 1 << 64:
+def _check_machine(image: Bytes, bits: int, both: bool) -> None:
+    (machine,) = unpack_from("<H", image, 18)
+    wanted = [(CLASS_64, MACHINE_X86_64)] + ([(CLASS_32, MACHINE_386), (CLASS_32, MACHINE_X86_64)] if both else [])
+    if image[5] != LITTLE_ENDIAN or (bits, machine) not in wanted:
+        name = MACHINES.get(machine, f"machine number {machine}")
+        raise BootError(f"ELF file for another machine: {name}, and this one is x86-64")
+
+
+def _program_header(image: Bytes, form: str, offset: int) -> tuple[int, int, int, int, int]:
+    """Return type, place in the file, physical address, size in the file and in memory."""
+    fields = unpack_from(form, image, offset)
+    if form == LAYOUTS[CLASS_64][3]:
+        kind, _, start, _, physical, in_file, in_memory, _ = fields
+    else:
+        kind, start, _, physical, in_file, in_memory, _, _ = fields
+    return kind, start, physical, in_file, in_memory
+
+
+def _segment(image: Bytes, header: tuple[int, int, int, int, int], number: int) -> tuple[int, Bytes, int]:
+    """Return the segment that a program header describes."""
+    kind, start, physical, in_file, in_memory = header
+    if (in_memory < in_file and kind == LOAD) or physical + in_memory >= 1 << 64:
         raise BootError(f"damaged ELF file: segment {number} has impossible sizes")
     if start + in_file > len(image):
         raise BootError(f"truncated ELF file: segment {number} ends at byte {start + in_file} of {len(image)}")
     return physical, image[start : start + in_file], in_memory
 
 
-def prepare(image: bytes, memory: int, cmdline: str) -> Start:
+def read_notes(data: Bytes) -> Iterator[tuple[bytes, int, Bytes]]:
+    """Yield (name, type, contents) of each note of a PT_NOTE segment; name and contents are padded to 4 bytes there.
+
+    Raises BootError where a note does not lie in the segment.
+    """
+    place = 0
+    while place + 12 <= len(data):
+        name_size, size, kind = unpack_from("<III", data, place)
+        name_end = place + 12 + name_size
+        start = place + 12 + (name_size + 3 & ~3)
+        if start + size > len(data):
+            raise BootError("damaged ELF file: a note is longer than its segment")
+        yield bytes(data[place + 12 : name_end]).rstrip(b"\0"), kind, data[start : start + size]
+        place = start + (size + 3 & ~3)
+
+
+def load(elf: Elf, memory: int) -> list[Piece]:
+    """Return the pieces that hold the segments. Raises BootError where one does not lie in RAM above the first MiB.
+
+    The zeroes behind a segment's data need no piece: memory is zero at the start.
+    """
+    pieces = []
+    for number, (address, data, size) in enumerate(elf.segments):
+        what = f"ELF segment {number} ({size} bytes in memory)"
+        layout.check_room(address, size, memory, what)
+        pieces.append(Piece(address, data, what, "Code and data of the kernel, where its linker script wants them."))
+    return pieces
+
+
+def prepare(image: Bytes, memory: int, cmdline: str) -> Start:
     """Say how to start an ELF kernel.
 
     Args:
@@ -82,9 +142,7 @@ def prepare(image: bytes, memory: int, cmdline: str) -> Start:
     Raises BootError.
     """
     elf = read_elf(image)
-    text = os.fsencode(cmdline) + b"\0"
-    if len(text) > layout.CMDLINE_MAX:
-        raise BootError(f"the command line has {len(text) - 1} bytes; {layout.CMDLINE_MAX - 1} is the most")
+    text = layout.cmdline_bytes(cmdline)
     table = longmode.gdt()
     tables = longmode.identity_map(layout.PAGE_TABLES, layout.ram_ranges(memory)).tobytes()
     information = pack_bootinfo(layout.CMDLINE, layout.memory_map(memory))
@@ -94,10 +152,7 @@ def prepare(image: bytes, memory: int, cmdline: str) -> Start:
         Piece(layout.BOOTINFO, information, "boot information", "Tells the kernel how much memory it has, and where."),
         Piece(layout.CMDLINE, text, "command line", "What --cmdline says, for the kernel to read."),
     ]
-    for number, (address, data, size) in enumerate(elf.segments):
-        what = f"ELF segment {number} ({size} bytes in memory)"
-        _check_room(address, size, memory, what)
-        pieces.append(Piece(address, data, what, "Code and data of the kernel, where its linker script wants them."))
+    pieces += load(elf, memory)
     if layout.PAGE_TABLES + len(tables) > layout.LOW_END:
         raise BootError(f"page tables for {memory >> 30} GiB do not fit below {layout.LOW_END:#x}: use less --memory")
     return Start(
@@ -108,12 +163,3 @@ def prepare(image: bytes, memory: int, cmdline: str) -> Start:
         why_sregs="Long mode, all at once: paging on, 64-bit code segment, ring 0; a boot loader climbs here by steps.",
         why_regs="RIP is the ELF entry point, RDI (C's first argument) the boot information; interrupts are off.",
     )
-
-
-def _check_room(address: int, size: int, memory: int, what: str) -> None:
-    """Raise BootError where a segment, with the zeroes after its data, does not lie in RAM above the first MiB."""
-    if address < layout.HIGH_START:
-        raise BootError(f"{what} is linked at {address:#x}: link the kernel at {layout.HIGH_START:#x} or above")
-    if not any(start <= address and address + size <= start + length for start, length in layout.ram_ranges(memory)):
-        need = f"{address:#x} to {address + size:#x}"
-        raise BootError(f"{what} needs guest memory at {need}, and the machine has {memory >> 10} KiB: see --memory")

@@ -10,17 +10,21 @@ from minivm.boot import layout
 from minivm.boot.start import Piece, Start
 from minivm.errors import BootError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minivm.boot.start import Bytes
+
 __all__ = ["is_boot_sector", "prepare16"]
 
 REACH = 0x10000  # real-mode code reaches 64 KiB from its segment's base
 
 
-def is_boot_sector(image: bytes) -> bool:
+def is_boot_sector(image: Bytes) -> bool:
     """Say whether this is the sector that a BIOS would start: 512 bytes that end in 55 AA."""
     return len(image) == 512 and image[510:] == b"\x55\xaa"
 
 
-def prepare16(image: bytes, memory: int, cmdline: str) -> Start:
+def prepare16(image: Bytes, memory: int, cmdline: str) -> Start:
     """Say how to start a 16-bit flat binary; see boot.elf.prepare for the arguments."""
     if not image:
         raise BootError("the file is empty")

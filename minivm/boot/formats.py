@@ -9,14 +9,21 @@ from minivm.errors import BootError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from minivm.boot.start import Start
+    from collections.abc import Sequence
+
+    from minivm.boot.start import Bytes, Start
 
 __all__ = ["FORMATS", "default_kernel", "detect", "prepare", "read_kernel"]
+
+LINUX = ("bzimage", "pvh")  # those that take an initrd
 
 # name -> what --help says of it; `prepare` below knows the rest
 FORMATS = {
     "elf64": "an x86-64 ELF executable, entered in long mode",
     "flat16": "raw 16-bit code, entered in real mode at 0x7c00",
+    "bzimage": "Linux as it is in /boot, by its 64-bit boot protocol",
+    "pvh": "an ELF kernel with a PVH note, as vmlinux; of a bzImage, the vmlinux in it",
+    "multiboot": "a kernel with a Multiboot 1 header, with modules",
 }
 
 
@@ -31,31 +38,57 @@ def default_kernel() -> str:
     return path
 
 
-def read_kernel(path: str) -> bytes:
-    """Return the bytes of a kernel file. Raises BootError that says why it cannot be read."""
+def read_kernel(path: str, what: str = "kernel") -> Bytes:
+    """Return the bytes of a kernel or another file, mapped rather than read where that is possible.
+
+    Raises BootError that says why it cannot be read.
+    """
+    import mmap
+
     try:
         with open(path, "rb") as file:
-            if os.path.isfile(path) or stat.S_ISFIFO(os.fstat(file.fileno()).st_mode):
+            status = os.fstat(file.fileno())
+            if stat.S_ISREG(status.st_mode) and status.st_size:
+                return memoryview(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ))
+            if stat.S_ISREG(status.st_mode) or stat.S_ISFIFO(status.st_mode):
                 return file.read()
     except OSError as error:
-        raise BootError(f"cannot read kernel {path!r}: {error.strerror}") from None
-    raise BootError(f"cannot read kernel {path!r}: not a file")  # a device may have no end
+        raise BootError(f"cannot read {what} {path!r}: {error.strerror}") from None
+    raise BootError(f"cannot read {what} {path!r}: not a file")  # a device may have no end
 
 
-def detect(image: bytes) -> str:
+def detect(image: Bytes) -> str:
     """Return the name of the format that the bytes show, or raise BootError that tells what to say instead."""
+    from minivm.boot.bzimage import is_bzimage
+    from minivm.boot.elf import read_elf
+    from minivm.boot.multiboot import find_header
+
     if image[:4] == b"\x7fELF":
-        return "elf64"
+        from minivm.boot.pvh import entry_point
+
+        if find_header(image):
+            return "multiboot"
+        return "elf64" if entry_point(read_elf(image)) is None else "pvh"
     from minivm.boot.flat import is_boot_sector
 
     if is_boot_sector(image):
         return "flat16"
-    if image[0x202:0x206] == b"HdrS":
-        raise BootError("a Linux bzImage, which minivm cannot start yet")
+    if is_bzimage(image):
+        return "bzimage"
+    if find_header(image):
+        return "multiboot"
     raise BootError("no kernel format that minivm knows (it is no ELF); for raw 16-bit code say --boot flat16")
 
 
-def prepare(image: bytes, boot: str, memory: int, cmdline: str) -> Start:
+def prepare(
+    image: Bytes,
+    boot: str,
+    memory: int,
+    cmdline: str,
+    *,
+    initrd: Bytes = b"",
+    modules: Sequence[tuple[str, Bytes]] = (),
+) -> Start:
     """Say how to start a kernel.
 
     Args:
@@ -63,20 +96,47 @@ def prepare(image: bytes, boot: str, memory: int, cmdline: str) -> Start:
         boot: a key of FORMATS, or "auto" to look at the bytes.
         memory: bytes of RAM.
         cmdline: the kernel's command line.
+        initrd: initial RAM file system, for Linux.
+        modules: (string, contents) of each, for Multiboot.
 
     Returns a Start whose pieces fit into memory. Raises BootError.
     """
     from minivm.boot.layout import check_fit
 
-    if boot == "auto":
-        boot = detect(image)
+    boot = detect(image) if boot == "auto" else boot
+    if initrd and boot not in LINUX:
+        raise BootError(f"a kernel of format {boot} takes no initrd")
+    if modules and boot != "multiboot":
+        raise BootError(f"a kernel of format {boot} takes no modules; Multiboot does")
+    start = _prepare(image, boot, memory, cmdline, initrd, modules)
+    check_fit(start.pieces, memory)
+    return start
+
+
+def _prepare(
+    image: Bytes, boot: str, memory: int, cmdline: str, initrd: Bytes, modules: Sequence[tuple[str, Bytes]]
+) -> Start:
     if boot == "flat16":
         from minivm.boot.flat import prepare16
 
-        start = prepare16(image, memory, cmdline)
-    else:
+        return prepare16(image, memory, cmdline)
+    if boot == "elf64":
         from minivm.boot.elf import prepare as prepare_elf
 
-        start = prepare_elf(image, memory, cmdline)
-    check_fit(start.pieces, memory)
-    return start
+        return prepare_elf(image, memory, cmdline)
+    if boot == "multiboot":
+        from minivm.boot.multiboot import prepare as prepare_multiboot
+
+        return prepare_multiboot(image, memory, cmdline, modules)
+    if boot == "bzimage":
+        from minivm.boot.bzimage import prepare as prepare_bzimage
+
+        return prepare_bzimage(image, memory, cmdline, initrd)
+    from minivm.boot.bzimage import is_bzimage
+    from minivm.boot.pvh import prepare as prepare_pvh
+
+    if is_bzimage(image):
+        from minivm.boot.extract import extract
+
+        image = memoryview(extract(image))
+    return prepare_pvh(image, memory, cmdline, initrd)

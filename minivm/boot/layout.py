@@ -2,17 +2,21 @@
 
     0x00000000  not used: a null pointer finds zeroes
     0x00001000  GDT                              (longmode.py)
-    0x00002000  boot information                 (bootinfo.py)
+    0x00002000  boot information: ours (bootinfo.py), Linux's zero page (bzimage.py), PVH's or Multiboot's
     0x00003000  command line, up to 4 KiB
     0x00007c00  a 16-bit flat guest              (flat.py)
     0x00010000  page tables, up to 0x9ffff       (longmode.py)
     0x000a0000  on a PC: video memory and BIOS; reserved
-    0x00100000  kernels                          (elf.py)
+    0x000e0000  ACPI tables                      (acpi/)
+    0x000f0000  MP table                         (mptable.py)
+    0x00100000  kernels                          (elf.py); an initrd as high as it may lie
     0xc0000000  no RAM up to 4 GiB: the addresses of devices, IOAPIC and local APIC among them
     0x100000000 the rest of RAM
 """
 
 from __future__ import annotations
+
+import os
 
 from minivm.errors import BootError
 
@@ -33,7 +37,10 @@ __all__ = [
     "RESERVED",
     "TSS",
     "check_fit",
+    "check_room",
+    "cmdline_bytes",
     "memory_map",
+    "place_high",
     "ram_ranges",
 ]
 
@@ -70,6 +77,51 @@ def memory_map(size: int) -> list[tuple[int, int, int]]:
     if low > HIGH_START:
         told.append((HIGH_START, low - HIGH_START, RAM))
     return told + [(address, length, RAM) for address, length in rest]
+
+
+def cmdline_bytes(cmdline: str, most: int = CMDLINE_MAX - 1) -> bytes:
+    """Return a command line as a string of C.
+
+    Args:
+        most: bytes that the kernel takes, the final zero not counted.
+
+    Raises BootError where it is longer.
+    """
+    text = os.fsencode(cmdline)
+    most = min(most, CMDLINE_MAX - 1)
+    if len(text) > most:
+        raise BootError(f"the command line has {len(text)} bytes; {most} is the most")
+    return text + b"\0"
+
+
+def check_room(address: int, size: int, memory: int, what: str) -> None:
+    """Raise BootError where [address, address + size) does not lie in RAM above the first MiB.
+
+    Args:
+        memory: bytes of RAM.
+    """
+    if address < HIGH_START:
+        raise BootError(f"{what} is linked at {address:#x}: link the kernel at {HIGH_START:#x} or above")
+    if not any(start <= address and address + size <= start + length for start, length in ram_ranges(memory)):
+        need = f"{address:#x} to {address + size:#x}"
+        raise BootError(f"{what} needs guest memory at {need}, and the machine has {memory >> 10} KiB: see --memory")
+
+
+def place_high(size: int, memory: int, above: int, highest: int, what: str) -> int:
+    """Find the highest multiple of 4096 in the RAM below the hole from which `size` bytes fit.
+
+    Args:
+        above: the first address that is free.
+        highest: the last address that may be used.
+
+    Raises BootError where there is no room.
+    """
+    end = min(ram_ranges(memory)[0][1], highest + 1)
+    address = (end - size) & ~0xFFF
+    if address < above:
+        free = max(0, end - above)
+        raise BootError(f"{what} has {-(-size >> 10)} KiB and {free >> 10} KiB are free above the kernel: see --memory")
+    return address
 
 
 def check_fit(pieces: list[Piece], size: int) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from minivm.boot.start import Registers
 
-__all__ = ["PageTables", "Segment", "gdt", "identity_map", "special_registers"]
+__all__ = ["BOOT_CODE", "BOOT_DATA", "PageTables", "Segment", "boot_gdt", "gdt", "identity_map", "special_registers"]
 
 # --- page tables ------------------------------------------------------------------------------------------
 #
@@ -202,6 +202,16 @@ USER_CODE = Segment(0x20, CODE, ring=3, long=1)
 TSS_SELECTOR = 0x28  # 16 bytes, left empty: a kernel that wants to leave ring 0 fills in its own TSS
 
 
+# A kernel that is started by Linux's boot protocol finds its segments at these selectors.
+BOOT_CODE = Segment(0x10, CODE, long=1)
+BOOT_DATA = Segment(0x18, DATA)
+
+
+def boot_gdt() -> bytes:
+    """Return the GDT of Linux's 64-bit boot protocol: __BOOT_CS is 0x10, __BOOT_DS 0x18."""
+    return pack("<4Q", 0, 0, BOOT_CODE.descriptor(), BOOT_DATA.descriptor())
+
+
 def gdt() -> bytes:
     """Return the GDT: the null descriptor that must come first, the four segments, and room for a TSS."""
     segments = (KERNEL_CODE, KERNEL_DATA, USER_DATA, USER_CODE)
@@ -223,17 +233,20 @@ EFER_LMA = 1 << 10  # long mode active: the processor sets it when paging goes o
 EFER_NXE = 1 << 11  # the XD bit of page tables may be used
 
 
-def special_registers(tables: int, gdt_address: int, gdt_size: int) -> Registers:
+def special_registers(
+    tables: int, gdt_address: int, gdt_size: int, code: Segment = KERNEL_CODE, data_segment: Segment = KERNEL_DATA
+) -> Registers:
     """Return the fields of struct kvm_sregs for long mode in ring 0.
 
     Args:
         tables: guest-physical address of the first page table.
         gdt_address, gdt_size: where the GDT lies; bytes.
+        code, data_segment: what CS and the other segment registers hold; both are in that GDT.
     """
-    data = KERNEL_DATA.register()
+    data = data_segment.register()
     tss = {"base": 0, "limit": 0xFFFF, "selector": 0, "type": TSS_BUSY, "present": 1, "s": 0}
     return {
-        "cs": KERNEL_CODE.register(),
+        "cs": code.register(),
         "ds": data,
         "es": data,
         "fs": data,

@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     Registers = Mapping[str, "int | Mapping[str, int]"]
+    Bytes = bytes | memoryview  # a file's contents, read or mapped
 
 __all__ = ["Piece", "Start"]
 
@@ -16,7 +17,7 @@ class Piece:
 
     __slots__ = ("address", "data", "what", "why")
 
-    def __init__(self, address: int, data: bytes, what: str, why: str) -> None:
+    def __init__(self, address: int, data: Bytes, what: str, why: str) -> None:
         self.address = address  # guest-physical, bytes
         self.data = data
         self.what = what  # a few words, for listings

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from minirt.plan.events import Sink
-    from minivm.boot.start import Start
+    from minivm.boot.start import Bytes, Start
     from minivm.machine.machine import Machine, Outcome
     from minivm.machine.plan import Operation
 
@@ -26,11 +26,13 @@ def run(options: argparse.Namespace) -> int:
     if options.timeout is not None and not options.timeout > 0:
         raise UsageError(f"--timeout {options.timeout:g}: must be more than 0 seconds")
     config = Config(
-        options.kernel,
+        _kernel(options),
         boot=options.boot,
         memory=parse_size(options.memory),
         cmdline=options.cmdline,
         irqchip={"kernel": True, "none": False, None: None}[options.irqchip],
+        initrd=options.initrd,
+        modules=options.module,
     )
     start = _start(config)
     if options.plan:
@@ -41,17 +43,40 @@ def run(options: argparse.Namespace) -> int:
         return _run(options, config, start, sinks)
 
 
+def _kernel(options: argparse.Namespace) -> str | None:
+    """Return the kernel's path, by whichever word it was given."""
+    if options.kernel and options.kernel_option:
+        raise UsageError("the kernel is named twice: as KERNEL and by --kernel")
+    path: str | None = options.kernel or options.kernel_option
+    return path
+
+
 def _start(config: Config) -> Start:
-    """Read the kernel. Errors name the file."""
+    """Read the kernel and what goes with it. Errors name the file."""
     from minivm.boot import formats
     from minivm.errors import BootError
 
     path = config.kernel or formats.default_kernel()
     image = formats.read_kernel(path)
+    initrd = _initrd(config)
+    modules = [(words, formats.read_kernel(words.partition(" ")[0], "module")) for words in config.modules]
     try:
-        return formats.prepare(image, config.boot, config.memory, config.cmdline)
+        return formats.prepare(
+            image, config.boot, config.memory, config.cmdline, initrd=initrd, modules=modules
+        )
     except BootError as error:
         raise BootError(f"kernel {path!r}: {error}") from None
+
+
+def _initrd(config: Config) -> Bytes:
+    """Read the initial RAM file systems and join them."""
+    from minivm.boot import formats
+    from minivm.boot.cpio import join
+
+    files = [formats.read_kernel(path, "initrd") for path in config.initrd]
+    if len(files) <= 1:
+        return files[0] if files else b""
+    return join(files)
 
 
 def _run(options: argparse.Namespace, config: Config, start: Start, sinks: list[Sink]) -> int:

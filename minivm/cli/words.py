@@ -40,7 +40,7 @@ examples:
 
 def add_run(commands: Any) -> None:
     """Add `run` to the commands."""
-    formats = "\n".join(f"  {name:8} {text}" for name, text in FORMATS.items())
+    formats = "\n".join(f"  {name:9} {text}" for name, text in FORMATS.items())
     parser = commands.add_parser(
         "run",
         help="build a machine, run a guest in it, end with the guest's exit status",
@@ -55,6 +55,9 @@ def add_run(commands: Any) -> None:
     add = machine.add_argument
     add("--boot", choices=("auto", *FORMATS), default="auto", help="how to start KERNEL (auto: look at its bytes)")
     add("-m", "--memory", default="64m", metavar="SIZE", help="guest memory: 64m, 1g (default: 64m)")
+    add("--kernel", dest="kernel_option", metavar="FILE", help="another way to name KERNEL")
+    add("--initrd", action="append", default=[], metavar="FILE", help="initial RAM file system; may be given again: joined")
+    add("--module", action="append", default=[], metavar="'FILE WORDS'", help="a Multiboot module; may be given again")
     add("--cmdline", "--append", default="", metavar="TEXT", help="command line for the kernel")
     add(
         "--irqchip",

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from minivm.errors import UsageError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 __all__ = ["Config", "parse_size"]
 
 MINIMUM = 1 << 20
@@ -13,7 +17,7 @@ UNITS = {"b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 class Config:
     """One machine's settings."""
 
-    __slots__ = ("boot", "cmdline", "irqchip", "kernel", "memory")
+    __slots__ = ("boot", "cmdline", "initrd", "irqchip", "kernel", "memory", "modules")
 
     def __init__(
         self,
@@ -23,12 +27,16 @@ class Config:
         memory: int = 64 << 20,
         cmdline: str = "",
         irqchip: bool | None = None,
+        initrd: Sequence[str] = (),
+        modules: Sequence[str] = (),
     ) -> None:
         self.kernel = kernel  # path; None is the in-tree guest
         self.boot = boot  # "auto" or a key of minivm.boot.formats.FORMATS
         self.memory = memory  # bytes
         self.cmdline = cmdline
         self.irqchip = irqchip  # PICs, IOAPIC and PIT in the host kernel; None is what the boot format expects
+        self.initrd = initrd  # paths; joined in this order, as Linux unpacks them one after the other
+        self.modules = modules  # for Multiboot: "path" or "path words"
 
 
 def parse_size(text: str, most: int | None = None) -> int:

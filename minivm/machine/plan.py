@@ -47,8 +47,12 @@ class Operation:
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as a JSON object."""
-        args = {name: f"{len(value)} bytes" if isinstance(value, bytes) else value for name, value in self.args.items()}
+        args = {name: f"{len(value)} bytes" if _is_bytes(value) else value for name, value in self.args.items()}
         return {"step": self.step, "call": self.call, "args": args, "why": self.why}
+
+
+def _is_bytes(value: Any) -> bool:
+    return isinstance(value, bytes | memoryview)
 
 
 def machine_plan(config: Config, start: Start) -> list[Operation]:
@@ -157,7 +161,7 @@ def _show(name: str, value: Any) -> str:
     """Return `name=value`, short enough for one line."""
     if name in BITS:
         return f"{name}={'|'.join(bit for number, bit in BITS[name].items() if value >> number & 1)}"
-    if isinstance(value, bytes):
+    if _is_bytes(value):
         return f"{len(value)} bytes"
     if isinstance(value, str):
         return value if name in ("what", "capability", "flags") else f'{name}="{value}"'
