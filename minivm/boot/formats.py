@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMATS", "default_kernel", "detect", "prepare", "read_kernel"]
 
+MAPPED = 1 << 20  # bytes from which on a file is mapped; a mapping holds a file descriptor as long as it is used
 LINUX = ("bzimage", "pvh")  # those that take an initrd
 
 # name -> what --help says of it; `prepare` below knows the rest
@@ -39,7 +40,7 @@ def default_kernel() -> str:
 
 
 def read_kernel(path: str, what: str = "kernel") -> Bytes:
-    """Return the bytes of a kernel or another file, mapped rather than read where that is possible.
+    """Return the bytes of a kernel or another file; a large one is mapped, which copies nothing.
 
     Raises BootError that says why it cannot be read.
     """
@@ -48,7 +49,7 @@ def read_kernel(path: str, what: str = "kernel") -> Bytes:
     try:
         with open(path, "rb") as file:
             status = os.fstat(file.fileno())
-            if stat.S_ISREG(status.st_mode) and status.st_size:
+            if stat.S_ISREG(status.st_mode) and status.st_size >= MAPPED:
                 return memoryview(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ))
             if stat.S_ISREG(status.st_mode) or stat.S_ISFIFO(status.st_mode):
                 return file.read()
