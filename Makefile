@@ -18,7 +18,7 @@ APT := DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 -o 
 
 PACKAGES_RUN := python3 python3-venv python3-dev gcc libc6-dev make busybox-static
 PACKAGES_LAB := qemu-system-x86 mmdebstrap
-PACKAGES_TEST := $(PACKAGES_RUN) $(PACKAGES_LAB) libcap-dev strace libseccomp2 linux-libc-dev golang-github-containers-common
+PACKAGES_TEST := $(PACKAGES_RUN) $(PACKAGES_LAB) libcap-dev strace libseccomp2 linux-libc-dev golang-github-containers-common skopeo
 SOURCES := pyproject.toml setup.py $(wildcard csrc/*/*.[chS]) $(wildcard csrc/*/*.py) $(wildcard csrc/*/*.txt) $(wildcard csrc/*/Makefile)
 
 # install(list of packages): what dpkg does not know of is installed; without root, said in one line.

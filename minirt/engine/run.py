@@ -37,12 +37,14 @@ INIT = "/sbin/docker-init"
 
 
 def find_image(name: str) -> Image:
-    """Return an image of the store; `busybox` is made at its first use. Raises: ImageError with exit code 125."""
+    """Return an image of the store, unpacked; `busybox` is made at its first use. Raises: ImageError with exit code 125."""
     from minirt.image.busybox import find
     from minirt.image.store import Store
 
     try:
-        return find(Store(os.path.join(data_root(), "image")), name)
+        image = find(Store(os.path.join(data_root(), "image")), name)
+        image.layers()
+        return image
     except MinirtError as error:
         error.exit_code = 125
         raise

@@ -163,8 +163,8 @@ class Store:
         return Lock(self.root + "/content.lock", shared=True)
 
     def _make(self) -> None:
-        """Make an empty image layout (image-spec image-layout.md)."""
-        if os.path.exists(self.root + "/oci-layout"):
+        """Make an empty image layout (image-spec image-layout.md), or add what a store has to another tool's layout."""
+        if os.path.exists(self.root + "/oci-layout") and os.path.exists(self.root + "/holds"):
             return
         with Attempt(f"make the image store {self.root}"):
             os.makedirs(self.root, exist_ok=True)
