@@ -4,14 +4,24 @@ The freestanding programs (csrc/plan, csrc/init, csrc/guest) are not Python exte
 Makefile of its own that puts one .elf file next to the Python that loads it.
 """
 
+import shutil
 import subprocess
 from pathlib import Path
 
 from setuptools import setup
+from setuptools.command.build import build
 from setuptools.command.build_ext import build_ext
 
 # csrc folder -> package folder that its program is loaded from
 PROGRAMS = {"csrc/plan": "minirt/plan", "csrc/init": "minirt/engine", "csrc/guest": "minivm/boot"}
+
+
+class BuildAnew(build):
+    """build, from nothing: what an earlier one left in build/ would go into the wheel though its source is gone."""
+
+    def run(self) -> None:
+        shutil.rmtree(self.build_lib, ignore_errors=True)
+        super().run()
 
 
 class BuildAll(build_ext):
@@ -29,5 +39,5 @@ class BuildAll(build_ext):
 
 setup(
     cffi_modules=["csrc/plan/bindings.py:ffi", "csrc/kvm/bindings.py:ffi"],
-    cmdclass={"build_ext": BuildAll},
+    cmdclass={"build": BuildAnew, "build_ext": BuildAll},
 )
