@@ -23,7 +23,7 @@ __all__ = ["add_parser"]
 
 def add_parser(subparsers: Subparsers) -> None:
     """Register `image` and its sub-commands; each sets `run`, a function of the arguments to the exit code."""
-    parser = subparsers.add_parser("image", help="import, list, inspect, tag, verify and remove images")
+    parser = subparsers.add_parser("image", help="import, list, inspect, tag, verify, remove and prune images")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     _add_import(verbs)
     _add_ls(verbs)
@@ -37,6 +37,7 @@ def add_parser(subparsers: Subparsers) -> None:
     tag.add_argument("name", metavar="NEWNAME")
     rm = _verb(verbs, "rm", _rm, "remove names, and what no other name leads to", "minirt image rm box:test debian")
     rm.add_argument("names", metavar="NAME", nargs="+")
+    _verb(verbs, "prune", _prune, "remove content that no name leads to, such as a killed import leaves")
     verify = _verb(verbs, "verify", _verify, "compute an image's digests again and name what is damaged")
     verify.add_argument("names", metavar="NAME", nargs="+")
 
@@ -105,6 +106,8 @@ def _import(args: argparse.Namespace) -> int:
     archive = args.archive
     if "://" in archive:
         raise ImageError(f"import of a URL is not implemented: `curl -L {archive} | minirt image import - NAME`")
+    if archive == "-" and sys.stdin is None:  # as the interpreter found descriptor 0 closed
+        raise ImageError("standard input is closed: pipe a tar into it")
     if archive == "-" and sys.stdin.isatty():
         raise ImageError("standard input is a terminal: pipe a tar into it")
     try:
@@ -193,6 +196,14 @@ def _rm(args: argparse.Namespace) -> int:
             print(f"Deleted: {digest}")
     if errors:
         raise ImageError("\n".join(errors))
+    return 0
+
+
+def _prune(args: argparse.Namespace) -> int:
+    store = _store()
+    for digest in store.collect():
+        print(f"Deleted: {digest}")
+    store.images()  # one that cannot be read keeps all content from being removed: say so
     return 0
 
 

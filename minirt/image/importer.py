@@ -52,9 +52,8 @@ def import_rootfs(
     with Attempt(f"import {origin}"), store.adding():
         layer, diff_id = _add_layer(store, fd, origin, progress, limits)
         config = _config(settings, diff_id, origin, message)
-        before = store.set_name(name, store.add_image(config, [layer]))
-    if before:
-        store.collect()
+        store.set_name(name, store.add_image(config, [layer]))
+    store.collect(wait=False)  # what the name meant before, and what a killed import left
     return store.resolve(name)
 
 

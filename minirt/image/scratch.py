@@ -18,12 +18,13 @@ __all__ = ["Lock", "Scratch", "remove_tree"]
 class Lock:
     """An advisory lock on a file, held for the body; between processes and between threads (man 2 flock).
 
-    Args: path of the lock file, made if absent; shared, whether others may share it.
+    Args: path of the lock file, made if absent; shared, whether others may share it; wait, for those who hold
+    it (else entering raises BlockingIOError).
     """
 
-    def __init__(self, path: str, *, shared: bool = False) -> None:
+    def __init__(self, path: str, *, shared: bool = False, wait: bool = True) -> None:
         self._path = path
-        self._shared = shared
+        self._how = (shared, wait)
         self._fd = -1
 
     def __enter__(self) -> Lock:
@@ -31,7 +32,8 @@ class Lock:
 
         self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_SH if self._shared else fcntl.LOCK_EX)
+            shared, wait = self._how
+            fcntl.flock(self._fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
         except BaseException:
             os.close(self._fd)
             raise
@@ -70,6 +72,11 @@ class Scratch:
                 fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             fcntl.flock(fd, fcntl.LOCK_EX)
         return path, fd
+
+    def sweep(self) -> None:
+        """Remove what a process that is gone left."""
+        with Lock(self._root + ".lock"):
+            self._sweep()
 
     def _sweep(self) -> None:
         """Remove what has no living owner."""

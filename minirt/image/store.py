@@ -83,7 +83,7 @@ class Store:
 
     def __init__(self, root: str) -> None:
         self.root = root
-        scratch = Scratch(root + "/tmp")
+        scratch = self._scratch = Scratch(root + "/tmp")
         self.index = Index(root)
         self.blobs = Blobs(root + "/blobs", scratch)
         self.layers = Layers(root + "/layers", scratch)
@@ -226,24 +226,33 @@ class Store:
             self.index.remove(stored)
         return self.collect()
 
-    def collect(self) -> list[str]:
-        """Remove the blobs and layers that no name and no hold leads to.
+    def collect(self, *, wait: bool = True) -> list[str]:
+        """Remove the blobs and layers that no name and no hold leads to, and what killed processes left.
 
-        Returns the digests of the blobs. Where an image that stays cannot be read, nothing is removed, as
+        Args: wait, for those who add content; else leave it to them, each of whom collects at its end.
+        Returns the digests of the blobs. Where an image that stays cannot be read, no content is removed, as
         what it needs is not known.
         """
         self._make()
-        with Attempt(f"write the image store {self.root}"), Lock(self.root + "/content.lock"):
+        with Attempt(f"write the image store {self.root}"):
             try:
-                blobs, directories = self._needed()
-            except ImageError:
+                with Lock(self.root + "/content.lock", wait=wait):
+                    self._scratch.sweep()
+                    return self._collect()
+            except BlockingIOError:
                 return []
-            for name in self.layers.all():
-                if name not in directories:
-                    self.layers.remove(name)
-            gone = [digest for digest in self.blobs.all() if digest not in blobs]
-            for digest in gone:
-                os.unlink(self.blobs.path(digest))
+
+    def _collect(self) -> list[str]:
+        try:
+            blobs, directories = self._needed()
+        except ImageError:
+            return []
+        for name in self.layers.all():
+            if name not in directories:
+                self.layers.remove(name)
+        gone = [digest for digest in self.blobs.all() if digest not in blobs]
+        for digest in gone:
+            os.unlink(self.blobs.path(digest))
         return gone
 
     def _needed(self) -> tuple[set[str], set[str]]:
