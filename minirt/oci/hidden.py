@@ -13,6 +13,8 @@ from minirt.plan import Plan, Slot, Words
 __all__ = ["masked_paths", "read_only_paths"]
 
 NULL = {"type": "c", "major": 1, "minor": 3}
+EMPTY = "size=0k,mode=755"
+ONTO = k.MOVE_MOUNT_F_EMPTY_PATH | k.MOVE_MOUNT_T_EMPTY_PATH
 
 
 @step("masked", "pivot_root", "proc", "devices", why="hide what tells of the host or could change it")
@@ -25,33 +27,48 @@ def masked_paths(p: Plan, c: Context) -> None:
     paths = c.linux.get("maskedPaths") or ()
     if not paths:
         return
-    if on_ground(c, "/dev/null"):
+    ours = on_ground(c, "/dev/null")
+    if ours:
         check_node(p, k.AT_FDCWD, "/dev/null", NULL, ENODEV)
-        for path in paths:
-            p.mount("/dev/null", path, None, k.MS_BIND, tolerate=(ENOENT, ENOTDIR), why="if it is a file: reads as empty")
-            p.mount("tmpfs", path, "tmpfs", k.MS_RDONLY, "size=0k,mode=755", tolerate=(ENOENT, ENOTDIR),
-                    why="if it is a directory: empty, and nothing can be put there")  # fmt: skip
-        return
-    null = Slot("/dev/null")
-    p.openat(k.AT_FDCWD, "/dev/null", k.O_PATH | k.O_NOFOLLOW | k.O_CLOEXEC, store=null,
-             why="/dev is not ours alone: what is looked at is what is used")  # fmt: skip
-    check_node(p, null, "", NULL, ENODEV)
+    others = [path for path in paths if not (ours and of_kernel(path))]
+    null = open_null(p) if others else None
     for path in paths:
-        mask(p, null, path)
-    p.close(null)
+        if null is not None and path in others:
+            mask(p, null, path)
+        else:
+            p.mount("/dev/null", path, None, k.MS_BIND, tolerate=(ENOENT, ENOTDIR), why="if it is a file: reads as empty")
+            p.mount("tmpfs", path, "tmpfs", k.MS_RDONLY, EMPTY, tolerate=(ENOENT, ENOTDIR),
+                    why="if it is a directory: empty, and nothing can be put there")  # fmt: skip
+    if null is not None:
+        p.close(null)
+
+
+def of_kernel(path: str) -> bool:
+    """Say whether a path is of /proc or /sys, where nobody but the kernel makes names: it may be named."""
+    return path.startswith(("/proc/", "/sys/")) and "/.." not in path
+
+
+def open_null(p: Plan) -> Slot:
+    """Append what opens the null device and makes sure of it: what is looked at is what is used."""
+    null = Slot("/dev/null")
+    p.openat(k.AT_FDCWD, "/dev/null", k.O_PATH | k.O_NOFOLLOW | k.O_CLOEXEC, store=null)
+    check_node(p, null, "", NULL, ENODEV)
+    return null
 
 
 def mask(p: Plan, null: Slot, path: str) -> None:
-    """Hide one path, with the null device as a descriptor."""
+    """Hide a path that the image or a volume could change, with descriptors."""
     file, past, tree, target = f"{path} is a file", f"past {path}", Slot("/dev/null"), Slot(path)
-    p.mount("tmpfs", path, "tmpfs", k.MS_RDONLY, "size=0k,mode=755", otherwise={ENOENT: past, ENOTDIR: file},
-            why="if it is a directory: empty, and nothing can be put there")  # fmt: skip
+    p.openat2(k.AT_FDCWD, path, how(k.O_PATH | k.O_DIRECTORY), HOW_SIZE, store=target,
+              otherwise={ENOENT: past, ENOTDIR: file})  # fmt: skip
+    p.fchdir(target, why=f"{path} is . from here on")
+    p.close(target)
+    p.mount("tmpfs", ".", "tmpfs", k.MS_RDONLY, EMPTY, why="a directory: empty, and nothing can be put there")
     jump(p, past)
     p.label(file)
     p.openat2(k.AT_FDCWD, path, how(k.O_PATH), HOW_SIZE, store=target, otherwise={ENOTDIR: past})
     p.open_tree(null, "", k.OPEN_TREE_CLONE | k.OPEN_TREE_CLOEXEC | k.AT_EMPTY_PATH, store=tree)
-    p.move_mount(tree, "", target, "", k.MOVE_MOUNT_F_EMPTY_PATH | k.MOVE_MOUNT_T_EMPTY_PATH,
-                 why="if it is a file: reads as empty")  # fmt: skip
+    p.move_mount(tree, "", target, "", ONTO, why="a file: reads as empty")
     p.close(tree)
     p.close(target)
     p.label(past)
@@ -61,7 +78,21 @@ def mask(p: Plan, null: Slot, path: str) -> None:
 def read_only_paths(p: Plan, c: Context) -> None:
     """A mount's flags can only be changed on a mount point: so bind each path onto itself first."""
     for path in c.linux.get("readonlyPaths") or ():
-        skip = f"past {path}"
-        p.mount(path, path, None, k.MS_BIND | k.MS_REC, otherwise={ENOENT: skip})
-        p.mount_setattr(k.AT_FDCWD, path, k.AT_RECURSIVE, Words(k.MOUNT_ATTR_RDONLY, 0, 0, 0), 32)
+        skip = f"past read-only {path}"
+        if of_kernel(path):
+            p.mount(path, path, None, k.MS_BIND | k.MS_REC, otherwise={ENOENT: skip, ENOTDIR: skip})
+            p.mount_setattr(k.AT_FDCWD, path, k.AT_RECURSIVE, Words(k.MOUNT_ATTR_RDONLY, 0, 0, 0), 32)
+        else:
+            read_only(p, path, skip)
         p.label(skip)
+
+
+def read_only(p: Plan, path: str, skip: str) -> None:
+    """Do that for a path that the image or a volume could change, with descriptors."""
+    fd, tree = Slot(path), Slot(path)
+    p.openat2(k.AT_FDCWD, path, how(k.O_PATH), HOW_SIZE, store=fd, otherwise={ENOENT: skip, ENOTDIR: skip})
+    p.open_tree(fd, "", k.OPEN_TREE_CLONE | k.OPEN_TREE_CLOEXEC | k.AT_EMPTY_PATH | k.AT_RECURSIVE, store=tree)
+    p.mount_setattr(tree, "", k.AT_EMPTY_PATH | k.AT_RECURSIVE, Words(k.MOUNT_ATTR_RDONLY, 0, 0, 0), 32)
+    p.move_mount(tree, "", fd, "", ONTO)
+    p.close(tree)
+    p.close(fd)

@@ -65,6 +65,8 @@ def refuse_over_proc(mount: Mount) -> None:
     As runc does (CVE-2019-16884, CVE-2023-27561). What a link leads there is found by `procfs.write`.
     """
     target, kind = mount.target, mount.kind
+    if target == "/" and not mount.remount:
+        raise MinirtError("config.json: mounts: a mount at / would lie over the container's root, where nobody sees it")
     if target == "/proc" and kind != "proc" and not mount.bind:
         raise MinirtError(f"config.json: mounts: /proc takes type proc, or a bind mount of a procfs; not type {kind!r}")
     if target.startswith("/proc/") and target not in BELOW_PROC and kind not in ("proc", "sysfs"):

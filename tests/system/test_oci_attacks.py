@@ -6,10 +6,12 @@ own namespaces.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import subprocess
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -110,6 +112,50 @@ def test_a_descriptor_of_another_volume_is_no_target(bundle: Bundle, guarded: bo
     with pytest.raises(PlanFailed):
         bundle.run("true")
     assert bool(os.listdir(victim)) is not guarded
+
+
+def test_a_link_that_is_exchanged_meanwhile_makes_nothing_on_the_host(bundle: Bundle, guarded: bool, without: Remove) -> None:
+    """CVE-2021-30465: somebody else writes to the volume while a mount is made in it."""
+    without(k, "RESOLVE_NO_MAGICLINKS", 0)
+    bundle.share("pid")
+    victim, volume = bundle.path / "victim", bundle.path / "volume"
+    (volume / "swap").mkdir(parents=True)
+    (volume / "other").symlink_to(f"/proc/{os.getpid()}/root{victim}")
+    bundle.mount("/volume", volume, "bind")
+    bundle.mount("/volume/swap/new", bundle.path, "bind")
+    bundle.linux["maskedPaths"] = bundle.linux["readonlyPaths"] = []
+    ended = threading.Event()
+
+    def exchange() -> None:
+        libc = ctypes.CDLL(None)
+        while not ended.is_set():
+            libc.renameat2(-100, os.fsencode(volume / "swap"), -100, os.fsencode(volume / "other"), 2)  # RENAME_EXCHANGE
+
+    thread = threading.Thread(target=exchange)
+    thread.start()
+    try:
+        for _ in range(40):
+            try:
+                bundle.run("true")
+            except (PlanFailed, MinirtError):
+                pass
+            if os.listdir(victim):
+                break
+    finally:
+        ended.set()
+        thread.join()
+    assert bool(os.listdir(victim)) is not guarded
+
+
+def test_what_is_hidden_or_read_only_is_not_found_through_a_magic_link(bundle: Bundle, guarded: bool, without: Remove) -> None:
+    """The copy of a volume that waits to be attached is none of what the container sees."""
+    without(k, "RESOLVE_NO_MAGICLINKS", 0)
+    (bundle.rootfs / "data").mkdir()
+    (bundle.rootfs / "link").symlink_to("/proc/self/root/data")
+    for name in ("maskedPaths", "readonlyPaths"):
+        bundle.linux["maskedPaths"] = bundle.linux["readonlyPaths"] = []
+        bundle.linux[name] = ["/link"]
+        attempt(bundle, "ELOOP", guarded)
 
 
 @pytest.mark.parametrize("link", ["../../../../../../../..{}", "{}", "/proc/self/root/../../../..{}", "/proc/self/cwd/../../..{}"])
@@ -279,10 +325,9 @@ def test_another_null_device_hides_nothing(bundle: Bundle, guarded: bool, withou
     elif there == "zero":
         os.mknod(volume / "null", 0o020666, os.makedev(1, 5))
     bundle.config["mounts"].insert(0, {"destination": "/dev", "type": "bind", "source": str(volume), "options": ["bind"]})
-    (bundle.rootfs / "secret").write_text("secret")
-    bundle.linux["maskedPaths"] = ["/secret"]
-    text = attempt(bundle, "step masked: .*(ENODEV|ENOENT)", guarded, "head -c 6 /secret | cat -v")
-    assert guarded or text == {"file": "of the", "zero": "^@" * 6, "nothing": "secret"}[there]
+    bundle.linux["maskedPaths"] = ["/proc/version"]
+    text = attempt(bundle, "step masked: .*(ENODEV|ENOENT)", guarded, "head -c 6 /proc/version | cat -v")
+    assert guarded or text == {"file": "of the", "zero": "^@" * 6, "nothing": "Linux "}[there]
 
 
 def test_what_was_looked_at_is_what_hides(bundle: Bundle) -> None:
