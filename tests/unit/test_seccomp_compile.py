@@ -53,7 +53,15 @@ def rules(calls, operators, actions=ACTIONS, max_args=3, unique=False):
             "args": st.lists(arguments(operators), max_size=max_args, unique_by=by),
         },
         optional={"errnoRet": st.integers(0, 4095)},
-    )
+    ).map(without_useless_errno)
+
+
+def without_useless_errno(entry):
+    """An entry, or a profile, as the specification allows it: an errno only beside an action that returns one."""
+    for action, errno in (("action", "errnoRet"), ("defaultAction", "defaultErrnoRet")):
+        if entry.get(action) not in ("SCMP_ACT_ERRNO", "SCMP_ACT_TRACE"):
+            entry.pop(errno, None)
+    return entry
 
 
 def profiles(entries, max_rules=6):
@@ -65,7 +73,7 @@ def profiles(entries, max_rules=6):
             "syscalls": st.lists(entries, max_size=max_rules),
         },
         optional={"defaultErrnoRet": st.integers(0, 4095)},
-    )
+    ).map(without_useless_errno)
 
 
 def points(data, calls, count=12):

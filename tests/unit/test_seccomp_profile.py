@@ -63,6 +63,7 @@ BAD = [
     ((*CALL, "names"), [1], ".syscalls[1].names[0]: must be a string"),
     ((*CALL, "action"), ..., ".syscalls[1].action: missing"),
     ((*CALL, "action"), "ALLOW", ".syscalls[1].action: unknown action 'ALLOW'"),
+    ((*CALL, "errnoRet"), 5, ".syscalls[1].errnoRet: SCMP_ACT_ALLOW returns no errno"),
     ((*CALL, "args"), {}, ".syscalls[1].args: must be a list"),
     ((*ARG, "index"), 6, ".syscalls[1].args[0].index: must be a whole number from 0 to 5"),
     ((*ARG, "index"), True, ".syscalls[1].args[0].index: must be a whole number from 0 to 5"),
@@ -149,9 +150,11 @@ def test_conditions_of_engines_are_decided(conditions, holds):
 
 
 def test_what_is_resolved_is_plain_oci():
-    resolved = resolve(engine(comment="why", errno="EINVAL", includes={}), [], "x86_64")
+    resolved = resolve(engine(comment="why", errno="EINVAL", includes={}, action="SCMP_ACT_ERRNO"), [], "x86_64")
     assert resolved["architectures"] == ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"]
-    assert resolved["syscalls"] == [{"names": ["bpf"], "action": "SCMP_ACT_ALLOW", "errnoRet": 22}]
+    assert resolved["syscalls"] == [{"names": ["bpf"], "action": "SCMP_ACT_ERRNO", "errnoRet": 22}]
+    silent = resolve(engine(errno="EINVAL", action="SCMP_ACT_ALLOW"), [], "x86_64")
+    assert silent["syscalls"] == [{"names": ["bpf"], "action": "SCMP_ACT_ALLOW"}]
     assert not is_engine_format(resolved) and is_engine_format(engine())
     assert resolve(resolved, [], "x86_64") == resolved
 

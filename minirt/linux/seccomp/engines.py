@@ -14,7 +14,7 @@ from __future__ import annotations
 import errno
 import os
 
-from .profile import items, want
+from .profile import WITH_ERRNO, items, want
 from .tables import SeccompError, architecture, native
 
 TYPE_CHECKING = False
@@ -59,6 +59,8 @@ def resolve(
     result = {key: profile[key] for key in known if profile.get(key) is not None}
     if "defaultErrno" in profile:
         result["defaultErrnoRet"] = _errno(profile["defaultErrno"], f"{where}.defaultErrno")
+    if profile.get("defaultAction") not in WITH_ERRNO:
+        result.pop("defaultErrnoRet", None)
     if profile.get("archMap"):
         if profile.get("architectures"):
             raise SeccompError(f"{where}.archMap: must not be set together with architectures")
@@ -122,6 +124,8 @@ def _entry(entry: dict[str, Any], where: str) -> dict[str, Any]:
         result["errnoRet"] = _errno(entry["errno"], f"{where}.errno")
     elif entry.get("errnoRet") is not None:
         result["errnoRet"] = entry["errnoRet"]
+    if entry.get("action") not in WITH_ERRNO:
+        result.pop("errnoRet", None)  # engines take it in silence, a runtime must not
     if entry.get("args"):
         result["args"] = entry["args"]
     return result

@@ -69,6 +69,7 @@ FLAGS = {
 }
 NEW_LISTENER, TSYNC_ESRCH = 1 << 3, 1 << 4  # never asked for by name: they follow from SCMP_ACT_NOTIFY
 
+WITH_ERRNO = ("SCMP_ACT_ERRNO", "SCMP_ACT_TRACE")  # actions that take errnoRet: as an errno, as a tracer's message
 EPERM = 1  # what errnoRet is when it is left out (runtime-spec config-linux.md#seccomp)
 MAX_ERRNO = 4095  # the kernel cuts a larger one to this (kernel/seccomp.c, __seccomp_filter)
 
@@ -182,8 +183,11 @@ def _action(name: object, number: object, where: str, default: str = "") -> int:
     key, number_key = ("defaultAction", "defaultErrnoRet") if default else ("action", "errnoRet")
     if not isinstance(name, str) or name not in ACTIONS:
         raise SeccompError(f"{where}.{key}: unknown action {name!r}")
-    if name not in ("SCMP_ACT_ERRNO", "SCMP_ACT_TRACE"):
-        return ACTIONS[name]  # an errnoRet beside another action has no use, and runc takes it in silence
+    if name not in WITH_ERRNO:
+        if number is not None:
+            # "When the action doesn't support an errno, the runtime MUST print and error and fail."
+            raise SeccompError(f"{where}.{number_key}: {name} returns no errno")
+        return ACTIONS[name]
     most = MAX_ERRNO if name == "SCMP_ACT_ERRNO" else 0xFFFF
     return ACTIONS[name] | (EPERM if number is None else _number(number, most, f"{where}.{number_key}"))
 
