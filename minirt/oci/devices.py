@@ -35,6 +35,7 @@ _kcore: bool | None = None
 def wanted(c: Context) -> list[dict[str, Any]]:
     """Return the devices to make: the default ones, then those of linux.devices, which may be the same by path."""
     asked = {os.path.normpath(device["path"]): device for device in c.linux.get("devices") or ()}
+    asked.pop("/dev/ptmx", None)  # privileged engines list all of the host's; here it is the link into the own devpts
     known = [
         {"path": f"/dev/{name}", "type": "c", "major": major, "minor": minor}
         for name, (major, minor) in DEFAULT.items()

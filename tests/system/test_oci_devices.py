@@ -82,6 +82,11 @@ def test_a_default_device_that_is_listed_is_made_once_as_listed(bundle: Bundle) 
     assert len(made) == 1
 
 
+def test_ptmx_is_the_container_s_own_even_if_the_host_s_is_listed(bundle: Bundle) -> None:
+    bundle.linux["devices"] = [device("/dev/ptmx", "c", 5, 2), device("/dev/console", "c", 5, 1)]
+    assert bundle.run("readlink /dev/ptmx; stat -c %t:%T /dev/console") == "pts/ptmx\n5:1\n"
+
+
 def compiled(bundle: Bundle, **more: Any):
     from minirt.oci.compile import compile_plan
 
