@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["build_parser", "main", "oci_main"]
+__all__ = ["build_parser", "main"]
 
 # command -> (module with add_parser(subparsers), one line)
 COMMANDS = {
@@ -20,7 +20,7 @@ COMMANDS = {
     "rm": ("containers", "remove containers"),
     "image": ("image", "import, list, inspect, verify and remove images"),
     "doctor": ("doctor", "tell what this machine offers and what to do about the rest"),
-    "oci": ("oci", "the OCI runtime's commands, as runc has them (not implemented)"),
+    "oci": ("oci", "the OCI runtime's commands, as runc has them"),
     "completion": ("completion", "print a completion script for bash or zsh"),
 }
 
@@ -68,6 +68,10 @@ def load(module: str):  # type: ignore[no-untyped-def]
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["oci"]:  # its words follow Go's rules for flags, not argparse's
+        from minirt.runtime.command import main as oci
+
+        return oci(words[1:])
     chosen = next((word for word in words if not word.startswith("-")), "")
     parser = build_parser(chosen if chosen in COMMANDS else "")
     args, unknown = parser.parse_known_args(words)
@@ -105,8 +109,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         text = str(error).replace("\n", " ")
         print(f"minirt: {type(error).__name__}: {text} (minirt --debug shows where)", file=sys.stderr)
         return 125
-
-
-def oci_main() -> int:
-    """`minirt-oci`: the OCI runtime under the name that engines take."""
-    return main(["oci", *sys.argv[1:]])

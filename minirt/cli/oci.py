@@ -1,10 +1,8 @@
-"""`minirt oci`: the OCI runtime's command line."""
+"""`minirt oci`: hands its words to minirt.runtime.command, which reads them by runc's rules and not argparse's."""
 
 from __future__ import annotations
 
 import argparse
-
-from minirt.errors import MinirtError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,14 +12,14 @@ __all__ = ["add_parser"]
 
 
 def add_parser(commands: Any) -> None:
-    """Add the `oci` command."""
-    parser = commands.add_parser("oci", help="the OCI runtime's commands, as runc has them (not implemented)")
+    """Add the `oci` command, for `minirt --help` and shell completion."""
+    parser = commands.add_parser("oci", help="the OCI runtime's commands, as runc has them")
     parser.add_argument("words", nargs=argparse.REMAINDER)
-    parser.set_defaults(run=refuse)
+    parser.set_defaults(run=hand_over)
 
 
-def refuse(args: argparse.Namespace) -> int:
-    """Say that it is not there yet."""
-    error = MinirtError(f"oci {' '.join(args.words[:1])}: not implemented".replace("  ", " "))
-    error.exit_code = 1
-    raise error
+def hand_over(args: argparse.Namespace) -> int:
+    """Run the OCI runtime's command line."""
+    from minirt.runtime.command import main
+
+    return main(args.words)

@@ -1,0 +1,64 @@
+"""Where a container's terminal goes: its master to a console socket (an engine's), or it is copied to ours."""
+
+from __future__ import annotations
+
+import os
+
+from minirt.runtime.container import RuntimeFailure
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["check_terminal", "send_fd", "set_size"]
+
+SUN_PATH = 108  # sizeof(sockaddr_un.sun_path), man 7 unix
+
+
+def check_terminal(terminal: bool, detach: bool, socket: str) -> None:
+    """Refuse what cannot be: a terminal that nobody holds, a socket with nothing to send. Raises: RuntimeFailure."""
+    if socket and not (detach and terminal):
+        raise RuntimeFailure("cannot use console socket if runc will not detach or allocate tty")
+    if terminal and detach and not socket:
+        raise RuntimeFailure("cannot allocate tty if runc will detach without setting console socket: give --console-socket")
+
+
+def send_fd(path: str, message: bytes, fd: int, flag: str = "--console-socket") -> None:
+    """Send a descriptor over a unix socket (man 7 unix, SCM_RIGHTS).
+
+    `_socket` is the C half of `socket`, whose other half costs 10 ms of start-up.
+
+    Args:
+        path: of the listening socket; may be longer than a socket's address.
+        message: bytes that go along: engines want at least one.
+        fd: the descriptor; it stays the caller's.
+        flag: what the path came from, for the error.
+
+    Raises: RuntimeFailure.
+    """
+    import _socket
+
+    folder = -1
+    address = path
+    if len(os.fsencode(path)) >= SUN_PATH:
+        folder = os.open(os.path.dirname(path), os.O_PATH | os.O_CLOEXEC)
+        address = f"/proc/self/fd/{folder}/{os.path.basename(path)}"
+    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+    try:
+        sock.connect(address)
+        sock.sendmsg([message], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, fd.to_bytes(4, "little"))])
+    except OSError as error:
+        raise RuntimeFailure(f"{flag} {path}: {error.strerror or error}") from None
+    finally:
+        sock.close()
+        if folder >= 0:
+            os.close(folder)
+
+
+def set_size(master: int, process: dict[str, Any]) -> None:
+    """Give a terminal the size that config.json's process.consoleSize wants."""
+    size = process.get("consoleSize")
+    if size:
+        from minirt.terminal.tty import set_window_size
+
+        set_window_size(master, size.get("height") or 0, size.get("width") or 0)

@@ -1,0 +1,240 @@
+"""A container's directory: what is known of it between two commands.
+
+    ROOT/ID/state.json   what it was made from, its first process, its cgroup; replaced as a whole
+            exec.fifo    there until `start`: the container's process reads it (man 7 fifo)
+            plan         the plan and what came of each record, also after `create` has ended
+
+The directory itself is the lock: mkdir(2) says whose the name is, flock(2) on it lets one command at a time change it.
+What state.json says of a process holds only together with its start time, as pids are used again.
+"""
+
+from __future__ import annotations
+
+import os
+
+from minirt.documents import BadDocument, dumps, load_file
+from minirt.errors import MinirtError
+from minirt.oci.spec import VERSION
+from minirt.paths import state_root
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["Container", "RuntimeFailure", "all_containers", "default_root", "start_time"]
+
+LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
+
+
+class RuntimeFailure(MinirtError):
+    """A command of the runtime cannot do what it is asked for."""
+
+    exit_code = 1
+
+
+def default_root() -> str:
+    """Return where containers are by default: below /run/minirt, or XDG_RUNTIME_DIR."""
+    return os.path.join(state_root(), "oci")
+
+
+def start_time(pid: int) -> int:
+    """Return when a live process began, in clock ticks since boot; -1 where it is gone or a zombie (man 5 proc_pid_stat)."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return -1
+    return -1 if fields[0] in (b"Z", b"X") else int(fields[19])
+
+
+class Container:
+    """One container: its directory, and what state.json said when it was read."""
+
+    __slots__ = ("id", "lock_fd", "path", "state")
+
+    def __init__(self, root: str, id: str) -> None:
+        if not id or not LETTERS.issuperset(id) or id in (".", "..") or len(id) > 1024:
+            raise RuntimeFailure(f"invalid container ID format {id!r}: letters, digits and _ + - .")
+        self.id = id
+        self.path = os.path.join(root, id)
+        self.state: dict[str, Any] = {}
+        self.lock_fd = -1
+
+    # -- making and finding ------------------------------------------------------------------------------
+
+    def make(self) -> None:
+        """Make the directory, and lock it. Raises: RuntimeFailure where the name is taken."""
+        try:
+            os.makedirs(os.path.dirname(self.path), mode=0o711, exist_ok=True)
+            os.mkdir(self.path, 0o711)
+        except FileExistsError:
+            raise RuntimeFailure(f"container with id exists: {self.id}: minirt oci delete removes it") from None
+        except OSError as error:
+            raise RuntimeFailure(f"{self.path}: {error.strerror}: choose another place with --root") from None
+        self.lock()
+
+    def lock(self) -> None:
+        """Wait until no other command changes this container; held until this process ends, or `unlock`."""
+        from fcntl import LOCK_EX, flock
+
+        self.lock_fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        flock(self.lock_fd, LOCK_EX)
+
+    def unlock(self) -> None:
+        """Let other commands change it."""
+        if self.lock_fd >= 0:
+            os.close(self.lock_fd)
+            self.lock_fd = -1
+
+    def load(self, lock: bool = False) -> Container:
+        """Read state.json. Raises: RuntimeFailure where there is no such container."""
+        try:
+            if lock:
+                self.lock()
+            self.state = load_file(f"{self.path}/state.json")
+        except FileNotFoundError:
+            raise RuntimeFailure(f"container does not exist: {self.id}") from None
+        except BadDocument as error:
+            raise RuntimeFailure(f"{error}: minirt oci delete --force {self.id} removes the container") from None
+        return self
+
+    def save(self, **changes: Any) -> None:
+        """Change state.json as a whole: a reader, or whoever comes after a kill -9, sees the old or the new one."""
+        self.state.update(changes)
+        self.write(f"{self.path}/state.json", dumps(self.state))
+
+    def write(self, path: str, text: str) -> None:
+        """Replace a file."""
+        with open(f"{path}.new", "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(f"{path}.new", path)
+
+    def remove(self) -> None:
+        """Remove the directory; under another name first, so that no half of it is ever found."""
+        hidden = os.path.join(os.path.dirname(self.path), f".{self.id}")
+        for _ in range(2):
+            try:
+                os.rename(self.path, hidden)
+                break
+            except FileNotFoundError:
+                return
+            except OSError:  # ENOTEMPTY: an earlier delete was killed
+                empty(hidden)
+        empty(hidden)
+
+    # -- what it is --------------------------------------------------------------------------------------
+
+    @property
+    def fifo(self) -> str:
+        """The path of the FIFO that `start` writes to."""
+        return f"{self.path}/exec.fifo"
+
+    @property
+    def pid(self) -> int:
+        """The first process; 0 if it has ended."""
+        pid: int = self.state.get("pid") or 0
+        return pid if pid and start_time(pid) == self.state.get("started") else 0
+
+    def pidfd(self) -> int:
+        """Return a descriptor of the first process, made sure to be that. Raises: RuntimeFailure if it has ended."""
+        if self.pid:
+            try:
+                fd = os.pidfd_open(self.pid)
+            except ProcessLookupError:
+                raise RuntimeFailure("container not running") from None
+            if self.pid:  # still: so the descriptor is of that process and no later one
+                return fd
+            os.close(fd)
+        raise RuntimeFailure("container not running")
+
+    def status(self) -> str:
+        """Return creating, created, running, paused or stopped (runtime-spec runtime.md#state)."""
+        if not self.pid:
+            return "creating" if self.state.get("status") == "creating" and self.busy() else "stopped"
+        if self.state.get("status") == "creating":
+            return "creating"
+        if self.waits():
+            return "created"
+        group = self.cgroup()
+        return "paused" if group is not None and group.is_frozen() else "running"
+
+    def busy(self) -> bool:
+        """Say whether a command holds the lock."""
+        if self.lock_fd >= 0:
+            return False
+        from fcntl import LOCK_EX, LOCK_NB, flock
+
+        fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            flock(fd, LOCK_EX | LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(fd)
+        return False
+
+    def waits(self) -> bool:
+        """Say whether it waits for its start: the FIFO is there, and someone reads it (man 7 fifo, ENXIO)."""
+        try:
+            os.close(os.open(self.fifo, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+        except OSError:
+            return False
+        return True
+
+    def cgroup(self) -> Any:
+        """Return the container's cgroup (minirt.linux.cgroup_group.Cgroup), None where it has none."""
+        path = self.state.get("cgroup")
+        if not path or not os.path.isdir(path):
+            return None
+        from minirt.linux.cgroup_group import Cgroup
+
+        return Cgroup(path, None, self.state.get("cgroup_made") or ())
+
+    def oci_state(self, status: str = "") -> dict[str, Any]:
+        """Return the state as the specification wants it (runtime.md#state), for hooks and agents."""
+        status = status or self.status()
+        state = {
+            "ociVersion": self.state.get("ociVersion") or VERSION,
+            "id": self.id,
+            "status": status,
+            "pid": self.state.get("pid", 0) if status != "stopped" else 0,
+            "bundle": self.state.get("bundle", ""),
+        }
+        annotations = self.config.get("annotations")
+        if annotations:
+            state["annotations"] = annotations
+        return state
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """config.json as it was when the container was created."""
+        config: dict[str, Any] = self.state.get("config") or {}
+        return config
+
+
+def empty(path: str) -> None:
+    """Remove a directory of ours and the files in it."""
+    try:
+        for name in os.listdir(path):
+            os.unlink(os.path.join(path, name))
+        os.rmdir(path)
+    except FileNotFoundError:
+        pass
+
+
+def all_containers(root: str) -> list[Container]:
+    """Return every container below a root, by name."""
+    try:
+        names = sorted(os.listdir(root))
+    except FileNotFoundError:
+        return []
+    found = []
+    for name in names:
+        if not name.startswith("."):
+            try:
+                found.append(Container(root, name).load())
+            except MinirtError:
+                continue
+    return found

@@ -1,0 +1,270 @@
+"""create, run, start: a container's birth in two halves, or in one.
+
+create   config.json ─▶ plan ─▶ a process that is all but started, and waits at a FIFO
+start    a byte into the FIFO; the process becomes the program
+run      both, and stays until the end
+"""
+
+from __future__ import annotations
+
+import os
+
+from minirt.errors import MinirtError
+from minirt.linux import constants as k
+from minirt.linux._sys import lib
+from minirt.oci.compile import compile_plan
+from minirt.oci.step import Context
+from minirt.runtime import hooks
+from minirt.runtime.birth import Delivery, compile_filter, descriptors, is_rootless, null_descriptors, write_pid
+from minirt.runtime.console import check_terminal, send_fd
+from minirt.runtime.container import Container, RuntimeFailure, start_time
+from minirt.runtime.undo import Undo
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from minirt.plan.birth import Birth
+
+    Warn = Callable[[str], None]
+
+__all__ = ["create", "load_bundle", "run", "start"]
+
+
+def load_bundle(bundle: str, warn: Warn) -> tuple[str, dict[str, Any]]:
+    """Return a bundle's absolute directory and its configuration. Raises: MinirtError."""
+    from minirt.documents import load_file
+
+    bundle = os.path.abspath(bundle or ".")
+    try:
+        config = load_file(f"{bundle}/config.json")
+    except OSError as error:
+        raise RuntimeFailure(f"{bundle}/config.json: {error.strerror}: minirt oci spec writes one") from None
+    if not isinstance(config, dict):
+        raise RuntimeFailure(f"{bundle}/config.json: an object is wanted")
+    return bundle, config
+
+
+class Making:
+    """One container on its way; what was made is unmade if it does not arrive."""
+
+    def __init__(self, root: str, id: str, values: dict[str, Any], warn: Warn) -> None:
+        self.values = values
+        self.warn = warn
+        self.bundle, self.config = load_bundle(values["bundle"], warn)
+        self.process: dict[str, Any] = self.config.get("process") or {}
+        self.container = Container(root, id)
+        self.undo = Undo()
+        self.cgroup = ""
+
+    def prepare(self) -> None:
+        """Make the directory, write down what will be made, and make the cgroup."""
+        import time
+
+        if not self.process:
+            raise RuntimeFailure("config.json: process: missing, and nothing can be started without one")
+        self.container.make()
+        self.undo.call(self.container.remove)
+        place, missing = self.place()
+        self.container.save(
+            ociVersion=self.config.get("ociVersion"), id=self.container.id, status="creating", bundle=self.bundle, pid=0,
+            rootfs=os.path.join(self.bundle, (self.config.get("root") or {}).get("path") or ""), created=time.time(),
+            owner=os.geteuid(), config=self.config, cgroup=place, cgroup_made=missing,
+        )  # fmt: skip
+        self.undo.call(self.poststop)
+        self.make_cgroup(bool(place))
+
+    def place(self) -> tuple[str, list[str]]:
+        """Return where the cgroup will be, and which directories will be made for it: known before a kill -9 can come."""
+        from minirt.linux import cgroup2
+
+        try:
+            place = cgroup2.locate(self.container.id, (self.config.get("linux") or {}).get("cgroupsPath") or "")
+        except MinirtError:
+            return "", []
+        return place.directory, place.missing()
+
+    def make_cgroup(self, possible: bool) -> None:
+        """Make the cgroup with its limits and its device filter. Raises: CgroupError."""
+        from minirt.linux import cgroup2, device_filter
+
+        linux = self.config.get("linux") or {}
+        resources = linux.get("resources") or {}
+        path = linux.get("cgroupsPath") or ""
+        group = cgroup2.create(self.container.id, resources, None, path, every=True, warn=self.warn)
+        if isinstance(group, cgroup2.NoCgroup):
+            self.container.save(cgroup="", cgroup_made=[])
+            return
+        self.undo.call(group.remove)
+        self.cgroup = group.path
+        device_filter.attach(group.path, resources.get("devices"))
+
+    def context(self, start_fifo: str) -> Context:
+        """Return what the plan is compiled from."""
+        config = {**self.config, "process": self.process}
+        return Context(
+            config, self.bundle, cgroup=self.cgroup, seccomp=compile_filter(config), rootless=is_rootless(),
+            no_pivot=self.values["no_pivot"], null_fds=null_descriptors(), resolve=True, created=True,
+            start_fifo=start_fifo, hooks=hooks.before_pivot(config), new_keyring=not self.values["no_new_keyring"],
+        )  # fmt: skip
+
+    def deliver(self, start_fifo: str, memory: int, detach: bool) -> tuple[Birth, Delivery, Any]:
+        """Give birth, up to the barrier at which all is done but the start. Returns the birth, and its barriers to go on."""
+        from minirt.plan.birth import Birth
+
+        check_terminal(bool(self.process.get("terminal")), detach, self.values["console_socket"])
+        fds, self.process = descriptors(self.process, self.values["preserve_fds"])
+        context = self.context(start_fifo)
+        plan = compile_plan(context, len(fds) - 3)
+        birth = Birth(plan, fds, None, memory)
+        self.undo.call(birth.close)
+        delivery = Delivery(self.container, context, self.undo, self.values["console_socket"])
+        barriers = birth.barriers()
+        for name in barriers:
+            if name == "created":
+                break
+            delivery.at(name, birth)
+        else:
+            raise RuntimeFailure("the container's process ended before its start")
+        if self.values["pidfd_socket"]:
+            send_fd(self.values["pidfd_socket"], b"pidfd", birth.pidfd, "--pidfd-socket")
+        return birth, delivery, barriers
+
+    def arrived(self, birth: Birth, status: str) -> None:
+        """Write down that it is there."""
+        self.container.save(status=status, pid=birth.pid, started=start_time(birth.pid))
+        if self.values["pid_file"]:
+            write_pid(self.values["pid_file"], birth.pid)
+
+    def poststop(self) -> None:
+        """Run the hooks that tell of the end."""
+        try:
+            hooks.run_outside("poststop", hooks.of(self.config, "poststop"), self.container.oci_state("stopped"))
+        except MinirtError as error:
+            self.warn(str(error))
+
+
+def create(root: str, id: str, values: dict[str, Any], warn: Warn) -> int:
+    """Create a container; its program waits for `start`. Raises: MinirtError, and then nothing is left."""
+    making = Making(root, id, values, warn)
+    with making.undo:
+        making.prepare()
+        container = making.container
+        os.mkfifo(container.fifo, 0o600)
+        memory = os.open(f"{container.path}/plan", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        birth, _, _ = making.deliver(container.fifo, memory, detach=True)
+        making.arrived(birth, "created")
+        birth.leave()
+        making.undo.keep()
+        birth.close()
+        return 0
+
+
+def run(root: str, id: str, values: dict[str, Any], warn: Warn) -> int:
+    """Create and start a container; without --detach stay until its end and delete it. Returns its exit status."""
+    making = Making(root, id, values, warn)
+    detach = values["detach"]
+    with making.undo:
+        making.prepare()
+        signals = None
+        if not detach:
+            from minirt.terminal.wait import Signals
+
+            signals = Signals().__enter__()
+            making.undo.call(signals.__exit__)
+        birth, delivery, barriers = making.deliver("", -1, detach)
+        container = making.container
+        making.arrived(birth, "running")
+        config = making.config
+        hooks.run_inside("startContainer", hooks.of(config, "startContainer"), container.oci_state("created"), birth.pid)
+        for _ in barriers:
+            pass
+        hooks.run_outside("poststart", hooks.of(config, "poststart"), container.oci_state("running"))
+        if detach:
+            birth.reaped()
+            making.undo.keep()
+            birth.close()
+            return 0
+        container.unlock()
+        status = stay(birth, delivery.master, signals)
+        birth.reaped()
+        if values["keep"]:
+            making.undo.keep()
+            birth.close()
+        return status
+
+
+def stay(birth: Birth, master: int, signals: Any) -> int:
+    """Stay with a program in the foreground until its end; reap it. Returns its exit status."""
+    from minirt.terminal.attach import attach
+
+    status = attach(birth.pidfd, master=master, detach_keys=None, signals=signals)
+    assert status is not None  # there are no keys to detach by
+    return status
+
+
+def start(root: str, id: str, warn: Warn) -> int:
+    """Start a created container. Raises: RuntimeFailure."""
+    container = Container(root, id).load(lock=True)
+    status = container.status()
+    if status == "stopped":
+        raise RuntimeFailure("cannot start a container that has stopped")
+    if status != "created":
+        raise RuntimeFailure("cannot start an already running container")
+    config = container.config
+    try:
+        state = container.oci_state("created")
+        hooks.run_inside("startContainer", hooks.of(config, "startContainer"), state, container.pid)
+        release(container)
+        hooks.run_outside("poststart", hooks.of(config, "poststart"), container.oci_state("running"))
+    except MinirtError:
+        kill_first(container)
+        raise
+    container.save(status="running")
+    return 0
+
+
+def release(container: Container) -> None:
+    """Write the byte, and see whether the program started. Raises: RuntimeFailure.
+
+    Its end of the FIFO is close-on-exec: when nobody reads any more (POLLERR), it has become the program, or has died.
+    """
+    import select
+
+    try:
+        fd = os.open(container.fifo, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        os.write(fd, b"0")
+    except OSError:
+        raise RuntimeFailure("container process is already dead") from None
+    poll = select.poll()
+    poll.register(fd, 0)
+    poll.poll()
+    os.close(fd)
+    os.unlink(container.fifo)
+    failure = last_failure(f"{container.path}/plan")
+    if failure:
+        args = (container.config.get("process") or {}).get("args") or [""]
+        raise RuntimeFailure(f'exec: "{args[0]}": {failure}')
+
+
+def last_failure(path: str) -> str:
+    """Return why the plan in a file ended, "" where its last call became the program (see csrc/plan/plan.h)."""
+    from minirt.linux.constants import PLAN_BASE
+    from minirt.plan.lower import HEADER, OUTCOME
+
+    with open(path, "rb") as file:
+        image = file.read()
+    _, _, used, ring, _, _ = HEADER.unpack_from(image)
+    result: int = OUTCOME.unpack_from(image, ring - PLAN_BASE + OUTCOME.size * (used - 1))[2]
+    return os.strerror(-result).lower() if -4096 < result < 0 else ""
+
+
+def kill_first(container: Container) -> None:
+    """Kill a container's first process."""
+    try:
+        fd = container.pidfd()
+    except RuntimeFailure:
+        return
+    lib.plan_syscall(k.SYS_pidfd_send_signal, fd, k.SIGKILL, 0, 0, 0, 0)
+    os.close(fd)
