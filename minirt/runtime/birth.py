@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 
-from minirt.errors import MinirtError
 from minirt.oci import lookup
 from minirt.oci.step import Context
 from minirt.paths import cache_root
