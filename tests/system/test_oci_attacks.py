@@ -33,12 +33,16 @@ pytestmark = [
 ]
 
 
-@pytest.fixture
-def bundle() -> Iterator[Bundle]:
+@pytest.fixture(params=["plain", "hooked"])
+def bundle(request: pytest.FixtureRequest) -> Iterator[Bundle]:
+    """A bundle; with hooks the steps have another order, and the host's root is there longer (minirt/oci/compile.py, HOOKED)."""
     path = Path(tempfile.mkdtemp(prefix="minirt-oci-", dir="/var/tmp"))
     path.chmod(0o755)
     (path / "victim").mkdir()
-    yield Bundle(path)
+    made = Bundle(path)
+    if request.param == "hooked":
+        made.config["hooks"] = {"createContainer": [{"path": "/bin/true"}]}
+    yield made
     for line in reversed(mountinfo(Path("/proc/self/mountinfo").read_text())):
         if line.target.startswith(f"{path}/"):
             subprocess.run(["umount", "-l", line.target], timeout=20)
