@@ -72,6 +72,22 @@ def with_user(flags: int) -> int:
     return flags if os.geteuid() == 0 else flags | k.CLONE_NEWUSER
 
 
+def map_ids(p: Any) -> Any:
+    """Append what makes us root in the user namespace that was just made (man 7 user_namespaces); as root, nothing.
+
+    Without a map nobody in it may look into a directory that is its owner's alone.
+    """
+    from minirt.linux import constants as k
+    from minirt.plan import Slot
+
+    if os.geteuid() != 0:
+        for file, text in (("setgroups", "deny"), ("uid_map", f"0 {os.geteuid()} 1"), ("gid_map", f"0 {os.getegid()} 1")):
+            fd = Slot(file)
+            p.openat(k.AT_FDCWD, f"/proc/self/{file}", k.O_WRONLY | k.O_CLOEXEC, store=fd)
+            p.write(fd, text.encode(), len(text))
+    return p
+
+
 def namespaces() -> Finding:
     """Whether new namespaces can be made."""
     from minirt.linux import constants as k
@@ -112,7 +128,7 @@ def overlay() -> Finding:
             data += ",userxattr"
 
         def build(p: Any) -> Any:
-            p.unshare(with_user(k.CLONE_NEWNS)).mount(None, "/", None, k.MS_REC | k.MS_PRIVATE)
+            map_ids(p.unshare(with_user(k.CLONE_NEWNS))).mount(None, "/", None, k.MS_REC | k.MS_PRIVATE)
             return p.mount("overlay", f"{directory}/merged", "overlay", 0, data)
 
         advice = f"the file system of {place} must not be an overlay itself: set MINIRT_ROOT to another one"
