@@ -18,7 +18,9 @@ APT := DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 -o 
 
 PACKAGES_RUN := python3 python3-venv python3-dev gcc libc6-dev make busybox-static
 PACKAGES_LAB := qemu-system-x86 mmdebstrap debian-archive-keyring e2fsprogs
-PACKAGES_TEST := $(PACKAGES_RUN) $(PACKAGES_LAB) libcap-dev strace libseccomp2 linux-libc-dev golang-github-containers-common skopeo
+# docker.io has the command docker in it up to Debian 12; after that docker-cli has
+PACKAGES_PEERS = runc crun podman conmon containerd docker.io hyperfine $(shell apt-cache show docker-cli 2>/dev/null | sed -n 's/^Package: //p' | head -1)
+PACKAGES_TEST = $(PACKAGES_RUN) $(PACKAGES_LAB) libcap-dev strace libseccomp2 linux-libc-dev golang-github-containers-common skopeo $(PACKAGES_PEERS)
 SOURCES := pyproject.toml setup.py $(wildcard csrc/*/*.[chS]) $(wildcard csrc/*/*.py) $(wildcard csrc/*/*.txt) $(wildcard csrc/*/Makefile)
 
 # install(list of packages): what dpkg does not know of is installed; what cannot be is said in one line, and the rest goes on.
@@ -60,7 +62,7 @@ demo: .venv/installed-run
 	@touch $@
 
 test: .venv/installed-test
-	$(BIN)/python -m pytest tests/unit tests/system -m 'not long'
+	$(BIN)/python -m pytest tests/unit tests/system tests/peers -m 'not long'
 	$(MAKE) test-lab
 
 test-lab: .venv/installed-test
@@ -68,7 +70,7 @@ test-lab: .venv/installed-test
 	lab/run --timeout 600 .venv/bin/python -m pytest tests/lab
 
 test-long: .venv/installed-test
-	$(BIN)/python -m pytest tests/unit tests/system
+	$(BIN)/python -m pytest tests/unit tests/system tests/peers
 	$(MAKE) test-lab
 
 lint: .venv/installed-test
