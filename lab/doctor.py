@@ -37,7 +37,28 @@ def missing(built: bool) -> list[str]:
         found = Path(name).exists() if name.startswith("/") else shutil.which(name, path=path)
         if not found:
             lines.append(f"{name} is missing: apt-get install --no-install-recommends {package}")
+    if os.geteuid() and not built and not has_subordinate_ids():
+        ids = "100000-165535"
+        lines.append(f"no subordinate ids to build it with: sudo usermod --add-subuids {ids} --add-subgids {ids} $USER")
     return lines
+
+
+def has_subordinate_ids(directory: Path = Path("/etc")) -> bool:
+    """Say whether this user has ranges of ids for a user namespace (man 5 subuid: a line `NAME or UID:FIRST:COUNT`)."""
+    import pwd
+
+    try:
+        names = {str(os.geteuid()), pwd.getpwuid(os.geteuid()).pw_name}
+    except KeyError:
+        names = {str(os.geteuid())}
+    for file in ("subuid", "subgid"):
+        try:
+            owners = {line.split(":")[0] for line in (directory / file).read_text().splitlines()}
+        except OSError:
+            return False
+        if not names & owners:
+            return False
+    return True
 
 
 def report(cache: Path, image: Image | None) -> list[str]:

@@ -128,6 +128,14 @@ def test_without_the_lab_its_tests_are_left_out_in_a_line_but_not_in_ci(ci: str,
     assert "apt-get install --no-install-recommends qemu-system-x86" in done.stdout and done.stdout.count("\n") == 1
 
 
+@needs_root
+def test_the_lab_says_that_nobody_has_no_subordinate_ids(home: Path) -> None:
+    if re.search(r"^(nobody|65534):", Path("/etc/subuid").read_text(), re.M):
+        pytest.skip("nobody has subordinate ids here")
+    done = as_nobody(["lab/run", "true"], home)
+    assert done.returncode == 125 and "usermod --add-subuids" in done.stderr, done.stderr
+
+
 @pytest.mark.long
 @needs_root
 def test_every_package_has_the_same_name_in_debian_13(tmp_path: Path) -> None:
