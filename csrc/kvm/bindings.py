@@ -12,7 +12,7 @@ CONSTANTS = """
 KVM_GET_API_VERSION KVM_CREATE_VM KVM_CHECK_EXTENSION KVM_GET_VCPU_MMAP_SIZE KVM_GET_SUPPORTED_CPUID
 KVM_SET_USER_MEMORY_REGION KVM_SET_TSS_ADDR KVM_SET_IDENTITY_MAP_ADDR KVM_CREATE_IRQCHIP KVM_CREATE_PIT2
 KVM_IRQ_LINE KVM_CREATE_VCPU KVM_RUN KVM_GET_REGS KVM_SET_REGS KVM_GET_SREGS KVM_SET_SREGS KVM_SET_CPUID2
-KVM_TRANSLATE KVM_API_VERSION KVM_PIT_SPEAKER_DUMMY KVM_SYNC_X86_REGS KVM_SYNC_X86_SREGS
+KVM_SET_MSRS KVM_IRQFD KVM_CAP_TSC_DEADLINE_TIMER KVM_TRANSLATE KVM_API_VERSION KVM_PIT_SPEAKER_DUMMY KVM_SYNC_X86_REGS KVM_SYNC_X86_SREGS
 KVM_MEM_LOG_DIRTY_PAGES KVM_MEM_READONLY KVM_CAP_USER_MEMORY KVM_CAP_IRQCHIP KVM_CAP_PIT2 KVM_CAP_SET_TSS_ADDR
 KVM_CAP_SET_IDENTITY_MAP_ADDR KVM_CAP_EXT_CPUID KVM_CAP_IMMEDIATE_EXIT KVM_CAP_SYNC_REGS KVM_CAP_NR_VCPUS
 KVM_CAP_MAX_VCPUS KVM_CAP_NR_MEMSLOTS KVM_CAP_IRQFD KVM_CAP_IOEVENTFD KVM_CAP_SET_GUEST_DEBUG
@@ -34,6 +34,9 @@ struct kvm_pit_config { uint32_t flags; ...; };
 struct kvm_irq_level { uint32_t irq; uint32_t level; ...; };
 struct kvm_cpuid_entry2 { uint32_t function, index, flags, eax, ebx, ecx, edx; ...; };
 struct kvm_cpuid2 { uint32_t nent; uint32_t padding; struct kvm_cpuid_entry2 entries[]; };
+struct kvm_msr_entry { uint32_t index; uint64_t data; ...; };
+struct kvm_msrs { uint32_t nmsrs; uint32_t pad; struct kvm_msr_entry entries[]; };
+struct kvm_irqfd { uint32_t fd, gsi, flags; ...; };
 struct kvm_translation {
     uint64_t linear_address, physical_address;
     uint8_t valid, writeable, usermode;

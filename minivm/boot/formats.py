@@ -11,12 +11,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from minivm.boot.start import Bytes, Start
+    from minivm.boot.start import Bytes, Piece, Start
 
 __all__ = ["FORMATS", "default_kernel", "detect", "prepare", "read_kernel"]
 
 MAPPED = 1 << 20  # bytes from which on a file is mapped; a mapping holds a file descriptor as long as it is used
 LINUX = ("bzimage", "pvh")  # those that take an initrd
+TOLD = (*LINUX, "multiboot")  # those that always look for a PC's tables
 
 # name -> what --help says of it; `prepare` below knows the rest
 FORMATS = {
@@ -89,6 +90,8 @@ def prepare(
     *,
     initrd: Bytes = b"",
     modules: Sequence[tuple[str, Bytes]] = (),
+    processors: int = 1,
+    virtio: int = 0,
 ) -> Start:
     """Say how to start a kernel.
 
@@ -99,6 +102,7 @@ def prepare(
         cmdline: the kernel's command line.
         initrd: initial RAM file system, for Linux.
         modules: (string, contents) of each, for Multiboot.
+        processors, virtio: how many processors and virtio devices the kernel is to be told of.
 
     Returns a Start whose pieces fit into memory. Raises BootError.
     """
@@ -109,13 +113,27 @@ def prepare(
         raise BootError(f"a kernel of format {boot} takes no initrd")
     if modules and boot != "multiboot":
         raise BootError(f"a kernel of format {boot} takes no modules; Multiboot does")
-    start = _prepare(image, boot, memory, cmdline, initrd, modules)
+    tables: list[Piece] = []
+    rsdp = 0
+    if boot in TOLD or (boot != "flat16" and (processors > 1 or virtio)):
+        tables, rsdp = _tables(processors, virtio)
+    start = _prepare(image, boot, memory, cmdline, initrd, modules, rsdp)
+    start.pieces += tables
     check_fit(start.pieces, memory)
     return start
 
 
+def _tables(processors: int, virtio: int) -> tuple[list[Piece], int]:
+    """Return what firmware would leave in memory, and where the ACPI tables' root pointer is."""
+    from minivm.boot import acpi, mptable
+    from minivm.boot.layout import virtio_slots
+
+    pieces, rsdp = acpi.tables(processors, virtio_slots(virtio))
+    return pieces + mptable.tables(processors), rsdp
+
+
 def _prepare(
-    image: Bytes, boot: str, memory: int, cmdline: str, initrd: Bytes, modules: Sequence[tuple[str, Bytes]]
+    image: Bytes, boot: str, memory: int, cmdline: str, initrd: Bytes, modules: Sequence[tuple[str, Bytes]], rsdp: int
 ) -> Start:
     if boot == "flat16":
         from minivm.boot.flat import prepare16
@@ -132,7 +150,7 @@ def _prepare(
     if boot == "bzimage":
         from minivm.boot.bzimage import prepare as prepare_bzimage
 
-        return prepare_bzimage(image, memory, cmdline, initrd)
+        return prepare_bzimage(image, memory, cmdline, initrd, rsdp)
     from minivm.boot.bzimage import is_bzimage
     from minivm.boot.pvh import prepare as prepare_pvh
 
@@ -140,4 +158,4 @@ def _prepare(
         from minivm.boot.extract import extract
 
         image = memoryview(extract(image))
-    return prepare_pvh(image, memory, cmdline, initrd)
+    return prepare_pvh(image, memory, cmdline, initrd, rsdp)

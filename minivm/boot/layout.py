@@ -10,7 +10,7 @@
     0x000e0000  ACPI tables                      (acpi/)
     0x000f0000  MP table                         (mptable.py)
     0x00100000  kernels                          (elf.py); an initrd as high as it may lie
-    0xc0000000  no RAM up to 4 GiB: the addresses of devices, IOAPIC and local APIC among them
+    0xc0000000  no RAM (0xd0000000: virtio-mmio) up to 4 GiB: the addresses of devices, IOAPIC and local APIC among them
     0x100000000 the rest of RAM
 """
 
@@ -42,6 +42,7 @@ __all__ = [
     "memory_map",
     "place_high",
     "ram_ranges",
+    "virtio_slots",
 ]
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
@@ -54,6 +55,12 @@ PAGE_TABLES = 0x10000
 LOW_END = 0xA0000  # end of the RAM below 1 MiB that a PC's software may use
 HIGH_START = 1 * MIB
 HOLE_START, HOLE_END = 3 * GIB, 4 * GIB
+ACPI = 0xE0000  # here a kernel that was told nothing looks for the RSDP (ACPI specification 5.2.5.1)
+MP_TABLE = 0xF0000  # and here for the MP table
+
+VIRTIO, VIRTIO_SIZE = 0xD000_0000, 0x1000  # the registers of each virtio-mmio device, one behind the other
+# Inputs of the IOAPIC that no device of a PC uses; 0, 1, 2, 4, 8 and 13 are timer, keyboard, cascade, UART, clock, FPU.
+VIRTIO_INTERRUPTS = (5, 6, 7, 9, 10, 11, 12, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23)
 
 # For KVM itself, on Intel processors that need it: anywhere in the hole where no device is.
 IDENTITY_MAP = 0xFFFBC000
@@ -77,6 +84,13 @@ def memory_map(size: int) -> list[tuple[int, int, int]]:
     if low > HIGH_START:
         told.append((HIGH_START, low - HIGH_START, RAM))
     return told + [(address, length, RAM) for address, length in rest]
+
+
+def virtio_slots(count: int) -> list[tuple[int, int]]:
+    """Return (guest-physical address, interrupt) for so many virtio-mmio devices. Raises BootError for too many."""
+    if count > len(VIRTIO_INTERRUPTS):
+        raise BootError(f"{count} virtio devices are too many: {len(VIRTIO_INTERRUPTS)} have an interrupt of their own")
+    return [(VIRTIO + VIRTIO_SIZE * number, VIRTIO_INTERRUPTS[number]) for number in range(count)]
 
 
 def cmdline_bytes(cmdline: str, most: int = CMDLINE_MAX - 1) -> bytes:

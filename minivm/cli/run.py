@@ -33,6 +33,7 @@ def run(options: argparse.Namespace) -> int:
         irqchip={"kernel": True, "none": False, None: None}[options.irqchip],
         initrd=options.initrd,
         modules=options.module,
+        cpus=_cpus(options),
     )
     start = _start(config)
     if options.plan:
@@ -41,6 +42,16 @@ def run(options: argparse.Namespace) -> int:
         return _print_plan(machine_plan(config, start), options.format)
     with _sinks(options) as sinks:
         return _run(options, config, start, sinks)
+
+
+def _cpus(options: argparse.Namespace) -> int:
+    """Return how many processors, 1 to 254: 255 is everybody in an APIC id of 8 bits."""
+    count: int = options.cpus
+    if not 1 <= count <= 254:
+        raise UsageError(f"--cpus {count}: 1 to 254")
+    if count > 1 and options.irqchip == "none":
+        raise UsageError(f"--cpus {count} needs --irqchip kernel: processors start each other through their local APICs")
+    return count
 
 
 def _kernel(options: argparse.Namespace) -> str | None:
@@ -62,7 +73,7 @@ def _start(config: Config) -> Start:
     modules = [(words, formats.read_kernel(words.partition(" ")[0], "module")) for words in config.modules]
     try:
         return formats.prepare(
-            image, config.boot, config.memory, config.cmdline, initrd=initrd, modules=modules
+            image, config.boot, config.memory, config.cmdline, initrd=initrd, modules=modules, processors=config.cpus
         )
     except BootError as error:
         raise BootError(f"kernel {path!r}: {error}") from None
@@ -158,6 +169,6 @@ def _show_registers(machine: Machine) -> None:
     from minivm import kvm
     from minivm.inspect.registers import as_text
 
-    assert machine.vcpu is not None
-    machine.vcpu.settle()
-    print(as_text(kvm.get_regs(machine.vcpu.fd), kvm.get_sregs(machine.vcpu.fd)), file=sys.stderr)
+    for number, vcpu in enumerate(machine.vcpus):
+        vcpu.settle()
+        print(f"vcpu{number}\n{as_text(kvm.get_regs(vcpu.fd), kvm.get_sregs(vcpu.fd))}", file=sys.stderr)

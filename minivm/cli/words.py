@@ -58,6 +58,7 @@ def add_run(commands: Any) -> None:
     add("--kernel", dest="kernel_option", metavar="FILE", help="another way to name KERNEL")
     add("--initrd", action="append", default=[], metavar="FILE", help="initial RAM file system; may be given again: joined")
     add("--module", action="append", default=[], metavar="'FILE WORDS'", help="a Multiboot module; may be given again")
+    add("-c", "--cpus", "--smp", type=int, default=1, metavar="N", help="virtual processors (default: 1)")
     add("--cmdline", "--append", default="", metavar="TEXT", help="command line for the kernel")
     add(
         "--irqchip",

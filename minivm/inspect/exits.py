@@ -6,6 +6,8 @@ guest instructions: what a machine exits for, and how often, is most of what the
 
 from __future__ import annotations
 
+import threading
+
 from minivm.kvm import lib
 
 TYPE_CHECKING = False
@@ -41,12 +43,25 @@ class ExitCounts:
     `io` and `mmio` are written by the vCPU's loop; the key of an I/O exit is port << 1 | direction.
     """
 
-    def __init__(self, port_name: Callable[[int], str]) -> None:
+    def __init__(self, port_name: Callable[[int], str], address_name: Callable[[int], str]) -> None:
         self.io: dict[int, int] = {}
         self.mmio: dict[int, int] = {}  # by page of the address
         self.other: dict[int, int] = {}  # by reason
         self.in_c: dict[int, int] = {}  # keys as io: those that the loop in C answered
-        self._port_name = port_name
+        self._port_name, self._address_name = port_name, address_name
+        self._lock = threading.Lock()
+
+    def another(self) -> ExitCounts:
+        """Return one for the same machine, with nothing counted yet."""
+        return ExitCounts(self._port_name, self._address_name)
+
+    def add(self, other: ExitCounts) -> None:
+        """Add what another has counted; any thread may call this."""
+        with self._lock:
+            for name in ("io", "mmio", "other", "in_c"):
+                ours = getattr(self, name)
+                for key, count in getattr(other, name).items():
+                    ours[key] = ours.get(key, 0) + count
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one JSON object for each kind of exit, the most frequent first."""
@@ -57,7 +72,8 @@ class ExitCounts:
             what = f"{direction} {port:#x}"
             device = self._port_name(port) or "nobody"
             rows.append(_row("KVM_EXIT_IO", what, device, self.io.get(key, 0) + in_c, in_c))
-        rows += [_row("KVM_EXIT_MMIO", f"page {page:#x}", "nobody", n, 0) for page, n in self.mmio.items()]
+        for page, count in self.mmio.items():
+            rows.append(_row("KVM_EXIT_MMIO", f"page {page:#x}", self._address_name(page) or "nobody", count, 0))
         rows += [_row(reason_name(reason), "", "", n, 0) for reason, n in self.other.items()]
         return sorted(rows, key=lambda row: -row["count"])
 

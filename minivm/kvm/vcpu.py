@@ -8,6 +8,7 @@ from minivm.kvm.call import ioctl, pointer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "get_sregs",
     "new_regs",
     "set_cpuid2",
+    "set_msrs",
     "set_regs",
     "set_sregs",
     "translate",
@@ -37,6 +39,16 @@ def create_vcpu(vm: int, number: int) -> int:
 def set_cpuid2(vcpu: int, leaves: Any) -> None:
     """Say what the guest's CPUID instruction answers (struct kvm_cpuid2)."""
     ioctl(vcpu, "KVM_SET_CPUID2", pointer(leaves), f"nent={leaves.nent}")
+
+
+def set_msrs(vcpu: int, values: Mapping[int, int]) -> int:
+    """Set model-specific registers, by number (uint32_t) to value (uint64_t).
+
+    Returns how many were set: KVM stops at the first that it refuses.
+    """
+    entries = [{"index": number, "data": value} for number, value in values.items()]
+    msrs = ffi.new("struct kvm_msrs *", {"nmsrs": len(entries), "entries": entries})
+    return ioctl(vcpu, "KVM_SET_MSRS", pointer(msrs), ", ".join(f"{number:#x}" for number in values))
 
 
 def new_regs(**registers: int) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from minivm.kvm._kvm import ffi
 from minivm.kvm.call import ioctl, pointer
 
-__all__ = ["create_irqchip", "create_pit2", "create_vm", "irq_line", "set_identity_map_addr", "set_tss_addr"]
+__all__ = ["create_irqchip", "create_pit2", "create_vm", "irq_line", "irqfd", "set_identity_map_addr", "set_tss_addr"]
 
 
 def create_vm(system: int, kind: int = 0) -> int:
@@ -52,6 +52,17 @@ def create_pit2(vm: int, flags: int = 0) -> None:
     """
     config = ffi.new("struct kvm_pit_config *", {"flags": flags})
     ioctl(vm, "KVM_CREATE_PIT2", pointer(config), f"flags={flags}")
+
+
+def irqfd(vm: int, fd: int, gsi: int) -> None:
+    """Let each write to an eventfd pulse an interrupt (an edge), with no further ioctl.
+
+    Args:
+        fd: of the eventfd (man 2 eventfd), which stays the caller's.
+        gsi: global system interrupt: input of the IOAPIC.
+    """
+    request = ffi.new("struct kvm_irqfd *", {"fd": fd, "gsi": gsi})
+    ioctl(vm, "KVM_IRQFD", pointer(request), f"fd={fd}, gsi={gsi}")
 
 
 def irq_line(vm: int, irq: int, level: int) -> None:

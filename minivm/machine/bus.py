@@ -17,8 +17,17 @@ if TYPE_CHECKING:
 
         def write(self, offset: int, size: int, value: int) -> None: ...
 
+    class MemoryDevice(Protocol):
+        """A device whose registers are a page of guest-physical addresses."""
 
-__all__ = ["Bus"]
+        name: str
+
+        def read(self, offset: int, size: int) -> int: ...
+
+        def write(self, offset: int, size: int, value: int) -> None: ...
+
+
+__all__ = ["Bus", "MemoryBus"]
 
 
 class Bus:
@@ -54,3 +63,35 @@ class Bus:
         found = self._writers.get(port)
         if found is not None:
             found[0](found[1], size, value)
+
+
+PAGE = 0x1000
+
+
+class MemoryBus:
+    """Guest-physical addresses where there is no RAM, a page to a device; elsewhere reads give all ones."""
+
+    def __init__(self) -> None:
+        self._devices: dict[int, MemoryDevice] = {}
+
+    def add(self, address: int, device: MemoryDevice) -> None:
+        """Let a device answer to the page at a multiple of 4096. Raises ValueError where another one does already."""
+        if address % PAGE or address in self._devices:
+            raise ValueError(f"no page for {device.name} at {address:#x}")
+        self._devices[address] = device
+
+    def name(self, address: int) -> str:
+        """Return the name of the device at an address, or ""."""
+        device = self._devices.get(address & -PAGE)
+        return device.name if device else ""
+
+    def read(self, address: int, size: int) -> int:
+        """Do a read of 1, 2, 4 or 8 bytes."""
+        device = self._devices.get(address & -PAGE)
+        return device.read(address % PAGE, size) if device else (1 << 8 * size) - 1
+
+    def write(self, address: int, size: int, value: int) -> None:
+        """Do a write of 1, 2, 4 or 8 bytes."""
+        device = self._devices.get(address & -PAGE)
+        if device:
+            device.write(address % PAGE, size, value)

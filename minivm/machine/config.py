@@ -17,7 +17,7 @@ UNITS = {"b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 class Config:
     """One machine's settings."""
 
-    __slots__ = ("boot", "cmdline", "initrd", "irqchip", "kernel", "memory", "modules")
+    __slots__ = ("boot", "cmdline", "cpus", "initrd", "irqchip", "kernel", "memory", "modules")
 
     def __init__(
         self,
@@ -29,6 +29,7 @@ class Config:
         irqchip: bool | None = None,
         initrd: Sequence[str] = (),
         modules: Sequence[str] = (),
+        cpus: int = 1,
     ) -> None:
         self.kernel = kernel  # path; None is the in-tree guest
         self.boot = boot  # "auto" or a key of minivm.boot.formats.FORMATS
@@ -36,6 +37,7 @@ class Config:
         self.cmdline = cmdline
         self.irqchip = irqchip  # PICs, IOAPIC and PIT in the host kernel; None is what the boot format expects
         self.initrd = initrd  # paths; joined in this order, as Linux unpacks them one after the other
+        self.cpus = cpus  # virtual processors
         self.modules = modules  # for Multiboot: "path" or "path words"
 
 

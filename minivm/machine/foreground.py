@@ -33,17 +33,23 @@ def attend(machine: Machine, stdin: int | None, timeout: float | None) -> Outcom
     """Run the machine and return its outcome; see Machine.run for the arguments."""
     look, poke = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     machine.wake = lambda: _poke(poke)
-    thread = threading.Thread(target=machine.vcpu_thread, name="vcpu0")
+    threads = [
+        threading.Thread(target=machine.vcpu_thread, args=(number,), name=f"vcpu{number}")
+        for number in range(len(machine.vcpus))
+    ]
     try:
         with _Signals(machine, poke), Terminal(stdin) as terminal:
-            thread.start()
             try:
+                for thread in threads:
+                    thread.start()
                 _watch(machine, terminal, look, None if timeout is None else monotonic() + timeout)
             except KvmError as error:
                 machine.stop(Outcome(error.status, str(error), error))
             finally:
                 machine.stop(Outcome(125, "interrupted"))  # counts only where there is no outcome yet
-                thread.join()
+                for thread in threads:
+                    if thread.ident is not None:
+                        thread.join()
     finally:
         machine.wake = lambda: None
         os.close(look)

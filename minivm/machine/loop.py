@@ -22,27 +22,29 @@ CRASHED = 134  # exit status of a guest that died of a fault: 128 + SIGABRT, as 
 REGISTERS_AT_FIRST = 256  # exits whose registers a trace holds
 
 
-def loop(machine: Machine) -> None:
-    """Run the vCPU until the machine has an outcome. Raises KvmError."""
-    vcpu = machine.vcpu
-    assert vcpu is not None
+def loop(machine: Machine, number: int) -> None:
+    """Run a vCPU until the machine has an outcome. Raises KvmError."""
+    vcpu = machine.vcpus[number]
     exits = Exits(machine, vcpu)
-    if machine.recorder.watches("KVM_RUN"):
-        _told_loop(machine, vcpu, exits)
-        return
-    machine.refresh_shortcuts()
-    run, handle = vcpu.run, exits.handlers.get
-    while machine.outcome is None:
-        handle(run(), exits.unknown)()
-    exits.collect()
+    try:
+        if machine.recorder.watches("KVM_RUN"):
+            _told_loop(machine, number, exits)
+            return
+        machine.refresh_shortcuts()
+        run, handle = vcpu.run, exits.handlers.get
+        while machine.outcome is None:
+            handle(run(), exits.unknown)()
+    finally:
+        exits.collect()
 
 
-def _told_loop(machine: Machine, vcpu: Vcpu, exits: Exits) -> None:
+def _told_loop(machine: Machine, number: int, exits: Exits) -> None:
     """The same, telling each exit with what was answered."""
     from minirt.plan.events import Event
     from minivm.inspect.registers import as_dict
 
-    recorder, registers, count = machine.recorder, vcpu.show_registers(), 0
+    recorder, vcpu, count = machine.recorder, machine.vcpus[number], 0
+    registers = vcpu.show_registers()
     while machine.outcome is None:
         begin = monotonic_ns()
         recorder.inject("KVM_RUN")
@@ -64,7 +66,7 @@ def _told_loop(machine: Machine, vcpu: Vcpu, exits: Exits) -> None:
                 Event(
                     name,
                     args,
-                    side="vcpu0",
+                    side=f"vcpu{number}",
                     step="run",
                     why=WHY.get(name, ""),
                     time=begin,
@@ -80,7 +82,7 @@ class Exits:
     def __init__(self, machine: Machine, vcpu: Vcpu) -> None:
         self.machine, self.vcpu = machine, vcpu
         self.run = vcpu.kvm_run
-        self.counts = machine.exits
+        self.counts = machine.exits.another()  # of its own: two threads that add to one number lose some
         self.handlers: dict[int, Callable[[], None]] = {
             lib.KVM_EXIT_IO: self.io,
             lib.KVM_EXIT_MMIO: self.mmio,
@@ -106,13 +108,15 @@ class Exits:
                 bus.write(port, size, int.from_bytes(data[start : start + size], "little"))
 
     def mmio(self) -> None:
-        """No device of ours lives in memory yet: reads give all ones, as on an empty bus."""
+        """A read or write where there is no RAM."""
         mmio = self.run.mmio
-        page = mmio.phys_addr & ~0xFFF
+        address, size = mmio.phys_addr, mmio.len
+        page = address & ~0xFFF
         self.counts.mmio[page] = self.counts.mmio.get(page, 0) + 1
-        if not mmio.is_write:
-            for i in range(mmio.len):
-                mmio.data[i] = 0xFF
+        if mmio.is_write:
+            self.machine.memory_bus.write(address, size, int.from_bytes(bytes(mmio.data[0:size]), "little"))
+        else:
+            mmio.data[0:size] = self.machine.memory_bus.read(address, size).to_bytes(size, "little")
 
     def hlt(self) -> None:
         """Only without the irqchip: nothing can wake the guest, so this is its end."""
@@ -161,16 +165,18 @@ class Exits:
             verb, value = "write" if mmio.is_write else "read", bytes(mmio.data[0 : mmio.len])
             data = {"direction": verb, "address": mmio.phys_addr, "size": mmio.len, "value": value.hex()}
             shown = f"{int.from_bytes(value, 'little'):#x}"
-            return (verb, f"{mmio.phys_addr:#x}", f"size={mmio.len}", shown, "no device"), data
+            device = self.machine.memory_bus.name(mmio.phys_addr)
+            return (verb, f"{mmio.phys_addr:#x}", f"size={mmio.len}", shown, device or "no device"), data
         return (), {}
 
     def collect(self) -> None:
-        """Add what the loop in C has answered to the counts."""
+        """Add what the loop in C has answered to the counts, and all of them to the machine's."""
         for index in range(lib.SHORTCUTS):
             cut = self.vcpu.shortcut(index)
             for direction, count in ((lib.KVM_EXIT_IO_IN, cut.ins), (lib.KVM_EXIT_IO_OUT, cut.outs)):
                 if count:
                     self.counts.in_c[cut.port << 1 | direction] = int(count)
+        self.machine.exits.add(self.counts)
 
     def _count(self, reason: int | None = None) -> None:
         reason = self.run.exit_reason if reason is None else reason

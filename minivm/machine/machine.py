@@ -13,16 +13,19 @@ import threading
 
 from minivm import kvm
 from minivm.devices.debug_exit import DebugExit
+from minivm.devices.i8042 import Keyboard
+from minivm.devices.power import Power
+from minivm.devices.rtc import Rtc
 from minivm.devices.uart import COM1, DATA, IRQ, LSR, Uart
 from minivm.errors import KvmError, MinivmError
 from minivm.inspect.exits import ExitCounts
-from minivm.machine.bus import Bus
+from minivm.machine.bus import Bus, MemoryBus
 from minivm.machine.plan import machine_plan
 from minivm.machine.recorder import Recorder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from minivm.boot.start import Start
@@ -62,24 +65,29 @@ class Machine:
         self.recorder.check(operation.call for operation in self.plan)
         self.console = console
         self.outcome: Outcome | None = None
-        self.vcpu: kvm.Vcpu | None = None
+        self.vcpus: list[kvm.Vcpu] = []
         self.memory: list[tuple[int, kvm.GuestMemory]] = []  # (guest-physical address, pages)
         self.wake: Callable[[], None] = lambda: None  # gets the thread in the foreground to look again
-        self._system = self._vm = self._vcpu_fd = -1
+        self._system = self._vm = -1
+        self._vcpu_fds: list[int] = []
         self._run_size = 0
         self._irqchip = False
+        self._offered: set[str] = set()  # capabilities
         self._leaves: Any = None
         self._sregs: Any = None
         self._undo: list[tuple[str, Callable[[], None]]] = []
-        self._runner: int | None = None  # the thread inside KVM_RUN
+        self._runners: dict[int, int] = {}  # processor -> the thread inside its KVM_RUN
         self._stopping = threading.RLock()  # a signal's handler may come while its thread is in stop()
         self._shortcuts: tuple[int | None, bool] = (None, False)
 
         self.uart = Uart(self._send, self._uart_interrupt, lambda: self.wake(), self._uart_shortcut)
         self.bus = Bus()
-        for device in (self.uart, DebugExit(self._guest_exit), DebugExit(self._guest_exit, qemu=True)):
+        ends = DebugExit(self._guest_exit), DebugExit(self._guest_exit, qemu=True)
+        off = Keyboard(self._guest_off), Power(self._guest_off)
+        for device in (self.uart, Rtc(), *ends, *off):
             self.bus.add(device)
-        self.exits = ExitCounts(self.bus.name)
+        self.memory_bus = MemoryBus()
+        self.exits = ExitCounts(self.bus.name, self.memory_bus.name)
 
     # --- building and taking down ---
 
@@ -119,7 +127,7 @@ class Machine:
 
             name, _, shown = call.partition(" ")
             self.recorder.perform(name, (shown,), done, side="minivm", step="close", why=why)
-        self.vcpu = None
+        self.vcpus.clear()
         self.memory.clear()
 
     def _do_open(self, path: str) -> Done:
@@ -133,9 +141,11 @@ class Machine:
             raise MinivmError(f"this kernel's KVM interface is version {version}, and minivm needs 12")
         return version, ()
 
-    def _do_kvm_check_extension(self, capability: str) -> Done:
+    def _do_kvm_check_extension(self, capability: str, optional: bool = False) -> Done:
         value = kvm.check_extension(self._system, capability)
-        if not value:
+        if value:
+            self._offered.add(capability)
+        elif not optional:
             raise MinivmError(f"this kernel's KVM lacks {capability}: `minivm doctor` shows what it has")
         return value, ()
 
@@ -162,7 +172,7 @@ class Machine:
         return 0, ("ports 0x40 to 0x43 and 0x61 are answered by the kernel",)
 
     def _do_mmap(self, length: int = 0, fd: str = "") -> Done:
-        return self._map_run() if fd else self._map_memory(length)
+        return self._map_run(fd) if fd else self._map_memory(length)
 
     def _map_memory(self, length: int) -> Done:
         pages = kvm.GuestMemory(length)
@@ -171,9 +181,9 @@ class Machine:
         self._undo.append(("munmap memory", pages.close))
         return 0, (f"{length >> 10} KiB at {pages.address:#x} of this process are to be the guest's",)
 
-    def _map_run(self) -> Done:
-        vcpu = kvm.Vcpu(self._vcpu_fd, self._run_size)
-        self.vcpu = vcpu
+    def _map_run(self, name: str) -> Done:
+        vcpu = kvm.Vcpu(self._vcpu_fds[int(name[4:])], self._run_size)
+        self.vcpus.append(vcpu)
         self._undo.append(("munmap kvm_run", vcpu.close))
         return 0, (f"{self._run_size} bytes are shared with the kernel",)
 
@@ -185,8 +195,9 @@ class Machine:
         return 0, (f"guest-physical {address:#x} to {last:#x} is this process's {pages.address:#x} and on",)
 
     def _do_kvm_create_vcpu(self, number: int) -> Done:
-        self._vcpu_fd = fd = kvm.create_vcpu(self._vm, number)
-        self._undo.append(("close vcpu0", lambda: kvm.close(fd)))
+        fd = kvm.create_vcpu(self._vm, number)
+        self._vcpu_fds.append(fd)
+        self._undo.append((f"close vcpu{number}", lambda: kvm.close(fd)))
         return fd, (f"descriptor {fd} is the processor",)
 
     def _do_kvm_get_vcpu_mmap_size(self) -> Done:
@@ -197,16 +208,23 @@ class Machine:
         self._leaves = kvm.get_supported_cpuid(self._system)
         return 0, (f"{self._leaves.nent} leaves",)
 
-    def _do_kvm_set_cpuid2(self) -> Done:
-        kvm.set_cpuid2(self._vcpu_fd, self._leaves)
+    def _do_kvm_set_cpuid2(self, number: int) -> Done:
+        from minivm.machine.cpuid import fit
+
+        fit(self._leaves, number, self.config.cpus, "KVM_CAP_TSC_DEADLINE_TIMER" in self._offered)
+        kvm.set_cpuid2(self._vcpu_fds[number], self._leaves)
         return 0, ()
+
+    def _do_kvm_set_msrs(self, number: int, msrs: Mapping[int, int]) -> Done:
+        done = kvm.set_msrs(self._vcpu_fds[number], msrs)
+        return done, () if done == len(msrs) else (f"this KVM has no MSR {list(msrs)[done]:#x}",)
 
     def _do_memcpy(self, address: int, what: str, data: bytes) -> Done:
         self.bytes_at(address, len(data))[:] = data
         return len(data), ()
 
     def _do_kvm_get_sregs(self) -> Done:
-        self._sregs = kvm.get_sregs(self._vcpu_fd)
+        self._sregs = kvm.get_sregs(self._vcpu_fds[0])
         return 0, ()
 
     def _do_kvm_set_sregs(self, **changes: Any) -> Done:
@@ -216,11 +234,11 @@ class Machine:
             else:
                 for field, number in value.items():
                     setattr(getattr(self._sregs, name), field, number)
-        kvm.set_sregs(self._vcpu_fd, self._sregs)
+        kvm.set_sregs(self._vcpu_fds[0], self._sregs)
         return 0, ()
 
     def _do_kvm_set_regs(self, **registers: int) -> Done:
-        kvm.set_regs(self._vcpu_fd, kvm.new_regs(**registers))
+        kvm.set_regs(self._vcpu_fds[0], kvm.new_regs(**registers))
         return 0, ()
 
     # --- memory ---
@@ -243,7 +261,7 @@ class Machine:
     def run(self, stdin: int | None = None, timeout: float | None = None) -> Outcome:
         """Run the guest to its end.
 
-        The vCPU gets a thread of its own; this one attends to input, signals and time meanwhile.
+        Each vCPU gets a thread of its own; this one attends to input, signals and time meanwhile.
 
         Args:
             stdin: file descriptor for the console's input; None: the console has none.
@@ -257,30 +275,34 @@ class Machine:
         """End the machine, from any thread; the first outcome counts."""
         with self._stopping:
             self.outcome = self.outcome or outcome
-            if self.vcpu and self._runner not in (None, threading.get_ident()):
-                self.vcpu.interrupt(self._runner)
+            for number, thread in self._runners.items():
+                if thread != threading.get_ident():
+                    self.vcpus[number].interrupt(thread)
         self.wake()
 
-    def vcpu_thread(self) -> None:
-        """Run the vCPU until the machine has an outcome: the body of its thread."""
+    def vcpu_thread(self, number: int) -> None:
+        """Run a vCPU until the machine has an outcome: the body of its thread."""
         from minivm.machine.loop import loop
 
         with self._stopping:
-            self._runner = threading.get_ident()
+            self._runners[number] = threading.get_ident()
         try:
-            loop(self)
+            loop(self, number)
         except KvmError as error:
             self.stop(Outcome(error.status, str(error), error))
         except BaseException as error:
             self.stop(Outcome(MinivmError.status, f"{type(error).__name__}: {error}", error))
         finally:
             with self._stopping:
-                self._runner = None
+                del self._runners[number]
 
     # --- what the devices are given ---
 
     def _guest_exit(self, status: int) -> None:
         self.stop(Outcome(status, ""))
+
+    def _guest_off(self) -> None:
+        self.stop(Outcome(0, ""))
 
     def _send(self, data: bytes) -> None:
         from minivm.machine.foreground import send
@@ -311,11 +333,12 @@ class Machine:
 
     def refresh_shortcuts(self) -> None:
         """Let the loop in C answer for the UART what needs no thought, unless somebody is told of each exit."""
-        if self.vcpu is None or self.recorder.watches("KVM_RUN"):
+        if self.recorder.watches("KVM_RUN"):
             return
         lsr, direct = self._shortcuts
-        status, data = self.vcpu.shortcut(0), self.vcpu.shortcut(1)
-        status.port, status.value = COM1 + LSR, lsr or 0
-        status.answer_in = lsr is not None
-        data.port, data.fd = COM1 + DATA, self.console
-        data.forward_out = direct
+        for vcpu in self.vcpus:
+            status, data = vcpu.shortcut(0), vcpu.shortcut(1)
+            status.port, status.value = COM1 + LSR, lsr or 0
+            status.answer_in = lsr is not None
+            data.port, data.fd = COM1 + DATA, self.console
+            data.forward_out = direct

@@ -30,6 +30,10 @@ NEEDED_IRQCHIP = {
 }
 
 
+# Intel SDM volume 4: IA32_MISC_ENABLE bit 0; volume 3A, 12.11.2.1: IA32_MTRR_DEF_TYPE, enabled (bit 11), type 6.
+MSRS = {0x1A0: 1 << 0, 0x2FF: 1 << 11 | 6}
+
+
 class Operation:
     """One call that builds the machine."""
 
@@ -62,7 +66,7 @@ def machine_plan(config: Config, start: Start) -> list[Operation]:
     """
     irqchip = start.irqchip if config.irqchip is None else config.irqchip
     operations: list[Operation] = []
-    for step in (_open(irqchip), _vm(), _memory(config), _irqchip(irqchip), _vcpu(), _boot(start), _run()):
+    for step in (_open(irqchip), _vm(), _memory(config), _irqchip(irqchip), _vcpus(config, irqchip), _boot(start), _run()):
         operations.extend(step)
     return operations
 
@@ -125,14 +129,27 @@ def _irqchip(wanted: bool) -> Iterator[Operation]:
         )
 
 
-def _vcpu() -> Iterator[Operation]:
-    yield Operation("vcpu", "KVM_CREATE_VCPU", "A processor, in its state after reset; its APIC id is 0.", number=0)
+def _vcpus(config: Config, irqchip: bool) -> Iterator[Operation]:
+    if irqchip:
+        why = "Whether the local APIC's timer can wait for a value of the time stamp counter; CPUID is to say so."
+        capability = "KVM_CAP_TSC_DEADLINE_TIMER"
+        yield Operation("vcpu", "KVM_CHECK_EXTENSION", why, capability=capability, optional=True)
     yield Operation("vcpu", "KVM_GET_VCPU_MMAP_SIZE", "How large the structure is that we share with the kernel.")
-    yield Operation(
-        "vcpu", "mmap", "struct kvm_run: here the kernel writes why the guest stopped, and we our answer.", fd="vcpu0"
-    )
     yield Operation("vcpu", "KVM_GET_SUPPORTED_CPUID", "Which processor features host and kernel can offer a guest.")
-    yield Operation("vcpu", "KVM_SET_CPUID2", "Offer the guest all of them: what its CPUID instruction will answer.")
+    for number in range(config.cpus):
+        yield from _vcpu(number)
+
+
+def _vcpu(number: int) -> Iterator[Operation]:
+    why = "It waits for the first one's start-up interrupt." if number else "It is the one that starts."
+    why = f"A processor, in its state after reset; its APIC id is {number}. {why}"
+    yield Operation("vcpu", "KVM_CREATE_VCPU", why, number=number)
+    why = "struct kvm_run: here the kernel writes why the guest stopped, and we our answer."
+    yield Operation("vcpu", "mmap", why, fd=f"vcpu{number}")
+    why = "What its CPUID instruction will answer: all of those features, and which processor of how many this is."
+    yield Operation("vcpu", "KVM_SET_CPUID2", why, number=number)
+    why = "Two registers as firmware leaves them: fast string instructions on, and memory cached (write-back)."
+    yield Operation("vcpu", "KVM_SET_MSRS", why, number=number, msrs=MSRS)
 
 
 def _boot(start: Start) -> Iterator[Operation]:
@@ -161,12 +178,16 @@ def _show(name: str, value: Any) -> str:
     """Return `name=value`, short enough for one line."""
     if name in BITS:
         return f"{name}={'|'.join(bit for number, bit in BITS[name].items() if value >> number & 1)}"
+    if value is True:
+        return name
     if _is_bytes(value):
         return f"{len(value)} bytes"
     if isinstance(value, str):
         return value if name in ("what", "capability", "flags") else f'{name}="{value}"'
     if isinstance(value, int):
         return f"{name}={value:#x}" if value > 9 else f"{name}={value}"
+    if name == "msrs":
+        return ", ".join(f"{number:#x}={setting:#x}" for number, setting in value.items())
     inside = {"l": "64-bit", "base": f"base={value.get('base', 0):#x}"}
     if "selector" in value:
         mode = " 64-bit" if value.get("l") else ""

@@ -51,7 +51,7 @@ class Recorder:
         self._fails = {call for call, _ in self._failures}
         self._seen: dict[str, int] = {}
         self._lock = threading.RLock()
-        self._held: list[Event] | None = None
+        self._held: dict[int, list[Event]] = {}  # by thread
 
     @property
     def telling(self) -> bool:
@@ -116,8 +116,9 @@ class Recorder:
     def tell(self, event: Event) -> None:
         """Pass an event to each sink, or keep it back while an exit is handled."""
         with self._lock:
-            if self._held is not None:
-                self._held.append(event)
+            held = self._held.get(threading.get_ident())
+            if held is not None:
+                held.append(event)
                 return
             for sink in self._sinks:
                 sink(event)
@@ -125,11 +126,11 @@ class Recorder:
     def hold(self) -> None:
         """Keep events back: an exit is told when its answer is known, and before what it caused."""
         with self._lock:
-            self._held = []
+            self._held[threading.get_ident()] = []
 
     def release(self, exit_event: Event) -> None:
         """Tell the exit, and then what was held back."""
         with self._lock:
-            held, self._held = self._held or [], None
+            held = self._held.pop(threading.get_ident(), [])
             for event in (exit_event, *held):
                 self.tell(event)

@@ -285,3 +285,28 @@ def test_the_first_line_comes_within_100_ms_of_the_command():
         if ours < max(0.100, 5 * bare):
             return
     raise AssertionError(tries)
+
+
+def test_a_second_processor_waits_until_it_is_started():
+    """Nothing starts it here: its KVM_RUN sleeps in the kernel, and the machine ends as soon as the first one says so."""
+    done = run("--cpus", "2", typed="exit 5\n")
+    assert (done.returncode, done.stderr) == (5, "")
+
+
+def test_a_guest_resets_its_machine_through_the_keyboard_controller(tmp_path):
+    kernel = tmp_path / "reset.bin"
+    kernel.write_bytes(bytes.fromhex("b0 fe e6 64 eb fe"))  # mov al, 0xfe; out 0x64, al; jmp $
+    assert run(str(kernel), "--boot", "flat16", "--timeout", "30").returncode == 0
+
+
+def test_a_multiboot_kernel_finds_what_its_loader_promises(tmp_path):
+    """It leaves by debug-exit with the number of its modules, if EAX holds the loader's magic."""
+    # cmp eax, magic; jne +8; mov eax, [ebx+20]; out 0x501, al; hlt
+    code = bytes.fromhex("3d 02 b0 ad 2b 75 08 8b 43 14 66 ba 01 05 ee f4")
+    header = struct.pack("<8I", 0x1BADB002, 1 << 16, -(0x1BADB002 + (1 << 16)) & 0xFFFFFFFF,
+                         0x100000, 0x100000, 0, 0, 0x100020)  # fmt: skip
+    kernel, module = tmp_path / "mb.bin", tmp_path / "module"
+    kernel.write_bytes(header + code)
+    module.write_bytes(secrets.token_bytes(10))
+    words = ("--module", str(module), "--module", f"{module} words")
+    assert run(str(kernel), *words, "--timeout", "30").returncode == 2
