@@ -104,8 +104,10 @@ class Container:
         return bool(pid) and start_time(pid) == self.state.get("started_ticks")
 
     def remove(self) -> None:
-        """Remove the directory with all that the container changed."""
+        """Remove the directory with all that the container changed, and let go of its image."""
         import shutil
+
+        from minirt.image.store import Store
 
         hidden = os.path.join(directory(), f".{self.id}")
         try:
@@ -118,6 +120,7 @@ class Container:
                     if not os.path.islink(path := os.path.join(place, name)):
                         os.chmod(path, 0o700)
         shutil.rmtree(hidden)
+        Store(os.path.join(data_root(), "image")).release(self.id)
 
 
 def start_time(pid: int) -> int:

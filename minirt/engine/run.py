@@ -50,6 +50,20 @@ def find_image(name: str) -> Image:
         raise
 
 
+def hold(image: Image, container: Container) -> None:
+    """Keep the image's layers for as long as the container is there, whatever becomes of the image's name.
+
+    Raises: ImageError with exit code 125.
+    """
+    from minirt.image.store import Store
+
+    try:
+        Store(os.path.join(data_root(), "image")).hold(container.id, image)
+    except MinirtError as error:
+        error.exit_code = 125
+        raise
+
+
 def run(options: RunOptions) -> int:
     """Run a container in the foreground.
 
@@ -69,6 +83,7 @@ def run(options: RunOptions) -> int:
         keep = ExitStack()  # what `--rm` or a failure removes
         keep.callback(container.remove)
         undo.enter_context(keep)
+        hold(image, container)
         spec = make_spec(options, image.config.get("config") or {}, container.id)
         cgroup = undo.enter_context(make_cgroup(container.id, spec, sink))
         context = make_context(options, image, container.path, spec, cgroup)

@@ -88,15 +88,19 @@ class Index:
             replace_file(self._path, json.dumps(document, indent=1).encode() + b"\n")
 
 
-def replace_file(path: str, data: bytes) -> None:
-    """Replace a file so that a reader, or a crash, sees the old or the new one whole. Call it under a lock."""
+def replace_file(path: str, data: bytes, *, sync: bool = True) -> None:
+    """Replace a file so that a reader, or a crash, sees the old or the new one whole. Call it under a lock.
+
+    Args: sync, whether the new one has to outlast a power cut.
+    """
     temporary = path + ".new"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         with open(fd, "wb") as stream:
             stream.write(data)
             stream.flush()
-            os.fsync(fd)
+            if sync:
+                os.fsync(fd)
         os.rename(temporary, path)
     except BaseException:
         os.unlink(temporary)

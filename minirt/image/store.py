@@ -277,7 +277,7 @@ class Store:
         with self.adding(), Attempt(f"write the image store {self.root}"):
             if not os.path.exists(self.blobs.path(image.digest)):
                 raise UnknownImage(f"image {image.name!r} was removed just now")
-            replace_file(self._hold_path(owner), json.dumps(image.descriptor).encode())
+            replace_file(self._hold_path(owner), json.dumps(image.descriptor).encode(), sync=False)
 
     def release(self, owner: str) -> None:
         """End an owner's hold; the content goes with the next removal. No hold is no error."""

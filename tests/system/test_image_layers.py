@@ -110,6 +110,35 @@ def test_a_whiteout_of_what_no_layer_has_leaves_no_name_behind(own_store):
     assert (done.returncode, done.stderr) == (0, "") and done.stdout.splitlines()[-1].endswith(" there")
 
 
+@pytest.mark.parametrize("how", ["rm", "tag over it", "prune"])
+def test_a_containers_image_stays_while_the_container_does(own_store, how):
+    """Without its layers' directories, what it has not opened yet is gone."""
+    stack(own_store.root, "layered", LOWER)
+    holds = own_store.root / "lib" / "image" / "holds"
+    script = "echo up; read x; cat e/both; ls d"
+    child = own_store.start("run", "-i", "layered", "sh", "-c", script, stdin=subprocess.PIPE)
+    assert child.stdout.readline() == "up\n"
+    words = {"rm": ["rm", "layered"], "tag over it": ["tag", "busybox", "layered"], "prune": ["prune"]}[how]
+    assert own_store("image", *words).returncode == 0
+    stack(own_store.root, "another", tar({"x": ""}))
+    assert own_store("image", "rm", "another").returncode == 0
+    assert child.communicate("\n", timeout=30) == ("lowerlow\nsub\n", "") and child.returncode == 0
+    (container,) = own_store.containers
+    assert os.listdir(holds) == [container.name]  # it could be started again
+    assert own_store("rm", container.name).returncode == 0
+    assert os.listdir(holds) == [] and own_store("image", "prune").returncode == 0
+    assert len(os.listdir(own_store.root / "lib" / "image" / "layers")) == (2 if how == "prune" else 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "code"), [(("true",), 0), (("/nowhere",), 127), (("--fail", "pivot_root=EPERM", "true"), 125)]
+)
+def test_a_container_that_is_gone_holds_nothing(own_store, words, code):
+    *options, command = words
+    assert own_store("run", "--rm", *options, "busybox", command).returncode == code
+    assert os.listdir(own_store.root / "lib" / "image" / "holds") == own_store.containers == []
+
+
 @BOTH
 def test_what_a_container_removes_of_a_layer_stays_in_the_layer(own_store, options):
     stack(own_store.root, "layered", LOWER)
