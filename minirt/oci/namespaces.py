@@ -83,7 +83,7 @@ def namespaces(p: Plan, c: Context) -> None:
         if kind in opened:
             p.setns(opened[kind], flag, why=f"share the {kind} namespace that this file stands for")
             p.close(opened[kind])
-        elif kind in c.fresh and kind not in ("cgroup", "time"):
+        elif kind in c.fresh and kind not in ("cgroup", "time") and not (kind == "ipc" and "user" in c.fresh):
             flags |= flag
     p.clone3(
         flags, c.sources.get(id("cgroup")), positive="made",
@@ -109,6 +109,8 @@ def user_namespace(p: Plan, c: Context) -> None:
     p.barrier("idmaps", why="minirt writes uid_map and gid_map from outside (man 7 user_namespaces)", take=take)
     p.setresgid(0, 0, 0, why="group 0 of this namespace, which the map gives to another group outside")
     p.setresuid(0, 0, 0, why="user 0 of this namespace; the capabilities of its creator stay")
+    if "ipc" in c.fresh:
+        p.unshare(k.CLONE_NEWIPC, why="not with clone3: its /dev/mqueue belongs to who makes it, and that was nobody there yet")
     for i in range(len(lower)):
         assert take is not None
         # A detached, id-mapped copy of each layer came with the answer; in this mount namespace it covers the layer.
