@@ -108,7 +108,7 @@ def open_namespaces(plan: Plan, birth: Birth, c: Context, undo: ExitStack) -> di
         pid = birth.pid
         if maps:
             pid = undo.enter_context(namespace_with_maps(mount.uids, mount.gids)).pid
-        elif "user" not in c.fresh:
+        elif not c.userns:
             raise MinirtError(f"config.json: mounts[{i}]: {mount.idmap} without uidMappings needs a user namespace")
         opened[maps] = slot = Slot("user namespace")
         plan.openat(k.AT_FDCWD, f"/proc/{pid}/ns/user", k.O_RDONLY | k.O_CLOEXEC, store=slot)

@@ -96,7 +96,7 @@ def new_sources(p: Plan, c: Context) -> None:
         path = "/proc" if mount.kind == "proc" else "/sys"
         p.fsopen(mount.kind, k.FSOPEN_CLOEXEC, store=opened, otherwise={EPERM: bind})
         p.fsconfig(opened, k.FSCONFIG_SET_STRING, "source", mount.source or mount.kind)
-        for option in mount.data:
+        for option in [*mount.data, *(["ro"] if mount.flags & k.MS_RDONLY else ())]:
             key, equals, value = option.partition("=")
             p.fsconfig(opened, k.FSCONFIG_SET_STRING if equals else k.FSCONFIG_SET_FLAG, key, value if equals else None)
         p.fsconfig(opened, k.FSCONFIG_CMD_CREATE, otherwise={EPERM: bind})

@@ -140,11 +140,12 @@ class Context:
 
     @property
     def userns(self) -> bool:
-        """Whether the container is in a user namespace other than the initial one: its own, or the caller's.
+        """Whether the container is in a user namespace other than the initial one: its own, another's, or the caller's.
 
         There no device node can be made, and what the host's mounts forbid cannot be allowed (man 7 user_namespaces).
         """
-        return "user" in self.fresh or not in_initial_userns()
+        namespaces = self.linux.get("namespaces") or ()
+        return any(ns["type"] == "user" for ns in namespaces) or not in_initial_userns()
 
     @property
     def root(self) -> str:

@@ -16,6 +16,7 @@ import pytest
 from oci_bundle import Bundle, mount, mounted, mountinfo, stacked
 
 from minirt.errors import MinirtError
+from minirt.oci import parent
 from minirt.plan.birth import PlanFailed
 
 pytestmark = [
@@ -386,6 +387,37 @@ def test_a_source_that_only_the_host_s_root_may_reach_is_bound_with_its_locks(bu
     text = bundle.run("cat /proc/self/mountinfo /file; ! mount -o remount,bind,rw,nosuid,nodev,noexec /data; ! touch /data/x")
     assert "reached" in text and mounted(text, "/data").options == FORBIDDEN
     assert "Read-only file system" in text or "Permission denied" in text
+
+
+def test_what_is_new_in_a_user_namespace_belongs_to_its_root(bundle: Bundle) -> None:
+    bundle.user_namespace()
+    text = bundle.run("stat -c '%n %u %g' /dev /dev/mqueue /dev/shm /dev/pts; cat /proc/self/mountinfo")
+    assert text.splitlines()[:4] == ["/dev 0 0", "/dev/mqueue 0 0", "/dev/shm 0 0", "/dev/pts 0 0"]
+    assert "ro" in mounted(text, "/sys").system
+
+
+@pytest.fixture
+def other_user_namespace() -> Iterator[int]:
+    """The process id of somebody in a user namespace with the same maps."""
+    from oci_bundle import MAPS
+
+    with parent.namespace_with_maps(MAPS, MAPS) as run:
+        yield run.pid
+
+
+def test_a_user_namespace_that_is_joined_is_one(bundle: Bundle, other_user_namespace: int) -> None:
+    bundle.user_namespace()
+    bundle.share("user")
+    bundle.linux["namespaces"].append({"type": "user", "path": f"/proc/{other_user_namespace}/ns/user"})
+    secret = bundle.path / "secret"
+    secret.mkdir()
+    (secret / "file").write_text("reached")
+    secret.chmod(0o700)
+    bundle.mount("/file", secret / "file", "bind")
+    text = bundle.run("readlink /proc/self/ns/user; cat /file; echo; stat -c %t:%T /dev/zero; cat /proc/self/mountinfo")
+    there = os.readlink(f"/proc/{other_user_namespace}/ns/user")
+    assert text.splitlines()[:3] == [there, "reached", "1:5"]
+    assert mounted(text, "/dev/zero").kind == "devtmpfs"
 
 
 def test_proc_has_its_own_options_and_source_there_too(bundle: Bundle) -> None:
