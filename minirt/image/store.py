@@ -109,7 +109,7 @@ class Store:
             else:
                 entry = self._by_digest(reference)
             if entry is not None:
-                return self.image(entry)
+                return self._read(entry, name)
             found = self._by_id(name)
         if found is None:
             raise UnknownImage(
@@ -121,6 +121,14 @@ class Store:
     def image(self, entry: Descriptor) -> Image:
         """Return the image that an entry of the index means. Raises Damaged."""
         return Image(self, name_of(entry), entry)
+
+    def _read(self, entry: Descriptor, name: str) -> Image:
+        try:
+            return self.image(entry)
+        except Damaged:
+            if entry in self.index.entries():
+                raise
+            return self.resolve(name)  # the name was given to another image while we read
 
     def images(self) -> list[Image]:
         """Return all images in order of their names. Raises Damaged, StoreError."""

@@ -298,3 +298,30 @@ def test_prune_waits_for_an_import_and_takes_nothing_of_it(own_store):
     assert child.returncode == 0, errors
     prune.communicate(timeout=60)
     assert prune.returncode == 0 and usable(own_store)
+
+
+# -- at the same time
+
+
+def test_first_runs_at_the_same_time_build_and_unpack_one_image(own_store):
+    image = own_store.root / "lib" / "image"
+    shutil.rmtree(image)
+    children = [own_store.start("run", "--rm", "busybox", "echo", str(n)) for n in range(6)]
+    assert [(child.communicate(timeout=60), child.returncode) for child in children] == [((f"{n}\n", ""), 0) for n in range(6)]
+    assert len(list((image / "layers").iterdir())) == 1 and list((image / "tmp").iterdir()) == []
+    assert len(json.loads((image / "index.json").read_text())["manifests"]) == 1
+
+
+def test_imports_and_removals_at_the_same_time_leave_whole_images(own_store):
+    path = own_store.root / "x.tar"
+    path.write_bytes(TAR)
+    before = contents(own_store.root)
+    for _ in range(3):
+        children = [own_store.start("image", "import", path, f"image{n % 3}") for n in range(6)]
+        children += [own_store.start("image", "prune"), own_store.start("run", "--rm", "busybox", "true")]
+        assert [child.communicate(timeout=60)[1] for child in children] == [""] * 8
+        assert [child.returncode for child in children] == [0] * 8
+        assert usable(own_store) is False
+        assert own_store("run", "--rm", "image1", "/bin/sh", "-c", "true").returncode == 0
+        assert own_store("image", "rm", "image0", "image1", "image2").returncode == 0
+        assert contents(own_store.root) == before

@@ -237,6 +237,21 @@ def test_an_image_index_is_refused_in_a_line(store):
         store.resolve("multi")
 
 
+def test_an_image_that_is_replaced_while_it_is_read_is_read_anew(store, monkeypatch):
+    """Readers take no lock: what the index said a moment ago may be gone by now."""
+    add(store, "a", member("f", data=b"1"))
+    read, images = store.blobs.read, []
+
+    def read_late(descriptor: dict) -> bytes:
+        if not images:
+            images.append(None)
+            images.append(add(store, "a", member("f", data=b"2")))
+        return read(descriptor)
+
+    monkeypatch.setattr(store.blobs, "read", read_late)
+    assert store.resolve("a").digest == images[1].digest
+
+
 def test_importing_twice_leaves_one_image(store):
     first = add(store, "a", member("f", data=b"1"))
     second = add(store, "a", member("f", data=b"2"))
