@@ -80,6 +80,7 @@ def create(
     *,
     every: bool = False,
     warn: Callable[[str], None] | None = None,
+    place: Place | None = None,
 ) -> Cgroup | NoCgroup:
     """Make a container's group and set its limits.
 
@@ -93,6 +94,7 @@ def create(
         path: config.json's linux.cgroupsPath (see cgroup_tree.Place).
         every: hand down every controller, where that is possible.
         warn: gets a sentence for each limit that version 2 does not know; without it that is an error.
+        place: what `locate` has found for these, where it has been asked already.
 
     Returns: a context manager that gives the group, or None where there is none and neither a limit nor a path
         asked for it; at its end nothing is left.
@@ -101,13 +103,13 @@ def create(
     wanted = limits(resources, warn)
     names = controllers_of(wanted)
     try:
-        mount = find_mount()
+        mount = place.mount if place is not None else find_mount()
         if not mount:
             raise CgroupError(f"{_limit(names)}: cgroup v2 is not mounted on this host; {LAB}")
         have = controllers(mount)
         wanted = possible(wanted, have)
         names = controllers_of(wanted)
-        place = Place(id, path, mount)
+        place = place or Place(id, path, mount)
         _require(names, place, have)
         group = Cgroup(place.directory, sink, make(place, names, have if every else (), sink))
     except (CgroupError, OSError) as error:

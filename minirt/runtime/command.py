@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-__all__ = ["COMMANDS", "GLOBAL", "main"]
+__all__ = ["COMMANDS", "GLOBAL", "begin", "main"]
 
 GLOBAL = (
     Flag("debug", "log more"),
@@ -317,6 +317,22 @@ def main(words: list[str] | None = None) -> int:
             raise
         log.fail(phrase(name, f"{type(error).__name__}: {error} (minirt oci --debug shows where)".replace("\n", " ")))
     return 255 if name == "exec" else 1
+
+
+def begin() -> None:
+    """Run the command as a process of its own, and end it (bin/minirt-oci).
+
+    No garbage is collected in so short a life, nor is the interpreter taken apart at its end: 2 ms.
+    """
+    import gc
+
+    gc.disable()
+    status = main()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(status)
 
 
 def perform(name: str, words: list[str], values: dict[str, Any], log: Log) -> int:

@@ -99,7 +99,10 @@ class Container:
         return self
 
     def save(self, **changes: Any) -> None:
-        """Change state.json as a whole: a reader, or whoever comes after a kill -9, sees the old or the new one."""
+        """Change state.json as a whole: a reader, or whoever comes after a kill -9, sees the old or the new one.
+
+        Not fsync(2)ed: what it tells of ends with the machine's power, as the processes do.
+        """
         self.state.update(changes)
         self.write(f"{self.path}/state.json", dumps(self.state))
 
@@ -107,8 +110,6 @@ class Container:
         """Replace a file."""
         with open(f"{path}.new", "w", encoding="utf-8") as file:
             file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
         os.rename(f"{path}.new", path)
 
     def remove(self) -> None:

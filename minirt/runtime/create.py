@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from minirt.linux.cgroup_tree import Place
     from minirt.plan.birth import Birth
 
     Warn = Callable[[str], None]
@@ -66,33 +67,33 @@ class Making:
             raise RuntimeFailure("config.json: process: missing, and nothing can be started without one")
         self.container.make()
         self.undo.call(self.container.remove)
-        place, missing = self.place()
+        place = self.place()
         self.container.save(
             ociVersion=self.config.get("ociVersion"), id=self.container.id, status="creating", bundle=self.bundle, pid=0,
             rootfs=os.path.join(self.bundle, (self.config.get("root") or {}).get("path") or ""), created=time.time(),
-            owner=os.geteuid(), config=self.config, cgroup=place, cgroup_made=missing,
+            owner=os.geteuid(), config=self.config, cgroup=place.directory if place else "",
+            cgroup_made=place.missing() if place else [],
         )  # fmt: skip
         self.undo.call(self.poststop)
-        self.make_cgroup(bool(place))
+        self.make_cgroup(place)
 
-    def place(self) -> tuple[str, list[str]]:
-        """Return where the cgroup will be, and which directories will be made for it: known before a kill -9 can come."""
+    def place(self) -> Place | None:
+        """Return where the cgroup will be, written down before it is made: a kill -9 may come in between."""
         from minirt.linux import cgroup2
 
         try:
-            place = cgroup2.locate(self.container.id, (self.config.get("linux") or {}).get("cgroupsPath") or "")
+            return cgroup2.locate(self.container.id, (self.config.get("linux") or {}).get("cgroupsPath") or "")
         except MinirtError:
-            return "", []
-        return place.directory, place.missing()
+            return None
 
-    def make_cgroup(self, possible: bool) -> None:
+    def make_cgroup(self, place: Place | None) -> None:
         """Make the cgroup with its limits and its device filter. Raises: CgroupError."""
         from minirt.linux import cgroup2, device_filter
 
         linux = self.config.get("linux") or {}
         resources = linux.get("resources") or {}
         path = linux.get("cgroupsPath") or ""
-        group = cgroup2.create(self.container.id, resources, None, path, every=True, warn=self.warn)
+        group = cgroup2.create(self.container.id, resources, None, path, every=True, warn=self.warn, place=place)
         if isinstance(group, cgroup2.NoCgroup):
             self.container.save(cgroup="", cgroup_made=[])
             return
@@ -197,6 +198,10 @@ def run(root: str, id: str, values: dict[str, Any], warn: Warn) -> int:
 
 def stay(birth: Birth, master: int, signals: Any) -> int:
     """Stay with a program in the foreground until its end; reap it. Returns its exit status."""
+    if master < 0:
+        from minirt.terminal.wait import wait
+
+        return wait(birth.pidfd, signals)
     from minirt.terminal.attach import attach
 
     status = attach(birth.pidfd, master=master, detach_keys=None, signals=signals)
