@@ -6,7 +6,7 @@ import contextlib
 import sys
 
 from minivm.errors import MinivmError, UsageError
-from minivm.machine.config import Config, parse_size
+from minivm.machine.config import Config, parse_disk, parse_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +34,9 @@ def run(options: argparse.Namespace) -> int:
         initrd=options.initrd,
         modules=options.module,
         cpus=_cpus(options),
+        disks=[parse_disk(text) for text in options.disk],
+        rng=options.rng,
+        hvc=options.console == "virtio",
     )
     start = _start(config)
     if options.plan:
@@ -49,6 +52,8 @@ def _cpus(options: argparse.Namespace) -> int:
     count: int = options.cpus
     if not 1 <= count <= 254:
         raise UsageError(f"--cpus {count}: 1 to 254")
+    if options.irqchip == "none" and (options.disk or options.rng or options.console == "virtio"):
+        raise UsageError("virtio devices need --irqchip kernel: they interrupt through the IOAPIC")
     if count > 1 and options.irqchip == "none":
         raise UsageError(f"--cpus {count} needs --irqchip kernel: processors start each other through their local APICs")
     return count
@@ -73,7 +78,8 @@ def _start(config: Config) -> Start:
     modules = [(words, formats.read_kernel(words.partition(" ")[0], "module")) for words in config.modules]
     try:
         return formats.prepare(
-            image, config.boot, config.memory, config.cmdline, initrd=initrd, modules=modules, processors=config.cpus
+            image, config.boot, config.memory, config.cmdline, initrd=initrd, modules=modules, processors=config.cpus,
+            virtio=len(config.virtio()),
         )
     except BootError as error:
         raise BootError(f"kernel {path!r}: {error}") from None

@@ -59,6 +59,14 @@ def add_run(commands: Any) -> None:
     add("--initrd", action="append", default=[], metavar="FILE", help="initial RAM file system; may be given again: joined")
     add("--module", action="append", default=[], metavar="'FILE WORDS'", help="a Multiboot module; may be given again")
     add("-c", "--cpus", "--smp", type=int, default=1, metavar="N", help="virtual processors (default: 1)")
+    add("--disk", action="append", default=[], metavar="FILE[,ro]", help="a virtio-blk disk, raw; may be given again")
+    add("--rng", action="store_true", help="a virtio-rng: random bytes from the host")
+    add(
+        "--console",
+        choices=("serial", "virtio"),
+        default="serial",
+        help="where input goes: the UART (ttyS0) or a virtio-console (hvc0)",
+    )
     add("--cmdline", "--append", default="", metavar="TEXT", help="command line for the kernel")
     add(
         "--irqchip",

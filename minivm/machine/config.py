@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Config", "parse_size"]
+__all__ = ["Config", "Disk", "parse_disk", "parse_size"]
 
 MINIMUM = 1 << 20
 UNITS = {"b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
@@ -17,7 +17,7 @@ UNITS = {"b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 class Config:
     """One machine's settings."""
 
-    __slots__ = ("boot", "cmdline", "cpus", "initrd", "irqchip", "kernel", "memory", "modules")
+    __slots__ = ("boot", "cmdline", "cpus", "disks", "hvc", "initrd", "irqchip", "kernel", "memory", "modules", "rng")
 
     def __init__(
         self,
@@ -30,6 +30,9 @@ class Config:
         initrd: Sequence[str] = (),
         modules: Sequence[str] = (),
         cpus: int = 1,
+        disks: Sequence[Disk] = (),
+        rng: bool = False,
+        hvc: bool = False,
     ) -> None:
         self.kernel = kernel  # path; None is the in-tree guest
         self.boot = boot  # "auto" or a key of minivm.boot.formats.FORMATS
@@ -38,7 +41,36 @@ class Config:
         self.irqchip = irqchip  # PICs, IOAPIC and PIT in the host kernel; None is what the boot format expects
         self.initrd = initrd  # paths; joined in this order, as Linux unpacks them one after the other
         self.cpus = cpus  # virtual processors
+        self.disks = disks
+        self.rng = rng  # whether there is a virtio-rng
+        self.hvc = hvc  # whether there is a virtio-console, and input goes there rather than to the UART
         self.modules = modules  # for Multiboot: "path" or "path words"
+
+
+    def virtio(self) -> list[tuple[str, Disk | None]]:
+        """Return the virtio devices in the order of their slots: (kind, its disk)."""
+        devices: list[tuple[str, Disk | None]] = [("blk", disk) for disk in self.disks]
+        return devices + [("rng", None)] * self.rng + [("console", None)] * self.hvc
+
+
+class Disk:
+    """A file or block device of the host that is to be a disk of the guest."""
+
+    __slots__ = ("path", "read_only")
+
+    def __init__(self, path: str, read_only: bool = False) -> None:
+        self.path = path
+        self.read_only = read_only
+
+
+def parse_disk(text: str) -> Disk:
+    """Return the disk that `FILE` or `FILE,ro` means. Raises UsageError."""
+    path, comma, options = text.rpartition(",")
+    if not comma or options not in ("ro", "rw"):
+        path, options = text, ""
+    if not path:
+        raise UsageError(f"--disk {text!r}: no file is named; write FILE or FILE,ro")
+    return Disk(path, options == "ro")
 
 
 def parse_size(text: str, most: int | None = None) -> int:

@@ -63,7 +63,7 @@ def _watch(machine: Machine, terminal: Terminal, look: int, end: float | None) -
     escape = Escape() if terminal.raw else None
     stdin, room = terminal.fd, True
     if stdin is None:
-        machine.uart.hang_up()
+        machine.hang_up()
     while machine.outcome is None:
         poll = select.poll()
         poll.register(look, select.POLLIN)
@@ -82,11 +82,11 @@ def _watch(machine: Machine, terminal: Terminal, look: int, end: float | None) -
                 continue
             if not data:
                 stdin = None
-                machine.uart.hang_up()
+                machine.hang_up()
             elif escape and (data := escape.filter(data)) is None:
                 machine.stop(Outcome(0, "ended from the keyboard"))
             elif data:
-                room = machine.uart.push(data)
+                room = machine.type(data)
 
 
 def _left(end: float | None) -> int | None:
@@ -118,7 +118,7 @@ def _drain(fd: int) -> None:
         pass
 
 
-def send(machine: Machine, data: bytes) -> None:
+def send(machine: Machine, data: bytes | memoryview) -> None:
     """Write console output, as the vCPU's thread. Gives up when the machine is stopped while nobody reads."""
     poll = select.poll()
     poll.register(machine.console, select.POLLOUT)

@@ -9,6 +9,7 @@ Whatever fails in between, leaving the `with` block undoes what was done, last t
 
 from __future__ import annotations
 
+import os
 import threading
 
 from minivm import kvm
@@ -17,9 +18,14 @@ from minivm.devices.i8042 import Keyboard
 from minivm.devices.power import Power
 from minivm.devices.rtc import Rtc
 from minivm.devices.uart import COM1, DATA, IRQ, LSR, Uart
+from minivm.devices.virtio.blk import Blk
+from minivm.devices.virtio.console import Console
+from minivm.devices.virtio.mmio import Mmio
+from minivm.devices.virtio.rng import Rng
 from minivm.errors import KvmError, MinivmError
 from minivm.inspect.exits import ExitCounts
 from minivm.machine.bus import Bus, MemoryBus
+from minivm.machine.disk import lock_disk, open_disk
 from minivm.machine.plan import machine_plan
 from minivm.machine.recorder import Recorder
 
@@ -29,6 +35,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from minivm.boot.start import Start
+    from minivm.devices.virtio.mmio import VirtioDevice
     from minivm.machine.config import Config
     from minivm.machine.plan import Operation
 
@@ -72,6 +79,9 @@ class Machine:
         self._vcpu_fds: list[int] = []
         self._run_size = 0
         self._irqchip = False
+        self._disk = self._eventfd = -1  # opened last
+        self._disks = 0  # how many there are so far
+        self._hvc: tuple[Mmio, Console] | None = None
         self._offered: set[str] = set()  # capabilities
         self._leaves: Any = None
         self._sregs: Any = None
@@ -170,6 +180,42 @@ class Machine:
     def _do_kvm_create_pit2(self, flags: str) -> Done:
         kvm.create_pit2(self._vm, getattr(kvm.lib, flags))
         return 0, ("ports 0x40 to 0x43 and 0x61 are answered by the kernel",)
+
+    def _do_openat(self, path: str, flags: str) -> Done:
+        self._disk = fd = open_disk(path, flags == "O_RDONLY")
+        self._undo.append((f"close {path}", lambda: kvm.close(fd)))
+        return fd, (f"descriptor {fd} is the disk",)
+
+    def _do_flock(self, shared: bool) -> Done:
+        lock_disk(self._disk, shared)
+        return 0, ()
+
+    def _do_eventfd2(self, device: str) -> Done:
+        self._eventfd = fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._undo.append((f"close eventfd of {device}", lambda: kvm.close(fd)))
+        return fd, ()
+
+    def _do_kvm_irqfd(self, device: str, address: int, gsi: int) -> Done:
+        kvm.irqfd(self._vm, self._eventfd, gsi)
+        self.memory_bus.add(address, self._transport(device, self._eventfd))
+        return 0, (f"a virtio-{device} answers at {address:#x}",)
+
+    def _transport(self, kind: str, eventfd: int) -> Mmio:
+        """Return a virtio device with its registers."""
+        device: VirtioDevice
+        if kind == "blk":
+            disk = self.config.disks[self._disks]
+            self._disks += 1
+            size = os.lseek(self._disk, 0, os.SEEK_END)  # of a block device st_size is 0
+            device = Blk(self._disk, size, read_only=disk.read_only, serial=os.path.basename(disk.path))
+        elif kind == "rng":
+            device = Rng()
+        else:
+            device = Console(self._send, lambda: self.wake())
+        transport = Mmio(device, self.bytes_at, lambda: os.eventfd_write(eventfd, 1))
+        if isinstance(device, Console):
+            self._hvc = transport, device
+        return transport
 
     def _do_mmap(self, length: int = 0, fd: str = "") -> Done:
         return self._map_run(fd) if fd else self._map_memory(length)
@@ -298,13 +344,27 @@ class Machine:
 
     # --- what the devices are given ---
 
+    def type(self, data: bytes) -> bool:
+        """Give the guest console input. Returns False when to wait, until wake() is called."""
+        if self._hvc is None:
+            return self.uart.push(data)
+        transport, console = self._hvc
+        with transport.lock:
+            more = console.push(data, transport.queue(0))
+            transport.after()
+        return more
+
+    def hang_up(self) -> None:
+        """The console's input has ended. (A virtio-console has no way to say so.)"""
+        self.uart.hang_up()
+
     def _guest_exit(self, status: int) -> None:
         self.stop(Outcome(status, ""))
 
     def _guest_off(self) -> None:
         self.stop(Outcome(0, ""))
 
-    def _send(self, data: bytes) -> None:
+    def _send(self, data: bytes | memoryview) -> None:
         from minivm.machine.foreground import send
 
         send(self, data)

@@ -40,7 +40,7 @@ class Operation:
     __slots__ = ("args", "call", "step", "why")
 
     def __init__(self, step: str, call: str, why: str, **args: Any) -> None:
-        self.step = step  # open, vm, memory, irqchip, vcpu, boot, run
+        self.step = step  # open, vm, memory, irqchip, virtio, vcpu, boot, run
         self.call = call  # system call or ioctl, by its kernel name
         self.why = why  # one sentence for a learner
         self.args = args  # by name: numbers, strings, bytes, or mappings of register fields
@@ -66,7 +66,8 @@ def machine_plan(config: Config, start: Start) -> list[Operation]:
     """
     irqchip = start.irqchip if config.irqchip is None else config.irqchip
     operations: list[Operation] = []
-    for step in (_open(irqchip), _vm(), _memory(config), _irqchip(irqchip), _vcpus(config, irqchip), _boot(start), _run()):
+    parts = (_open(irqchip), _vm(), _memory(config), _irqchip(irqchip), _virtio(config), _vcpus(config, irqchip))
+    for step in (*parts, _boot(start), _run()):
         operations.extend(step)
     return operations
 
@@ -127,6 +128,21 @@ def _irqchip(wanted: bool) -> Iterator[Operation]:
             "The 8254 timer, wired to IRQ 0; the flag silences the speaker port too.",
             flags="KVM_PIT_SPEAKER_DUMMY",
         )
+
+
+def _virtio(config: Config) -> Iterator[Operation]:
+    devices = config.virtio()
+    for (kind, disk), (address, gsi) in zip(devices, layout.virtio_slots(len(devices)), strict=True):
+        if disk is not None:
+            flags = "O_RDONLY" if disk.read_only else "O_RDWR"
+            yield Operation("virtio", "openat", "The file that is the guest's disk.", path=disk.path, flags=flags)
+            yield Operation(
+                "virtio", "flock", "One machine writes to a disk, or several read it.", shared=disk.read_only
+            )
+        why = "A counter in the kernel: whoever writes to it raises the device's interrupt."
+        yield Operation("virtio", "eventfd2", why, device=kind)
+        why = f"From now on such a write pulses input {gsi} of the IOAPIC, with no further ioctl."
+        yield Operation("virtio", "KVM_IRQFD", why, device=kind, address=address, gsi=gsi)
 
 
 def _vcpus(config: Config, irqchip: bool) -> Iterator[Operation]:
