@@ -146,3 +146,21 @@ def test_what_a_container_removes_of_a_layer_stays_in_the_layer(own_store, optio
         script = "ls d; rm -r d; mkdir d; ls -A d; mv e h; ls h"
         done = own_store("run", "--rm", *options, "layered", "sh", "-ec", script)
         assert (done.returncode, done.stdout.split()) == (0, ["low", "sub", "both", "low"]), done.stderr
+
+
+@BOTH
+def test_a_programs_capabilities_in_a_layer_count(own_store, options):
+    """man 7 capabilities, "File capabilities": here NET_BIND_SERVICE (bit 10), permitted and effective."""
+    data = Path("/bin/busybox").read_bytes()
+    info = tarfile.TarInfo("bound/grep")  # busybox goes by the name that it is called by
+    info.size, info.mode = len(data), 0o755
+    capability = bytes.fromhex("0100000200040000000000000000000000000000")
+    info.pax_headers = {"SCHILY.xattr.security.capability": capability.decode("utf-8", "surrogateescape")}
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        archive.addfile(info, io.BytesIO(data))
+    stack(own_store.root, "capable", stream.getvalue())
+    for program, expected in (("/bound/grep", 1 << 10), ("/bin/grep", 0)):
+        command = (program, "CapEff", "/proc/self/status")
+        done = own_store("run", "--rm", "--user", "nobody", *options, "capable", *command)
+        assert int(done.stdout.split()[1], 16) == expected, done.stderr
