@@ -1,12 +1,31 @@
 """What can go wrong, as one tree; the command line prints each in one line and exits with its code.
 
-    MinirtError                 125  ours: docker and podman use the same number
-    ├── UsageError              125  the words on the command line (docker run has the same code for them)
-    ├── KernelError             125  a system call failed: its name, its arguments, why that is usual here
-    ├── NotExecutable           126  the container's command was found and cannot be run
-    └── NotFound                127  the container's command was not found
+    MinirtError                           125  ours: docker and podman use the same number
+    ├── UsageError                        125  the words on the command line (docker run has the same code for them)
+    ├── KernelError(OSError)              125  a system call failed: its name, its arguments, why that is usual here
+    │   └── PlanFailed                    125  ... and it was a record of a plan: which, in which step
+    ├── NotExecutable                     126  the container's command was found and cannot be run
+    ├── NotFound                          127  the container's command was not found
+    ├── CapabilityError(ValueError)       125  a capability that nobody knows
+    ├── CgroupError                       125  a limit that cannot be set here
+    │   └── DeviceFilterError             125  a rule for devices, or the program made of them
+    ├── SeccompError(ValueError)          125  a profile that cannot become a filter
+    ├── TooLong                           125  a filter with more instructions than the kernel takes
+    ├── BadDocument                       125  a text that is not JSON
+    ├── ContainerError                    1    a container is not there, or not in the state that is needed
+    ├── RuntimeFailure                    1    the OCI runtime cannot do what it is asked for
+    ├── NotATerminal                      1    -i and -t, and standard input is not a terminal
+    ├── Interrupted                       128+n  signal n ended our stay with the container
+    └── ImageError                        1    an image cannot be found, read, made or kept
+        ├── BadReference                  1    a name that is no image name
+        ├── UnknownImage                  1    a well-formed name that the store does not have
+        ├── BadArchive                    1    not a tar, truncated, hostile or beyond the limits
+        ├── BadChange                     1    no instruction that changes a configuration
+        ├── Damaged                       1    content that is not what its digest says
+        └── StoreError                    1    the file system said no
 
-Rooms below add their own (ImageError, CgroupError, SeccompError ...), each a MinirtError.
+Here are those that every room may raise; the others stand in their rooms. A second base is for callers from Python,
+who expect it of a bad value or of a failed call.
 """
 
 from __future__ import annotations

@@ -426,10 +426,29 @@ class Session:
         from errno import ENOENT, ENOTDIR
 
         if failure.record.call != "execve" or not failure.errno:
-            error: MinirtError = failure
+            error: MinirtError = self.barred(failure.errno) or failure
             return error
         kind = NotFound if failure.errno in (ENOENT, ENOTDIR) else NotExecutable
         return kind(str(failure))
+
+
+    def barred(self, errno: int) -> MinirtError | None:
+        """Say which directory root of the user namespace may not pass on the way to the container's own, if one is to blame."""
+        from errno import EACCES
+
+        if errno != EACCES or not in_new_userns(self.context.config) or self.context.rootless:
+            return None
+        from minirt.linux.userns import outside
+        from minirt.plan.causes import barring_directory
+
+        uid, gid = outside(self.context.linux["uidMappings"], 0), outside(self.context.linux["gidMappings"], 0)
+        directory = barring_directory(f"{self.container.path}/merged", uid, gid)
+        if not directory:
+            return None
+        return MinirtError(
+            f"{directory}: its mode keeps out root of the user namespace, who is user {uid} here: chmod o+x {directory},"
+            " or keep containers elsewhere (MINIRT_ROOT)"
+        )
 
 
 def ask(text: str) -> str:

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import struct
 
+from minirt.errors import MinirtError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -104,7 +106,7 @@ VERSION = 0x20080522  # _LINUX_CAPABILITY_VERSION_3, linux/capability.h: masks o
 _STATUS = {"Inh": "inheritable", "Prm": "permitted", "Eff": "effective", "Bnd": "bounding", "Amb": "ambient"}
 
 
-class CapabilityError(ValueError):
+class CapabilityError(MinirtError, ValueError):
     """A capability that nobody knows; the message is one line and proposes the nearest."""
 
 

@@ -5,9 +5,11 @@ The man pages list every cause; these are the likely ones, in a container's birt
 
 from __future__ import annotations
 
+import os
+import stat
 from errno import EACCES, EBUSY, EEXIST, EINVAL, ELOOP, ENODEV, ENOENT, ENOEXEC, ENOSPC, ENOSYS, ENOTDIR, EPERM, EUSERS, EXDEV
 
-__all__ = ["usual_cause"]
+__all__ = ["barring_directory", "usual_cause"]
 
 CAUSES: dict[tuple[str, int], str] = {
     ("mount", EPERM): "mounting needs CAP_SYS_ADMIN in the user namespace that owns this mount namespace; "
@@ -62,3 +64,25 @@ CAUSES: dict[tuple[str, int], str] = {
 def usual_cause(call: str, errno: int) -> str:
     """Return what usually causes this failure in a container's birth; empty where nothing is known."""
     return CAUSES.get((call, errno), "")
+
+
+def barring_directory(path: str, uid: int, gid: int) -> str:
+    """Return the first directory on the way to a file that a user may not pass; empty where none bars the way.
+
+    Simplified: the mode alone is read (man 7 path_resolution); access control lists may say otherwise.
+
+    Args:
+        path: absolute.
+        uid, gid: who goes, in the host's numbers; without other groups and without capabilities.
+    """
+    parts = path.strip("/").split("/")
+    for depth in range(len(parts)):
+        directory = "/" + "/".join(parts[:depth])
+        try:
+            status = os.stat(directory)
+        except OSError:
+            return ""  # it is gone, or we may not look either
+        mine = stat.S_IXUSR if status.st_uid == uid else stat.S_IXGRP if status.st_gid == gid else stat.S_IXOTH
+        if not status.st_mode & mine:
+            return directory
+    return ""

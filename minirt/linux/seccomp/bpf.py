@@ -20,6 +20,8 @@ from __future__ import annotations
 
 import struct
 
+from minirt.errors import MinirtError
+
 __all__ = ["MAX_INSTRUCTIONS", "Assembler", "TooLong", "unpack"]
 
 MAX_INSTRUCTIONS = 4096  # BPF_MAXINSNS, linux/bpf_common.h: the kernel refuses a longer program with EINVAL
@@ -36,7 +38,7 @@ RETURN = 0x06  # BPF_RET | BPF_K
 NUMBER, ARCHITECTURE, ARGUMENTS = 0, 4, 16  # offsets into struct seccomp_data
 
 
-class TooLong(Exception):
+class TooLong(MinirtError):
     """The program has more instructions than the kernel takes."""
 
 

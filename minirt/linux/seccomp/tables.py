@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import sys
 
+from minirt.errors import MinirtError
+
 __all__ = ["X32_BIT", "Architecture", "SeccompError", "architecture", "native", "numbers"]
 
 X32_BIT = 0x40000000  # __X32_SYSCALL_BIT, asm/unistd.h: an x32 call on x86_64, which shares its AUDIT_ARCH
@@ -41,7 +43,7 @@ MACHINES = {
 }
 
 
-class SeccompError(ValueError):
+class SeccompError(MinirtError, ValueError):
     """A profile that cannot become a filter; the message is one line and names the place in the JSON."""
 
 
