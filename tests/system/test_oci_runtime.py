@@ -447,6 +447,14 @@ def test_scheduler_priority_and_personality_are_the_kernel_s(oci: Runtime) -> No
     assert subprocess.run(["ionice", "-p", str(pid)], capture_output=True, text=True, check=True).stdout.strip() == "idle"
 
 
+def test_ambient_capabilities_that_cannot_be_are_left_out_as_runc_does(oci: Runtime) -> None:
+    kill, chown = ["CAP_KILL"], ["CAP_CHOWN"]
+    oci.config["process"]["capabilities"] = {"bounding": kill + chown, "effective": kill + chown, "permitted": kill + chown,
+                                             "inheritable": chown, "ambient": kill + chown}  # fmt: skip
+    oci.config["process"]["args"] = ["grep", "CapAmb", "/proc/self/status"]
+    assert int(oci.good("run", "-b", oci.bundle.path, "box").split()[1], 16) == 1  # CAP_CHOWN alone
+
+
 def test_unknown_words_are_errors_in_one_line(oci: Runtime) -> None:
     for words in (("fly",), ("create",), ("--fly",), ("state", "--fly", "box"), ("state", "a", "b"), ("start", "../x"),
                   ("--log-format", "xml", "list"), ("list", "--format", "xml"), ("checkpoint", "box"), ("--systemd-cgroup", "list"),
