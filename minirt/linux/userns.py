@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from minirt.errors import KernelError
+from minirt.errors import KernelError, MinirtError
 from minirt.plan.events import Event
 
 TYPE_CHECKING = False
@@ -37,7 +37,8 @@ def write_maps(
     """Write the maps of a process's user namespace; each can be written once.
 
     Without privilege one may map oneself alone, and groups only after giving up setgroups(2) there: else a
-    process could drop a group that takes rights away.
+    process could drop a group that takes rights away. More is given by newuidmap(1) and newgidmap(1), which have
+    the privilege, and look into /etc/subuid and /etc/subgid for what root has granted.
 
     Args:
         pid: a process in the namespace.
@@ -46,10 +47,39 @@ def write_maps(
 
     Raises: KernelError.
     """
+    if os.geteuid() != 0 and not (_myself_alone(uids, os.geteuid()) and _myself_alone(gids, os.getegid())):
+        _by_helper("newgidmap", pid, gids, sink)
+        _by_helper("newuidmap", pid, uids, sink)
+        return
     if os.geteuid() != 0:
         _write(pid, "setgroups", "deny", "without privilege groups can be mapped only where none can be dropped", sink)
     _write(pid, "gid_map", map_text(gids), "groups: inside, outside, how many", sink)
     _write(pid, "uid_map", map_text(uids), "users: inside, outside, how many", sink)
+
+
+def _myself_alone(mappings: Sequence[dict[str, int]], id: int) -> bool:
+    return len(mappings) == 1 and mappings[0]["size"] == 1 and mappings[0]["hostID"] == id
+
+
+def _by_helper(program: str, pid: int, mappings: Sequence[dict[str, int]], sink: Sink | None) -> None:
+    """Let newuidmap or newgidmap write a map (man 1 newuidmap). Raises: MinirtError."""
+    numbers = [str(m[key]) for m in mappings for key in ("containerID", "hostID", "size")]
+    words = (program, str(pid), *numbers)
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    try:
+        child = os.posix_spawnp(program, words, os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, writer, 2)])
+    except FileNotFoundError:
+        raise MinirtError(f"{program} is not installed, and maps more ids than one's own: apt install uidmap") from None
+    finally:
+        os.close(writer)
+        with open(reader, "rb") as file:
+            said = file.read().decode(errors="replace").strip().replace("\n", " ")
+    _, status = os.waitpid(child, 0)
+    if sink is not None:
+        sink(Event(program, words[1:], step="userns", why="it has the privilege, and asks /etc/subuid or subgid", result=status))
+    if status:
+        file_name = "/etc/subuid" if program == "newuidmap" else "/etc/subgid"
+        raise MinirtError(f"{' '.join(words)}: {said or 'failed'}: {file_name} says which ids are yours to give")
 
 
 def _write(pid: int, name: str, text: str, why: str, sink: Sink | None) -> None:
