@@ -127,7 +127,8 @@ class Delivery:
     def resolve(self, birth: Birth) -> None:
         """Look into the finished root: where the command lies, where the user is at home."""
         process = self.context.process
-        root = os.open(f"/proc/{birth.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        # Who joins is not dumpable, and so its /proc/PID is closed to a user's runtime; the first has the same root.
+        root = os.open(f"/proc/{self.context.join or birth.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             env = dict(item.partition("=")[::2] for item in process.get("env") or ())
             path = env.get("PATH", lookup.DEFAULT_PATH)
