@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from minivm.boot.start import Bytes
 
-__all__ = ["compression_of", "extract"]
+__all__ = ["UNPACK_STREAM", "compression_of", "extract"]
 
 LZ4_LEGACY = b"\x02\x21\x4c\x18"
 LZ4_BLOCK = 8 << 20  # bytes that a block of the legacy format holds unpacked, but for the last
@@ -89,6 +89,15 @@ def _bounded(unpacker: object, payload: Bytes) -> bytes:
     return data
 
 
+def _zstd_stream(data: Bytes) -> bytes:
+    """Unpack a whole file of frames, whose sizes need not be known before."""
+    import zstandard
+
+    with zstandard.ZstdDecompressor().stream_reader(bytes(data)) as reader:
+        whole: bytes = reader.read(MAXIMUM)
+    return whole
+
+
 def _zstd(payload: Bytes) -> bytes:
     import zstandard
 
@@ -121,4 +130,6 @@ def _lz4(payload: Bytes) -> bytes:
     return b"".join(parts)
 
 
+# What has no size behind it, such as a module's file.
+UNPACK_STREAM: dict[str, Callable[[Bytes], bytes]] = {"gzip": _gzip, "xz": _xz, "zstd": _zstd_stream}
 UNPACK: dict[str, Callable[[Bytes], bytes]] = {"gzip": _gzip, "xz": _xz, "bzip2": _bzip2, "zstd": _zstd, "lz4": _lz4}

@@ -10,7 +10,8 @@
     0x000e0000  ACPI tables                      (acpi/)
     0x000f0000  MP table                         (mptable.py)
     0x00100000  kernels                          (elf.py); an initrd as high as it may lie
-    0xc0000000  no RAM (0xd0000000: virtio-mmio) up to 4 GiB: the addresses of devices, IOAPIC and local APIC among them
+    0xc0000000  no RAM up to 4 GiB: the addresses of devices: 0xcffff000 debug-exit, 0xd0000000 virtio-mmio,
+                0xfec00000 IOAPIC, 0xfee00000 local APIC
     0x100000000 the rest of RAM
 """
 
@@ -58,6 +59,7 @@ HOLE_START, HOLE_END = 3 * GIB, 4 * GIB
 ACPI = 0xE0000  # here a kernel that was told nothing looks for the RSDP (ACPI specification 5.2.5.1)
 MP_TABLE = 0xF0000  # and here for the MP table
 
+DEBUG_EXIT = 0xCFFF_F000  # the page of its register in memory
 VIRTIO, VIRTIO_SIZE = 0xD000_0000, 0x1000  # the registers of each virtio-mmio device, one behind the other
 # Inputs of the IOAPIC that no device of a PC uses; 0, 1, 2, 4, 8 and 13 are timer, keyboard, cascade, UART, clock, FPU.
 VIRTIO_INTERRUPTS = (5, 6, 7, 9, 10, 11, 12, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 
 from minivm.errors import MinivmError, UsageError
-from minivm.machine.config import Config, parse_disk, parse_size
+from minivm.machine.config import Config, Disk, Rootfs, parse_disk, parse_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ def run(options: argparse.Namespace) -> int:
         initrd=options.initrd,
         modules=options.module,
         cpus=_cpus(options),
-        disks=[parse_disk(text) for text in options.disk],
+        disks=_disks(options),
+        rootfs=_rootfs(options),
         rng=options.rng,
         hvc=options.console == "virtio",
     )
@@ -67,18 +69,39 @@ def _kernel(options: argparse.Namespace) -> str | None:
     return path
 
 
+def _disks(options: argparse.Namespace) -> list[Disk]:
+    """Return the disks: a root that is an image comes first."""
+    root = [parse_disk(options.rootfs)] if options.rootfs and not os.path.isdir(options.rootfs) else []
+    return root + [parse_disk(text) for text in options.disk]
+
+
+def _rootfs(options: argparse.Namespace) -> Rootfs | None:
+    if options.rootfs is None:
+        if options.init or options.modules:
+            raise UsageError("--init and --modules are for --rootfs")
+        return None
+    disk = Disk(options.rootfs) if os.path.isdir(options.rootfs) else parse_disk(options.rootfs)
+    return Rootfs(disk.path, command=options.init, modules=options.modules, read_only=disk.read_only)
+
+
 def _start(config: Config) -> Start:
     """Read the kernel and what goes with it. Errors name the file."""
     from minivm.boot import formats
+    from minivm.boot.cpio import join
     from minivm.errors import BootError
 
     path = config.kernel or formats.default_kernel()
     image = formats.read_kernel(path)
-    initrd = _initrd(config)
+    initrd, cmdline = _initrd(config), config.cmdline
+    if config.rootfs:
+        from minivm.cli.rootfs import make
+
+        ours, cmdline = make(config, path, image)
+        initrd = join([ours, initrd])
     modules = [(words, formats.read_kernel(words.partition(" ")[0], "module")) for words in config.modules]
     try:
         return formats.prepare(
-            image, config.boot, config.memory, config.cmdline, initrd=initrd, modules=modules, processors=config.cpus,
+            image, config.boot, config.memory, cmdline, initrd=initrd, modules=modules, processors=config.cpus,
             virtio=len(config.virtio()),
         )
     except BootError as error:

@@ -31,6 +31,9 @@ examples:
   echo exit 7 | minivm run; echo $?               its exit status is minivm's: 7
   minivm run vmlinux-like.elf -m 256m --cmdline 'debug'
   minivm run boot.bin --boot flat16               16-bit code, entered at 0x7c00
+  minivm run vmlinuz --initrd initrd.img -m 512m --cmdline 'console=ttyS0'
+  minivm run vmlinuz --boot pvh --rootfs DIR --init 'ls -l /' --cpus 2
+  minivm run vmlinuz --rootfs root.ext4 --console virtio --rng
   minivm run --explain </dev/null                 tell every ioctl and exit, on stderr
   minivm run --plan --format json                 the list of ioctls as data
   minivm run --trace run.jsonl --stats            record all of it; count the exits
@@ -60,6 +63,14 @@ def add_run(commands: Any) -> None:
     add("--module", action="append", default=[], metavar="'FILE WORDS'", help="a Multiboot module; may be given again")
     add("-c", "--cpus", "--smp", type=int, default=1, metavar="N", help="virtual processors (default: 1)")
     add("--disk", action="append", default=[], metavar="FILE[,ro]", help="a virtio-blk disk, raw; may be given again")
+    add(
+        "--rootfs",
+        metavar="DIR|IMAGE[,ro]",
+        help="what Linux is to have as its root: a directory (copied into the initramfs), or an ext4 or squashfs image"
+        " (the first disk); the initramfs is made here",
+    )
+    add("--init", default="", metavar="COMMAND", help="with --rootfs: run this there; its status is minivm's")
+    add("--modules", default="", metavar="DIR", help="with --rootfs: the kernel's modules (default: beside the kernel)")
     add("--rng", action="store_true", help="a virtio-rng: random bytes from the host")
     add(
         "--console",

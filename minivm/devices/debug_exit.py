@@ -1,13 +1,14 @@
 """debug-exit: a guest ends its machine by writing to a port, and says with which status.
 
-Two registers:
+Three registers:
 
     port 0xf4   1, 2 or 4 bytes, write: exit status = (value << 1 | 1) & 0xff
     port 0x501  1, 2 or 4 bytes, write: exit status = value & 0xff
+    address 0xcffff000          write: the same, for programs that reach /dev/mem but no ports
 
 The first is QEMU's isa-debug-exit as kvm-unit-tests and many teaching kernels use it: writing 0 gives 1, 1 gives 3,
 16 gives 33; an even status is impossible, so that "the guest said so" cannot be taken for "the hypervisor ended
-well". The second can say 0, which is what a machine is wanted to say whose status is its guest's.
+well". The others can say 0, which is what a machine is wanted to say whose status is its guest's.
 Reads give 0 and do nothing.
 """
 

@@ -17,7 +17,7 @@ UNITS = {"b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 class Config:
     """One machine's settings."""
 
-    __slots__ = ("boot", "cmdline", "cpus", "disks", "hvc", "initrd", "irqchip", "kernel", "memory", "modules", "rng")
+    __slots__ = ("boot", "cmdline", "cpus", "disks", "hvc", "initrd", "irqchip", "kernel", "memory", "modules", "rng", "rootfs")
 
     def __init__(
         self,
@@ -33,6 +33,7 @@ class Config:
         disks: Sequence[Disk] = (),
         rng: bool = False,
         hvc: bool = False,
+        rootfs: Rootfs | None = None,
     ) -> None:
         self.kernel = kernel  # path; None is the in-tree guest
         self.boot = boot  # "auto" or a key of minivm.boot.formats.FORMATS
@@ -43,6 +44,7 @@ class Config:
         self.cpus = cpus  # virtual processors
         self.disks = disks
         self.rng = rng  # whether there is a virtio-rng
+        self.rootfs = rootfs
         self.hvc = hvc  # whether there is a virtio-console, and input goes there rather than to the UART
         self.modules = modules  # for Multiboot: "path" or "path words"
 
@@ -51,6 +53,18 @@ class Config:
         """Return the virtio devices in the order of their slots: (kind, its disk)."""
         devices: list[tuple[str, Disk | None]] = [("blk", disk) for disk in self.disks]
         return devices + [("rng", None)] * self.rng + [("console", None)] * self.hvc
+
+
+class Rootfs:
+    """What Linux is to have as its root, by way of an initramfs that is made here."""
+
+    __slots__ = ("command", "modules", "path", "read_only")
+
+    def __init__(self, path: str, *, command: str = "", modules: str = "", read_only: bool = False) -> None:
+        self.path = path  # a directory, or an image of a file system, which becomes the first disk
+        self.command = command  # what to run there; "" is its own init
+        self.modules = modules  # directory of the kernel's modules; "" is to be found
+        self.read_only = read_only
 
 
 class Disk:

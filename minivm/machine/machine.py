@@ -13,19 +13,15 @@ import os
 import threading
 
 from minivm import kvm
+from minivm.boot import layout
 from minivm.devices.debug_exit import DebugExit
 from minivm.devices.i8042 import Keyboard
 from minivm.devices.power import Power
 from minivm.devices.rtc import Rtc
 from minivm.devices.uart import COM1, DATA, IRQ, LSR, Uart
-from minivm.devices.virtio.blk import Blk
-from minivm.devices.virtio.console import Console
-from minivm.devices.virtio.mmio import Mmio
-from minivm.devices.virtio.rng import Rng
 from minivm.errors import KvmError, MinivmError
 from minivm.inspect.exits import ExitCounts
 from minivm.machine.bus import Bus, MemoryBus
-from minivm.machine.disk import lock_disk, open_disk
 from minivm.machine.plan import machine_plan
 from minivm.machine.recorder import Recorder
 
@@ -35,7 +31,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from minivm.boot.start import Start
-    from minivm.devices.virtio.mmio import VirtioDevice
+    from minivm.devices.virtio.console import Console
+    from minivm.devices.virtio.mmio import Mmio, VirtioDevice
     from minivm.machine.config import Config
     from minivm.machine.plan import Operation
 
@@ -97,6 +94,7 @@ class Machine:
         for device in (self.uart, Rtc(), *ends, *off):
             self.bus.add(device)
         self.memory_bus = MemoryBus()
+        self.memory_bus.add(layout.DEBUG_EXIT, ends[0])
         self.exits = ExitCounts(self.bus.name, self.memory_bus.name)
 
     # --- building and taking down ---
@@ -182,11 +180,15 @@ class Machine:
         return 0, ("ports 0x40 to 0x43 and 0x61 are answered by the kernel",)
 
     def _do_openat(self, path: str, flags: str) -> Done:
+        from minivm.machine.disk import open_disk
+
         self._disk = fd = open_disk(path, flags == "O_RDONLY")
         self._undo.append((f"close {path}", lambda: kvm.close(fd)))
         return fd, (f"descriptor {fd} is the disk",)
 
     def _do_flock(self, shared: bool) -> Done:
+        from minivm.machine.disk import lock_disk
+
         lock_disk(self._disk, shared)
         return 0, ()
 
@@ -202,6 +204,11 @@ class Machine:
 
     def _transport(self, kind: str, eventfd: int) -> Mmio:
         """Return a virtio device with its registers."""
+        from minivm.devices.virtio.blk import Blk
+        from minivm.devices.virtio.console import Console
+        from minivm.devices.virtio.mmio import Mmio
+        from minivm.devices.virtio.rng import Rng
+
         device: VirtioDevice
         if kind == "blk":
             disk = self.config.disks[self._disks]

@@ -1,0 +1,55 @@
+"""`minivm run --rootfs`: the initramfs for a root, and what the kernel's command line must say for it."""
+
+from __future__ import annotations
+
+import os
+
+from minivm.boot import bzimage, initramfs
+from minivm.boot.modules import Modules, find_directory
+from minivm.errors import BootError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minivm.boot.start import Bytes
+    from minivm.machine.config import Config, Rootfs
+
+__all__ = ["make"]
+
+
+def make(config: Config, kernel: str, image: Bytes) -> tuple[bytes, str]:
+    """Return the initramfs and the command line.
+
+    Args:
+        config: with its rootfs.
+        kernel: path of the kernel's file.
+        image: its bytes.
+
+    Raises BootError.
+    """
+    rootfs = config.rootfs
+    assert rootfs is not None
+    tree = rootfs.path if os.path.isdir(rootfs.path) else None
+    kind = "" if tree else initramfs.file_system(rootfs.path)
+    modules = _modules(config, rootfs, kernel, image, kind)
+    text = initramfs.script(modules, kind, rootfs.read_only, rootfs.command)
+    words = [config.cmdline, f"rdinit={initramfs.INIT}"]
+    if "console=" not in config.cmdline:
+        words.append("console=hvc0" if config.hvc else "console=ttyS0")
+    if "panic=" not in config.cmdline:
+        words.append("panic=-1")  # reset at once: the machine ends, rather than wait for somebody to read
+    return initramfs.build(modules, tree, text), " ".join(word for word in words if word)
+
+
+def _modules(config: Config, rootfs: Rootfs, kernel: str, image: Bytes, kind: str) -> dict[str, bytes]:
+    """Return the modules for this machine's devices and the root's file system; none where it has neither."""
+    names = ["virtio_mmio"] if config.virtio() else []
+    names += sorted({{"blk": "virtio_blk", "rng": "virtio_rng", "console": "virtio_console"}[k] for k, _ in config.virtio()})
+    names += [kind] if kind else []
+    if not names:
+        return {}
+    directory = rootfs.modules
+    if not directory:
+        if not bzimage.is_bzimage(image):
+            raise BootError("which modules belong to it? Name their directory with --modules")
+        directory = find_directory(kernel, bzimage.kernel_release(image))
+    return Modules(directory).closure(names)
