@@ -45,12 +45,17 @@ if [ "$tty" = yes ]; then
     status=$?
     sleep 0.1 # for the terminal's buffer
 else
+    # Each pipe is first opened both ways, so that no other opening of it waits: one that waits is ended by any
+    # child's SIGCHLD (EINTR), and the job would never begin.
     mkfifo in out err
-    cat "$(port 2)" >in 3>&- &
-    cat out >"$(port 3)" 3>&- & out=$!
-    cat err >"$(port 4)" 3>&- & err=$!
-    /bin/sh -c "$job" 3>&- <in >out 2>err
+    exec 4<>in 5<>out 6<>err
+    cat "$(port 2)" >in 3>&- 4>&- 5>&- 6>&- &
+    cat out >"$(port 3)" 3>&- 4>&- 5>&- 6>&- & out=$!
+    cat err >"$(port 4)" 3>&- 4>&- 5>&- 6>&- & err=$!
+    exec 7<in 8>out 9>err 4>&- 5>&- 6>&-
+    /bin/sh -c "$job" 3>&- <&7 >&8 2>&9 7>&- 8>&- 9>&-
     status=$?
+    exec 7>&- 8>&- 9>&-
     # What the job left running would hold its pipes open; a cgroup ends it, whatever its session.
     for group in /sys/fs/cgroup/*/; do echo 1 >"$group/cgroup.kill"; done
     wait $out $err
