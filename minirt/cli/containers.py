@@ -39,16 +39,19 @@ def status_of(container: Container) -> str:
     """Return docker's words for a container's state."""
     if container.running:
         return "running"
-    if container.state.get("status") == "exited":
-        return f"exited ({container.state.get('exit_code')})"
-    return "created" if container.state.get("status") == "created" else "ended (nobody waited for its exit status)"
+    status = container.state.get("status")
+    if status == "exited":
+        code = container.state.get("exit_code")
+        return f"exited ({code})" if code is not None else "exited (minirt was killed before it saw how)"
+    return "created" if status == "created" else "ending"
 
 
 def list_containers(args: argparse.Namespace) -> int:
     """Print the containers."""
     from minirt.engine.container import containers
+    from minirt.engine.gc import mend
 
-    shown = [c for c in containers() if args.all or c.running]
+    shown = [c for c in containers() if mend(c) and (args.all or c.running)]
     if args.format == "json":
         import json
 
@@ -73,29 +76,55 @@ def list_containers(args: argparse.Namespace) -> int:
 
 def remove(args: argparse.Namespace) -> int:
     """Remove each; go on after one that cannot be."""
-    import os
-    import signal
     import sys
 
-    from minirt.engine.container import ContainerError, find
+    from minirt.engine.container import ContainerError
 
     failed = 0
     for text in args.containers:
         try:
-            container = find(text)
-            if container.running:
-                if not args.force:
-                    raise ContainerError(f"container {text} is running: end it, or minirt rm -f {text}")
-                pidfd = os.pidfd_open(container.state["pid"])
-                if container.running:  # still the same process, now that the pidfd holds it
-                    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-                    import select
-
-                    select.select([pidfd], [], [], 10)
-                os.close(pidfd)
-            container.remove()
+            remove_one(text, args.force)
             print(text)
         except ContainerError as error:
             print(f"minirt: {error}", file=sys.stderr)
             failed = 1
     return failed
+
+
+def remove_one(text: str, force: bool) -> None:
+    """Remove one, killed before if that is asked for. Raises: ContainerError."""
+    import os
+
+    from minirt.engine import owner
+    from minirt.engine.container import ContainerError, find
+    from minirt.engine.gc import clear
+
+    container = find(text)
+    if container.running:
+        if not force:
+            raise ContainerError(f"container {text} is running: end it, or minirt rm -f {text}")
+        kill(container)
+    fd = owner.wait(container.path, 10)  # the minirt that stays with it sees its end, and lets go
+    if fd < 0:
+        if os.path.isdir(container.path):
+            raise ContainerError(f"container {text} is another minirt's, which is making it or seeing to its end: try again")
+        return  # it was run with --rm
+    try:
+        clear(container.id, container.path)
+    finally:
+        os.close(fd)
+
+
+def kill(container: Container) -> None:
+    """Kill a container's program and wait for its end."""
+    import os
+    import select
+    import signal
+
+    pidfd = os.pidfd_open(container.state["pid"])
+    try:
+        if container.running:  # still the same process, now that the pidfd holds it
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            select.select([pidfd], [], [], 10)
+    finally:
+        os.close(pidfd)

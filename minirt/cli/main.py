@@ -18,6 +18,7 @@ COMMANDS = {
     "run": ("run", "run a command in a new container"),
     "ps": ("containers", "list containers"),
     "rm": ("containers", "remove containers"),
+    "gc": ("gc", "remove what a killed minirt left"),
     "image": ("image", "import, list, inspect, verify and remove images"),
     "doctor": ("doctor", "tell what this machine offers and what to do about the rest"),
     "oci": ("oci", "the OCI runtime's commands, as runc has them"),

@@ -6,5 +6,7 @@ May import minirt.oci, minirt.image, minirt.plan and minirt.linux. Read in this 
     values.py     docker's ways to write a size, a mount, a limit
     spec.py       options and an image's configuration -> config.json
     container.py  a container's directory: made, found, removed
+    owner.py      ... and whose it is
+    gc.py         what a killed minirt leaves
     run.py        all of it together, with minirt.terminal to stay with it
 """

@@ -5,13 +5,14 @@
                   hosts, hostname, resolv.conf               merged/  where the root is mounted, in its namespace only
 
 A directory is made under a name that begins with a dot and renamed when it is whole, so one without that is whole.
+Who makes it holds a lock on it (owner.py), so that what a killed minirt leaves can be told from what is in use.
 """
 
 from __future__ import annotations
 
 import os
 
-from minirt.errors import MinirtError
+from minirt.errors import MinirtError, UsageError
 from minirt.paths import data_root
 
 TYPE_CHECKING = False
@@ -35,30 +36,35 @@ def directory() -> str:
 class Container:
     """One container's directory and what its state.json says."""
 
-    __slots__ = ("id", "path", "state")
+    __slots__ = ("id", "owner", "path", "state")
 
     def __init__(self, id: str, path: str, state: dict[str, Any]) -> None:
         self.id = id
         self.path = path
         self.state = state
+        self.owner = -1  # descriptor that makes it ours (owner.py), until `close`
 
     @classmethod
-    def create(cls, name: str, image: str, command: list[str]) -> Container:
-        """Make a container's directory.
+    def create(cls, name: str, image: str, command: list[str], rm: bool = False) -> Container:
+        """Make a container's directory, and own it until `close`.
 
         Args:
             name: at most one container has it; empty for none.
             image: the name that it was made from.
             command: what it runs, for `minirt ps`.
+            rm: it goes when it ends, whoever sees that.
         """
+        import shutil
         import time
+
+        from minirt.engine import owner
 
         if name:
             allowed = name.replace("-", "a").replace("_", "a").replace(".", "a")
             if not (allowed.isascii() and allowed.isalnum() and name[0].isalnum()):
-                raise ContainerError(f"--name {name!r}: a name is made of letters, digits, _ . -")
-            if any(c.state.get("name") == name for c in containers()):
-                raise ContainerError(f"the name {name!r} is in use: minirt rm {name} removes that container")
+                raise UsageError(f"--name {name!r}: a name is made of letters, digits, _ . -")
+            if any(c.state.get("name") == name and _still_there(c) for c in containers()):
+                raise UsageError(f"the name {name!r} is in use: minirt rm {name} removes that container")
         id = os.urandom(32).hex()
         path = os.path.join(directory(), id)
         state = {
@@ -68,19 +74,46 @@ class Container:
             "command": command,
             "created": time.time(),
             "status": "created",
+            "rm": rm,
         }
         hidden = os.path.join(directory(), f".{id}")
+        container = cls(id, hidden, state)
         try:
-            os.makedirs(hidden, mode=0o711)
+            os.makedirs(directory(), exist_ok=True)
+            with owner.making(directory()):
+                os.mkdir(hidden, 0o711)
+                container.owner = owner.take(hidden)
         except OSError as error:
             raise MinirtError(f"{directory()}: {error.strerror}: containers are kept there") from None
-        for part in ("upper", "work", "merged"):
-            os.mkdir(os.path.join(hidden, part), 0o755)
-        container = cls(id, hidden, state)
-        container.save()
-        os.rename(hidden, path)
+        try:
+            for part in ("upper", "work", "merged"):
+                os.mkdir(os.path.join(hidden, part), 0o755)
+            container.save()
+            os.rename(hidden, path)
+        except BaseException:
+            shutil.rmtree(hidden, ignore_errors=True)
+            container.close()
+            raise
         container.path = path
         return container
+
+    @classmethod
+    def load(cls, id: str) -> Container | None:
+        """Return a container by its whole id, or None where it is not there or not whole."""
+        import json
+
+        path = os.path.join(directory(), id)
+        try:
+            with open(os.path.join(path, "state.json"), encoding="utf-8") as file:
+                return cls(id, path, json.load(file))
+        except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
+            return None
+
+    def close(self) -> None:
+        """Own it no longer."""
+        if self.owner >= 0:
+            os.close(self.owner)
+            self.owner = -1
 
     def save(self, **changes: Any) -> None:
         """Change state.json, as a whole: a reader sees the old one or the new one."""
@@ -124,32 +157,32 @@ class Container:
 
 
 def start_time(pid: int) -> int:
-    """Return when a process began, in clock ticks since boot: with the pid it names one process (man 5 proc_pid_stat)."""
+    """Return when a process began, in clock ticks since boot: with the pid it names one process (man 5 proc_pid_stat).
+
+    Returns: -1 where it has ended, though nobody may have waited for it yet (Z).
+    """
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
-            return int(file.read().rpartition(b")")[2].split()[19])
+            fields = file.read().rpartition(b")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return -1
+    return -1 if fields[0] in (b"Z", b"X") else int(fields[19])
 
 
 def containers() -> list[Container]:
     """Return all containers, the oldest first."""
-    import json
-
-    found = []
     try:
         ids = os.listdir(directory())
     except FileNotFoundError:
         return []
-    for id in ids:
-        path = os.path.join(directory(), id)
-        if not id.startswith("."):
-            try:
-                with open(os.path.join(path, "state.json"), encoding="utf-8") as file:
-                    found.append(Container(id, path, json.load(file)))
-            except (FileNotFoundError, json.JSONDecodeError):
-                continue
-    return sorted(found, key=lambda c: c.state.get("created", 0.0))
+    found = [Container.load(id) for id in ids if not id.startswith(".")]
+    return sorted((c for c in found if c is not None), key=lambda c: c.state.get("created", 0.0))
+
+
+def _still_there(container: Container) -> bool:
+    from minirt.engine.gc import mend
+
+    return mend(container)
 
 
 def find(text: str) -> Container:

@@ -79,7 +79,8 @@ def run(options: RunOptions) -> int:
         sink = make_sink(options, undo)
         if options.plan:
             return show_plan(options, image)
-        container = Container.create(options.name, image.name, options.command)
+        container = Container.create(options.name, image.name, options.command, options.rm)
+        undo.callback(container.close)  # the last of all: what nobody owns, `minirt gc` may remove
         keep = ExitStack()  # what `--rm` or a failure removes
         keep.callback(container.remove)
         undo.enter_context(keep)

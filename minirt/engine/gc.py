@@ -1,0 +1,231 @@
+"""What a killed minirt leaves, and nobody owns: found, told, removed.
+
+    a container half made, half removed, never begun, or to be removed at its end (--rm): its directory
+    one whose program has ended with nobody to see it: shown as exited, for what it changed is the user's
+    its cgroup; mounts below its directory; the hold on its image
+    half-written content of the image store and of the seccomp cache
+
+A container of a minirt that lives, or whose program does, is left alone. A group is only looked for under the id
+of a container that is known here: an empty one of another MINIRT_ROOT may be one that is just being made.
+"""
+
+from __future__ import annotations
+
+import os
+
+from minirt.engine import owner
+from minirt.engine.container import Container, directory, start_time
+from minirt.paths import cache_root, data_root
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Garbage", "clear", "collect", "mend"]
+
+
+class Garbage:
+    """One thing that nobody owns."""
+
+    __slots__ = ("kind", "path", "why")
+
+    def __init__(self, kind: str, path: str, why: str) -> None:
+        self.kind = kind  # container, exited, cgroup, mount, hold, image part, image content, filter
+        self.path = path
+        self.why = why
+
+    def as_dict(self) -> dict[str, str]:
+        """Return it as a JSON object."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+def collect(dry: bool = False) -> list[Garbage]:
+    """Remove what nobody owns.
+
+    Args:
+        dry: only look. Content of images that no name leads to is then not told: the store knows of it when it
+            removes it.
+
+    Returns: what was found. Raises: MinirtError.
+    """
+    if not os.path.isdir(data_root()):
+        return []
+    found: list[Garbage] = []
+    with owner.making(directory(), shared=False):  # else one could be between its mkdir and its lock
+        for name in _list(directory()):
+            found += _container(name, dry)
+        found += _holds(dry)
+    return [*found, *_image_parts(dry), *_filters(dry)]
+
+
+def mend(container: Container) -> bool:
+    """Show a container as what it is, where the minirt that stayed with it is gone. Returns whether it is still there.
+
+    Its program may live on: then it runs. If it has ended the container has exited, with a status that nobody saw.
+    """
+    if container.state.get("status") != "running" or container.running:
+        return True
+    fd = owner.take(container.path)
+    if fd < 0:
+        return os.path.isdir(container.path)  # a minirt is with it, and about to say how it ended
+    try:
+        fresh = Container.load(container.id)  # as it is now that nobody else may change it
+        if fresh is None:
+            return False
+        container.state = fresh.state
+        if _alive(container):
+            return True
+        if container.state.get("rm"):
+            clear(container.id, container.path)
+            return False
+        container.save(status="exited", exit_code=None, pid=0)
+        return True
+    finally:
+        os.close(fd)
+
+
+def _alive(container: Container) -> bool:
+    """Say whether the program of a container that no minirt is with lives; note which process it is."""
+    if container.running or container.state.get("status") == "exited":
+        return container.running
+    for pid in owner.programs(container.id)[:1]:
+        container.save(status="running", pid=pid, started_ticks=start_time(pid))
+        return True
+    return False
+
+
+def _container(name: str, dry: bool) -> list[Garbage]:
+    """Look at one entry of the containers' directory, and remove what is to be removed."""
+    id, path = name.lstrip("."), os.path.join(directory(), name)
+    fd = owner.take(path)
+    if fd < 0:
+        return []
+    try:
+        container = None if name.startswith(".") else Container.load(id)
+        if container is not None and _alive(container):
+            return []
+        why = _verdict(name, container)
+        found = [Garbage("cgroup", group, "no process is in it, and its container is over") for group in _groups(id)]
+        found += [Garbage("mount", point, "its container is over") for point in _mounts(path)]
+        if why:
+            found.append(Garbage("container", path, why))
+        elif container is not None and container.state.get("status") != "exited":
+            found.append(Garbage("exited", path, "its program has ended, and minirt was killed before it saw how"))
+        if not dry:
+            clear(id, path, keep=not why)
+            if container is not None and not why and container.state.get("status") != "exited":
+                container.save(status="exited", exit_code=None, pid=0)
+        return found
+    finally:
+        os.close(fd)
+
+
+def _verdict(name: str, container: Container | None) -> str:
+    """Say why a directory that nobody owns goes, or nothing where it stays."""
+    if name.startswith("."):
+        return "half made, or half removed"
+    if container is None:
+        return "its state.json cannot be read"
+    if container.state.get("status") == "created":
+        return "minirt was killed before it began"
+    return "minirt was killed before it could remove it (--rm)" if container.state.get("rm") else ""
+
+
+def clear(id: str, path: str, keep: bool = False) -> None:
+    """Remove a container's group, the mounts below its directory, and unless it is to be kept the directory."""
+    from minirt.linux.cgroup2 import Cgroup
+
+    for group in _groups(id):
+        Cgroup.open(group).remove()
+    for point in _mounts(path):  # before the directory: else what is mounted there would be removed too
+        _unmount(point)
+    if not keep:
+        Container(id, path, {}).remove()
+
+
+def _groups(id: str) -> list[str]:
+    """Return the container's group, if there is one."""
+    from minirt.linux.cgroup2 import CgroupError, locate
+
+    try:
+        group = locate(id).directory
+    except CgroupError:  # no cgroup v2
+        return []
+    return [group] if os.path.isdir(group) else []
+
+
+def _mounts(path: str) -> list[str]:
+    """Return the mount points below a directory in our mount namespace, the innermost first."""
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        points = [line.split(" ")[4] for line in file]
+    real = os.path.realpath(path)
+    decoded = [point.encode("latin-1", "surrogateescape").decode("unicode_escape") if "\\" in point else point for point in points]
+    return sorted((point for point in decoded if point.startswith(real + "/")), key=len, reverse=True)
+
+
+def _unmount(point: str) -> None:
+    from minirt.linux import constants as k
+    from minirt.plan import Plan
+
+    Plan().umount2(point, k.MNT_DETACH, why="nobody owns it").exit_group(0).run()
+
+
+def _holds(dry: bool) -> Iterator[Garbage]:
+    """Let go of images for containers that are not there any more."""
+    from minirt.image.store import Store
+
+    store = Store(os.path.join(data_root(), "image"))
+    for id in store.holders():
+        if not any(os.path.isdir(os.path.join(directory(), dot + id)) for dot in ("", ".")):
+            if not dry:
+                store.release(id)
+            yield Garbage("hold", os.path.join(store.root, "holds", id), "its container is not there any more")
+
+
+def _image_parts(dry: bool) -> Iterator[Garbage]:
+    """Remove what was being added to the image store: each such part is locked by who writes it."""
+    from minirt.image.store import Store
+
+    store = Store(os.path.join(data_root(), "image"))
+    if not os.path.isdir(store.root):
+        return
+    for name in _list(f"{store.root}/tmp"):
+        if _unlocked(path := f"{store.root}/tmp/{name}"):
+            yield Garbage("image part", path, "minirt was killed while it wrote it")
+    if not dry:
+        for digest in store.collect(wait=False):
+            yield Garbage("image content", digest, "no image needs it")
+
+
+def _filters(dry: bool) -> Iterator[Garbage]:
+    """Remove compiled filters that were being written: KEY.PID.RANDOM."""
+    folder = os.path.join(cache_root(), "seccomp")
+    for name in _list(folder):
+        _, *rest = name.split(".")
+        if rest and not os.path.isdir(f"/proc/{rest[0]}"):
+            if not dry:
+                os.unlink(os.path.join(folder, name))
+            yield Garbage("filter", os.path.join(folder, name), "minirt was killed while it wrote it")
+
+
+def _unlocked(path: str) -> bool:
+    import fcntl
+
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return True
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(fd)
+
+
+def _list(path: str) -> list[str]:
+    try:
+        return sorted(os.listdir(path))
+    except FileNotFoundError:
+        return []
