@@ -63,7 +63,7 @@ def mend(container: Container) -> bool:
 
     Its program may live on: then it runs. If it has ended the container has exited, with a status that nobody saw.
     """
-    if container.state.get("status") != "running" or container.running:
+    if container.state.get("status") == "exited" or container.running:
         return True
     fd = owner.take(container.path)
     if fd < 0:
@@ -78,7 +78,8 @@ def mend(container: Container) -> bool:
         if container.state.get("rm"):
             clear(container.id, container.path)
             return False
-        container.save(status="exited", exit_code=None, pid=0)
+        if container.state.get("status") == "running":
+            container.save(status="exited", exit_code=None, pid=0)
         return True
     finally:
         os.close(fd)

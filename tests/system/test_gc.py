@@ -89,6 +89,7 @@ def left(root: Path, ids: set[str]) -> dict[str, list[object]]:
     }
 
 
+SAVE = engine.Container.save
 NOTHING = {"directories": [], "holds": [], "processes": [], "mounts": [], "cgroups": []}
 
 
@@ -220,6 +221,21 @@ def test_ps_shows_a_container_as_exited_whose_program_is_gone(minirt: Minirt, or
     assert shown["status"].startswith("exited") and shown["exit_code"] is None
     assert minirt.state()["status"] == "exited"
     assert minirt("rm", "box").returncode == 0 and minirt.containers == []
+
+
+def test_a_program_that_began_as_its_minirt_was_killed_is_found(root: Path, minirt: Minirt) -> None:
+    """Killed between execve and the note of its pid: /proc alone knows."""
+
+    pid = os.fork()
+    if pid == 0:
+        engine.Container.save = lambda self, **changes: die() if "pid" in changes else SAVE(self, **changes)
+        engine.run(RunOptions("busybox", ["sleep", "600"]))
+        os._exit(0)
+    os.waitpid(pid, 0)
+    (shown,) = json.loads(minirt("ps", "--format", "json").stdout)
+    assert shown["status"] == "running" and Path(f"/proc/{shown['pid']}/cmdline").read_bytes() == b"sleep\x00600\x00"
+    assert minirt("rm", "-f", shown["id"]).returncode == 0
+    assert left(root, {shown["id"]}) == NOTHING
 
 
 def test_rm_force_ends_a_container_that_nobody_stays_with(minirt: Minirt, orphan: Callable[[], None]) -> None:
