@@ -17,4 +17,9 @@ May import minirt.plan, minirt.linux and minirt.errors; nothing heavy. Read in t
     process.py      limits, user, capabilities, seccomp, execve
     lookup.py       in the finished root: who is this user, where is this command
     spec.py         the default config.json
+
+Before all that, config.json is checked:
+
+    schema.py       every field of it, as data; in the words of shapes.py
+    validate.py     what they mean to each other; validate_rare.py for what few containers have
 """

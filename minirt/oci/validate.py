@@ -1,0 +1,342 @@
+"""Is this config.json one that can be run? Asked before anything is made.
+
+First each value alone, against schema.py; then what they mean to each other, one rule a function below. A rule raises
+`Wrong` with the JSON path of what is wrong. What few containers have is in validate_rare.py, loaded only for those.
+
+runc refuses the same, where it looks; the specification's MUSTs that it does not look at are refused too, and what it
+leaves to the kernel, which would only say EINVAL.
+"""
+
+from __future__ import annotations
+
+import os
+
+from minirt.errors import MinirtError
+from minirt.oci.schema import CONFIG, PROCESS, RESOURCES
+from minirt.oci.shapes import Wrong, shown
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from minirt.oci.shapes import Shape
+
+    Json = dict[str, Any]
+
+__all__ = ["ConfigError", "validate", "validate_process", "validate_resources"]
+
+MAJOR, MINOR = 1, 3  # of the specification that schema.py is
+OTHER_PLATFORMS = ("windows", "solaris", "vm", "zos", "freebsd")
+# What has a rule of its own in validate_rare.py, under this name.
+RARE = ("timeOffsets", "netDevices", "intelRdt", "memoryPolicy", "personality")
+RARE_RESOURCES = ("blockIO", "cpu", "memory", "rdma")
+
+
+class ConfigError(MinirtError):
+    """A configuration breaks a rule; the message is one line with the JSON path and the rule."""
+
+
+def validate(config: Any, rootless: bool = False) -> list[str]:
+    """Check a config.json for Linux (runtime-spec config.md, config-linux.md).
+
+    Args:
+        config: as decoded.
+        rootless: whether it is for a user who may not map other users than itself.
+
+    Returns: a sentence for each thing that will be ignored. Raises: ConfigError.
+    """
+    warnings: list[str] = []
+    try:
+        CONFIG.check(config)
+        for rule in RULES:
+            rule(config, warnings)
+        if rootless:
+            rootless_rule(config)
+    except Wrong as wrong:
+        raise ConfigError(f"config.json: {wrong}") from None
+    return warnings
+
+
+def validate_process(process: Any, where: str) -> list[str]:
+    """Check a process object alone, as `exec --process` reads one.
+
+    Args:
+        process: as decoded.
+        where: its file, for messages.
+
+    Returns: a sentence for each thing that will be ignored. Raises: ConfigError.
+    """
+    warnings: list[str] = []
+    try:
+        alone(PROCESS, process, ".process")
+        process_rules({"process": process}, warnings)
+    except Wrong as wrong:
+        raise ConfigError(f"{where}: {wrong}") from None
+    return warnings
+
+
+def validate_resources(resources: Any, where: str) -> None:
+    """Check linux.resources alone, as `update --resources` reads them. Raises: ConfigError."""
+    try:
+        alone(RESOURCES, resources, ".resources", ".linux")
+        rare_rules({"linux": {"resources": resources}}, [])
+    except Wrong as wrong:
+        raise ConfigError(f"{where}: {wrong}") from None
+
+
+def alone(shape: Shape, value: Any, *path: str) -> None:
+    """Check a part of a configuration, whose path is given, its last part first. Raises: Wrong."""
+    try:
+        shape.check(value)
+    except Wrong as wrong:
+        wrong.path += path
+        raise
+
+
+# -- rules: (config, warnings) -> None ---------------------------------------------------------------------------
+
+
+def version(config: Json, warnings: list[str]) -> None:
+    """SemVer 2.0.0; compatible within major version 1 (config.md#specification-version)."""
+    text: str = config["ociVersion"]
+    numbers = semantic(text)
+    if numbers is None:
+        raise Wrong(f"{shown(text)} is not in the form of SemVer 2.0.0, as 1.3.0", ".ociVersion")
+    if numbers[0] != MAJOR:
+        raise Wrong(f"{shown(text)} is not supported; versions 1.0.0 to 1.{MINOR} are", ".ociVersion")
+    if numbers[1] > MINOR:
+        warnings.append(f"config.json: ociVersion {text} is newer than 1.{MINOR}: what is new in it is ignored")
+
+
+def semantic(text: str) -> tuple[int, ...] | None:
+    """Return major, minor, patch of a version in the form of semver.org 2.0.0; None for what is in another form."""
+    rest, plus, build = text.partition("+")
+    core, dash, before = rest.partition("-")
+    numbers = core.split(".")
+    if len(numbers) != 3 or not all(number_in_version(part) for part in numbers):
+        return None
+    for extra, given in ((before, dash), (build, plus)):
+        for part in extra.split(".") if given else ():
+            if not part or not part.isascii() or not part.replace("-", "0").isalnum():
+                return None
+            if extra is before and part.isdigit() and not number_in_version(part):
+                return None
+    return tuple(map(int, numbers))
+
+
+def number_in_version(part: str) -> bool:
+    """Say whether it is a number without leading zeros."""
+    return part.isascii() and part.isdigit() and (part == "0" or part[0] != "0")
+
+
+def platforms(config: Json, warnings: list[str]) -> None:
+    """What other platforms have is not for this one (config.md#platform-specific-configuration)."""
+    for name in OTHER_PLATFORMS:
+        if config.get(name):
+            warnings.append(f"config.json: {name} is ignored: this is Linux")
+
+
+def process_rules(config: Json, warnings: list[str]) -> None:
+    """config.md#process and below."""
+    process = config.get("process")
+    if not process:
+        return
+    size = process.get("consoleSize")
+    if size and process.get("terminal"):  # "Runtimes MUST ignore consoleSize if terminal is false or unset"
+        for key in ("height", "width"):
+            if size[key] > 0xFFFF:  # struct winsize (man 2 TIOCGWINSZ)
+                raise Wrong(f"{size[key]} is not a whole number from 0 to 65535", f".{key}", ".consoleSize", ".process")
+    if process.get("rlimits"):
+        limits(process["rlimits"])
+    if process.get("capabilities"):
+        capability_names(process["capabilities"], warnings)
+    if process.get("scheduler"):
+        rare(config, warnings, "scheduler")
+
+
+def limits(rlimits: list[Json]) -> None:
+    """config.md#posix-process: no type twice; and man 2 setrlimit: EINVAL where soft is over hard."""
+    seen = set()
+    for i, limit in enumerate(rlimits):
+        if limit["type"] in seen:
+            raise Wrong(f"{limit['type']} is there twice", ".type", f"[{i}]", ".rlimits", ".process")
+        seen.add(limit["type"])
+        if limit["soft"] > limit["hard"]:
+            raise Wrong(f"{limit['soft']} is more than hard, {limit['hard']}", ".soft", f"[{i}]", ".rlimits", ".process")
+
+
+def capability_names(sets: dict[str, list[str]], warnings: list[str]) -> None:
+    """config.md#linux-process: a capability that cannot be granted is a warning, no error."""
+    from minirt.linux.capabilities import NAMES
+
+    for kind, names in sets.items():
+        for name in names if isinstance(names, list) else ():
+            if name not in NAMES:
+                warnings.append(f"config.json: process.capabilities.{kind}: {shown(name)} is no capability; it is ignored")
+
+
+def mounts(config: Json, warnings: list[str]) -> None:
+    """config.md#mounts."""
+    for i, mount in enumerate(config.get("mounts") or ()):
+        if mount["destination"][0] != "/":
+            path = shown(mount["destination"])
+            warnings.append(f"config.json: mounts[{i}].destination: {path} is deprecated; it counts from /")
+        options = mount.get("options") or ()
+        bind = "bind" in options or "rbind" in options or mount.get("type") == "bind"
+        if bind and not mount.get("source") and "remount" not in options:
+            raise Wrong("missing; a bind mount shows a file or directory of the host", ".source", f"[{i}]", ".mounts")
+        if mount.get("uidMappings") or mount.get("gidMappings") or "idmap" in options or "ridmap" in options:
+            rare(config, warnings, "mounts", i)
+
+
+def namespaces(config: Json, warnings: list[str]) -> None:
+    """config-linux.md#namespaces, and what needs one of them."""
+    linux = config.get("linux") or {}
+    paths: dict[str, str] = {}
+    for i, namespace in enumerate(linux.get("namespaces") or ()):
+        if namespace["type"] in paths:
+            raise Wrong(f"{namespace['type']} is there twice", ".type", f"[{i}]", ".namespaces", ".linux")
+        paths[namespace["type"]] = namespace.get("path") or ""
+    for key in ("hostname", "domainname"):
+        if config.get(key) and "uts" not in paths:
+            raise Wrong("needs a uts namespace in linux.namespaces; else the host would be renamed", f".{key}")
+    for key in ("maskedPaths", "readonlyPaths"):
+        if linux.get(key) and "mount" not in paths:
+            raise Wrong("needs a mount namespace in linux.namespaces", f".{key}", ".linux")
+    if "mount" not in paths:
+        raise Wrong("a mount namespace is needed: else all would be mounted on the host", ".namespaces", ".linux")
+    user_namespace(linux, paths, warnings)
+    for name in linux.get("sysctl") or ():
+        rule = sysctl(name, paths)
+        if rule:
+            raise Wrong(rule, f"[{shown(name)}]", ".sysctl", ".linux")
+
+
+def user_namespace(linux: Json, paths: dict[str, str], warnings: list[str]) -> None:
+    """config-linux.md#user-namespace-mappings; man 7 user_namespaces."""
+    for key in ("uidMappings", "gidMappings"):
+        maps = linux.get(key)
+        if maps and "user" not in paths:
+            raise Wrong("needs a user namespace in linux.namespaces", f".{key}", ".linux")
+        if maps and paths["user"]:
+            warnings.append(f"config.json: linux.{key} is ignored: the user namespace at {shown(paths['user'])} has its own")
+        elif not maps and paths.get("user") == "":
+            raise Wrong("missing; a new user namespace has no users without it", f".{key}", ".linux")
+        elif maps:
+            mappings(maps, f".{key}", ".linux")
+
+
+def mappings(maps: list[Json], *path: str) -> None:
+    """man 7 user_namespaces: at most 340 lines, and no id twice on either side."""
+    if len(maps) > 340:
+        raise Wrong(f"has {len(maps)} entries; the kernel takes at most 340", *path)
+    for key in ("containerID", "hostID"):
+        ends = sorted((entry[key], entry[key] + entry["size"], i) for i, entry in enumerate(maps))
+        last = 0
+        for start, end, i in ends:
+            if start < last:
+                raise Wrong(f"overlaps another entry's {key}", f".{key}", f"[{i}]", *path)
+            last = end
+        if ends[-1][1] > 2**32 - 1:
+            raise Wrong(f"with {key} goes beyond the last id, {2**32 - 2}", ".size", f"[{ends[-1][2]}]", *path)
+
+
+IPC = ("msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced", "msg_next_id", "sem_next_id",
+       "shm_next_id")  # fmt: skip
+
+
+def sysctl(name: str, paths: dict[str, str]) -> str:
+    """Return why a kernel setting is not the container's to change, "" where it is: only of a namespace of its own.
+
+    man 7 namespaces; as in runc. A namespace that is joined counts, if it is not the one that this process is in.
+    """
+    from minirt.oci.system import sysctl_path
+
+    path = sysctl_path(name)
+    parts = path.split("/")
+    if "" in parts or "." in parts or ".." in parts:
+        return "is not the name of a kernel setting"
+    if path.startswith("net/"):
+        return other_namespace("network", "net", paths)
+    if path.startswith("fs/mqueue/") or (parts[0] == "kernel" and len(parts) == 2 and parts[1] in IPC):
+        return other_namespace("ipc", "ipc", paths)
+    if path == "kernel/domainname":
+        return other_namespace("uts", "uts", paths)
+    if path == "kernel/hostname":
+        return "is not allowed: hostname says it"
+    return "is not allowed: it belongs to no namespace, and the host has it too"
+
+
+def other_namespace(kind: str, file: str, paths: dict[str, str]) -> str:
+    """Return "" if the container's namespace of a kind is not this process's."""
+    if kind not in paths:
+        return f"needs a {kind} namespace in linux.namespaces; else the host has it too"
+    if paths[kind]:
+        try:
+            if os.path.samefile(paths[kind], f"/proc/self/ns/{file}"):
+                return f"is not allowed: the {kind} namespace at {shown(paths[kind])} is the host's"
+        except OSError:
+            pass  # opening it to join says what is wrong
+    return ""
+
+
+def devices(config: Json, warnings: list[str]) -> None:
+    """config-linux.md#devices."""
+    for i, device in enumerate((config.get("linux") or {}).get("devices") or ()):
+        for key in ("major", "minor"):
+            if device["type"] != "p" and device.get(key) is None:
+                raise Wrong(f"missing; a device of type {device['type']} has one", f".{key}", f"[{i}]", ".devices", ".linux")
+
+
+def seccomp(config: Json, warnings: list[str]) -> None:
+    """config-linux.md#seccomp."""
+    profile = (config.get("linux") or {}).get("seccomp")
+    if not profile:
+        return
+    listened = profile.get("listenerPath")
+    if profile.get("listenerMetadata") and not listened:
+        raise Wrong("must not be set without listenerPath", ".listenerMetadata", ".seccomp", ".linux")
+    if profile["defaultAction"] == "SCMP_ACT_NOTIFY":
+        raise Wrong("SCMP_ACT_NOTIFY cannot be the default: who listens could not be told", ".defaultAction", ".seccomp", ".linux")
+    action(profile, "defaultAction", "defaultErrnoRet", ".seccomp", ".linux")
+    for i, entry in enumerate(profile.get("syscalls") or ()):
+        if entry["action"] == "SCMP_ACT_NOTIFY" and not listened:
+            raise Wrong("SCMP_ACT_NOTIFY needs listenerPath", ".action", f"[{i}]", ".syscalls", ".seccomp", ".linux")
+        action(entry, "action", "errnoRet", f"[{i}]", ".syscalls", ".seccomp", ".linux")
+
+
+def action(entry: Json, key: str, number: str, *path: str) -> None:
+    """An errno beside an action that returns none MUST be an error (config-linux.md#seccomp)."""
+    if entry.get(number) is None:
+        return
+    if entry[key] not in ("SCMP_ACT_ERRNO", "SCMP_ACT_TRACE"):
+        raise Wrong(f"{entry[key]} returns no errno", f".{number}", *path)
+    if entry[key] == "SCMP_ACT_ERRNO" and entry[number] > 4095:
+        raise Wrong(f"{entry[number]} is not a whole number from 0 to 4095", f".{number}", *path)
+
+
+def rare_rules(config: Json, warnings: list[str]) -> None:
+    """Those of validate_rare.py that concern this configuration."""
+    linux = config.get("linux") or {}
+    resources = linux.get("resources") or {}
+    for owner, keys in ((linux, RARE), (resources, RARE_RESOURCES)):
+        for key in keys:
+            if owner.get(key) is not None:
+                rare(config, warnings, key)
+
+
+def rare(config: Json, warnings: list[str], key: str, *more: int) -> None:
+    """Apply the rule of a field that few containers have."""
+    from minirt.oci import validate_rare
+
+    validate_rare.RULES[key](config, warnings, *more)
+
+
+def rootless_rule(config: Json) -> None:
+    """An unprivileged user's container is in a user namespace of its own (man 7 user_namespaces)."""
+    kinds = [namespace["type"] for namespace in (config.get("linux") or {}).get("namespaces") or ()]
+    if "user" not in kinds:
+        raise Wrong("a user namespace is needed where root does not run it", ".namespaces", ".linux")
+
+
+RULES = (version, platforms, process_rules, mounts, namespaces, devices, seccomp, rare_rules)
