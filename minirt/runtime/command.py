@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from minirt.preload import Modules
+
 __all__ = ["COMMANDS", "GLOBAL", "begin", "main"]
 
 GLOBAL = (
@@ -319,7 +321,7 @@ def main(words: list[str] | None = None) -> int:
     return 255 if name == "exec" else 1
 
 
-def begin() -> None:
+def begin(modules: Modules) -> None:
     """Run the command as a process of its own, and end it (bin/minirt-oci).
 
     No garbage is collected in so short a life, nor is the interpreter taken apart at its end: 2 ms.
@@ -331,6 +333,10 @@ def begin() -> None:
     try:
         sys.stdout.flush()
         sys.stderr.flush()
+        if modules.stale:
+            from minirt.preload import save
+
+            save(modules)
     finally:
         os._exit(status)
 

@@ -34,16 +34,17 @@ __all__ = ["create", "load_bundle", "run", "start"]
 
 
 def load_bundle(bundle: str, warn: Warn) -> tuple[str, dict[str, Any]]:
-    """Return a bundle's absolute directory and its configuration. Raises: MinirtError."""
+    """Return a bundle's absolute directory and its configuration, which is right. Raises: MinirtError."""
     from minirt.documents import load_file
+    from minirt.oci.validate import validate
 
     bundle = os.path.abspath(bundle or ".")
     try:
         config = load_file(f"{bundle}/config.json")
     except OSError as error:
         raise RuntimeFailure(f"{bundle}/config.json: {error.strerror}: minirt oci spec writes one") from None
-    if not isinstance(config, dict):
-        raise RuntimeFailure(f"{bundle}/config.json: an object is wanted")
+    for ignored in validate(config, is_rootless()):
+        warn(ignored)
     return bundle, config
 
 

@@ -33,7 +33,7 @@ def execute(root: str, id: str, words: list[str], values: dict[str, Any], warn: 
         raise RuntimeFailure("cannot exec in a paused container (use --ignore-paused to override)")
     if status not in ("running", "paused"):
         raise RuntimeFailure(f"cannot exec in a {status} container")
-    process = process_of(container.config, words, values)
+    process = process_of(container.config, words, values, warn)
     check_terminal(bool(process.get("terminal")), values["detach"], values["console_socket"])
     with Undo() as undo:
         return join(container, process, values, undo)
@@ -95,20 +95,25 @@ def cgroup_of(container: Container, wanted: list[str]) -> str:
     return path
 
 
-def process_of(config: dict[str, Any], words: list[str], values: dict[str, Any]) -> dict[str, Any]:
+def process_of(
+    config: dict[str, Any], words: list[str], values: dict[str, Any], warn: Callable[[str], None]
+) -> dict[str, Any]:
     """Return what to run: --process FILE, or config.json's process with what the flags change.
 
     Raises: MinirtError.
     """
     if values["process"]:
+        from minirt.oci.validate import validate_process
+
         try:
             process: dict[str, Any] = load_file(values["process"])
         except OSError as error:
             raise RuntimeFailure(f"--process {values['process']}: {error.strerror}") from None
         if not isinstance(process, dict):
             raise RuntimeFailure(f"--process {values['process']}: an object is wanted (runtime-spec config.md#process)")
-        for key, default in (("cwd", "/"), ("args", [])):
-            process.setdefault(key, default)
+        process.setdefault("cwd", "/")
+        for ignored in validate_process(process, f"--process {values['process']}"):
+            warn(ignored)
     else:
         if not words:
             raise RuntimeFailure("process args cannot be empty: name a command after the container")

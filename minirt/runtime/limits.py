@@ -81,9 +81,10 @@ def asked(values: dict[str, Any]) -> dict[str, Any]:
             resources = loads(sys.stdin.read(), "standard input") if path == "-" else load_file(path)
         except OSError as error:
             raise RuntimeFailure(f"--resources {path}: {error.strerror}") from None
-        if not isinstance(resources, dict):
-            raise RuntimeFailure(f"--resources {path}: an object is wanted (runtime-spec config-linux.md#control-groups)")
-        return resources
+        from minirt.oci.validate import validate_resources
+
+        validate_resources(resources, f"--resources {path}")
+        return dict(resources)
     resources = {}
     for name, _, where, kind in RESOURCES:
         text = values[name.replace("-", "_")]

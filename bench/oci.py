@@ -1,0 +1,154 @@
+"""`minirt-oci` beside runc and crun: the same bundle, the same machine, one run.
+
+    .venv/bin/python -m bench.oci [--runs 40] [--format json]
+
+    run             run ID: /bin/true, start to end and deleted
+    create+start+delete   three commands, as an engine gives them; delete with --force
+    exec            one more /bin/true in a container that runs
+    in process      100 times `run` through the Python API, in one interpreter: per container
+
+minirt is installed from a wheel into a virtual environment with nothing else in it. All run in a mount namespace in
+which /sys/fs/cgroup is cgroup v2 alone, as crun wants it. "python" is the bare interpreter, `python3 -I -S -c pass`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+PEERS = ("runc", "crun")
+LIFE = """set -e
+cd {bundle}
+{runtime} create life </dev/null >/dev/null 2>&1
+{runtime} start life
+{runtime} delete --force life
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m bench.oci", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--runs", type=int, default=40, help="of each command (40)")
+    parser.add_argument("--format", choices=("table", "json"), default="table")
+    parser.add_argument("--inside", help=argparse.SUPPRESS)
+    args = parser.parse_args(argv)
+    if args.inside:
+        print(json.dumps(measure(Path(args.inside), args.runs)))
+        return 0
+    missing = [name for name in ("hyperfine", *PEERS, "busybox") if shutil.which(name) is None]
+    if missing or os.geteuid() != 0:
+        print(f"needs root and {', '.join(missing) or 'nothing else'} (apt install)", file=sys.stderr)
+        return 1
+    with tempfile.TemporaryDirectory(prefix="minirt-bench-", dir="/var/tmp") as name:
+        place = Path(name)
+        install(place)
+        make_bundle(place / "bundle")
+        mounts = "mount --make-rprivate /; umount -R /sys/fs/cgroup; mount -t cgroup2 cgroup2 /sys/fs/cgroup"
+        inside = f"{mounts}; exec {sys.executable} -m bench.oci --inside {place} --runs {args.runs}"
+        done = subprocess.run(["unshare", "-m", "sh", "-ec", inside], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    results = json.loads(done.stdout)
+    show(results) if args.format == "table" else print(json.dumps(results, indent=2))
+    return 0
+
+
+def install(place: Path) -> None:
+    """Make a wheel of the tree, and a virtual environment with it alone, on the distribution's interpreter."""
+    base = "/usr/bin/python3" if os.access("/usr/bin/python3", os.X_OK) else sys.executable
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
+    subprocess.run([*pip, "wheel", "--no-deps", "-w", str(place), str(ROOT)], check=True, stdout=subprocess.DEVNULL,
+                   stderr=subprocess.DEVNULL)  # fmt: skip
+    subprocess.run([base, "-m", "venv", str(place / "venv")], check=True)
+    (wheel,) = place.glob("*.whl")
+    subprocess.run([str(place / "venv/bin/python3"), *pip[1:], "install", str(wheel)], check=True)
+
+
+def make_bundle(path: Path) -> None:
+    """Make a bundle whose program is a static `true`, which each of the runtimes takes."""
+    from minirt.oci.spec import default_spec
+
+    (path / "rootfs/bin").mkdir(parents=True)
+    busybox = shutil.which("busybox")
+    assert busybox
+    shutil.copy(busybox, path / "rootfs/bin/busybox")
+    for name in ("true", "sleep"):
+        (path / "rootfs/bin" / name).symlink_to("busybox")
+    config = default_spec()
+    config["ociVersion"] = "1.0.2"
+    config["process"].update(args=["/bin/true"], env=["PATH=/bin", "HOME=/"])
+    (path / "config.json").write_text(json.dumps(config))
+    config["process"]["args"] = ["/bin/sleep", "1000"]
+    (path / "sleeper").mkdir()
+    config["root"]["path"] = str(path / "rootfs")
+    (path / "sleeper/config.json").write_text(json.dumps(config))
+
+
+def hyperfine(commands: dict[str, str], runs: int, place: Path) -> dict[str, float]:
+    """Return the mean of each command in milliseconds."""
+    export = place / "hyperfine.json"
+    words = ["hyperfine", "-N", "--warmup", "3", "--runs", str(runs), "--export-json", str(export), "--style", "none"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    subprocess.run([*words, *commands.values()], check=True, cwd=place / "bundle", **quiet)  # type: ignore[call-overload]
+    means = [result["mean"] * 1000 for result in json.loads(export.read_text())["results"]]
+    return dict(zip(commands, means, strict=True))
+
+
+def measure(place: Path, runs: int) -> dict[str, dict[str, float]]:
+    """Return milliseconds by measurement and program."""
+    runtimes = {"minirt": f"{place}/venv/bin/minirt-oci", **{name: str(shutil.which(name)) for name in PEERS}}
+    results = {}
+    python = {"python": f"{place}/venv/bin/python3 -I -S -c pass"}
+    results["run"] = hyperfine({**{name: f"{path} run box" for name, path in runtimes.items()}, **python}, runs, place)
+    lives = {}
+    for name, path in runtimes.items():
+        (place / f"life-{name}").write_text(LIFE.format(bundle=place / "bundle", runtime=path))
+        lives[name] = f"sh {place}/life-{name}"
+    results["create+start+delete"] = hyperfine(lives, runs, place)
+    for path in runtimes.values():
+        nowhere = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+        subprocess.run([path, "run", "-d", "long"], cwd=place / "bundle/sleeper", check=True, **nowhere)
+    try:
+        results["exec"] = hyperfine({name: f"{path} exec long /bin/true" for name, path in runtimes.items()}, runs, place)
+    finally:
+        for path in runtimes.values():
+            subprocess.run([path, "delete", "--force", "long"], check=True)
+    code = f"from bench.oci import in_process; print(in_process({str(place)!r}))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    results["in process"] = {"minirt": float(done.stdout), **{name: results["run"][name] for name in PEERS}}
+    return results
+
+
+def in_process(place: str, count: int = 100) -> float:
+    """Return the milliseconds of one container among many that one interpreter makes."""
+    from minirt.runtime.create import run
+
+    values: dict[str, Any] = dict.fromkeys(("console_socket", "pidfd_socket", "pid_file"), "")
+    values |= dict.fromkeys(("no_pivot", "no_new_keyring", "detach", "keep"), False)
+    values |= {"bundle": f"{place}/bundle", "preserve_fds": 0}
+    for i in range(3):
+        run(f"{place}/state", f"warm{i}", values, print)
+    began = time.perf_counter()
+    for i in range(count):
+        assert run(f"{place}/state", f"box{i}", values, print) == 0
+    return (time.perf_counter() - began) / count * 1000
+
+
+def show(results: dict[str, dict[str, float]]) -> None:
+    """Print a table: milliseconds, and how much of a peer's time that is."""
+    print(f"{'means of one run, ms':<22}{'minirt':>9}{'runc':>9}{'crun':>9}{'of runc':>10}{'of crun':>9}")
+    for name, times in results.items():
+        ours, runc, crun = times["minirt"], times["runc"], times["crun"]
+        print(f"{name:<22}{ours:>9.1f}{runc:>9.1f}{crun:>9.1f}{ours / runc:>10.2f}{ours / crun:>9.2f}")
+    print(f"the bare interpreter: {results['run']['python']:.1f} ms")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
