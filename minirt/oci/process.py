@@ -132,9 +132,14 @@ def limits(p: Plan, c: Context) -> None:
         p.prlimit64(0, resource, Words(limit["soft"], limit["hard"]), None)
 
 
+def known(c: Context, kind: str) -> list[str]:
+    """Return the capabilities of a set; one that nobody knows is no error, the caller was warned of it (validate.py)."""
+    return [name for name in (c.process.get("capabilities") or {}).get(kind) or () if name in capabilities.NAMES]
+
+
 def drop_bounding(c: Context) -> list[int]:
     """Return the capabilities that the bounding set loses, by number."""
-    kept = {capabilities.number(name) for name in (c.process.get("capabilities") or {}).get("bounding") or ()}
+    kept = {capabilities.number(name) for name in known(c, "bounding")}
     return [n for n in range(capabilities.last_cap() + 1) if n not in kept]
 
 
@@ -172,10 +177,10 @@ def capability_sets(p: Plan, c: Context) -> None:
     sets = c.process.get("capabilities")
     if sets is None:
         return
-    masks = [capabilities.mask(sets.get(kind) or ()) for kind in ("effective", "permitted", "inheritable")]
-    names = ", ".join(n.removeprefix("CAP_").lower() for n in sets.get("permitted") or ()) or "none"
+    masks = [capabilities.mask(known(c, kind)) for kind in ("effective", "permitted", "inheritable")]
+    names = ", ".join(n.removeprefix("CAP_").lower() for n in known(c, "permitted")) or "none"
     p.capset(capabilities.pack_header(), capabilities.pack_sets(*masks), why=f"permitted: {names}")
-    for name in sets.get("ambient") or ():
+    for name in known(c, "ambient"):
         # One that is not permitted and inheritable cannot be ambient; runc goes on without it, and its own spec asks for such.
         p.prctl(k.PR_CAP_AMBIENT, k.PR_CAP_AMBIENT_RAISE, capabilities.number(name), tolerate=(EPERM,), why=name)
 

@@ -1,0 +1,75 @@
+"""What `minirt oci` does with a configuration that is wrong: one line with the JSON path, and nothing is left.
+
+Its neighbours, with what is only to be warned of, run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_oci_runtime import Runtime, oci  # noqa: F401
+
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.skipif(os.geteuid() != 0, reason="making a container's namespaces needs CAP_SYS_ADMIN"),
+]
+
+
+def change(config: dict[str, Any], path: str, value: Any) -> None:
+    """Give a field a value."""
+    *above, last = path.split(".")
+    for key in above:
+        config = config.setdefault(key, {})
+    config[last] = value
+
+
+@pytest.mark.parametrize(("path", "value", "where"), [
+    ("ociVersion", "2.0.0", "ociVersion"),
+    ("process.cwd", "tmp", "process.cwd"),
+    ("process.oomScoreAdj", 1001, "process.oomScoreAdj"),
+    ("linux.sysctl", {"vm.swappiness": "1"}, "linux.sysctl['vm.swappiness']"),
+    ("linux.intelRdt", {}, "linux.intelRdt"),
+    ("hooks", {"poststop": [{"path": "touch"}]}, "hooks.poststop[0].path"),
+    ("linux.namespaces", [{"type": "pid"}], "linux.namespaces"),
+])  # fmt: skip
+@pytest.mark.parametrize("command", ["run", "create"])
+def test_a_wrong_configuration_is_refused_in_one_line_and_leaves_nothing(
+    oci: Runtime, command: str, path: str, value: Any, where: str  # noqa: F811
+) -> None:
+    change(oci.config, path, value)
+    for key in ("maskedPaths", "readonlyPaths"):
+        oci.bundle.linux.pop(key)
+    mounts = Path("/proc/self/mountinfo").read_text()
+    done = oci(command, "--bundle", oci.bundle.path, "box")
+    assert done.returncode == 1 and done.stdout == ""
+    assert f"config.json: {where}: " in done.stderr and done.stderr.count("\n") == 1
+    assert oci.left() == [] and Path("/proc/self/mountinfo").read_text() == mounts
+
+
+def test_an_unknown_capability_is_warned_of_in_the_log_and_the_others_are_granted(oci: Runtime) -> None:  # noqa: F811
+    """runtime-spec config.md#linux-process: "Runtimes SHOULD NOT fail", and MUST log a warning."""
+    sets = ["CAP_KILL", "CAP_TIME_TRAVEL"]
+    oci.config["process"]["capabilities"] = dict.fromkeys(("bounding", "effective", "permitted", "inheritable"), sets)
+    oci.config["process"]["args"] = ["grep", "Cap", "/proc/self/status"]
+    log = oci.path / "log"
+    done = oci("--log", log, "--log-format", "json", "run", "--bundle", oci.bundle.path, "box")
+    assert done.returncode == 0, done.stderr
+    masks = {line.split()[0]: int(line.split()[1], 16) for line in done.stdout.splitlines()}
+    assert masks["CapPrm:"] == masks["CapBnd:"] == 1 << 5
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert any(line["level"] == "warning" and "CAP_TIME_TRAVEL" in line["msg"] for line in lines)
+
+
+def test_a_process_for_exec_is_checked_too(oci: Runtime) -> None:  # noqa: F811
+    oci.config["process"]["args"] = ["sleep", "1000"]
+    oci.good("run", "--detach", "--bundle", oci.bundle.path, "box", capture_output=False)
+    file = oci.path / "process.json"
+    file.write_text(json.dumps({"args": ["true"], "cwd": "/", "rlimits": [{"type": "RLIMIT_X", "soft": 1, "hard": 1}]}))
+    done = oci("exec", "--process", file, "box")
+    assert done.returncode != 0 and f"--process {file}: process.rlimits[0].type: 'RLIMIT_X' is none of" in done.stderr
+    file.write_text(json.dumps({"args": ["true"], "cwd": "/"}))
+    oci.good("exec", "--process", file, "box")
