@@ -1,12 +1,13 @@
 # make demo   install what is needed, build, and show it: a container, the same explained, a machine
 # make test   install what the tests need and run all of them (make test-long: the long ones too)
 # make lint   ruff, mypy, C warnings as errors       make lab    a shell in the disposable machine
-# make bench  side by side with the peers            make clean  remove what was built
+# make bench  side by side with the peers            make grade  check the exercises of the lessons
+# make clean  remove what was built
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test test-long test-lab lint lab bench clean build
+.PHONY: demo test test-long test-lab lint lab grade bench clean build
 
 # The first interpreter that is new enough and can make a virtual environment; the distribution's own before others
 # (a version manager's shim costs more at each start than a container does).
@@ -81,6 +82,9 @@ lint: .venv/installed-test
 lab: .venv/installed-run
 	@$(call install,$(PACKAGES_LAB))
 	@lab/run
+
+grade: .venv/installed-run
+	@$(BIN)/python -m tutorials.grade
 
 bench: .venv/installed-test
 	$(BIN)/python -m bench
