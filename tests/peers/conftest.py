@@ -1,11 +1,8 @@
-"""Engines of others, each with a storage of its own, on our runtime."""
+"""A place and a root file system for the engines of others (engines.py)."""
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator
@@ -14,16 +11,6 @@ from pathlib import Path
 import pytest
 
 APPLETS = "sh ls cat sleep echo true id mount hostname ps touch kill stty tty"
-RUNTIME = Path(sys.executable).parent / "minirt-oci"
-
-
-def need(*programs: str) -> None:
-    """Skip where a peer is not installed (the Makefile's PACKAGES_PEERS)."""
-    for program in programs:
-        if shutil.which(program) is None:
-            pytest.skip(f"{program} is not installed: make test installs it with apt where it may")
-    if os.geteuid() != 0:
-        pytest.skip("these engines are run as root here")
 
 
 @pytest.fixture(scope="session")
@@ -49,20 +36,3 @@ def rootfs(place: Path) -> Path:
     with tarfile.open(place / "rootfs.tar", "w") as archive:
         archive.add(root, ".")
     return place / "rootfs.tar"
-
-
-class Engine:
-    """An engine's command line."""
-
-    def __init__(self, *command: str, env: dict[str, str] | None = None) -> None:
-        self.command = command
-        self.env = {**os.environ, **(env or {})}
-
-    def __call__(self, *words: object, input: str = "") -> subprocess.CompletedProcess[str]:
-        command = [*self.command, *map(str, words)]
-        return subprocess.run(command, input=input, capture_output=True, text=True, timeout=60, env=self.env, check=False)
-
-    def good(self, *words: object) -> str:
-        done = self(*words)
-        assert done.returncode == 0, (words, done.stdout, done.stderr)
-        return done.stdout.strip()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import RUNTIME, Engine, need
+from engines import RUNTIME, Engine, need
 
 pytestmark = pytest.mark.root
 
