@@ -17,6 +17,7 @@ May import minirt.plan, minirt.linux and minirt.errors; nothing heavy. Read in t
     process.py      limits, user, capabilities, seccomp, execve
     lookup.py       in the finished root: who is this user, where is this command
     spec.py         the default config.json
+    features.py     what config.json may ask for, as a document for engines
 
 Before all that, config.json is checked:
 

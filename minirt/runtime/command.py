@@ -197,20 +197,10 @@ def _events(call: Call) -> int:
 
 def _spec(call: Call) -> int:
     from minirt.documents import pretty
-    from minirt.oci.spec import default_spec
+    from minirt.oci.spec import first_spec
 
     path = os.path.join(call.values["bundle"], "config.json")
-    if call.values["rootless"]:
-        raise _not_implemented("spec --rootless")
-    spec = default_spec()
-    granted = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]
-    spec["process"].update(
-        terminal=True, args=["sh"], env=["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=xterm"],
-        noNewPrivileges=True, rlimits=[{"type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024}],
-        capabilities=dict.fromkeys(("bounding", "effective", "permitted"), granted),
-    )  # fmt: skip
-    spec["root"]["readonly"] = True
-    spec["hostname"] = "minirt"
+    spec = first_spec(call.values["rootless"], os.geteuid(), os.getegid())
     try:
         with open(path, "x", encoding="utf-8") as file:
             file.write(pretty(spec) + "\n")
@@ -222,7 +212,11 @@ def _spec(call: Call) -> int:
 
 
 def _features(call: Call) -> int:
-    raise _not_implemented("features")
+    from minirt.documents import pretty
+    from minirt.oci.features import features
+
+    print(pretty(features()))
+    return 0
 
 
 def _checkpoint(call: Call) -> int:
@@ -285,7 +279,7 @@ COMMANDS = {
         _spec, "", "write a config.json to begin with", 0, 0, Flag("bundle b", "DIR where to", ""),
         Flag("rootless", "for a user without root's rights"),
     ),
-    "features": Command(_features, "", "print what this runtime can do, as JSON (not implemented)", 0, 0),
+    "features": Command(_features, "", "print what this runtime can do, as JSON", 0, 0),
     "checkpoint": Command(_checkpoint, "ID", "save a container's processes by CRIU (not implemented)", 0, MANY),
     "restore": Command(_restore, "ID", "bring them back (not implemented)", 0, MANY),
 }  # fmt: skip

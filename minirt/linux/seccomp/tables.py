@@ -12,7 +12,7 @@ import sys
 
 from minirt.errors import MinirtError
 
-__all__ = ["X32_BIT", "Architecture", "SeccompError", "architecture", "native", "numbers"]
+__all__ = ["X32_BIT", "Architecture", "SeccompError", "architecture", "names", "native", "numbers"]
 
 X32_BIT = 0x40000000  # __X32_SYSCALL_BIT, asm/unistd.h: an x32 call on x86_64, which shares its AUDIT_ARCH
 
@@ -88,6 +88,11 @@ def architecture(name: str, where: str = "architecture") -> Architecture:
     if found is None:
         raise SeccompError(f"{where}: unknown architecture {name!r}")
     return found
+
+
+def names() -> list[str]:
+    """Return the OCI's names of all architectures that there is a table for."""
+    return list(_table()[0])
 
 
 def native(machine: str | None = None) -> Architecture:
