@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from engines import RUNTIME, Engine, need
+from engines import RUNTIME, Engine, need, place, rootfs  # noqa: F401
 
 pytestmark = pytest.mark.root
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from engines import RUNTIME, Engine, need
+from engines import RUNTIME, Engine, need, place, rootfs  # noqa: F401
 
 pytestmark = pytest.mark.root
 # The host's cgroup v2 tree has no pids controller; it lacks CAP_SYS_RESOURCE for podman's default limits.
