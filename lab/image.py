@@ -28,7 +28,7 @@ PACKAGES = [
     *("iproute2", "nftables", "iputils-ping"),
     *("crun", "runc"),  # peers to compare with
     *("passwd", "uidmap"),  # users, and what maps their subordinate ids
-    *("python3", "python3-cffi-backend", "python3-prctl", "python3-pyroute2"),
+    *("python3", "python3-cffi-backend", "python3-prctl", "python3-pyroute2", "python3-zstandard"),
     *("python3-pytest", "python3-pytest-timeout", "python3-hypothesis"),
 ]
 DISK_SIZE = 8 << 30  # bytes, sparse

@@ -57,3 +57,59 @@ def test_settle_finishes_the_instruction_of_an_exit():
     vcpu.close()
     kvm.close(vcpu.fd, vm, system)
     memory.close()
+
+
+# --- Linux: the lab's own kernel, Debian's cloud kernel, unmodified ---
+
+KERNELS = sorted(Path("/boot").glob("vmlinuz-*-cloud-amd64"))
+linux = pytest.mark.skipif(not KERNELS, reason="no Debian cloud kernel in /boot")
+
+
+@pytest.fixture
+def rootfs(tmp_path):
+    """A root of busybox alone."""
+    (tmp_path / "root" / "bin").mkdir(parents=True)
+    busybox = tmp_path / "root" / "bin" / "busybox"
+    busybox.write_bytes(Path("/bin/busybox").read_bytes())
+    busybox.chmod(0o755)
+    (tmp_path / "root" / "bin" / "sh").symlink_to("busybox")
+    return tmp_path / "root"
+
+
+def boot(*words: object, typed: str = "") -> subprocess.CompletedProcess[str]:
+    command = [*COMMAND, str(KERNELS[-1]), "--memory", "256m", "--cmdline", "quiet", *map(str, words)]
+    done = subprocess.run(command, input=typed, capture_output=True, text=True, timeout=LIMIT, check=False)
+    return subprocess.CompletedProcess(command, done.returncode, done.stdout.replace("\r", ""), done.stderr)
+
+
+@linux
+def test_debians_kernel_runs_on_two_processors_with_disk_entropy_and_console(tmp_path, rootfs):
+    """By PVH. It copies a secret from one sector of its disk to another; the file on our side says whether."""
+    secret, disk = secrets.token_hex(20), tmp_path / "disk"
+    disk.write_bytes(secret.encode().ljust(512, b"\0") + bytes((1 << 20) - 512))
+    script = (
+        "echo processors $(nproc); cat /proc/interrupts; cat /sys/class/misc/hw_random/rng_current;"
+        " dd if=/dev/vda of=/dev/vda bs=512 count=1 seek=9 conv=fsync 2>/dev/null;"
+        " echo ready; read line; echo typed $line; exit 41"
+    )
+    words = ["--boot", "pvh", "--cpus", "2", "--disk", disk, "--rng", "--console", "virtio", "--rootfs", rootfs]
+    command = [*COMMAND, KERNELS[-1], "--memory", "256m", "--cmdline", "quiet", *words, "--init", f"sh -c '{script}'"]
+    with subprocess.Popen([str(word) for word in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        text = b""
+        while b"ready" not in text and (more := os.read(child.stdout.fileno(), 4096)):
+            text += more
+        child.stdin.write(f"{secret[::-1]}\n".encode())
+        child.stdin.close()
+        text = (text + child.stdout.read()).decode().replace("\r", "")
+        assert child.wait(LIMIT) == 41, text
+    assert "processors 2\n" in text and "virtio_rng" in text and f"typed {secret[::-1]}\n" in text
+    counts = re.findall(r"^ *LOC: +(\d+) +(\d+)", text, re.M)
+    assert counts and all(int(n) > 0 for n in counts[0]), "both take timer interrupts"
+    assert disk.read_bytes()[9 * 512 :].startswith(secret.encode()) and disk.stat().st_size == 1 << 20
+
+
+@linux
+def test_debians_bzimage_unpacks_itself_and_switches_off_by_acpi(rootfs):
+    word = secrets.token_hex(8)
+    done = boot("--rootfs", rootfs, "--init", f"sh -c 'echo {word} | tac | rev; poweroff -f'")
+    assert f"{word[::-1]}\n" in done.stdout and done.returncode == 0, (done.stdout, done.stderr)

@@ -308,6 +308,19 @@ def test_what_is_typed_comes_once_and_in_order(typed, buffers):
     assert got == whole
 
 
+def test_buffers_that_were_there_before_the_device_went_live_are_used():
+    """The driver may fill its queues before DRIVER_OK, must not notify until then (3.1.1), and Linux does not afterwards."""
+    console = Console(lambda data: None)
+    driver = Driver(console)
+    driver.mmio._status &= ~4
+    console.push(b"early", driver.mmio.queue(0))
+    ((place, _),) = driver.offer([16])
+    driver.write(0x50, 0)
+    assert driver.get("<H", USED + 2) == (0,), "not live yet"
+    driver.write(0x70, 1 | 2 | 8 | 4)
+    assert driver.get("<H", USED + 2) == (1,) and bytes(driver.ram(place, 5)) == b"early" and driver.pulses == 1
+
+
 def test_what_is_printed_goes_out_and_the_host_waits_while_the_guest_does_not_read():
     out, rooms = [], []
     console = Console(lambda data: out.append(bytes(data)), lambda: rooms.append(1))

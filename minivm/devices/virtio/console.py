@@ -2,6 +2,9 @@
 
 Queue 0 holds buffers for what is typed, queue 1 what the guest prints. The one port needs no configuration.
 Linux calls it hvc0: console=hvc0.
+
+Simplified: what is typed goes to the guest as soon as its driver has a buffer. What comes before a program has opened hvc0
+was seen not to reach it (Linux 6.12, where the driver is a module); a multiport device would hear of the opening.
 """
 
 from __future__ import annotations

@@ -168,7 +168,11 @@ class Mmio:
         if value & FEATURES_OK and not self._status & FEATURES_OK:
             agreed = not self._accepted & ~self._offered and self._accepted & F_VERSION_1
             value = value if agreed else value & ~FEATURES_OK
+        begins = value & DRIVER_OK and not self._status & DRIVER_OK
         self._status = self._status & NEEDS_RESET | value & 0xFF
+        if begins:  # Linux's console driver has made its buffers available by now, and will not say so again
+            for number in range(len(self._setups)):
+                self._notify(number)
 
     def _setup(self) -> Setup | None:
         """Return what QueueSel chooses."""
