@@ -186,9 +186,17 @@ def compile_filter(options: RunOptions, spec: dict[str, Any]) -> tuple[bytes, in
 
 def make_cgroup(id: str, spec: dict[str, Any], sink: Sink | None) -> Any:
     """Return a context manager of the container's cgroup; it gives None where none is needed and none can be made."""
-    from minirt.linux import cgroup2
+    from minirt.linux import cgroup2, device_filter
 
-    return cgroup2.create(id, spec["linux"].get("resources") or {}, sink=sink)
+    resources = spec["linux"].get("resources") or {}
+    group = cgroup2.create(id, resources, sink=sink)
+    if isinstance(group, cgroup2.Cgroup):
+        try:
+            device_filter.attach(group.path, resources["devices"], sink)
+        except BaseException:
+            group.remove()
+            raise
+    return group
 
 
 def prepare(container: Container, context: Context, image: Image) -> None:

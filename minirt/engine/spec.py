@@ -47,6 +47,7 @@ def make_spec(options: RunOptions, image: dict[str, Any], id: str) -> dict[str, 
     labels = dict(label.partition("=")[::2] for label in options.label)
     spec["annotations"] = {**(image.get("Labels") or {}), **labels}
     limits = resources(options)
+    limits["devices"] = device_rules(options, linux["devices"])
     if limits:
         linux["resources"] = limits
     return spec
@@ -188,6 +189,17 @@ def security_options(options: RunOptions) -> tuple[bool, str]:
     if options.privileged and seccomp == "default":
         seccomp = "unconfined"
     return no_new_privileges, seccomp
+
+
+def device_rules(options: RunOptions, devices: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return linux.resources.devices: nothing but what every container may use, and the devices asked for."""
+    if options.privileged:
+        return [{"allow": True, "access": "rwm"}]
+    rules: list[dict[str, Any]] = [{"allow": False, "access": "rwm"}]
+    for text, device in zip(options.device, devices, strict=True):
+        rule = {key: device[key] for key in ("type", "major", "minor")}
+        rules.append({"allow": True, **rule, "access": values.device_access(text)})
+    return rules
 
 
 def privileged(spec: dict[str, Any]) -> None:

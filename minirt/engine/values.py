@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 __all__ = [
-    "parse_cpus", "parse_device", "parse_environment", "parse_id_map", "parse_io_max", "parse_mount", "parse_size",
+    "device_access", "parse_cpus", "parse_device", "parse_environment", "parse_id_map", "parse_io_max", "parse_mount", "parse_size",
     "parse_sysctl", "parse_tmpfs", "parse_ulimit", "parse_volume",
 ]  # fmt: skip
 
@@ -200,6 +200,18 @@ def parse_device(text: str) -> dict[str, Any]:
         "path": target, "type": kind, "major": os.major(info.st_rdev), "minor": os.minor(info.st_rdev),
         "fileMode": stat.S_IMODE(info.st_mode), "uid": info.st_uid, "gid": info.st_gid,
     }  # fmt: skip
+
+
+def device_access(text: str) -> str:
+    """Return what `--device NODE[:NODE[:ACCESS]]` may be used for: letters of "rwm" (read, write, mknod), by default all.
+
+    Raises: UsageError.
+    """
+    parts = text.split(":")[1:]
+    access = parts[-1] if parts and not parts[-1].startswith("/") else "rwm"
+    if not access or set(access) - set("rwm"):
+        raise UsageError(f"--device {text}: {access!r} is no access: letters of rwm, for read, write and mknod")
+    return access
 
 
 # Settings that belong to a namespace, so that a container may have its own (runtime-spec config-linux.md#sysctl).
