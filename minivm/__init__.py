@@ -4,8 +4,8 @@ The rooms, each folder's first lines saying what it is for; arrows go down only:
 
     minivm/cli       words on the command line -> one call into machine
     minivm/machine   one machine: the list of ioctls that builds it, its memory, vCPU, bus and console
-    minivm/boot      how a guest starts: flat, ELF, long mode, what it is told
-    minivm/devices   one device a file: uart, debug-exit
+    minivm/boot      how a guest starts: flat, ELF, Multiboot, Linux; what it is told
+    minivm/devices   one device a file: uart, rtc, debug-exit, virtio
     minivm/inspect   what can be seen from outside: exits, registers
     minivm/kvm       one function per ioctl, over csrc/kvm
 

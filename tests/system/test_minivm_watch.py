@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -18,7 +19,7 @@ import minivm.boot
 from minirt.plan.events import read_trace
 from minivm.boot import formats
 from minivm.errors import KvmError, MinivmError
-from minivm.machine.config import Config
+from minivm.machine.config import Config, Disk
 from minivm.machine.machine import Machine
 from minivm.machine.plan import machine_plan
 from minivm.machine.recorder import Recorder
@@ -203,3 +204,36 @@ def test_errors_in_threads_do_not_hang():
         machine.build()
         outcome = machine.run(None, LIMIT)
     assert outcome.status == MinivmError.status and isinstance(outcome.error, RuntimeError)
+
+
+VIRTIO_CALLS = [("openat", 1), ("flock", 1), ("eventfd2", 2), ("KVM_IRQFD", 1), ("KVM_IRQFD", 3), ("KVM_CREATE_VCPU", 2),
+                ("KVM_SET_MSRS", 2), ("KVM_RUN", 2)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "which"), VIRTIO_CALLS, ids=[f"{call}:{which}" for call, which in VIRTIO_CALLS])
+def test_a_machine_with_devices_and_processors_leaves_nothing_either(tmp_path, call, which):
+    disk, null = tmp_path / "disk", os.open(os.devnull, os.O_RDWR)
+    disk.write_bytes(bytes(1 << 20))
+    before = resources()
+    config = Config(memory=64 << 20, cpus=2, disks=[Disk(str(disk))], rng=True, hvc=True)
+    kernel = formats.read_kernel(formats.default_kernel())
+    start = formats.prepare(kernel, "auto", config.memory, "", processors=2, virtio=3)
+    with pytest.raises(KvmError) as caught, Machine(config, start, Recorder(failures=[(call, which, 5)]), null) as machine:
+        machine.build()
+        raise machine.run(None, LIMIT).error
+    assert (caught.value.call, caught.value.name) == (call, "EIO")
+    assert resources() == before
+    os.close(null)
+
+
+def test_a_disk_belongs_to_one_machine_at_a_time(tmp_path):
+    disk = tmp_path / "disk"
+    disk.write_bytes(bytes(1 << 20))
+    with disk.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        done = run("--disk", str(disk))
+        assert done.returncode == 125 and "flock" in done.stderr and "another machine" in done.stderr
+        assert "flock" in run("--disk", f"{disk},ro").stderr
+        fcntl.flock(file, fcntl.LOCK_SH)
+        assert run("--disk", f"{disk},ro").returncode == 0, "several may read it"
+    assert "no such disk" in run("--disk", str(tmp_path / "none")).stderr
