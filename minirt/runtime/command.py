@@ -374,11 +374,10 @@ def phrase(name: str, text: str) -> str:
 
 def print_version() -> int:
     """Print the versions, as engines parse them."""
-    from importlib.metadata import version
-
+    from minirt import __version__
     from minirt.oci.spec import VERSION
 
-    print(f"minirt-oci version {version('minirt')}\nspec: {VERSION}")
+    print(f"minirt-oci version {__version__}\nspec: {VERSION}")
     return 0
 
 
