@@ -89,7 +89,6 @@ def test_the_executor_cannot_be_overwritten_from_the_container(running: Runtime)
     # While one waits, its /proc/PID/exe is the sealed file: nobody can write to it, not even root of the host.
     with tempfile.TemporaryDirectory(dir="/var/tmp") as place:
         other = Runtime(Path(place))
-        other.config["linux"]["cgroupsPath"] = "/minirt/other"
         other.create()
         exe = f"/proc/{other.pid}/exe"
         assert os.readlink(exe).startswith("/memfd:minirt-executor")

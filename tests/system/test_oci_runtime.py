@@ -37,6 +37,8 @@ class Runtime:
         self.config = self.bundle.config
         self.config["process"]["args"] = ["sleep", "1000"]
         self.path = place
+        self.group = f"minirt/{place.name}"  # not the container's name: other runs of these tests have it too
+        self.config["linux"]["cgroupsPath"] = f"/{self.group}"
 
     def write(self) -> None:
         (self.bundle.path / "config.json").write_text(json.dumps(self.config))
@@ -66,9 +68,9 @@ class Runtime:
         return self.state()["pid"]
 
     def left(self) -> list[str]:
-        """What is in the state directory, and cgroups named after our container."""
+        """What is in the state directory, and our containers' cgroup."""
         found = [str(p) for p in self.root.iterdir()] if self.root.exists() else []
-        return found + [str(p) for p in Path(find_mount() or "/nowhere").glob("minirt/box*")]
+        return found + [str(p) for p in Path(find_mount() or "/nowhere").glob(self.group)]
 
 
 @pytest.fixture
@@ -428,6 +430,7 @@ def test_a_namespace_by_path_is_shared(oci: Runtime) -> None:
         if namespace["type"] in ("uts", "ipc", "network"):
             file = {"network": "net"}.get(namespace["type"], namespace["type"])
             namespace["path"] = f"/proc/{pid}/ns/{file}"
+    oci.config["linux"]["cgroupsPath"] += "-other"
     oci.config["process"]["args"] = ["sh", "-c", "for n in uts ipc net pid; do readlink /proc/self/ns/$n; done"]
     oci.config.pop("hostname", None)
     out = oci.good("run", "-b", oci.bundle.path, "other").split()
