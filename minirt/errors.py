@@ -12,6 +12,8 @@
     ├── SeccompError(ValueError)          125  a profile that cannot become a filter
     ├── TooLong                           125  a filter with more instructions than the kernel takes
     ├── BadDocument                       125  a text that is not JSON
+    ├── ConfigError                       125  a config.json that breaks a rule of the specification
+    ├── Wrong                             125  ... while its JSON path is still being put together
     ├── ContainerError                    1    a container is not there, or not in the state that is needed
     ├── RuntimeFailure                    1    the OCI runtime cannot do what it is asked for
     ├── NotATerminal                      1    -i and -t, and standard input is not a terminal

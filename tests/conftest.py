@@ -51,6 +51,11 @@ class Minirt:
         except FileNotFoundError:
             return []
 
+    @property
+    def whole(self) -> list[Path]:
+        """The containers' directories that have their final name."""
+        return [path for path in self.containers if not path.name.startswith(".")]
+
     def state(self) -> dict[str, object]:
         """Return the state.json of the only container."""
         (container,) = self.containers

@@ -246,6 +246,7 @@ class Store:
             try:
                 with Lock(self.root + "/content.lock", wait=wait):
                     self._scratch.sweep()
+                    self._sweep_holds()
                     return self._collect()
             except BlockingIOError:
                 return []
@@ -300,6 +301,12 @@ class Store:
             return sorted(name for name in os.listdir(self.root + "/holds") if not name.endswith(".new"))
         except FileNotFoundError:
             return []
+
+    def _sweep_holds(self) -> None:
+        """Remove what was being written as its writer was killed; nobody writes while the lock is ours alone."""
+        for name in os.listdir(self.root + "/holds"):
+            if name.endswith(".new"):
+                os.unlink(f"{self.root}/holds/{name}")
 
     def _hold_path(self, owner: str) -> str:
         if not owner or "/" in owner or owner.startswith("."):

@@ -7,6 +7,8 @@ the engines, say it. What a shape does not know is ignored (runtime-spec config.
 
 from __future__ import annotations
 
+from minirt.errors import MinirtError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["List", "Map", "Number", "Object", "Switch", "Text", "Wrong", "shown"]
 
 
-class Wrong(Exception):
+class Wrong(MinirtError):
     """A value is not as its shape says.
 
     Args:

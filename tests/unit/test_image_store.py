@@ -345,3 +345,12 @@ def test_a_layer_being_removed_when_its_remover_died_is_no_layer(store):
     image = add(store, "a", member("f"))
     os.rename(store.layers.path(image.diff_ids[0]), store.root + "/tmp/half")
     assert Path(store.resolve("a").layers()[0], "f").exists() and unfinished(store) == []
+
+
+def test_a_hold_that_was_being_written_goes_with_the_next_collection(tmp_path):
+    store = make_store(tmp_path)
+    store.collect()
+    left = Path(store.root, "holds", "0123.new")
+    left.write_text("{")
+    store.collect()
+    assert not left.exists()
