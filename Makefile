@@ -39,6 +39,7 @@ endef
 	[ -x $(BIN)/python ] || $$PYTHON -m venv .venv || { echo "no Python >= 3.11 with venv was found: name one: make PYTHON=/path/to/python3"; exit 1; }
 	@echo "building csrc/ and installing minirt, minirt-oci and minivm into .venv/bin"
 	@$(BIN)/pip install -q --disable-pip-version-check -e .
+	@$(BIN)/python -m compileall -q minirt minivm
 	@touch $@
 
 build: .venv/installed-run

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from minirt.cli.help import Help
 from minirt.errors import MinirtError
 
 TYPE_CHECKING = False
@@ -17,7 +18,7 @@ def add_parser(commands: Any) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "completion", help="print a completion script for bash or zsh",
-        description="Print a completion script.", formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Print a completion script.", formatter_class=Help,
         epilog="examples:\n  source <(minirt completion bash)\n  minirt completion zsh > ~/.zfunc/_minirt",
     )  # fmt: skip
     parser.add_argument("shell", choices=("bash", "zsh", "tcsh"))

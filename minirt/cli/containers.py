@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from minirt.cli.help import Help
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -15,7 +17,7 @@ __all__ = ["add_parser"]
 
 def add_parser(commands: Any) -> None:
     """Add the commands."""
-    raw = argparse.RawDescriptionHelpFormatter
+    raw = Help
     ps = commands.add_parser(
         "ps", help="list containers", description="List the containers that run; with -a those that have ended too.",
         epilog="examples:\n  minirt ps\n  minirt ps -a --format json\n  minirt rm $(minirt ps -aq)",

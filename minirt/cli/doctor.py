@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from minirt.cli.help import Help
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -17,7 +19,7 @@ def add_parser(commands: Any) -> None:
         "doctor", help="tell what this machine offers and what to do about the rest",
         description="Try each kernel feature that minirt uses, and say what to do where one is missing.",
         epilog="examples:\n  minirt doctor\n  minirt doctor --format json",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )  # fmt: skip
     parser.add_argument("--format", choices=("table", "json"), default="table", help="how to print (table)")
     parser.set_defaults(run=examine)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from minirt.cli.help import Help
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -19,7 +21,7 @@ def add_parser(commands: Any) -> None:
         " their cgroups and mounts, half-written content. Containers that ended stay (minirt rm removes them), and so"
         " does all that runs.",
         epilog="examples:\n  minirt gc --dry-run\n  minirt gc --format json",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )  # fmt: skip
     parser.add_argument("-n", "--dry-run", action="store_true", help="only say what would be removed")
     parser.add_argument("--format", choices=("table", "json"), default="table", help="how to print (table)")

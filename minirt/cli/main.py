@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
+from minirt import __version__
+from minirt.cli.help import Help
 from minirt.errors import MinirtError
 
 TYPE_CHECKING = False
@@ -43,7 +45,7 @@ def build_parser(chosen: str | None) -> argparse.ArgumentParser:
         prog="minirt",
         description="Containers made of Linux system calls, each of which can be read.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     parser.add_argument("--version", action="store_true", help="print the version")
     parser.add_argument("--debug", action="store_true", help="show where an error came from")
@@ -80,9 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"minirt {chosen}: no option {unknown[0]} (see minirt {chosen} --help)".replace("  ", " "), file=sys.stderr)
         return 125 if chosen == "run" else 2
     if args.version:
-        from importlib.metadata import version
-
-        print(f"minirt {version('minirt')}")
+        print(f"minirt {__version__}")
         return 0
     if not args.command:
         parser.print_help()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from minirt.cli.help import Help
 from minirt.errors import UsageError
 
 TYPE_CHECKING = False
@@ -41,7 +42,7 @@ def add_parser(commands: Any) -> None:
     commands._parser_class = Parser
     parser = commands.add_parser(
         "run", help="run a command in a new container", description="Run a command in a new container.",
-        add_help=False, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False, epilog=EPILOG, formatter_class=Help,
         usage="minirt run [OPTIONS] IMAGE [COMMAND [ARG...]]",
     )  # fmt: skip
     commands._parser_class = argparse.ArgumentParser

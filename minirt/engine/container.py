@@ -54,7 +54,6 @@ class Container:
             command: what it runs, for `minirt ps`.
             rm: it goes when it ends, whoever sees that.
         """
-        import shutil
         import time
 
         from minirt.engine import owner
@@ -91,8 +90,7 @@ class Container:
             container.save()
             os.rename(hidden, path)
         except BaseException:
-            shutil.rmtree(hidden, ignore_errors=True)
-            container.close()
+            container.close()  # and gc finds what is there
             raise
         container.path = path
         return container
@@ -138,8 +136,7 @@ class Container:
 
     def remove(self) -> None:
         """Remove the directory with all that the container changed, and let go of its image."""
-        import shutil
-
+        from minirt.engine.rmtree import remove_tree
         from minirt.image.store import Store
 
         hidden = os.path.join(directory(), f".{self.id}")
@@ -147,13 +144,8 @@ class Container:
             os.rename(self.path, hidden)
         except FileNotFoundError:
             return
-        if os.geteuid() != 0:  # overlayfs leaves a directory that not even its owner may read
-            for place, names, _ in os.walk(hidden):
-                for name in names:
-                    if not os.path.islink(path := os.path.join(place, name)):
-                        os.chmod(path, 0o700)
-        shutil.rmtree(hidden)
-        Store(os.path.join(data_root(), "image")).release(self.id)
+        Store(os.path.join(data_root(), "image")).release(self.id)  # first: who holds an image has a directory
+        remove_tree(hidden)
 
 
 def start_time(pid: int) -> int:

@@ -177,10 +177,12 @@ def _holds(dry: bool) -> Iterator[Garbage]:
 
     store = Store(os.path.join(data_root(), "image"))
     for id in store.holders():
-        if not any(os.path.isdir(os.path.join(directory(), dot + id)) for dot in ("", ".")):
+        path = os.path.join(store.root, "holds", id)
+        owned = any(os.path.isdir(os.path.join(directory(), dot + id)) for dot in ("", "."))
+        if not owned and os.path.exists(path):  # still: it goes before its container does
             if not dry:
                 store.release(id)
-            yield Garbage("hold", os.path.join(store.root, "holds", id), "its container is not there any more")
+            yield Garbage("hold", path, "its container is not there any more")
 
 
 def _image_parts(dry: bool) -> Iterator[Garbage]:

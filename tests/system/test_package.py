@@ -164,3 +164,5 @@ def test_an_editable_install_uses_the_tree(tree: Path, tmp_path: Path) -> None:
     run(python, "-m", "pip", "install", "-q", "-e", tree)
     code = "import minirt.linux.constants as c, minivm.kvm; print(c.__file__, c.CLONE_NEWNS)"
     assert run(python, "-c", code, cwd="/").split() == [f"{tree}/minirt/linux/constants.py", str(0x20000)]
+    hooks = run(python, "-c", "import sys; print(*[m for m in sys.modules if 'editable' in m])", cwd="/")
+    assert hooks == "\n", "an import hook costs every start 10 ms"
