@@ -369,6 +369,19 @@ def test_a_hook_that_fails_ends_the_container(oci: Runtime, kind: str) -> None:
     assert json.loads(stopped.read_text())["status"] == "stopped"
 
 
+@pytest.mark.parametrize("kind", ["startContainer", "poststart"])
+def test_a_hook_that_fails_at_the_start_stops_the_container(oci: Runtime, kind: str) -> None:
+    """runtime-spec runtime.md#lifecycle, 7 and 9: an error, and the container is stopped (of poststart since 1.2.1)."""
+    path = "/bin/sh"
+    oci.config["hooks"] = {kind: [{"path": path, "args": ["sh", "-c", "exit 5"]}]}
+    oci.create()
+    pid = oci.pid
+    done = oci("start", "box")
+    assert done.returncode == 1 and kind in done.stderr and "exit status 5" in done.stderr
+    wait_for(lambda: gone(pid))
+    assert oci.state()["status"] == "stopped"
+
+
 @pytest.mark.parametrize("kind", ["createRuntime", "createContainer", "startContainer"])
 def test_a_hook_that_hangs_is_killed_at_its_timeout(oci: Runtime, kind: str) -> None:
     oci.config["hooks"] = {kind: [{"path": "/bin/sleep", "args": ["sleep", "500"], "timeout": 1}]}
