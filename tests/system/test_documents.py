@@ -83,3 +83,67 @@ def test_files_that_are_named_exist(document: str) -> None:
     named += re.findall(r"\]\(([^)#:]+)\)", text)
     places = (TOP, (TOP / document).parent)
     assert named and not [name for name in named if not any((place / name).exists() for place in places)]
+
+
+def section(title: str) -> str:
+    """Return a section of the README, without its fences."""
+    text = re.search(rf"^## {title}$(.*?)(?=^## |\Z)", (TOP / "README.md").read_text(), re.M | re.S)
+    assert text
+    return FENCE.sub("", text[1])
+
+
+def ran(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(words, capture_output=True, text=True, cwd=TOP, env=environment(), timeout=60, check=False,
+                          stdin=subprocess.DEVNULL)  # fmt: skip
+
+
+@pytest.mark.parametrize("document", [*DOCUMENTS, "CONTRIBUTING.md"])
+def test_every_make_target_that_is_named_exists(document: str) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (TOP / "Makefile").read_text(), re.M))
+    named = set(re.findall(r"(?:`|^ {4})make ([a-z-]+)", (TOP / document).read_text(), re.M))
+    assert named and named <= targets
+
+
+def test_the_map_shows_every_room() -> None:
+    """A folder with code in it, by its name or by that of the folder above."""
+    rooms = {path.parent.relative_to(TOP) for top in ("minirt", "minivm") for path in TOP.glob(f"{top}/*/__init__.py")}
+    rooms |= {path.parent.relative_to(TOP) for pattern in ("*.c", "*.S") for path in TOP.glob(f"csrc/*/{pattern}")}
+    shown = set(re.findall(r"`([\w/]+)/`", section("The rooms, in reading order")))
+    assert len(rooms) > 12 and {str(room) for room in rooms} - shown == set()
+
+
+def test_each_flag_that_is_said_to_be_there_is_there() -> None:
+    there = ran("minirt", "run", "--help").stdout + ran("minivm", "run", "--help").stdout
+    flags = set(re.findall(r"`(?:minirt run )?(--?[a-z][a-z-]*)", section("What is implemented")))
+    assert len(flags) > 15 and [flag for flag in flags if not re.search(rf"(?<![\w-]){flag}(?![\w-])", there)] == []
+
+
+def test_each_command_that_is_said_to_be_there_is_there() -> None:
+    named = set(re.findall(r"`(minirt(?: image| oci)?(?: [a-z]+)?)`", section("What is implemented")))
+    assert len(named) > 4
+    for words in named:
+        assert ran(*words.split(), "--help").returncode == 0, words
+
+
+LACKING = [
+    ["minirt", "pull", "busybox"], ["minirt", "push", "busybox"], ["minirt", "build", "."], ["minirt", "save", "busybox"],
+    ["minirt", "load"], ["minirt", "start", "x"], ["minirt", "stop", "x"], ["minirt", "exec", "x", "true"], ["minirt", "logs", "x"],
+    ["minirt", "attach", "x"], ["minirt", "commit", "x"], ["minirt", "cp", "x", "y"], ["minirt", "run", "-d", "busybox", "true"],
+    ["minirt", "run", "--restart", "always", "busybox"], ["minirt", "run", "--net", "bridge", "busybox", "true"],
+    ["minirt", "run", "-p", "80:80", "busybox", "true"], ["minirt", "run", "-v", "name:/data", "busybox", "true"],
+    ["minirt", "oci", "checkpoint", "x"], ["minirt", "oci", "restore", "x"], ["minirt", "plan", "diff", "a", "b"],
+    ["minirt", "run", "--as-shell", "busybox", "true"], ["minirt", "run", "--as-oci", "busybox", "true"],
+    ["minivm", "run", "--net", "tap0"], ["minivm", "snapshot", "x"], ["minivm", "migrate", "x"], ["minivm", "run", "--gdb", "1234"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("words", LACKING, ids=" ".join)
+def test_what_is_said_to_be_missing_is_refused_in_words(words: list[str]) -> None:
+    """When one of these works, the README is to say so."""
+    done = ran(*words)
+    assert done.returncode != 0 and done.stderr and "Traceback" not in done.stderr, done.stdout
+
+
+def test_no_network_but_none_and_host_is_claimed() -> None:
+    for network in ("none", "host"):
+        assert ran("minirt", "run", "--rm", "--net", network, "busybox", "true").returncode == 0
