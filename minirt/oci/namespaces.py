@@ -104,6 +104,7 @@ def user_namespace(p: Plan, c: Context) -> None:
         p.setresuid(0, 0, 0, why="and user 0")
     if "user" not in c.fresh:
         return
+    open_offsets(p, c)
     lower = c.overlay.lower if c.overlay is not None and not c.rootless else []
     take = Memory(bytes(16 + 4 * len(lower))) if lower else None
     p.barrier("idmaps", why="minirt writes uid_map and gid_map from outside (man 7 user_namespaces)", take=take)
@@ -124,6 +125,17 @@ def cgroup_namespace(p: Plan, c: Context) -> None:
         p.unshare(k.CLONE_NEWCGROUP, why="its root is the cgroup that this process is in now (man 7 cgroup_namespaces)")
 
 
+def open_offsets(p: Plan, c: Context) -> None:
+    """Open what the offsets of the clocks are written to, if there are any.
+
+    Before another user is taken on: after that the process is not dumpable (man 2 prctl, PR_SET_DUMPABLE), and its
+    files in /proc belong to the host's root.
+    """
+    if "time" in c.fresh and c.linux.get("timeOffsets") and "offsets" not in c.sources:  # type: ignore[comparison-overlap]
+        c.sources["offsets"] = fd = Slot("timens_offsets")  # type: ignore[index]
+        p.openat(k.AT_FDCWD, "/proc/self/timens_offsets", k.O_WRONLY | k.O_CLOEXEC, store=fd)
+
+
 @step("timens", "namespaces", "userns", why="let the clocks that count from the boot show other times")
 def time_namespace(p: Plan, c: Context) -> None:
     """Its offsets can only be written while nobody is in it; unshare(2) prepares one for children, and then we enter it.
@@ -138,8 +150,8 @@ def time_namespace(p: Plan, c: Context) -> None:
         for clock, offset in (c.linux.get("timeOffsets") or {}).items()
     ]
     if lines:
-        fd, data = Slot("timens_offsets"), "".join(lines).encode()
-        p.openat(k.AT_FDCWD, "/proc/self/timens_offsets", k.O_WRONLY | k.O_CLOEXEC, store=fd)
+        open_offsets(p, c)
+        fd, data = c.sources["offsets"], "".join(lines).encode()  # type: ignore[index]
         p.write(fd, data, len(data), at_least=len(data), why="clock, seconds, nanoseconds; in one write")
         p.close(fd)
     fd = Slot("time namespace")

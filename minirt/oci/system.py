@@ -15,8 +15,8 @@ __all__ = ["hostname", "loopback", "net_devices", "sysctl_path", "sysctls"]
 
 @step("hostname", "namespaces", why="give the container a name of its own")
 def hostname(p: Plan, c: Context) -> None:
-    """Only in a UTS namespace of its own: else the host would be renamed."""
-    if "uts" not in c.fresh:
+    """Only in a UTS namespace that config.json names, new or joined: else the host would be renamed."""
+    if not any(namespace["type"] == "uts" for namespace in c.linux.get("namespaces") or ()):
         return
     if c.config.get("hostname"):
         p.sethostname(c.config["hostname"], why="only this UTS namespace is renamed (man 7 uts_namespaces)")

@@ -145,7 +145,7 @@ class Delivery:
         """Take the terminal's master; send it on, or keep it."""
         self.master, birth.received = birth.received, -1
         self.undo.call(self.close_master)
-        set_size(self.master, self.context.process)
+        set_size(self.master, self.context.process, not self.console_socket)
         if self.console_socket:
             send_fd(self.console_socket, b"/dev/ptmx", self.master)
             self.close_master()

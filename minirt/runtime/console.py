@@ -55,10 +55,18 @@ def send_fd(path: str, message: bytes, fd: int, flag: str = "--console-socket") 
             os.close(folder)
 
 
-def set_size(master: int, process: dict[str, Any]) -> None:
-    """Give a terminal the size that config.json's process.consoleSize wants."""
+def set_size(master: int, process: dict[str, Any], ours: bool) -> None:
+    """Give a terminal its size before the program sees it: process.consoleSize, or else that of the caller's terminal.
+
+    Args:
+        master: of the container's terminal.
+        process: of config.json.
+        ours: whether it will be copied to the caller's terminal; else an engine sets the size, later.
+    """
+    from minirt.terminal.tty import copy_window_size, set_window_size
+
     size = process.get("consoleSize")
     if size:
-        from minirt.terminal.tty import set_window_size
-
-        set_window_size(master, size.get("height") or 0, size.get("width") or 0)
+        set_window_size(master, size["height"], size["width"])
+    elif ours:
+        copy_window_size(master, 1, 0)

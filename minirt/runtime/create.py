@@ -56,6 +56,8 @@ class Making:
         self.warn = warn
         self.bundle, self.config = load_bundle(values["bundle"], warn)
         self.process: dict[str, Any] = self.config.get("process") or {}
+        if self.process and self.process.get("capabilities") is None:
+            self.process["capabilities"] = {}  # none are asked for: so none are kept, as runc and crun understand it
         self.container = Container(root, id)
         self.undo = Undo()
         self.cgroup = ""
@@ -205,7 +207,7 @@ def stay(birth: Birth, master: int, signals: Any) -> int:
         return wait(birth.pidfd, signals)
     from minirt.terminal.attach import attach
 
-    status = attach(birth.pidfd, master=master, detach_keys=None, signals=signals)
+    status = attach(birth.pidfd, master=master, detach_keys=None, signals=signals, sized=True)
     assert status is not None  # there are no keys to detach by
     return status
 

@@ -114,6 +114,8 @@ def process_of(
         process.setdefault("cwd", "/")
         for ignored in validate_process(process, f"--process {values['process']}"):
             warn(ignored)
+        if process.get("capabilities") is None:
+            process["capabilities"] = (config.get("process") or {}).get("capabilities") or {}  # the container's, as in runc
     else:
         if not words:
             raise RuntimeFailure("process args cannot be empty: name a command after the container")

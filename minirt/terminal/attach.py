@@ -149,6 +149,7 @@ def attach(
     interactive: bool = True,
     sig_proxy: bool = True,
     signals: Signals | None = None,
+    sized: bool = False,
 ) -> int | None:
     """Stay with a container in the foreground until it ends, and reap it; or until the user detaches.
 
@@ -163,6 +164,7 @@ def attach(
         interactive: copy stdin (-i).
         sig_proxy: pass signals on to the container; said by `signals` where that is given.
         signals: entered already, by who wants no signal lost between making the container and this.
+        sized: the container's terminal has its size already, and keeps it until ours changes.
 
     Returns: exit status, 0 to 255, 128+n where signal n ended it; None if detached: the container goes on, not
         reaped, and the master must be kept open, as closing it hangs up the container's terminal.
@@ -172,7 +174,7 @@ def attach(
         with Signals(sig_proxy) as signals:
             return attach(
                 pidfd, master=master, stdin=stdin, stdout=stdout, detach_keys=detach_keys,
-                interactive=interactive, signals=signals,
+                interactive=interactive, signals=signals, sized=sized,
             )  # fmt: skip
     if master < 0:
         return wait(pidfd, signals)
@@ -181,7 +183,8 @@ def attach(
     link = Link(master, keyboard, stdout, DetachKeys(detach_keys))
     try:
         with RawTerminal(keyboard if keyboard >= 0 and os.isatty(keyboard) else -1) as raw:
-            copy_window_size(master, stdout, stdin)
+            if not sized:
+                copy_window_size(master, stdout, stdin)
             ended = _copy_until_end(pidfd, link, raw, signals, (stdout, stdin))
             _write_rest(pidfd, link, signals, ended)
     finally:

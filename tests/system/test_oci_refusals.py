@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
-from test_oci_runtime import Runtime, oci  # noqa: F401
+from test_oci_runtime import Runtime, oci, wait_for  # noqa: F401
 
 pytestmark = [
     pytest.mark.root,
@@ -62,6 +63,45 @@ def test_an_unknown_capability_is_warned_of_in_the_log_and_the_others_are_grante
     assert masks["CapPrm:"] == masks["CapBnd:"] == 1 << 5
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert any(line["level"] == "warning" and "CAP_TIME_TRAVEL" in line["msg"] for line in lines)
+
+
+def test_without_capabilities_in_config_json_there_are_none(oci: Runtime) -> None:  # noqa: F811
+    """Of the first process, and of one that joins it: absent is not the same as all."""
+    oci.config["process"].pop("capabilities", None)
+    oci.config["process"]["args"] = ["sh", "-c", "grep CapEff /proc/self/status; exec sleep 1000"]
+    oci.create()
+    oci.good("start", "box")
+    file = oci.path / "process.json"
+    file.write_text(json.dumps({"args": ["grep", "CapEff", "/proc/self/status"], "cwd": "/"}))
+    assert oci.good("exec", "--process", file, "box").split() == ["CapEff:", "0" * 16]
+    assert (oci.path / "out").read_text().split() == ["CapEff:", "0" * 16]
+
+
+def test_a_joined_uts_namespace_gets_the_name_too(oci: Runtime) -> None:  # noqa: F811
+    """runtime-spec config.md#hostname: as seen by processes running inside the container."""
+    holder = subprocess.Popen(["unshare", "-u", "sleep", "1000"])
+    try:
+        path, host = f"/proc/{holder.pid}/ns/uts", os.readlink("/proc/self/ns/uts")
+        wait_for(lambda: os.readlink(path) != host)
+        oci.bundle.share("uts")
+        oci.bundle.linux["namespaces"].append({"type": "uts", "path": path})
+        oci.config["hostname"] = "joined"
+        oci.config["process"]["args"] = ["hostname"]
+        assert oci.good("run", "--bundle", oci.bundle.path, "box") == "joined\n"
+        assert os.uname().nodename != "joined"
+    finally:
+        holder.kill()
+        holder.wait()
+
+
+def test_the_clocks_of_a_user_namespace_can_be_set(oci: Runtime) -> None:  # noqa: F811
+    """man 7 time_namespaces; its file in /proc is the host's root's once the process has changed its user."""
+    oci.bundle.user_namespace()
+    oci.bundle.linux["namespaces"].append({"type": "time"})
+    oci.bundle.linux["timeOffsets"] = {"boottime": {"secs": 86400}}
+    oci.config["process"]["args"] = ["cat", "/proc/self/timens_offsets", "/proc/uptime"]
+    words = oci.good("run", "--bundle", oci.bundle.path, "box").split()
+    assert words[4] == "86400" and float(words[6]) > 86400
 
 
 def test_a_process_for_exec_is_checked_too(oci: Runtime) -> None:  # noqa: F811
