@@ -82,7 +82,7 @@ def run(options: RunOptions) -> int:
         container = Container.create(options.name, image.name, options.command, options.rm)
         undo.callback(container.close)  # the last of all: what nobody owns, `minirt gc` may remove
         keep = ExitStack()  # what `--rm` or a failure removes
-        keep.callback(container.remove)
+        keep.callback(discard, container)
         undo.enter_context(keep)
         hold(image, container)
         spec = make_spec(options, image.config.get("config") or {}, container.id)
@@ -99,6 +99,15 @@ def run(options: RunOptions) -> int:
         container.save(status="exited", exit_code=status, pid=0)
         keep.pop_all()
         return status
+
+
+def discard(container: Container) -> None:
+    """Remove a container; where that cannot be say so, and let what went wrong before be told too."""
+    try:
+        container.remove()
+    except OSError as error:
+        text = error.strerror or str(error)
+        print(f"minirt: {container.path} was not removed: {text}: minirt gc does it when it can be", file=sys.stderr)
 
 
 def check(options: RunOptions) -> None:

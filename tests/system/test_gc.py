@@ -324,3 +324,18 @@ def test_gc_beside_runs_takes_nothing_from_them(minirt: Minirt) -> None:
         assert (done.returncode, done.stdout) == (0, ""), done.stderr
     for process in runs:
         assert process.communicate() == ("done\n", "")
+
+
+def test_what_cannot_be_removed_does_not_hide_what_went_wrong(minirt: Minirt) -> None:
+    """Something is mounted in the container's directory when its birth fails."""
+    step = minirt.start("run", "--rm", "--step", "busybox", "true", stdin=subprocess.PIPE, start_new_session=True)
+    while not minirt.containers or minirt.containers[0].name.startswith("."):
+        time.sleep(0.01)
+    (container,) = minirt.containers
+    while not (container / "config.json").exists():
+        time.sleep(0.01)
+    subprocess.run(["mount", "-t", "tmpfs", "mine", container / "work"], check=True)
+    _, told = step.communicate("q\n", timeout=30)
+    assert f"{container} was not removed: Device or resource busy: minirt gc" in told and "Traceback" not in told
+    assert [line.split(" ")[1] for line in minirt("gc").stdout.splitlines()] == ["mount", "container"]
+    assert left(minirt.root, {container.name}) == NOTHING
