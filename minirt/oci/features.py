@@ -34,6 +34,7 @@ def linux() -> dict[str, Any]:
     """Return the document's part for Linux (features-linux.md)."""
     from minirt.linux.capabilities import NAMES
     from minirt.oci.namespaces import TYPES
+    from minirt.oci.schema import MEMORY_FLAGS, MEMORY_MODES
 
     return {
         "namespaces": sorted(TYPES),
@@ -43,6 +44,7 @@ def linux() -> dict[str, Any]:
         "apparmor": {"enabled": True},
         "selinux": {"enabled": True},
         "intelRdt": {"enabled": False, "schemata": False, "monitoring": False},
+        "memoryPolicy": {"modes": sorted(MEMORY_MODES), "flags": sorted(MEMORY_FLAGS)},
         "mountExtensions": {"idmap": {"enabled": True}},
         "netDevices": {"enabled": True},
     }

@@ -49,6 +49,8 @@ def affinity(p: Plan, c: Context) -> None:
     """runtime-spec config.md#linux-process, execCPUAffinity.final: once it is in the container's cgroup."""
     final = (c.process.get("execCPUAffinity") or {}).get("final")
     if final:
+        from minirt.oci.scheduling import mask_of
+
         mask = mask_of(final)
         p.sched_setaffinity(0, len(mask), mask, why=f"processors {final}")
 
@@ -57,19 +59,11 @@ def initial_affinity(p: Plan, c: Context) -> None:
     """Append execCPUAffinity.initial: before the cgroup is entered, so that no other processor runs it meanwhile."""
     initial = (c.process.get("execCPUAffinity") or {}).get("initial")
     if initial:
+        from minirt.oci.scheduling import mask_of
+
         p.step("initial_affinity", why="run on these processors from the beginning")
         mask = mask_of(initial)
         p.sched_setaffinity(0, len(mask), mask, why=f"processors {initial}")
-
-
-def mask_of(text: str) -> bytes:
-    """Return a cpu_set_t of a list such as 0-3,7 (man 7 cpuset, list format)."""
-    bits = 0
-    for part in text.split(","):
-        first, _, last = part.partition("-")
-        for n in range(int(first), int(last or first) + 1):
-            bits |= 1 << n
-    return bits.to_bytes((bits.bit_length() + 63) // 64 * 8, "little")
 
 
 @step("workdir", why="stand in the directory that the program expects")

@@ -94,7 +94,7 @@ def security_labels(p: Plan, c: Context) -> None:
 
 @step("scheduling", why="say how this process shares the processors and the disks with others")
 def scheduling(p: Plan, c: Context) -> None:
-    """runtime-spec config.md#linux-process: scheduler, ioPriority; execCPUAffinity of a process that joins."""
+    """runtime-spec config.md#linux-process: scheduler, ioPriority; config-linux.md: personality, memoryPolicy."""
     if c.process.get("scheduler"):
         from minirt.oci.scheduling import sched_attr
 
@@ -109,6 +109,13 @@ def scheduling(p: Plan, c: Context) -> None:
         from minirt.oci.scheduling import persona
 
         p.personality(persona(personality), why=f"linux.personality {personality.get('domain')}")
+    policy = c.linux.get("memoryPolicy")
+    if policy:
+        from minirt.oci.scheduling import memory_policy
+
+        mode, nodes = memory_policy(policy)
+        p.set_mempolicy(mode, nodes or None, 8 * len(nodes) + 1 if nodes else 0,
+                        why=f"{policy['mode']} {policy.get('nodes') or ''}".rstrip())  # fmt: skip
 
 
 @step("start", why="wait for the start")

@@ -1,16 +1,17 @@
-"""Scheduler, disk priority, personality: config.json's words to the kernel's numbers. Loaded only where asked for."""
+"""Scheduler, disk priority, personality, memory policy: config.json's words as the kernel's numbers. Loaded where asked for."""
 
 from __future__ import annotations
 
 import struct
 
 from minirt.errors import MinirtError
+from minirt.linux import constants as k
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["io_priority", "persona", "sched_attr"]
+__all__ = ["io_priority", "mask_of", "memory_policy", "persona", "sched_attr"]
 
 # linux/sched.h, linux/ioprio.h, linux/personality.h
 POLICIES = {
@@ -53,3 +54,21 @@ def io_priority(priority: dict[str, Any]) -> int:
 def persona(personality: dict[str, Any]) -> int:
     """Return the execution domain (man 2 personality; runtime-spec config-linux.md#personality)."""
     return number(DOMAINS, personality.get("domain") or "", "linux.personality.domain")
+
+
+def mask_of(text: str) -> bytes:
+    """Return a bit mask of unsigned longs of a list such as 0-3,7 (man 7 cpuset, list format)."""
+    bits = 0
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        for n in range(int(first), int(last or first) + 1):
+            bits |= 1 << n
+    return bits.to_bytes((bits.bit_length() + 63) // 64 * 8, "little")
+
+
+def memory_policy(policy: dict[str, Any]) -> tuple[int, bytes]:
+    """Return mode with its flags, and the mask of nodes (man 2 set_mempolicy; runtime-spec config-linux.md#memory-policy)."""
+    mode: int = getattr(k, policy["mode"])
+    for name in policy.get("flags") or ():
+        mode |= getattr(k, name)
+    return mode, mask_of(policy["nodes"]) if policy.get("nodes") else b""

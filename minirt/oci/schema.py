@@ -38,6 +38,8 @@ def cpu_list(text: str) -> str:
         first, dash, last = part.strip().partition("-")
         if not (first.isascii() and first.isdigit()) or (dash and not (last.isascii() and last.isdigit())):
             return "is not a list of numbers and ranges, as 0-3,7"
+        if int(last or first) >= 2**16:
+            return f"names a number that no machine has: {part.strip()}"
         if dash and int(last) < int(first):
             return f"has a range that ends before it begins: {part.strip()}"
     return ""

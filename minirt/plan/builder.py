@@ -456,6 +456,10 @@ class Plan:
         """Set the priority of reading and writing (man 2 ioprio_set)."""
 
     @syscall
+    def set_mempolicy(self, mode: Number, nodemask: Pointer, maxnode: Size, **how: Unpack[How]) -> Plan:
+        """Say from which memory nodes this process gets its memory (man 2 set_mempolicy)."""
+
+    @syscall
     def personality(self, persona: Number, **how: Unpack[How]) -> Plan:
         """Set the execution domain (man 2 personality)."""
 
