@@ -53,19 +53,7 @@ ORDER = (
     rootfs.read_only_root,
     process.resolve,
     devices.console,
-    # giving up rights
-    process.scheduling,
-    process.limits,
-    process.security_labels,
-    process.seccomp_early,
-    process.bounding,
-    process.user,
-    process.capability_sets,
-    process.no_new_privileges,
-    process.seccomp_listened,
-    process.await_start,
-    process.seccomp_late,
-    process.execute,
+    *process.GIVING_UP,  # limits, capabilities, seccomp, execve: the same for who joins a container
 )
 
 

@@ -89,17 +89,7 @@ ORDER = (
     working_directory,
     process.resolve,
     devices.console,
-    process.scheduling,
-    process.limits,
-    process.security_labels,
-    process.seccomp_early,
-    process.bounding,
-    process.user,
-    process.capability_sets,
-    process.no_new_privileges,
-    process.seccomp_listened,
-    process.seccomp_late,
-    process.execute,
+    *process.GIVING_UP,
 )
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 __all__ = [
-    "await_start", "bounding", "capability_sets", "execute", "limits", "no_new_privileges", "resolve", "scheduling",
+    "GIVING_UP", "await_start", "bounding", "capability_sets", "execute", "limits", "no_new_privileges", "resolve", "scheduling",
     "seccomp_early", "seccomp_late", "seccomp_listened", "security_labels", "user", "working_directory",
 ]  # fmt: skip
 
@@ -256,3 +256,20 @@ def execute(p: Plan, c: Context) -> None:
         p.execve(c.init, [c.init, "--", path, *args[1:]], env, why="pid 1, which starts the command and reaps orphans")
     else:
         p.execve(path, list(args), env)
+
+
+# The last steps of any program's birth, in their order: what it may use, who it is, what it may do, and the program.
+GIVING_UP = (
+    scheduling,
+    limits,
+    security_labels,
+    seccomp_early,
+    bounding,
+    user,
+    capability_sets,
+    no_new_privileges,
+    seccomp_listened,
+    await_start,
+    seccomp_late,
+    execute,
+)
