@@ -69,7 +69,8 @@ test: .venv/installed-test
 
 test-lab: .venv/installed-test
 	@lacks=$$(lab/run --check) || { echo "tests/lab does not run here: $$(sed '/^processor:/,$$d' <<<"$$lacks" | paste -sd';')"; [ -z "$(CI)" ]; exit; }; \
-	lab/run --timeout 600 .venv/bin/python -m pytest tests/lab
+	gcc -O1 -Wall -Wextra -Werror -static -o tests/peers/probe/probe.elf tests/peers/probe/probe.c; \
+	lab/run --timeout 900 .venv/bin/python -m pytest tests/lab tests/peers/test_differential.py
 
 test-long: .venv/installed-test
 	$(BIN)/python -m pytest tests/unit tests/system tests/peers

@@ -134,18 +134,22 @@ class Stage:
         if not answers:
             return {}
         answers = json.loads(json.dumps(answers).replace(str(self.bundle), "BUNDLE").replace(str(self.tree), "TREE"))
-        for name in NAMESPACES:
-            answers[f"link:/proc/self/ns/{name}"] = self.whose(answers[f"link:/proc/self/ns/{name}"])
-        answers["mounts"] = mounts(answers.pop("read:/proc/self/mountinfo"))
-        status = dict(line.split(":\t", 1) for line in answers.pop("read:/proc/self/status").splitlines() if ":\t" in line)
-        answers["status"] = {key: status.get(key) for key in STATUS}
+        for key in [key for key in answers if key.startswith("link:/proc/self/ns/")]:
+            answers[key] = self.whose(answers[key])
+        if "read:/proc/self/mountinfo" in answers:
+            answers["mounts"] = mounts(answers.pop("read:/proc/self/mountinfo"))
+        if "read:/proc/self/status" in answers:
+            lines = answers.pop("read:/proc/self/status").splitlines()
+            status = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+            answers["status"] = {key: status.get(key) for key in STATUS}
         me = answers["self"]
         del me["args"][2:]
         me["session keyring"] = me["session keyring"] > 0
         me["pid"] = "first" if me["pid"] == 1 else "another"
         me["clocks"] = {key: shift(key, value) for key, value in me["clocks"].items()}
         for key in ("read:/proc/keys", "list:/dev/pts", "read:/proc/timer_list"):
-            answers[key] = bool(answers[key]) if isinstance(answers[key], str) else answers[key]
+            if isinstance(answers.get(key), str):
+                answers[key] = bool(answers[key])
         return answers
 
     def whose(self, link: Any) -> Any:

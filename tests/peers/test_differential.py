@@ -6,7 +6,6 @@ differences.toml for what may differ.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -20,15 +19,11 @@ from typing import Any
 import pytest
 from configurations import CONFIGURATIONS, Configuration
 from differential import Difference, Outcome, Stage, differences, flat
-from fields import all_fields, fields_of, table
-
-from minirt.oci.validate import ConfigError, validate
 
 HERE = Path(__file__).parent
 PEERS = ("runc", "crun")
 RUNTIME = Path(sys.executable).parent / "minirt-oci"
 IN_LAB = os.path.isdir("/run/minirt-lab")
-WRONG = 7.5  # no field of the specification takes a fraction
 Results = dict[str, dict[str, Outcome]]
 
 
@@ -48,8 +43,8 @@ def place() -> Iterator[Path]:
 def probe(place: Path) -> Path:
     """The program that runs in the containers, compiled; static, as there is nothing else in them."""
     path = place / "probe"
-    if (HERE / "probe" / "probe").exists():  # the lab has no compiler: brought along
-        shutil.copy(HERE / "probe" / "probe", path)
+    if IN_LAB:  # there is no compiler: it was brought along (the Makefile's test-lab)
+        shutil.copy(HERE / "probe" / "probe.elf", path)
     else:
         flags = ["-O1", "-Wall", "-Wextra", "-Werror", "-static"]
         subprocess.run(["gcc", *flags, "-o", path, HERE / "probe" / "probe.c"], check=True, timeout=60)
@@ -64,7 +59,12 @@ def results(place: Path, probe: Path) -> Iterator[Results]:
             pytest.skip(f"{program} is not installed: make test installs it with apt where it may")
     if os.geteuid() != 0:
         pytest.skip("the peers are run as root here")
-    runtimes = {"minirt": str(RUNTIME), "runc": "runc", "crun": "crun"}
+    ours = RUNTIME
+    if not ours.exists():  # the lab's python has no installed commands
+        ours = place / "minirt-oci"
+        ours.write_text(f'#!/bin/sh\nPYTHONPATH={HERE.parents[1]} exec {sys.executable} -m minirt oci "$@"\n')
+        ours.chmod(0o755)
+    runtimes = {"minirt": str(ours), "runc": "runc", "crun": "crun"}
     stage = Stage(place, probe)
     try:
         yield {one.name: {name: stage.run(path, one) for name, path in runtimes.items()} for one in chosen()}
@@ -92,7 +92,7 @@ def excuses() -> list[dict[str, Any]]:
 
 
 @pytest.mark.root
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(400)
 def test_a_container_of_ours_is_as_the_peers_but_for_what_is_listed(found: list[Difference]) -> None:
     entries = excuses()
     unlisted = [difference for difference in found if not any(difference.is_of(entry) for entry in entries)]
@@ -102,7 +102,7 @@ def test_a_container_of_ours_is_as_the_peers_but_for_what_is_listed(found: list[
 
 
 @pytest.mark.root
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(400)
 def test_what_is_listed_still_occurs_and_names_its_reason(found: list[Difference]) -> None:
     for entry in excuses():
         assert len(entry["rule"]) > 20, entry
@@ -110,7 +110,7 @@ def test_what_is_listed_still_occurs_and_names_its_reason(found: list[Difference
 
 
 @pytest.mark.root
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(400)
 def test_the_kernel_says_what_was_asked_for(results: Results) -> None:
     """What no packaged peer has is compared with what the kernel says in the container."""
     for one in chosen():
@@ -120,46 +120,10 @@ def test_the_kernel_says_what_was_asked_for(results: Results) -> None:
 
 
 @pytest.mark.root
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(400)
 def test_ours_refuses_what_this_machine_has_not_and_runs_the_rest(results: Results) -> None:
     failed = {name: outcomes["minirt"].error for name, outcomes in results.items() if outcomes["minirt"].status}
     assert failed.keys() == {one.name for one in chosen() if one.refused}, failed
     for name, error in failed.items():
-        assert error.count("\n") == 1, (name, error)
-
-
-def test_each_field_of_the_schema_occurs_in_at_least_two_configurations() -> None:
-    counted = table(one.config() for one in CONFIGURATIONS)
-    assert counted.keys() == all_fields()
-    rare = {field: count for field, count in counted.items() if count < 2}
-    assert not rare, f"{len(counted)} fields in {len(CONFIGURATIONS)} configurations; in fewer than two of them: {rare}"
-    assert len({one.name for one in CONFIGURATIONS}) == len(CONFIGURATIONS) >= 60
-
-
-def places(value: Any, parts: list[str], path: str = "") -> Iterator[tuple[Any, Any, str]]:
-    """Yield where a field is in a configuration: what holds it, its key there, its JSON path."""
-    part, *rest = parts
-    keys = range(len(value)) if part == "[]" else list(value) if part == "{}" else [part] if part in value else []
-    for key in keys:
-        where = path + (f"[{key!r}]" if part in ("[]", "{}") else f".{key}")
-        if rest:
-            yield from places(value[key], rest, where)
-        else:
-            yield value, key, where.removeprefix(".")
-
-
-def test_each_field_of_the_schema_is_refused_once_with_its_path() -> None:
-    for field in sorted(all_fields()):
-        one = next(one for one in CONFIGURATIONS if field in fields_of(one.config()))
-        config = json.loads(json.dumps(one.config(holder="/proc/1", bundle="/b", rootfs="/b/rootfs", tree="/t", device="eth0")))
-        owner, key, path = next(places(config, field.replace("[]", ".[]").replace("{}", ".{}").split(".")))
-        owner[key] = WRONG
-        with pytest.raises(ConfigError) as caught:
-            validate(config)
-        assert str(caught.value).startswith(f"config.json: {path}: {WRONG} is not "), (field, str(caught.value))
-
-
-if __name__ == "__main__":  # the coverage table, for people
-    for field, count in table(one.config() for one in CONFIGURATIONS).items():
-        print(f"{count:4} {field}")
-    sys.exit(0)
+        *warnings, last = error.splitlines()
+        assert last.startswith("minirt oci: ") and all("level=warning" in line for line in warnings), (name, error)
