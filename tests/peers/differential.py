@@ -37,7 +37,8 @@ class Outcome(NamedTuple):
     status: int
     error: str  # what the runtime printed
     answers: dict[str, Any]  # the probe's; empty where it did not run
-    left: list[str]  # what is in the root file system that was not
+    left: list[str]  # what is in the bundle that was not
+    groups: list[str]  # cgroups that are there still
 
 
 class Stage:
@@ -127,7 +128,16 @@ class Stage:
         if status:
             self.inside(runtime, "--root", state, "delete", "--force", "probed")
         subprocess.run(["ip", "link", "del", device], capture_output=True, check=False)
-        return Outcome(status, error.decode(errors="replace"), self.plain(answers), left)
+        return Outcome(status, error.decode(errors="replace"), self.plain(answers), left, self.groups())
+
+    def groups(self) -> list[str]:
+        """Remove the cgroups that a container had, and return which there were still."""
+        tree = Path(f"/proc/{self.mounts.pid}/root/sys/fs/cgroup")
+        left = [name for name in ("probed", "minirt-probed", "minirt/probed") if (tree / name).exists()]
+        for name in left:
+            for group in sorted((tree / name).glob("**/"), reverse=True):
+                group.rmdir()
+        return left
 
     def plain(self, answers: dict[str, Any]) -> dict[str, Any]:
         """Return answers without what differs from run to run: numbers of mounts, of namespaces, of processes."""

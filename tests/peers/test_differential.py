@@ -127,3 +127,10 @@ def test_ours_refuses_what_this_machine_has_not_and_runs_the_rest(results: Resul
     for name, error in failed.items():
         *warnings, last = error.splitlines()
         assert last.startswith("minirt oci: ") and all("level=warning" in line for line in warnings), (name, error)
+
+
+@pytest.mark.root
+@pytest.mark.timeout(400)
+def test_ours_leaves_no_cgroup(results: Results) -> None:
+    """Not even the parents that cgroupsPath named and that were not there before; both peers leave those."""
+    assert {name: outcomes["minirt"].groups for name, outcomes in results.items() if outcomes["minirt"].groups} == {}
