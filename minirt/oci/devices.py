@@ -188,6 +188,19 @@ def check_ptmx(p: Plan, master: Slot) -> None:
     p.check(file.at(ST_INO), DEVPTS_PTMX_INO.to_bytes(8, "little"), b"\xff" * 8, EINVAL, why="and this is its ptmx")
 
 
+def bind_console(p: Plan, c: Context, slave: Slot) -> None:
+    """Append what makes a terminal the container's /dev/console (runtime-spec config-linux.md#default-devices)."""
+    folders, place, bound = Folders(p, c), Slot("/dev/console"), Slot("console")
+    p.mknodat(*folders.place("/dev/console"), k.S_IFREG | 0o600, 0, tolerate=(EEXIST,))
+    p.open_tree(slave, "", k.OPEN_TREE_CLONE | k.OPEN_TREE_CLOEXEC | k.AT_EMPTY_PATH, store=bound)
+    p.openat2(k.AT_FDCWD, "/dev/console", how(k.O_PATH, resolve=k.RESOLVE_NO_SYMLINKS), HOW_SIZE, store=place)
+    p.move_mount(bound, "", place, "", k.MOVE_MOUNT_F_EMPTY_PATH | k.MOVE_MOUNT_T_EMPTY_PATH,
+                 why="the terminal is the console")  # fmt: skip
+    p.close(place)
+    p.close(bound)
+    folders.close()
+
+
 @step("console", "devpts", "session", why="make the terminal that the program runs on")
 def console(p: Plan, c: Context) -> None:
     """A pty of the container's own devpts; its master goes to the parent, its slave becomes stdin, stdout, stderr.
@@ -197,7 +210,7 @@ def console(p: Plan, c: Context) -> None:
     """
     if not c.process.get("terminal"):
         return
-    master, slave, bound = Slot("pty master"), Slot("pty slave"), Slot("console")
+    master, slave = Slot("pty master"), Slot("pty slave")
     p.openat(k.AT_FDCWD, "/dev/pts/ptmx", k.O_RDWR | k.O_NOCTTY | k.O_NOFOLLOW | k.O_CLOEXEC, store=master, why="man 4 ptmx")
     check_ptmx(p, master)
     p.ioctl(master, k.TIOCSPTLCK, bytes(8), why="unlock the slave")
@@ -206,15 +219,8 @@ def console(p: Plan, c: Context) -> None:
     uid = c.process.get("user", {}).get("uid", 0) if c.user is None else p.late["uid"]
     p.fchownat(slave, "", uid, -1, k.AT_EMPTY_PATH, why="the user may open its own terminal")  # type: ignore[arg-type]
     p.barrier("console", give=master, why="the parent gets the master (man 7 unix, SCM_RIGHTS) and sets the size")
-    folders, place = Folders(p, c), Slot("/dev/console")
-    p.mknodat(*folders.place("/dev/console"), k.S_IFREG | 0o600, 0, tolerate=(EEXIST,))
-    p.open_tree(slave, "", k.OPEN_TREE_CLONE | k.OPEN_TREE_CLOEXEC | k.AT_EMPTY_PATH, store=bound)
-    p.openat2(k.AT_FDCWD, "/dev/console", how(k.O_PATH, resolve=k.RESOLVE_NO_SYMLINKS), HOW_SIZE, store=place)
-    p.move_mount(bound, "", place, "", k.MOVE_MOUNT_F_EMPTY_PATH | k.MOVE_MOUNT_T_EMPTY_PATH,
-                 why="the terminal is the console")  # fmt: skip
-    p.close(place)
-    p.close(bound)
-    folders.close()
+    if not c.join:  # who joins has a terminal of its own; the console is that of the first process
+        bind_console(p, c, slave)
     for fd in (0, 1, 2):
         p.dup3(slave, fd)
     p.ioctl(0, k.TIOCSCTTY, 0, why="the session's controlling terminal: Ctrl-C comes from here (man 4 tty_ioctl)")

@@ -13,7 +13,7 @@ from typing import Any
 
 from minirt.linux.seccomp.tables import numbers
 
-__all__ = ["CONFIGURATIONS", "Configuration", "base"]
+__all__ = ["CONFIGURATIONS", "EXECS", "Configuration", "Exec", "base"]
 
 Config = dict[str, Any]
 SAFE = ["nosuid", "noexec", "nodev"]
@@ -833,3 +833,62 @@ limits(
     "unified", "memory.high cpu.weight pids.max",
     {"unified": {"memory.high": "67108864", "cpu.weight": "77"}}, {"unified": {"pids.max": "55"}},
 )  # fmt: skip
+
+
+# -- processes that join a container --------------------------------------------------------------------------------
+
+
+class Exec:
+    """A process for `exec --process`.
+
+    Args:
+        name: of it.
+        process: what it has besides args; {} joins as the container's own first process would.
+        container: name of the configuration that it joins.
+        size: of the terminal that `exec` is started at.
+        facts: as a configuration's.
+    """
+
+    def __init__(self, name: str, process: Config, container: str = "plain", size: tuple[int, int] = (0, 0),
+                 facts: dict[str, Any] | None = None) -> None:  # fmt: skip
+        self.name = f"exec-{name}"
+        self.container = container
+        self.size = size
+        self.facts = facts or {}
+        self.lab = self.refused = False
+        plain = {key: BASE["process"][key] for key in ("user", "env", "cwd", "capabilities")}
+        self.process = copy.deepcopy({**plain, **process, "args": ["/probe", *QUESTIONS]})
+
+
+def sets(kinds: str, *names: str) -> Config:
+    """Return capabilities in some of the sets."""
+    return {"capabilities": {kind: list(names) for kind in kinds.split()}}
+
+
+GRANTED = "bounding permitted effective"
+EXECS = [
+    Exec("plain", {}),
+    Exec("user", {"user": {"uid": 1000, "gid": 1001, "umask": 0o077, "additionalGids": [5, 2000]}}),
+    Exec("no-capabilities", {"capabilities": {}}),
+    Exec("fewer-capabilities", sets(GRANTED, "CAP_KILL")),
+    Exec("user-with-capabilities",
+         {"user": {"uid": 7, "gid": 7}, **sets(f"{GRANTED} inheritable ambient", "CAP_KILL", "CAP_CHOWN")}),
+    Exec("no-new-privileges", {"noNewPrivileges": True}),
+    Exec("environment", {"env": ["PATH=/", "A=b=c", "EMPTY="], "cwd": "/etc"}),
+    Exec("limits", {"rlimits": [{"type": "RLIMIT_NOFILE", "soft": 90, "hard": 99}, {"type": "RLIMIT_CORE", "soft": 0, "hard": 1}]}),
+    Exec("oom-score", {"oomScoreAdj": 77}),
+    Exec("terminal", {"terminal": True, "consoleSize": {"height": 11, "width": 22}}, size=(33, 101),
+         facts={"self.terminal": [[11, 22]] * 3}),
+    Exec("affinity", {"execCPUAffinity": {"initial": "0", "final": "1"}}, facts={"self.affinity": [1]}),
+    Exec("priorities",
+         {"scheduler": {"policy": "SCHED_BATCH", "nice": 3}, "ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": 7}},
+         facts={"self.scheduler.policy": 3, "self.scheduler.nice": 3, "self.ioprio": 2 << 13 | 7}),
+    Exec("in-user-namespace", {}, "user-namespace-of-one-range"),
+    Exec("user-in-user-namespace", {"user": {"uid": 1003, "gid": 1004, "additionalGids": [7]}}, "user-namespace-of-two-ranges"),
+    Exec("under-seccomp", {}, "seccomp-errors"),
+    Exec("under-seccomp-and-no-new-privileges", {"noNewPrivileges": True}, "seccomp-allows-what-is-listed"),
+    Exec("in-read-only-root", {}, "root-read-only"),
+    Exec("under-masks", {}, "masked-and-read-only-paths"),
+    Exec("in-joined-namespaces", {}, "join-network"),
+    Exec("with-devices", {}, "devices"),
+]  # fmt: skip

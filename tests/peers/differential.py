@@ -21,7 +21,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from configurations import NAMESPACES, Configuration
+from configurations import CONFIGURATIONS, NAMESPACES, Configuration, Exec
 
 __all__ = ["Difference", "Outcome", "Stage", "differences", "flat"]
 
@@ -115,11 +115,7 @@ class Stage:
         before = tree(self.bundle)
         state = self.place / f"state-{Path(runtime).name}"
         command = self.command(runtime, "--root", state, "run", "--bundle", self.bundle, "probed")
-        if config["process"]["terminal"]:
-            status, output, error = on_terminal(command, configuration.size)
-        else:
-            done = subprocess.run(command, input=b"", capture_output=True, timeout=LIMIT, check=False)
-            status, output, error = done.returncode, done.stdout, done.stderr
+        status, output, error = run_command(command, configuration, config["process"]["terminal"])
         answers = json.loads(output) if status == 0 else {}
         left = sorted(tree(self.bundle) - before)
         ran = self.bundle / "hooks"
@@ -129,6 +125,23 @@ class Stage:
             self.inside(runtime, "--root", state, "delete", "--force", "probed")
         subprocess.run(["ip", "link", "del", device], capture_output=True, check=False)
         return Outcome(status, error.decode(errors="replace"), self.plain(answers), left, self.groups())
+
+    def join(self, runtime: str, joining: Exec) -> Outcome:
+        """Run a process in a container that runs already, and end that."""
+        (container,) = (one for one in CONFIGURATIONS if one.name == joining.container)
+        config = self.make(container, "none")
+        config["process"]["args"] = ["/probe", "wait:"]
+        (self.bundle / "config.json").write_text(json.dumps(config))
+        (self.bundle / "process.json").write_text(json.dumps(joining.process))
+        words = [runtime, "--root", self.place / f"state-{Path(runtime).name}"]
+        with open(self.place / "log", "w+") as log:
+            command = self.command(*words, "run", "--detach", "--bundle", self.bundle, "probed")
+            started = subprocess.run(command, stdin=subprocess.PIPE, stdout=log, stderr=log, timeout=LIMIT, check=False)
+            assert started.returncode == 0, (self.place / "log").read_text()
+        done = run_command(self.command(*words, "exec", "--process", self.bundle / "process.json", "probed"), joining)
+        self.inside(*words, "delete", "--force", "probed")
+        answers = json.loads(done[1]) if done[0] == 0 else {}
+        return Outcome(done[0], done[2].decode(errors="replace"), self.plain(answers), [], self.groups())
 
     def groups(self) -> list[str]:
         """Remove the cgroups that a container had, and return which there were still."""
@@ -202,6 +215,14 @@ def mounts(text: str) -> dict[str, Any]:
             "system": sorted(words[at + 3].split(",")),
         }  # fmt: skip
     return found
+
+
+def run_command(command: list[str], what: Configuration | Exec, terminal: bool = False) -> tuple[int, bytes, bytes]:
+    """Run a command, on a terminal if its process has one. Returns its status, its output, and its standard error."""
+    if terminal or (isinstance(what, Exec) and what.process.get("terminal")):
+        return on_terminal(command, what.size)
+    done = subprocess.run(command, input=b"", capture_output=True, timeout=LIMIT, check=False)
+    return done.returncode, done.stdout, done.stderr
 
 
 def on_terminal(command: list[str], size: tuple[int, int]) -> tuple[int, bytes, bytes]:

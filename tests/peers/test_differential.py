@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from configurations import CONFIGURATIONS, Configuration
+from configurations import CONFIGURATIONS, EXECS, Configuration, Exec
 from differential import Difference, Outcome, Stage, differences, flat
 
 HERE = Path(__file__).parent
@@ -27,9 +27,9 @@ IN_LAB = os.path.isdir("/run/minirt-lab")
 Results = dict[str, dict[str, Outcome]]
 
 
-def chosen() -> list[Configuration]:
-    """Return the configurations for this machine: those of limits want cgroup v2 with all its controllers."""
-    return [one for one in CONFIGURATIONS if one.lab == IN_LAB]
+def chosen() -> list[Configuration | Exec]:
+    """Return what is run on this machine: what is about limits wants cgroup v2 with all its controllers."""
+    return [one for one in (*CONFIGURATIONS, *EXECS) if one.lab == IN_LAB]
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,13 @@ def results(place: Path, probe: Path) -> Iterator[Results]:
     runtimes = {"minirt": str(ours), "runc": "runc", "crun": "crun"}
     stage = Stage(place, probe)
     try:
-        yield {one.name: {name: stage.run(path, one) for name, path in runtimes.items()} for one in chosen()}
+        yield {
+            one.name: {
+                name: stage.run(path, one) if isinstance(one, Configuration) else stage.join(path, one)
+                for name, path in runtimes.items()
+            }
+            for one in chosen()
+        }
     finally:
         left = [path.name for path in place.glob("state-minirt-oci/*")]
         stage.close()

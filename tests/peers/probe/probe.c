@@ -13,6 +13,7 @@
  *                     of 256 zeros
  *     call32:NR:..    the same by int 0x80, the 32-bit convention
  *     send:TEXT       nothing; the text comes back
+ *     wait:           nothing, until a signal ends it
  *
  * What fails is {"errno": "ENOENT"}, what was killed {"signal": 31}. Freestanding of anything in the container: static.
  */
@@ -190,6 +191,13 @@ static void call(const char *words, int convention)
     else
         printf("true");
     munmap(answer, 4096);
+}
+
+static void wait_for_end(const char *nothing)
+{
+    (void)nothing;
+    for (;;)
+        pause();
 }
 
 static void try_exec(const char *path)
@@ -398,7 +406,7 @@ int main(int argc, char **argv, char **environment)
 {
     static const struct { const char *kind; void (*answer)(const char *); } kinds[] = {
         {"read:", read_file}, {"link:", read_link}, {"list:", list}, {"stat:", status}, {"write:", try_write},
-        {"exec:", try_exec}, {"send:", word},
+        {"exec:", try_exec}, {"send:", word}, {"wait:", wait_for_end},
     };
     const char *comma = "{";
     if (argc < 2)
