@@ -144,6 +144,16 @@ def known(c: Context, kind: str) -> list[str]:
     return [name for name in (c.process.get("capabilities") or {}).get(kind) or () if name in capabilities.NAMES]
 
 
+def held(c: Context) -> int:
+    """Return the capabilities that can be granted, as a mask: what this process has not, it cannot allow (man 2 capset).
+
+    "Runtimes SHOULD NOT fail" for the others (config.md#linux-process). Of a user namespace's own there are all.
+    """
+    if any(namespace["type"] == "user" for namespace in c.linux.get("namespaces") or ()):
+        return -1
+    return capabilities.of_process()["permitted"]
+
+
 def drop_bounding(c: Context) -> list[int]:
     """Return the capabilities that the bounding set loses, by number."""
     kept = {capabilities.number(name) for name in known(c, "bounding")}
@@ -181,13 +191,17 @@ def user(p: Plan, c: Context) -> None:
 @step("capabilities", "user", why="keep only the capabilities that were asked for")
 def capability_sets(p: Plan, c: Context) -> None:
     """Effective, permitted and inheritable by one call; ambient ones, which survive execve, one by one."""
-    sets = c.process.get("capabilities")
-    if sets is None:
+    if c.process.get("capabilities") is None:
         return
-    masks = [capabilities.mask(known(c, kind)) for kind in ("effective", "permitted", "inheritable")]
-    names = ", ".join(n.removeprefix("CAP_").lower() for n in known(c, "permitted")) or "none"
+    mine = held(c)
+    sets = {
+        kind: [name for name in known(c, kind) if mine >> capabilities.number(name) & 1]
+        for kind in ("effective", "permitted", "inheritable", "ambient")
+    }
+    masks = [capabilities.mask(sets[kind]) for kind in ("effective", "permitted", "inheritable")]
+    names = ", ".join(n.removeprefix("CAP_").lower() for n in sets["permitted"]) or "none"
     p.capset(capabilities.pack_header(), capabilities.pack_sets(*masks), why=f"permitted: {names}")
-    for name in known(c, "ambient"):
+    for name in sets["ambient"]:
         # One that is not permitted and inheritable cannot be ambient; runc goes on without it, and its own spec asks for such.
         p.prctl(k.PR_CAP_AMBIENT, k.PR_CAP_AMBIENT_RAISE, capabilities.number(name), tolerate=(EPERM,), why=name)
 
@@ -246,7 +260,8 @@ def execute(p: Plan, c: Context) -> None:
     args = c.process.get("args")
     if not args:
         raise MinirtError("config.json: process.args is empty: there is no command to run")
-    env = list(c.process.get("env") or ())
+    # Of a name that is there twice the last counts, as to runc and crun; a C library would take the first (man 3 getenv).
+    env = list({item.partition("=")[0]: item for item in c.process.get("env") or ()}.values())
     path: Any = args[0]
     if needs_resolving(c):
         path = p.late["path"]

@@ -150,6 +150,8 @@ def process_rules(config: Json, warnings: list[str]) -> None:
         limits(process["rlimits"])
     if process.get("capabilities"):
         capability_names(process["capabilities"], warnings)
+        if config.get("linux") and "user" not in kinds(config):
+            capabilities_not_had(process["capabilities"], warnings)
     if process.get("scheduler"):
         rare(config, warnings, "scheduler")
 
@@ -173,6 +175,23 @@ def capability_names(sets: dict[str, list[str]], warnings: list[str]) -> None:
         for name in names if isinstance(names, list) else ():
             if name not in NAMES:
                 warnings.append(f"config.json: process.capabilities.{kind}: {shown(name)} is no capability; it is ignored")
+
+
+def capabilities_not_had(sets: dict[str, list[str]], warnings: list[str]) -> None:
+    """The same of one that this process has not itself."""
+    from minirt.linux.capabilities import names, of_process
+
+    held = names(of_process()["permitted"])
+    for kind in ("permitted", "effective"):
+        lacking = [name for name in sets.get(kind) or () if name.startswith("CAP_") and name not in held]
+        if lacking:
+            warnings.append(f"config.json: process.capabilities.{kind}: {', '.join(lacking)} cannot be granted here")
+
+
+def kinds(config: Json) -> dict[str, str]:
+    """Return type and path of the namespaces; "" is a new one."""
+    namespaces = (config.get("linux") or {}).get("namespaces") or ()
+    return {namespace["type"]: namespace.get("path") or "" for namespace in namespaces}
 
 
 def mounts(config: Json, warnings: list[str]) -> None:
@@ -334,8 +353,7 @@ def rare(config: Json, warnings: list[str], key: str, *more: int) -> None:
 
 def rootless_rule(config: Json) -> None:
     """An unprivileged user's container is in a user namespace of its own (man 7 user_namespaces)."""
-    kinds = [namespace["type"] for namespace in (config.get("linux") or {}).get("namespaces") or ()]
-    if "user" not in kinds:
+    if "user" not in kinds(config):
         raise Wrong("a user namespace is needed where root does not run it", ".namespaces", ".linux")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from minirt.oci.shapes import Wrong, shown
-from minirt.oci.validate import mappings
+from minirt.oci.validate import kinds, mappings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,11 +12,6 @@ if TYPE_CHECKING:
     Json = dict[str, Any]
 
 __all__ = ["RULES"]
-
-
-def kinds(config: Json) -> dict[str, str]:
-    """Return type and path of the namespaces; "" is a new one."""
-    return {namespace["type"]: namespace.get("path") or "" for namespace in config["linux"].get("namespaces") or ()}
 
 
 def scheduler(config: Json, warnings: list[str]) -> None:

@@ -331,6 +331,11 @@ def environment(c: Config) -> None:
 
 
 @configuration()
+def environment_with_a_name_twice(c: Config) -> None:
+    c["process"]["env"] = ["PATH=/", "A=1", "HOME=/x", "A=2", "PATH=/bin:/"]
+
+
+@configuration()
 def environment_without_home(c: Config) -> None:
     c["process"]["env"] = ["PATH=/"]
     c["process"]["args"] = ["probe"]

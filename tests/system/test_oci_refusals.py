@@ -1,6 +1,6 @@
 """What `minirt oci` does with a configuration that is wrong: one line with the JSON path, and nothing is left.
 
-Its neighbours, with what is only to be warned of, run.
+Its neighbours run, with a warning where something cannot be had; what is not said has the meaning that runc gives it.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,25 @@ def test_an_unknown_capability_is_warned_of_in_the_log_and_the_others_are_grante
     assert masks["CapPrm:"] == masks["CapBnd:"] == 1 << 5
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert any(line["level"] == "warning" and "CAP_TIME_TRAVEL" in line["msg"] for line in lines)
+
+
+def test_a_capability_that_the_runtime_has_not_is_left_out_with_a_warning(oci: Runtime) -> None:  # noqa: F811
+    """runtime-spec config.md#linux-process: "for example, if the runtime operates in a restricted environment"."""
+    names = ["CAP_KILL", "CAP_SYS_TIME"]
+    oci.config["process"]["capabilities"] = dict.fromkeys(("bounding", "effective", "permitted"), names)
+    oci.config["process"]["args"] = ["grep", "Cap", "/proc/self/status"]
+    oci.write()
+    command = ["setpriv", "--bounding-set=-sys_time", sys.executable, "-m", "minirt", "oci", "--root", str(oci.root), "run"]
+    done = subprocess.run([*command, "--bundle", str(oci.bundle.path), "box"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert {int(line.split()[1], 16) for line in done.stdout.splitlines()} == {0, 1 << 5}
+    assert "CAP_SYS_TIME cannot be granted here" in done.stderr and "CAP_KILL" not in done.stderr
+
+
+def test_of_an_environment_variable_twice_the_last_counts(oci: Runtime) -> None:  # noqa: F811
+    oci.config["process"].update(env=["PATH=/bin", "A=1", "HOME=/", "A=2"], args=["env"])
+    (oci.bundle.rootfs / "bin" / "env").symlink_to("busybox")
+    assert oci.good("run", "--bundle", oci.bundle.path, "box").split() == ["PATH=/bin", "A=2", "HOME=/"]
 
 
 def test_without_capabilities_in_config_json_there_are_none(oci: Runtime) -> None:  # noqa: F811
