@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from minirt.oci.scheduling import CLASSES, POLICIES
 from minirt.oci.shapes import List, Map, Object, Text
 from minirt.oci.spec import default_spec
 from minirt.oci.validate import ConfigError, validate, validate_process, validate_resources
+from minirt.runtime.command import main
 
 Case = tuple[str, str, dict[str, Any]]  # path, a word of the rule, the configuration
 NEIGHBOURS = 200
@@ -93,11 +95,11 @@ IN_COMPANY = {
 }  # fmt: skip
 
 
-def distinct(strategy: st.SearchStrategy[Any], check: Any, key: Any) -> int:
+def distinct(strategy: st.SearchStrategy[Any], check: Any, key: Any, examples: int = 700) -> int:
     """Check what a strategy draws, and return how many distinct ones there were."""
     seen = set()
 
-    @settings(max_examples=700, deadline=None, database=None)
+    @settings(max_examples=examples, deadline=None, database=None)
     @given(strategy)
     def each(drawn: Any) -> None:
         seen.add(json.dumps(key(drawn), sort_keys=True))
@@ -125,6 +127,21 @@ def test_as_many_neighbours_one_edit_away_are_accepted() -> None:
 
     right = st.one_of(one_field_other(), st.sampled_from(EDITS).map(edited))
     assert distinct(right, accepted, lambda config: config) >= NEIGHBOURS
+
+
+def test_two_hundred_wrong_configurations_leave_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Through the command: one line on standard error, exit status 1, no state, and the bundle as it was."""
+    state = tmp_path / "state"
+    file = tmp_path / "config.json"
+
+    def refused_by_create(case: Case) -> None:
+        file.write_text(json.dumps(case[2]))
+        assert main(["--root", str(state), "create", "--bundle", str(tmp_path), "box"]) == 1
+        out, error = capsys.readouterr()
+        assert out == "" and error.count("\n") == 1 and f"config.json: {case[0]}: " in error
+        assert [path.name for path in tmp_path.iterdir()] == ["config.json"] or not any(state.iterdir())
+
+    assert distinct(st.one_of(one_field_wrong(), one_rule_broken()), refused_by_create, lambda case: case[2], 300) >= NEIGHBOURS
 
 
 @pytest.mark.parametrize("edit", EDITS, ids=lambda edit: f"{edit.path}-{edit.rule}".replace(" ", "_"))
