@@ -14,7 +14,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import termios
 import time
@@ -68,8 +67,8 @@ def run(image: Image, job: Job, timeout: float, console: str | None = None) -> i
     for _ in range(BOOTS - 1):
         try:
             return _run_with(emulated, image, job, end, False, console)
-        except NotReady as error:
-            print(f"lab: {error}; starting it again", file=sys.stderr)
+        except NotReady:
+            pass  # nothing is said: standard error is the job's (the console is kept, _keep_log)
     return _run_with(emulated, image, job, end, False, console)
 
 
