@@ -83,6 +83,28 @@ def test_what_spec_writes_runs(oci: Runtime) -> None:  # noqa: F811
     ]  # fmt: skip
 
 
+@root_only
+@pytest.mark.root
+def test_what_spec_rootless_writes_runs_for_a_user_without_rights(oci: Runtime) -> None:  # noqa: F811
+    """Who is root inside, and nobody outside; without a terminal, as there is none."""
+    if Path("/proc/sys/user/max_user_namespaces").read_text().strip() == "0":
+        pytest.skip("this kernel makes no user namespaces: /proc/sys/user/max_user_namespaces is 0")
+    user = 1500
+    for folder, _, files in os.walk(oci.path):
+        for name in (".", *files):
+            os.chown(Path(folder, name), user, user, follow_symlinks=False)
+    minirt = [sys.executable, "-m", "minirt", "oci"]
+    run = {"cwd": oci.bundle.path, "user": user, "group": user, "extra_groups": [], "capture_output": True, "text": True}
+    subprocess.run([*minirt, "spec", "--rootless"], check=True, timeout=60, **run)
+    config = json.loads((oci.bundle.path / "config.json").read_text())
+    config["process"].update(terminal=False, args=["/bin/sh", "-c", "id -u; cat /proc/self/uid_map; hostname; ls /sys"])
+    (oci.bundle.path / "config.json").write_text(json.dumps(config))
+    done = subprocess.run([*minirt, "--root", str(oci.path / "mine"), "run", "box"], timeout=60, **run)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[:5] == ["0", "0", str(user), "1", "minirt"] and "kernel" in done.stdout
+    assert list((oci.path / "mine").iterdir()) == []
+
+
 def test_the_features_document_has_what_runc_s_has() -> None:
     """All of it but cgroup v1 and what systemd and CRIU do, which is claimed by nobody."""
     ours: dict[str, Any] = json.loads(command("features"))
