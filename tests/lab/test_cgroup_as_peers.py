@@ -102,8 +102,12 @@ def test_the_same_limits_come_to_the_same_files(bundle, resources):
 
 def test_statistics_have_the_form_of_runc_events(bundle):
     def look(directory):
-        text = subprocess.run(["runc", "events", "--stats", "peer"], capture_output=True, text=True, check=True).stdout
-        return json.loads(text)["data"], cgroup2.Cgroup(str(directory)).stats()
+        for _ in range(10):  # the kernel gathers its counters now and then, and so between the two readings
+            text = subprocess.run(["runc", "events", "--stats", "peer"], capture_output=True, text=True, check=True).stdout
+            theirs, ours = json.loads(text)["data"], cgroup2.Cgroup(str(directory)).stats()
+            if theirs["memory"]["raw"] == ours["memory"]["raw"] and theirs["cpu"]["usage"] == ours["cpu"]["usage"]:
+                break
+        return theirs, ours
 
     theirs, ours = under("runc", bundle, RESOURCES[0], look)
     assert set(theirs) == set(ours)
