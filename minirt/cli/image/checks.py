@@ -1,0 +1,65 @@
+"""Whether content is what it says: verify."""
+
+from __future__ import annotations
+
+import argparse
+
+from minirt.cli.image.verb import find, open_store, verb
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minirt.cli.image.verb import Subparsers
+    from minirt.image.store import Store
+
+__all__ = ["add"]
+
+
+def add(verbs: Subparsers) -> None:
+    """Add the verbs."""
+    verify = verb(verbs, "verify", _verify, "compute an image's digests again and name what is damaged",
+                  "minirt image verify busybox", "minirt image verify --all")  # fmt: skip
+    verify.add_argument("names", metavar="NAME", nargs="*")
+    verify.add_argument("--all", action="store_true", help="every image of the store")
+    verify.add_argument("--format", choices=("text", "json"), default="text", help="json: an object a blob")
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from minirt.errors import UsageError
+    from minirt.image.errors import Damaged
+
+    if bool(args.names) == args.all:
+        raise UsageError("image verify: name images, or give --all")
+    store = open_store()
+    problems: list[str] = []
+    for name in _names(store) if args.all else args.names:
+        try:
+            problems += _problems(args, store, name)
+        except Damaged as error:
+            problems.append(f"image {name!r}: {error}")
+    if problems:
+        raise Damaged("\n".join(problems))
+    return 0
+
+
+def _names(store: Store) -> list[str]:
+    from minirt.image.errors import Attempt
+    from minirt.image.index import name_of
+
+    with Attempt(f"read the image store {store.root}"):
+        return [name_of(entry) for entry in store.index.entries()]
+
+
+def _problems(args: argparse.Namespace, store: Store, name: str) -> list[str]:
+    """Check one image, print each blob's verdict, and return what is wrong."""
+    import json
+
+    from minirt.image.verify import verify
+
+    problems = []
+    for digest, problem in verify(store, find(store, name)):
+        if args.format == "json":
+            print(json.dumps({"Image": name, "Digest": digest, "Problem": problem}), flush=True)
+        else:
+            print(f"{digest}  {'DAMAGED' if problem else 'ok'}", flush=True)
+        problems += [f"image {name!r}: {problem}"] if problem else []
+    return problems

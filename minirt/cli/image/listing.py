@@ -1,0 +1,151 @@
+"""What is here: ls, inspect, history."""
+
+from __future__ import annotations
+
+import argparse
+
+from minirt.cli.image.print import human, short, since, table
+from minirt.cli.image.verb import find, listed, open_store, verb
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from minirt.cli.image.verb import Subparsers
+    from minirt.image.store import Image, Store
+
+__all__ = ["add", "add_ls"]
+
+
+def add(verbs: Subparsers) -> None:
+    """Add the verbs."""
+    add_ls(verbs, "ls")
+    inspect = verb(verbs, "inspect", _inspect, "print all that is known of an image, as JSON", "minirt image inspect busybox")
+    inspect.add_argument("names", metavar="NAME", nargs="+")
+    history = verb(verbs, "history", _history, "print how an image's layers came about, newest first",
+                   "minirt image history busybox", "minirt image history --format json busybox")  # fmt: skip
+    history.add_argument("--no-trunc", action="store_true", help="do not shorten")
+    history.add_argument("--format", choices=("table", "json"), default="table", help="json: an object a line")
+    history.add_argument("name", metavar="NAME")
+
+
+def add_ls(verbs: Subparsers, name: str) -> None:
+    """Add the verb that lists images, under a name."""
+    command = "minirt images" if name == "images" else "minirt image ls"
+    parser = verb(verbs, name, _ls, "list images", f"{command} -q", f"{command} --format json", f"{command} debian")
+    parser.add_argument("names", metavar="NAME", nargs="*", help="only those of this repository, or with this name")
+    parser.add_argument("--format", choices=("table", "json"), default="table", help="json: an object a line")
+    parser.add_argument("--digests", action="store_true", help="the manifests' digests, too")
+    parser.add_argument("--no-trunc", action="store_true", help="do not shorten")
+    parser.add_argument("-q", "--quiet", action="store_true", help="only IDs")
+
+
+def _ls(args: argparse.Namespace) -> int:
+    import json
+
+    wanted = [_parts(name) for name in args.names]
+    rows = [_row(name, image, args.no_trunc) for name, image in listed(open_store()) if _is_wanted(name, wanted)]
+    if args.quiet:
+        for row in rows:
+            print(row["ID"])
+    elif args.format == "json":
+        for row in rows:
+            print(json.dumps(row))
+    else:
+        titles = {"Repository": "REPOSITORY", "Tag": "TAG"}
+        titles |= {"Digest": "DIGEST"} if args.digests else {}
+        titles |= {"ID": "IMAGE ID", "CreatedSince": "CREATED", "Size": "SIZE"}
+        table([list(titles.values())] + [[row[key] for key in titles] for row in rows])
+    return 0
+
+
+def _parts(name: str) -> tuple[str, str]:
+    """Part a name into repository and tag; what has a digest has no tag."""
+    bare, at, _ = name.partition("@")
+    colon = bare.rfind(":")
+    if colon > bare.rfind("/"):
+        return bare[:colon], bare[colon + 1 :]
+    return bare, "" if at else "<none>"
+
+
+def _is_wanted(name: str, wanted: list[tuple[str, str]]) -> bool:
+    repository, tag = _parts(name)
+    return not wanted or any(r == repository and t in (tag, "<none>") for r, t in wanted)
+
+
+def _inspect(args: argparse.Namespace) -> int:
+    import json
+
+    store = open_store()
+    print(json.dumps([_description(store, find(store, name)) for name in args.names], indent=4))
+    return 0
+
+
+def _history(args: argparse.Namespace) -> int:
+    import json
+
+    image = find(open_store(), args.name)
+    steps = list(_steps(image))
+    if args.format == "json":
+        for step in steps:
+            print(json.dumps(step))
+        return 0
+    rows = []
+    for row, step in enumerate(steps):
+        by = step["CreatedBy"]
+        if len(by) > 45 and not args.no_trunc:
+            by = by[:44] + "…"
+        id = "<missing>" if row else image.id if args.no_trunc else short(image.id)
+        rows.append([id, since(step["CreatedAt"]), by, human(step["Size"]), step["Comment"]])
+    table([["IMAGE", "CREATED", "CREATED BY", "SIZE", "COMMENT"], *rows])
+    return 0
+
+
+def _steps(image: Image) -> list[dict[str, Any]]:
+    """Return the history, newest first, each step with the bytes of its layer as stored."""
+    sizes = [int(layer["size"]) for layer in image.manifest["layers"]]
+    steps = []
+    for step in image.config.get("history") or []:
+        size = 0 if step.get("empty_layer") or not sizes else sizes.pop(0)
+        words = {"CreatedAt": "created", "CreatedBy": "created_by", "Comment": "comment"}
+        steps.append({**{ours: str(step.get(theirs, "")) for ours, theirs in words.items()}, "Size": size})
+    return steps[::-1]
+
+
+def _row(name: str, image: Image | None, whole: bool) -> dict[str, str]:
+    """One image, in the words of `docker image ls --format json`."""
+    repository, tag = _parts(name)
+    row = {"Repository": repository or "<none>", "Tag": tag or "<none>", "ID": "damaged", "Digest": ""}
+    if image is None:
+        return row | {"CreatedAt": "", "CreatedSince": "", "Size": ""}
+    created = str(image.config.get("created", ""))
+    return row | {
+        "ID": image.id if whole else short(image.id),
+        "Digest": image.digest,
+        "CreatedAt": created,
+        "CreatedSince": since(created),
+        "Size": human(image.size),
+    }
+
+
+def _description(store: Store, image: Image) -> dict[str, Any]:
+    """One image, in the words of `docker image inspect`, and its manifest's layers."""
+    from minirt.image.index import name_of
+
+    names = [name_of(entry) for entry in store.index.entries() if entry.get("digest") == image.digest]
+    repositories = sorted({_parts(name)[0] for name in names})
+    return {
+        "Id": image.id,
+        "RepoTags": [name for name in names if "@" not in name],
+        "RepoDigests": [f"{repository}@{image.digest}" for repository in repositories],
+        "Digest": image.digest,
+        "Created": image.config.get("created", ""),
+        "Author": image.config.get("author", ""),
+        "Architecture": image.config.get("architecture", ""),
+        "Os": image.config.get("os", ""),
+        "Size": image.size,
+        "Config": image.config.get("config") or {},
+        "RootFS": {"Type": "layers", "Layers": image.diff_ids},
+        "Layers": image.manifest["layers"],
+        "History": image.config.get("history") or [],
+    }

@@ -1,0 +1,68 @@
+"""Names given and taken away: tag, rm, prune."""
+
+from __future__ import annotations
+
+import argparse
+
+from minirt.cli.image.verb import find, open_store, verb
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minirt.cli.image.verb import Subparsers
+
+__all__ = ["add", "add_rm", "add_tag"]
+
+
+def add(verbs: Subparsers) -> None:
+    """Add the verbs."""
+    add_tag(verbs, "minirt image tag")
+    add_rm(verbs, "rm")
+    verb(verbs, "prune", _prune, "remove content that no name leads to, such as a killed import or pull leaves",
+         "minirt image prune")  # fmt: skip
+
+
+def add_tag(verbs: Subparsers, command: str) -> None:
+    """Add the verb that gives an image another name."""
+    tag = verb(verbs, "tag", _tag, "give an image another name", f"{command} busybox box:test")
+    tag.add_argument("source", metavar="NAME")
+    tag.add_argument("name", metavar="NEWNAME")
+
+
+def add_rm(verbs: Subparsers, name: str) -> None:
+    """Add the verb that removes images, under a name."""
+    command = "minirt rmi" if name == "rmi" else "minirt image rm"
+    rm = verb(verbs, name, _rm, "remove names, and what no other name leads to", f"{command} box:test debian")
+    rm.add_argument("names", metavar="NAME", nargs="+")
+
+
+def _tag(args: argparse.Namespace) -> int:
+    store = open_store()
+    store.tag(find(store, args.source).name, args.name)
+    return 0
+
+
+def _rm(args: argparse.Namespace) -> int:
+    from minirt.image.errors import ImageError
+
+    store = open_store()
+    errors = []
+    for name in args.names:
+        try:
+            gone = store.remove(name)
+        except ImageError as error:
+            errors.append(str(error))
+            continue
+        print(f"Untagged: {name}")
+        for digest in gone:
+            print(f"Deleted: {digest}")
+    if errors:
+        raise ImageError("\n".join(errors))
+    return 0
+
+
+def _prune(args: argparse.Namespace) -> int:
+    store = open_store()
+    for digest in store.collect():
+        print(f"Deleted: {digest}")
+    store.images()  # one that cannot be read keeps all content from being removed: say so
+    return 0
