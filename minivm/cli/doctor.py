@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 
+from minirt.cli.help import Help
 from minivm.errors import KvmError, MinivmError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import argparse
     from typing import Any
 
-__all__ = ["doctor", "findings"]
+__all__ = ["add_parser", "doctor", "findings"]
 
 # capability -> (whether `minivm run` needs it, what it is for)
 CAPABILITIES = {
@@ -33,6 +34,21 @@ CAPABILITIES = {
     "KVM_CAP_TSC_CONTROL": (False, "scaling the guest's time stamp counter"),
 }
 UPDATE = "a newer kernel has it; lab/run offers a machine with a full KVM"
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "doctor",
+        help="say what this host's /dev/kvm offers, and what to do about what is missing",
+        description="Try /dev/kvm and say what it offers: one line each, with what to do where something is missing.\n"
+        "Exit status 0 where `minivm run` can work, else 1.",
+        epilog="examples:\n  minivm doctor\n  minivm doctor --format json\n",
+        formatter_class=Help,
+    )
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
+    parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show where an error came from")
+    parser.set_defaults(do=doctor)
 
 
 def findings() -> list[dict[str, Any]]:

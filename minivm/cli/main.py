@@ -6,6 +6,7 @@ Exit status: the guest's own; or 125 where minivm or the host failed, 2 where th
 
 from __future__ import annotations
 
+import os
 import sys
 
 TYPE_CHECKING = False
@@ -13,14 +14,26 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-__all__ = ["main"]
+__all__ = ["build_parser", "main"]
+
+# command -> (module with add_parser(commands), one line)
+COMMANDS = {
+    "run": ("words", "build a machine, run a guest in it, end with the guest's exit status"),
+    "kernel": ("kernel", "fetch, list and remove Debian's kernels"),
+    "doctor": ("doctor", "say what this host's /dev/kvm offers, and what to do about what is missing"),
+    "completion": ("completion", "print a completion script for bash or zsh"),
+}
 
 EPILOG = """\
 examples:
   minivm run                        boot the in-tree guest; ctrl-a x ends it
   minivm run --explain              the same, telling every ioctl and every exit
   minivm run --plan                 only list the ioctls that would build the machine
+  minivm kernel fetch debian-cloud  take Debian's kernel out of its package
+  minivm run debian-cloud --rootfs DIR --init 'uname -a'
   minivm doctor                     what this host's /dev/kvm offers
+
+`minivm COMMAND --help` tells more.
 """
 
 
@@ -34,15 +47,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     from minivm.errors import MinivmError
 
-    options = _parser().parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    chosen = next((word for word in words if not word.startswith("-")), "")
+    options = build_parser(chosen if chosen in COMMANDS else "").parse_args(words)
     try:
-        return _command(options)
+        status: int = options.do(options)
+        sys.stdout.flush()
+        return status
     except MinivmError as error:
         if options.debug:
             raise
         return _complain(str(error), error.status)
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else the interpreter's last flush fails too
+        return 141
     except OSError as error:
         if options.debug:
             raise
@@ -55,33 +75,32 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(f"{type(error).__name__}: {error} (a bug; --debug shows where)", MinivmError.status)
 
 
-def _command(options: argparse.Namespace) -> int:
-    if options.command == "doctor":
-        from minivm.cli.doctor import doctor
-
-        return doctor(options)
-    from minivm.cli.run import run
-
-    return run(options)
-
-
 def _complain(text: str, status: int) -> int:
     print(f"minivm: {text}", file=sys.stderr)
     return status
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser(chosen: str | None) -> argparse.ArgumentParser:
+    """Return the parser; only the chosen command's own is complete (None: all are, for completion)."""
     import argparse
+    from importlib import import_module
+
+    from minirt.cli.help import Help
 
     parser = argparse.ArgumentParser(
         prog="minivm",
         description="A hypervisor made of KVM ioctls, to read and to use.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
+    parser.add_argument("--debug", action="store_true", help="show where an error came from")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    from minivm.cli.words import add_doctor, add_run
-
-    add_run(commands)
-    add_doctor(commands)
+    done = set()
+    for name, (module, text) in COMMANDS.items():
+        if chosen is None or name == chosen:
+            if module not in done:
+                done.add(module)
+                import_module(f"minivm.cli.{module}").add_parser(commands)
+        elif chosen is not None and COMMANDS.get(chosen, ("",))[0] != module:
+            commands.add_parser(name, help=text, add_help=False)
     return parser

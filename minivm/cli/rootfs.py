@@ -49,7 +49,15 @@ def _modules(config: Config, rootfs: Rootfs, kernel: str, image: Bytes, kind: st
         return {}
     directory = rootfs.modules
     if not directory:
-        if not bzimage.is_bzimage(image):
-            raise BootError("which modules belong to it? Name their directory with --modules")
-        directory = find_directory(kernel, bzimage.kernel_release(image))
+        directory = find_directory(kernel, _release(kernel, image))
     return Modules(directory).closure(names)
+
+
+def _release(kernel: str, image: Bytes) -> str:
+    """Return what a kernel calls itself: a bzImage says so, a vmlinux by its file's name. Raises BootError."""
+    if bzimage.is_bzimage(image):
+        return bzimage.kernel_release(image)
+    name = os.path.basename(kernel)
+    if not name.startswith("vmlinux-"):
+        raise BootError("which modules belong to it? Name their directory with --modules")
+    return name.removeprefix("vmlinux-")

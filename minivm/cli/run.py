@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 
+from minivm.cli.kernel import resolve
 from minivm.errors import MinivmError, UsageError
 from minivm.machine.config import Config, Disk, Rootfs, parse_disk, parse_size
 
@@ -26,10 +27,12 @@ def run(options: argparse.Namespace) -> int:
     """Do what the command line says. Returns the exit status. Raises MinivmError."""
     if options.timeout is not None and not options.timeout > 0:
         raise UsageError(f"--timeout {options.timeout:g}: must be more than 0 seconds")
+    kernel = _kernel(options)
+    kept = kernel != (options.kernel or options.kernel_option)
     config = Config(
-        _kernel(options),
+        kernel,
         boot=options.boot,
-        memory=parse_size(options.memory),
+        memory=parse_size(options.memory or ("256m" if kept else "64m")),
         cmdline=options.cmdline,
         irqchip={"kernel": True, "none": False, None: None}[options.irqchip],
         initrd=options.initrd,
@@ -62,11 +65,11 @@ def _cpus(options: argparse.Namespace) -> int:
 
 
 def _kernel(options: argparse.Namespace) -> str | None:
-    """Return the kernel's path, by whichever word it was given."""
+    """Return the kernel's path, by whichever word it was given; one that is kept may be named (minivm kernel ls)."""
     if options.kernel and options.kernel_option:
         raise UsageError("the kernel is named twice: as KERNEL and by --kernel")
-    path: str | None = options.kernel or options.kernel_option
-    return path
+    name: str | None = options.kernel or options.kernel_option
+    return resolve(name, options.boot) if name else None
 
 
 def _disks(options: argparse.Namespace) -> list[Disk]:

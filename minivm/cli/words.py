@@ -1,16 +1,17 @@
-"""The words that each command takes, and its --help."""
+"""The words that `minivm run` takes, and its --help."""
 
 from __future__ import annotations
 
 import argparse
 
+from minirt.cli.help import Help
 from minivm.boot.formats import FORMATS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["add_doctor", "add_run"]
+__all__ = ["add_parser"]
 
 RUN_EPILOG = """\
 kernel formats (--boot):
@@ -32,7 +33,7 @@ examples:
   minivm run vmlinux-like.elf -m 256m --cmdline 'debug'
   minivm run boot.bin --boot flat16               16-bit code, entered at 0x7c00
   minivm run vmlinuz --initrd initrd.img -m 512m --cmdline 'console=ttyS0'
-  minivm run vmlinuz --boot pvh --rootfs DIR --init 'ls -l /' --cpus 2
+  minivm run debian-cloud --rootfs DIR --init 'ls -l /' --cpus 2
   minivm run vmlinuz --rootfs root.ext4 --console virtio --rng
   minivm run --explain </dev/null                 tell every ioctl and exit, on stderr
   minivm run --plan --format json                 the list of ioctls as data
@@ -41,7 +42,7 @@ examples:
 """
 
 
-def add_run(commands: Any) -> None:
+def add_parser(commands: Any) -> None:
     """Add `run` to the commands."""
     formats = "\n".join(f"  {name:9} {text}" for name, text in FORMATS.items())
     parser = commands.add_parser(
@@ -50,14 +51,14 @@ def add_run(commands: Any) -> None:
         description="Build a machine on /dev/kvm, run a guest in it with its serial port on stdin and stdout,\n"
         "and end with the guest's exit status.",
         epilog=RUN_EPILOG.format(formats=formats),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     add = parser.add_argument
-    add("kernel", nargs="?", metavar="KERNEL", help="file to boot; without it, the in-tree guest")
+    add("kernel", nargs="?", metavar="KERNEL", help="file to boot, or a name of `minivm kernel ls`; without it, the in-tree guest")
     machine = parser.add_argument_group("the machine")
     add = machine.add_argument
     add("--boot", choices=("auto", *FORMATS), default="auto", help="how to start KERNEL (auto: look at its bytes)")
-    add("-m", "--memory", default="64m", metavar="SIZE", help="guest memory: 64m, 1g (default: 64m)")
+    add("-m", "--memory", metavar="SIZE", help="guest memory: 64m, 1g (default: 64m; 256m for a kernel that is kept)")
     add("--kernel", dest="kernel_option", metavar="FILE", help="another way to name KERNEL")
     add("--initrd", action="append", default=[], metavar="FILE", help="initial RAM file system; may be given again: joined")
     add("--module", action="append", default=[], metavar="'FILE WORDS'", help="a Multiboot module; may be given again")
@@ -100,18 +101,16 @@ def add_run(commands: Any) -> None:
         metavar="CALL[:N]=ERRNO",
         help="make the Nth such call fail, as KVM_RUN:3=EFAULT; may be given again",
     )
-    add("--debug", action="store_true", help="show where an error came from; show a crashed guest's registers")
-
-
-def add_doctor(commands: Any) -> None:
-    """Add `doctor` to the commands."""
-    parser = commands.add_parser(
-        "doctor",
-        help="say what this host's /dev/kvm offers, and what to do about what is missing",
-        description="Try /dev/kvm and say what it offers: one line each, with what to do where something is missing.\n"
-        "Exit status 0 where `minivm run` can work, else 1.",
-        epilog="examples:\n  minivm doctor\n  minivm doctor --format json\n",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    add(
+        "--debug",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="show where an error came from; show a crashed guest's registers",
     )
-    parser.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
-    parser.add_argument("--debug", action="store_true", help="show where an error came from")
+    parser.set_defaults(do=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from minivm.cli.run import run
+
+    return run(options)

@@ -1,0 +1,121 @@
+"""`minivm kernel`: fetch, list and remove kernels that --kernel can then name."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from minirt.cli.help import Help
+from minivm.cli.table import add_format, print_json, print_rows
+from minivm.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from minivm.kernels.cache import Kernel
+
+__all__ = ["add_parser", "resolve"]
+
+EPILOG = """\
+examples:
+  minivm kernel fetch debian-cloud
+  minivm run debian-cloud --rootfs DIR --init 'uname -a'
+  minivm kernel ls --format json
+  minivm kernel rm debian-cloud
+"""
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command with its own commands."""
+    kernel = commands.add_parser(
+        "kernel", help="fetch, list and remove Debian's kernels", epilog=EPILOG, formatter_class=Help,
+        description="Keep Linux kernels out of Debian's packages, for --kernel to name.",
+    )  # fmt: skip
+    verbs = kernel.add_subparsers(dest="verb", required=True, metavar="VERB")
+    fetch = verbs.add_parser(
+        "fetch", help="download a kernel by apt and keep it", formatter_class=Help,
+        description="Download the newest kernel that apt knows, and keep kernel, modules and the vmlinux in it. Nothing is\n"
+        "installed, and no root is needed.",
+        epilog="examples:\n  minivm kernel fetch debian-cloud\n  minivm kernel fetch debian --deb linux-image-6.1.0-9-amd64.deb",
+    )  # fmt: skip
+    fetch.add_argument("name", choices=("debian-cloud", "debian"), help="debian-cloud: for machines; debian: for any hardware")
+    fetch.add_argument("--deb", default="", metavar="FILE", help="a package file that is at hand, rather than a download")
+    fetch.set_defaults(do=_fetch)
+    listing = verbs.add_parser(
+        "ls", help="list what is kept", description="List the kernels that are kept.", formatter_class=Help,
+        epilog="examples:\n  minivm kernel ls\n  minivm kernel ls --format json",
+    )  # fmt: skip
+    listing.set_defaults(do=_list)
+    remove = verbs.add_parser(
+        "rm", help="remove a kernel", description="Remove a kernel from the cache.", formatter_class=Help,
+        epilog="examples:\n  minivm kernel rm debian-cloud\n  minivm kernel rm 6.1.0-9-cloud-amd64",
+    )  # fmt: skip
+    remove.add_argument("kernel", nargs="+", metavar="KERNEL", help="a release; or a name: all that it was fetched as")
+    remove.set_defaults(do=_remove)
+    for parser in (fetch, listing):
+        add_format(parser)
+
+
+def resolve(text: str, boot: str) -> str:
+    """Return the path of the kernel that a word names: a file, or else one that is kept.
+
+    Args:
+        boot: how it is to be started ("bzimage" takes the vmlinuz, anything else the vmlinux in it).
+
+    Raises UsageError for a name whose kernel has not been fetched.
+    """
+    import os
+
+    if "/" in text or os.path.exists(text):
+        return text
+    from minivm.kernels.cache import find
+    from minivm.kernels.debian import NAMES
+
+    kernel = find(text)
+    if kernel is not None:
+        return kernel.file(boot)
+    if text in NAMES:
+        raise UsageError(f"kernel {text!r} is not here yet: minivm kernel fetch {text}")
+    return text
+
+
+def _fetch(options: argparse.Namespace) -> int:
+    from minivm.kernels.debian import fetch
+
+    kernel = fetch(options.name, options.deb, lambda text: print(f"minivm: {text}", file=sys.stderr))
+    if options.format == "json":
+        print_json(_described(kernel))
+    else:
+        print(f"{kernel.release}")
+    return 0
+
+
+def _list(options: argparse.Namespace) -> int:
+    from minivm.kernels.cache import kernels
+
+    found = [_described(kernel) for kernel in kernels()]
+    if options.format == "json":
+        print_json(found)
+        return 0
+    rows = [(row["name"], row["release"], row["version"], "yes" if row["vmlinux"] else "no", row["path"]) for row in found]
+    print_rows(("NAME", "RELEASE", "VERSION", "VMLINUX", "PATH"), rows)
+    return 0
+
+
+def _remove(options: argparse.Namespace) -> int:
+    from minivm.kernels.cache import remove
+
+    for text in options.kernel:
+        print("\n".join(remove(text)))
+    return 0
+
+
+def _described(kernel: Kernel) -> dict[str, Any]:
+    import os
+
+    vmlinux = kernel.vmlinux if os.path.exists(kernel.vmlinux) else ""
+    return {
+        **kernel.about, "release": kernel.release, "path": kernel.path, "vmlinuz": kernel.vmlinuz, "vmlinux": vmlinux,
+        "system_map": kernel.system_map, "modules": kernel.modules,
+    }  # fmt: skip

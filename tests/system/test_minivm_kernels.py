@@ -1,0 +1,169 @@
+"""Kernels by name: fetched by the real apt-get from an archive that is made here, kept, listed, removed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from kernels import make_bzimage, make_pvh
+
+from minivm.kernels.cache import _version
+
+LIMIT = 60
+VMLINUX = make_pvh()
+
+
+def make_package(directory: Path, release: str, version: str, image: bytes, usr: str = "") -> Path:
+    """Build linux-image-RELEASE with dpkg-deb: a kernel, a module, and what is not kept."""
+    root = directory / f"root-{release}-{version}"
+    modules = root / usr / "lib" / "modules" / release / "kernel"
+    for place in (root / "DEBIAN", root / "boot", modules, root / "usr" / "share" / "doc"):
+        place.mkdir(parents=True, exist_ok=True)
+    control = f"Package: linux-image-{release}\nVersion: {version}\nArchitecture: amd64\nMaintainer: Nobody <n@example.org>\n"
+    (root / "DEBIAN" / "control").write_text(control + "Description: a test\n")
+    (root / "boot" / f"vmlinuz-{release}").write_bytes(image)
+    (root / "boot" / f"System.map-{release}").write_text("ffffffffffffffff B The real System.map is elsewhere\n")
+    (modules / "virtio_blk.ko").write_bytes(b"\0depends=\0")
+    (root / "usr" / "share" / "doc" / "copyright").write_text("nobody's")
+    deb = directory / f"linux-image-{release}_{version}_amd64.deb"
+    subprocess.run(["dpkg-deb", "--build", "--root-owner-group", root, deb], check=True, stdout=subprocess.DEVNULL, timeout=LIMIT)
+    return deb
+
+
+def control_of(deb: Path) -> str:
+    return subprocess.run(["dpkg-deb", "-f", deb], capture_output=True, text=True, check=True, timeout=LIMIT).stdout
+
+
+class Archive:
+    """An apt archive of one directory, and an apt that knows no other."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory, self.config = directory / "archive", directory / "apt.conf"
+        for place in ("archive", "state/lists/partial", "cache/archives/partial", "etc/parts"):
+            (directory / place).mkdir(parents=True)
+        (directory / "etc" / "sources.list").write_text(f"deb [trusted=yes] file:{self.directory} ./\n")
+        (directory / "status").touch()
+        names = {"State": "state", "State::status": "status", "Cache": "cache", "Etc::sourcelist": "etc/sources.list",
+                 "Etc::sourceparts": "etc/parts", "Etc::preferencesparts": "etc/parts"}  # fmt: skip
+        text = "".join(f'Dir::{name} "{directory / place}";\n' for name, place in names.items())
+        self.config.write_text(text + 'APT::Sandbox::User "root";\nAPT::Architecture "amd64";\n')
+        self.packages = ""
+
+    def add(self, deb: Path) -> None:
+        data = deb.read_bytes()
+        deb.rename(self.directory / deb.name)
+        more = f"Filename: ./{deb.name}\nSize: {len(data)}\nSHA256: {hashlib.sha256(data).hexdigest()}\n"
+        self.packages += control_of(self.directory / deb.name).strip() + "\n" + more + "\n"
+
+    def means(self, meta: str, package: str) -> None:
+        self.packages += f"Package: {meta}\nVersion: 1\nArchitecture: amd64\nDepends: {package}\nFilename: ./none.deb\nSize: 1\n\n"
+
+    def update(self) -> None:
+        (self.directory / "Packages").write_text(self.packages)
+        environment = {**os.environ, "APT_CONFIG": str(self.config)}
+        subprocess.run(["apt-get", "-qq", "update"], env=environment, check=True, timeout=LIMIT, capture_output=True)
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Archive:
+    return Archive(tmp_path)
+
+
+@pytest.fixture
+def minivm(archive: Archive, tmp_path: Path):
+    """The command, with a cache of its own and that apt."""
+    environment = {**os.environ, "MINIRT_ROOT": str(tmp_path / "root"), "APT_CONFIG": str(archive.config)}
+
+    def run(*words: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "minivm", *map(str, words)]
+        return subprocess.run(command, env=environment, input="", capture_output=True, text=True, timeout=LIMIT)
+
+    run.environment = environment
+    return run
+
+
+def test_a_name_means_the_newest_kernel_that_apt_knows(archive, minivm, tmp_path):
+    image = make_bzimage(zlib.compress(VMLINUX, wbits=31))
+    for number in (9, 10):
+        archive.add(make_package(tmp_path, f"6.1.0-{number}-cloud-amd64", "6.1.5-1", image))
+    archive.means("linux-image-cloud-amd64", "linux-image-6.1.0-9-cloud-amd64")
+    archive.update()
+    assert minivm("kernel", "fetch", "debian-cloud").stdout == "6.1.0-9-cloud-amd64\n"
+    archive.packages = archive.packages.replace("Depends: linux-image-6.1.0-9-", "Depends: linux-image-6.1.0-10-")
+    archive.update()
+    done = minivm("kernel", "fetch", "debian-cloud", "--format", "json")
+    kernel = json.loads(done.stdout)
+    assert (kernel["release"], kernel["version"], kernel["system_map"]) == ("6.1.0-10-cloud-amd64", "6.1.5-1", "")
+    assert Path(kernel["vmlinux"]).read_bytes() == VMLINUX and Path(kernel["vmlinuz"]).read_bytes() == image
+    assert (Path(kernel["modules"]) / "kernel" / "virtio_blk.ko").exists() and not (Path(kernel["path"]) / "usr").exists()
+    listed = json.loads(minivm("kernel", "ls", "--format", "json").stdout)
+    assert [row["release"] for row in listed] == ["6.1.0-10-cloud-amd64", "6.1.0-9-cloud-amd64"]
+    plan = json.loads(minivm("run", "debian-cloud", "--plan", "--format", "json").stdout)
+    assert any("ELF segment" in operation["args"].get("what", "") for operation in plan), "--kernel takes the vmlinux in it"
+    assert minivm("kernel", "rm", "6.1.0-9-cloud-amd64").returncode == 0
+    assert minivm("kernel", "rm", "debian-cloud").stdout == "6.1.0-10-cloud-amd64\n"
+    assert minivm("kernel", "ls", "--format", "json").stdout == "[]\n"
+
+
+def test_a_newer_version_of_the_same_release_takes_its_place(archive, minivm, tmp_path):
+    for version in ("6.12.1-1", "6.12.1-2"):
+        image = make_bzimage(zlib.compress(VMLINUX + version.encode(), wbits=31))
+        archive.packages = ""
+        archive.add(make_package(tmp_path, "6.12.1-amd64", version, image, usr="usr"))
+        archive.means("linux-image-amd64", "linux-image-6.12.1-amd64")
+        archive.update()
+        kernel = json.loads(minivm("kernel", "fetch", "debian", "--format", "json").stdout)
+        assert kernel["version"] == version and Path(kernel["vmlinux"]).read_bytes().endswith(version.encode())
+        assert (Path(kernel["modules"]) / "kernel").is_dir()
+    again = minivm("kernel", "fetch", "debian")
+    assert "downloading" not in again.stderr and again.stdout == "6.12.1-amd64\n"
+
+
+def test_what_cannot_be_fetched_is_said_in_one_line(archive, minivm, tmp_path):
+    archive.update()
+    done = minivm("kernel", "fetch", "debian-cloud")
+    assert (done.returncode, done.stderr.count("\n")) == (125, 1) and "apt-get update" in done.stderr
+    (tmp_path / "no.deb").write_bytes(b"not a package")
+    done = minivm("kernel", "fetch", "debian", "--deb", tmp_path / "no.deb")
+    assert done.returncode == 125 and "cannot unpack" in done.stderr and done.stderr.count("\n") == 2
+    done = minivm("run", "--kernel", "debian")
+    assert done.returncode == 2 and "minivm kernel fetch debian" in done.stderr
+    assert minivm("kernel", "rm", "debian").returncode == 125
+    assert sorted(path.name for path in (tmp_path / "root" / "cache" / "kernels").iterdir()) == ["tmp", "tmp.lock"]
+
+
+def test_a_killed_fetch_leaves_nothing_that_the_next_does_not_remove(archive, minivm, tmp_path):
+    deb = make_package(tmp_path, "6.1.0-9-amd64", "1", make_bzimage(zlib.compress(VMLINUX, wbits=31)))
+    cache = tmp_path / "root" / "cache" / "kernels"
+    tool = tmp_path / "bin" / "dpkg-deb"
+    tool.parent.mkdir()
+    tool.write_text(f'#!/bin/sh\n[ "$1" = -f ] && kill -9 $PPID\nexec {"/usr/bin/dpkg-deb"} "$@"\n')  # once it is unpacked
+    tool.chmod(0o755)
+    command = [sys.executable, "-m", "minivm", "kernel", "fetch", "debian", "--deb", deb]
+    environment = {**minivm.environment, "PATH": f"{tool.parent}:{os.environ['PATH']}"}
+    assert subprocess.run(command, env=environment, capture_output=True, timeout=LIMIT).returncode == -signal.SIGKILL
+    assert list((cache / "tmp").iterdir()) and minivm("kernel", "ls", "--format", "json").stdout == "[]\n"
+    assert minivm("kernel", "fetch", "debian", "--deb", deb).stdout == "6.1.0-9-amd64\n"
+    assert not list((cache / "tmp").iterdir())
+
+
+@given(st.lists(st.tuples(*[st.integers(0, 30)] * 4), min_size=2, max_size=2))
+def test_releases_are_ordered_by_their_numbers(pair):
+    first, second = (f"{a}.{b}.{c}-{d}-amd64" for a, b, c, d in pair)
+    assert (_version(first) < _version(second)) == (pair[0] < pair[1])
+
+
+def test_completion_knows_every_command():
+    done = subprocess.run([sys.executable, "-m", "minivm", "completion", "bash"], capture_output=True, text=True, timeout=LIMIT)
+    assert done.returncode == 0 and "kernel" in done.stdout and "--initrd" in done.stdout
+    script = f"{done.stdout}\nCOMP_WORDS=(minivm kernel f); COMP_CWORD=2; _shtab_minivm; echo ${{COMPREPLY[@]}}"
+    assert subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=LIMIT).stdout == "fetch\n"
