@@ -7,7 +7,9 @@ ACPI Specification 6.5, chapter 5 "ACPI Software Programming Model"; each functi
 first begins with a header of 36 bytes, in which a checksum makes all its bytes add up to 0 modulo 256.
 
 Hardware-reduced (4.1): no PM timer, no SCI, no legacy interrupt routing; a kernel then probes neither the 8259 nor the
-8254. To switch off it writes 0x20 | type << 2 to the sleep control register (devices/power.py).
+8254. To switch off it writes 0x20 | type << 2 to the sleep control register (devices/power.py). Without an SCI events
+come by an interrupt of their own, which the Generic Event Device names (5.6.9.1): its method _EVT, run at each such
+interrupt, tells the power button's driver that the button was pressed.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ OEM, CREATOR = b"MINIVM", b"MVM "
 SLEEP_CONTROL, SLEEP_STATUS = 0x600, 0x601  # I/O ports
 RESET_PORT, RESET_VALUE = 0x64, 0xFE  # the keyboard controller's pulse on the reset line (devices/i8042.py)
 S5 = 5  # the sleep type that means "off"
+PRESSED = 0x80  # what the power button's driver is told: status changed (5.6.6, table 5.163)
 UART_PORT, UART_GSI, RTC_PORT = 0x3F8, 4, 0x70
 IOAPIC, LAPIC = 0xFEC00000, 0xFEE00000
 
@@ -57,7 +60,7 @@ def tables(processors: int, virtio: Sequence[tuple[int, int]]) -> tuple[list[Pie
 
 
 WHY = {
-    "DSDT": "The devices that no bus lets a kernel find by itself: serial port, clock, virtio.",
+    "DSDT": "The devices that no bus lets a kernel find by itself: serial port, clock, virtio, power button.",
     "FADT": "Which ACPI registers there are: to switch off, and to reset.",
     "MADT": "The processors and the interrupt controllers.",
     "XSDT": "The list of the tables.",
@@ -145,5 +148,15 @@ def dsdt(processors: int, virtio: Sequence[tuple[int, int]]) -> bytes:
                 aml.name("_CRS", aml.resources(aml.memory32(address, layout.VIRTIO_SIZE), aml.interrupt(gsi))),
             )
         )
+    devices += [
+        aml.device("PWRB", aml.name("_HID", aml.eisa_id("PNP0C0C"))),  # a control method power button (4.8.2.2.1.2)
+        aml.device(
+            "GED",
+            aml.name("_HID", aml.string("ACPI0013")),
+            aml.name("_UID", aml.integer(0)),
+            aml.name("_CRS", aml.resources(aml.interrupt(layout.EVENT_GSI))),
+            aml.method("_EVT", 1, aml.notify("\\_SB.PWRB", PRESSED)),  # there is one event: no need to ask which
+        ),
+    ]
     off = aml.name("\\_S5", aml.package(aml.integer(S5), aml.integer(0), aml.integer(0), aml.integer(0)))
     return _table(b"DSDT", 2, off + aml.scope("\\_SB", *devices))

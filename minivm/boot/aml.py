@@ -1,4 +1,4 @@
-"""AML: the byte code in which ACPI describes devices, as far as a description with little code needs it.
+"""AML: the byte code in which ACPI describes devices, as far as a description with hardly any code needs it.
 
 Each function returns the bytes of one term; a program is terms one behind the other. ACPI Specification 6.5, section
 20.2 "AML Grammar Definition" names the opcodes, 6.4 the resource descriptors. What ASL, the source language, would
@@ -17,7 +17,9 @@ __all__ = [
     "interrupt",
     "io_ports",
     "memory32",
+    "method",
     "name",
+    "notify",
     "package",
     "resources",
     "scope",
@@ -47,9 +49,12 @@ def eisa_id(text: str) -> bytes:
 
 
 def path(text: str) -> bytes:
-    r"""A name of up to four letters, padded with _; `\` before it begins at the root (20.2.2)."""
-    root, segment = (b"\\", text[1:]) if text.startswith("\\") else (b"", text)
-    return root + segment.ljust(4, "_").encode("ascii")
+    r"""Names of up to four letters with a dot between, each padded with _; `\` before them begins at the root (20.2.2)."""
+    root, names = (b"\\", text[1:]) if text.startswith("\\") else (b"", text)
+    segments = [segment.ljust(4, "_").encode("ascii") for segment in names.split(".")]
+    if len(segments) > 2:
+        raise ValueError(f"{text!r}: one name or two")
+    return root + (b"\x2e" if len(segments) == 2 else b"") + b"".join(segments)
 
 
 def name(where: str, value: bytes) -> bytes:
@@ -75,6 +80,16 @@ def scope(where: str, *terms: bytes) -> bytes:
 def device(where: str, *terms: bytes) -> bytes:
     """Device (where) { terms }."""
     return b"\x5b\x82" + _sized(path(where) + b"".join(terms))
+
+
+def method(where: str, arguments: int, *terms: bytes) -> bytes:
+    """Method (where, arguments, Serialized) { terms }: what the kernel runs (20.2.5.2)."""
+    return b"\x14" + _sized(path(where) + bytes((arguments | 1 << 3,)) + b"".join(terms))
+
+
+def notify(what: str, value: int) -> bytes:
+    """Notify (what, value): tell the driver of a device that something happened to it (20.2.5.3)."""
+    return b"\x86" + path(what) + integer(value)
 
 
 def resources(*descriptors: bytes) -> bytes:

@@ -63,6 +63,7 @@ DEBUG_EXIT = 0xCFFF_F000  # the page of its register in memory
 VIRTIO, VIRTIO_SIZE = 0xD000_0000, 0x1000  # the registers of each virtio-mmio device, one behind the other
 # Inputs of the IOAPIC that no device of a PC uses; 0, 1, 2, 4, 8 and 13 are timer, keyboard, cascade, UART, clock, FPU.
 VIRTIO_INTERRUPTS = (5, 6, 7, 9, 10, 11, 12, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23)
+EVENT_GSI = 3  # of ACPI events, as a press of the power button: a PC's second serial port, which there is not
 
 # For KVM itself, on Intel processors that need it: anywhere in the hole where no device is.
 IDENTITY_MAP = 0xFFFBC000

@@ -26,6 +26,7 @@ def loop(machine: Machine, number: int) -> None:
     """Run a vCPU until the machine has an outcome. Raises KvmError."""
     vcpu = machine.vcpus[number]
     exits = Exits(machine, vcpu)
+    machine.gate.wait(vcpu)
     try:
         if machine.recorder.watches("KVM_RUN"):
             _told_loop(machine, number, exits)
@@ -124,8 +125,9 @@ class Exits:
         self.machine.stop(Outcome(0, ""))
 
     def intr(self) -> None:
-        """A signal, or stop(): the loop looks for an outcome."""
+        """A signal, stop(): the loop looks for an outcome. Or a pause, which is waited for here."""
         self._count(lib.KVM_EXIT_INTR)  # exit_reason may still hold the exit before
+        self.machine.gate.wait(self.vcpu)
 
     def shutdown(self) -> None:
         self._count()

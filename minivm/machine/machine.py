@@ -22,6 +22,7 @@ from minivm.devices.uart import COM1, DATA, IRQ, LSR, Uart
 from minivm.errors import KvmError, MinivmError
 from minivm.inspect.exits import ExitCounts
 from minivm.machine.bus import Bus, MemoryBus
+from minivm.machine.gate import Gate
 from minivm.machine.plan import machine_plan
 from minivm.machine.recorder import Recorder
 
@@ -83,6 +84,7 @@ class Machine:
         self._leaves: Any = None
         self._sregs: Any = None
         self._undo: list[tuple[str, Callable[[], None]]] = []
+        self.gate = Gate(self)
         self._runners: dict[int, int] = {}  # processor -> the thread inside its KVM_RUN
         self._stopping = threading.RLock()  # a signal's handler may come while its thread is in stop()
         self._shortcuts: tuple[int | None, bool] = (None, False)
@@ -328,10 +330,17 @@ class Machine:
         """End the machine, from any thread; the first outcome counts."""
         with self._stopping:
             self.outcome = self.outcome or outcome
-            for number, thread in self._runners.items():
-                if thread != threading.get_ident():
-                    self.vcpus[number].interrupt(thread)
+            self.interrupt()
+        self.gate.open()
         self.wake()
+
+    def interrupt(self) -> int:
+        """Get every processor's thread, but the caller's, out of the guest. Returns how many there are."""
+        with self._stopping:
+            others = {number: thread for number, thread in self._runners.items() if thread != threading.get_ident()}
+            for number, thread in others.items():
+                self.vcpus[number].interrupt(thread)
+            return len(others)
 
     def vcpu_thread(self, number: int) -> None:
         """Run a vCPU until the machine has an outcome: the body of its thread."""
@@ -380,17 +389,22 @@ class Machine:
         if self._irqchip:
             self.irq_line(IRQ, level)
 
-    def irq_line(self, irq: int, level: int) -> None:
+    def press_power(self) -> None:
+        """Press the power button, from any thread: a kernel with ACPI tells its user space, which should switch off."""
+        for level, why in ((1, "The power button was pressed: an ACPI event."), (0, "An edge is enough.")):
+            self.irq_line(layout.EVENT_GSI, level, "power button", why)
+
+    def irq_line(self, irq: int, level: int, side: str = "uart", why: str = "") -> None:
         """Raise or lower an interrupt line, from any thread."""
 
         def set_line() -> Done:
             kvm.irq_line(self._vm, irq, level)
             return 0, ()
 
-        why = "Bytes have come in, or the modem lines changed." if level else "The guest has seen to it."
+        why = why or ("Bytes have come in, or the modem lines changed." if level else "The guest has seen to it.")
         if self.recorder.watches("KVM_IRQ_LINE"):
             args = (f"irq={irq}", f"level={level}")
-            self.recorder.perform("KVM_IRQ_LINE", args, set_line, side="uart", step="run", why=why)
+            self.recorder.perform("KVM_IRQ_LINE", args, set_line, side=side, step="run", why=why)
         else:
             set_line()
 
