@@ -16,6 +16,9 @@ Read in this order:
     tree.py         a path inside a root, and never outside it
     lower.py        what the layers below have
     layer.py        entries -> files; whiteouts as overlayfs wants them
+    pack.py         entries -> an archive, always the same bytes
+    diff.py         what a container changed -> a layer
+    view.py         layers as one tree, without a mount
     busybox.py      the embedded default image
     change.py       `CMD ["sh"]`, `ENV A=b`: an instruction applied to a configuration
     importer.py     a root file system's tar -> an image

@@ -1,0 +1,190 @@
+"""What a container changed -> a layer: overlayfs's upper directory as the tar of image-spec layer.md.
+
+The other direction of layer.py: a device 0:0 becomes `.wh.NAME`, an opaque directory gets `.wh..wh..opq`, the extended
+attributes that overlayfs keeps for itself stay behind. The same directory gives the same bytes: names in order, the first of a
+file's names holds its data, nothing tells when it was packed.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from errno import ENODATA, ENOTSUP
+
+from minirt.image.errors import ImageError
+from minirt.image.layer import OPAQUE, OVERLAY_XATTRS, WHITEOUT
+from minirt.image.pack import END, data_of, find_holes, header
+from minirt.image.tar import Entry
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["entry_of", "layer_of"]
+
+DEPTH_LIMIT = 256  # as tree.py has it: a deeper layer could not be unpacked
+OPAQUE_MARKS = ("trusted.overlay.opaque", "user.overlay.opaque")
+BORROWED = ("redirect", "metacopy")  # with these a directory or a file has its content in a lower layer
+LABELS = ("security.selinux",)  # the host's policy, not the image's content
+_KINDS = {
+    stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "symlink", stat.S_IFCHR: "char", stat.S_IFBLK: "block",
+    stat.S_IFIFO: "fifo",
+}  # fmt: skip
+
+
+def layer_of(upper: str, lower: list[str], *, latest: int | None = None) -> Iterator[bytes]:
+    """Yield the tar of what an upper directory adds to, changes in and hides from its lower ones.
+
+    Args: upper, path of the directory, which nobody changes meanwhile; lower, as `lowerdir=` has it, topmost first; latest,
+    ns since the epoch that no time may exceed (reproducible-builds.org, SOURCE_DATE_EPOCH).
+    Raises ImageError for what no layer can say, OSError.
+    """
+    packer = _Packer(latest)
+    fd = os.open(upper, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if _root_differs(fd, lower):
+            yield packer.header(entry_of(os.fstat(fd), b".", _xattrs(fd)))
+        if _is_opaque(fd):
+            yield packer.whiteout(OPAQUE)
+        yield from packer.content(fd, b"", 0)
+    finally:
+        os.close(fd)
+    yield END
+
+
+def entry_of(status: os.stat_result, name: bytes, xattrs: dict[str, bytes]) -> Entry:
+    """Return the entry of what stat describes; without its data's map or a link's text."""
+    entry = Entry(name, _KINDS[stat.S_IFMT(status.st_mode)])
+    entry.mode, entry.uid, entry.gid = stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid
+    entry.mtime, entry.xattrs = status.st_mtime_ns, xattrs
+    if entry.kind == "file":
+        entry.size = entry.stored = status.st_size
+    elif entry.kind in ("char", "block"):
+        entry.device = (os.major(status.st_rdev), os.minor(status.st_rdev))
+    return entry
+
+
+class _Packer:
+    def __init__(self, latest: int | None) -> None:
+        self._latest = latest
+        self._names: dict[tuple[int, int], bytes] = {}  # (device, inode) of files with several names -> the first
+
+    def content(self, folder: int, path: bytes, depth: int) -> Iterator[bytes]:
+        """Yield what is in a directory."""
+        if depth > DEPTH_LIMIT:
+            raise ImageError(f"/{os.fsdecode(path[:60])}… is nested deeper than {DEPTH_LIMIT} directories")
+        for name in sorted(map(os.fsencode, os.listdir(folder))):
+            below = path + b"/" + name if path else name
+            status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            kind = stat.S_IFMT(status.st_mode)
+            if kind == stat.S_IFCHR and status.st_rdev == 0:
+                yield self.whiteout(path + b"/" + WHITEOUT + name if path else WHITEOUT + name)
+            elif name.startswith(WHITEOUT):
+                raise ImageError(f"/{os.fsdecode(below)}: a layer takes a name that begins with .wh. for a whiteout")
+            elif kind == stat.S_IFDIR:
+                yield from self.directory(folder, name, below, depth)
+            elif kind == stat.S_IFREG:
+                yield from self.file(folder, name, below)
+            elif kind != stat.S_IFSOCK:  # a socket is of use only to the process that made it
+                yield self.special(folder, name, below, status)
+
+    def directory(self, folder: int, name: bytes, below: bytes, depth: int) -> Iterator[bytes]:
+        fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+        try:
+            _refuse_borrowed(fd, below)
+            yield self.header(entry_of(os.fstat(fd), below, _xattrs(fd)))
+            if _is_opaque(fd):
+                yield self.whiteout(below + b"/" + OPAQUE)
+            yield from self.content(fd, below, depth + 1)
+        finally:
+            os.close(fd)
+
+    def file(self, folder: int, name: bytes, below: bytes) -> Iterator[bytes]:
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+        try:
+            status = os.fstat(fd)
+            entry = entry_of(status, below, _xattrs(fd))
+            first = self._first(status, below)
+            if first is not None:
+                yield self._hard_link(entry, first)
+                return
+            _refuse_borrowed(fd, below)
+            entry.segments = find_holes(fd, entry.size)
+            if entry.segments is not None:
+                entry.stored = sum(count for _, count in entry.segments)
+            yield self.header(entry)
+            yield from data_of(fd, entry)
+        finally:
+            os.close(fd)
+
+    def special(self, folder: int, name: bytes, below: bytes, status: os.stat_result) -> bytes:
+        """Return the header of a link, a device or a FIFO."""
+        entry = entry_of(status, below, _xattrs(f"/proc/self/fd/{folder}/".encode() + name))
+        first = self._first(status, below)
+        if first is not None:
+            return self._hard_link(entry, first)
+        if entry.kind == "symlink":
+            entry.link = os.readlink(name, dir_fd=folder)
+        return self.header(entry)
+
+    def whiteout(self, name: bytes) -> bytes:
+        """Return an empty file that hides something: it has no owner and no time of its own."""
+        entry = Entry(name, "file")
+        entry.mode = 0o600
+        return header(entry)
+
+    def header(self, entry: Entry) -> bytes:
+        if self._latest is not None:
+            entry.mtime = min(entry.mtime, self._latest)
+        return header(entry)
+
+    def _first(self, status: os.stat_result, below: bytes) -> bytes | None:
+        """Return the name under which a file was packed already, if it was."""
+        if status.st_nlink < 2:
+            return None
+        first = self._names.setdefault((status.st_dev, status.st_ino), below)
+        return None if first is below else first
+
+    def _hard_link(self, entry: Entry, first: bytes) -> bytes:
+        entry.kind, entry.link, entry.xattrs, entry.size, entry.stored = "hardlink", first, {}, 0, 0
+        return self.header(entry)
+
+
+def _xattrs(target: int | bytes) -> dict[str, bytes]:
+    """Return the extended attributes that are the image's, in order of their names."""
+    follow = isinstance(target, int)
+    try:
+        names = sorted(os.listxattr(target, follow_symlinks=follow))
+        kept = [name for name in names if not name.startswith(OVERLAY_XATTRS) and name not in LABELS]
+        return {name: os.getxattr(target, name, follow_symlinks=follow) for name in kept}
+    except OSError as error:
+        if error.errno not in (ENOTSUP, ENODATA):
+            raise
+        return {}
+
+
+def _is_opaque(fd: int) -> bool:
+    return any(name in OPAQUE_MARKS for name in os.listxattr(fd))
+
+
+def _refuse_borrowed(fd: int, path: bytes) -> None:
+    """Refuse what is not all in this directory (overlayfs.rst, redirect_dir and metacopy; both are off by default)."""
+    for name in os.listxattr(fd):
+        if name.startswith(OVERLAY_XATTRS) and name.rpartition(".")[2] in BORROWED:
+            raise ImageError(
+                f"/{os.fsdecode(path)} has its content in a lower layer ({name}): this kernel's overlayfs has redirect_dir or "
+                "metacopy on: echo N > /sys/module/overlay/parameters/redirect_dir (and metacopy)"
+            )
+
+
+def _root_differs(fd: int, lower: list[str]) -> bool:
+    """Say whether the root directory itself was changed: its time is no change, as every container's upper has its own."""
+    mine, status = os.fstat(fd), os.stat(lower[0]) if lower else None
+    have = (stat.S_IMODE(mine.st_mode), mine.st_uid, mine.st_gid, _xattrs(fd))
+    if status is None:
+        return have != (0o755, 0, 0, {})
+    below = os.open(lower[0], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return have != (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, _xattrs(below))
+    finally:
+        os.close(below)
