@@ -7,7 +7,6 @@ import sys
 
 from minirt.cli.help import Help
 from minivm.cli.table import add_format, print_json, print_rows
-from minivm.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 
     from minivm.kernels.cache import Kernel
 
-__all__ = ["add_parser", "resolve"]
+__all__ = ["add_parser"]
 
 EPILOG = """\
 examples:
@@ -55,29 +54,6 @@ def add_parser(commands: Any) -> None:
     remove.set_defaults(do=_remove)
     for parser in (fetch, listing):
         add_format(parser)
-
-
-def resolve(text: str, boot: str) -> str:
-    """Return the path of the kernel that a word names: a file, or else one that is kept.
-
-    Args:
-        boot: how it is to be started ("bzimage" takes the vmlinuz, anything else the vmlinux in it).
-
-    Raises UsageError for a name whose kernel has not been fetched.
-    """
-    import os
-
-    if "/" in text or os.path.exists(text):
-        return text
-    from minivm.kernels.cache import find
-    from minivm.kernels.debian import NAMES
-
-    kernel = find(text)
-    if kernel is not None:
-        return kernel.file(boot)
-    if text in NAMES:
-        raise UsageError(f"kernel {text!r} is not here yet: minivm kernel fetch {text}")
-    return text
 
 
 def _fetch(options: argparse.Namespace) -> int:

@@ -6,9 +6,9 @@ import contextlib
 import os
 import sys
 
-from minivm.cli.kernel import resolve
 from minivm.errors import MinivmError, UsageError
 from minivm.machine.config import Config, Disk, Rootfs, parse_disk, parse_size
+from minivm.machine.prepare import prepare
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from minirt.plan.events import Sink
-    from minivm.boot.start import Bytes, Start
+    from minivm.boot.start import Start
     from minivm.machine.machine import Machine, Outcome
     from minivm.machine.plan import Operation
 
@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
         rng=options.rng,
         hvc=options.console == "virtio",
     )
-    start = _start(config)
+    start = prepare(config)
     if options.plan:
         from minivm.machine.plan import machine_plan
 
@@ -69,7 +69,11 @@ def _kernel(options: argparse.Namespace) -> str | None:
     if options.kernel and options.kernel_option:
         raise UsageError("the kernel is named twice: as KERNEL and by --kernel")
     name: str | None = options.kernel or options.kernel_option
-    return resolve(name, options.boot) if name else None
+    if not name:
+        return None
+    from minivm.kernels.resolve import resolve
+
+    return resolve(name, options.boot)
 
 
 def _disks(options: argparse.Namespace) -> list[Disk]:
@@ -85,41 +89,6 @@ def _rootfs(options: argparse.Namespace) -> Rootfs | None:
         return None
     disk = Disk(options.rootfs) if os.path.isdir(options.rootfs) else parse_disk(options.rootfs)
     return Rootfs(disk.path, command=options.init, modules=options.modules, read_only=disk.read_only)
-
-
-def _start(config: Config) -> Start:
-    """Read the kernel and what goes with it. Errors name the file."""
-    from minivm.boot import formats
-    from minivm.boot.cpio import join
-    from minivm.errors import BootError
-
-    path = config.kernel or formats.default_kernel()
-    image = formats.read_kernel(path)
-    initrd, cmdline = _initrd(config), config.cmdline
-    if config.rootfs:
-        from minivm.cli.rootfs import make
-
-        ours, cmdline = make(config, path, image)
-        initrd = join([ours, initrd])
-    modules = [(words, formats.read_kernel(words.partition(" ")[0], "module")) for words in config.modules]
-    try:
-        return formats.prepare(
-            image, config.boot, config.memory, cmdline, initrd=initrd, modules=modules, processors=config.cpus,
-            virtio=len(config.virtio()),
-        )
-    except BootError as error:
-        raise BootError(f"kernel {path!r}: {error}") from None
-
-
-def _initrd(config: Config) -> Bytes:
-    """Read the initial RAM file systems and join them."""
-    from minivm.boot import formats
-    from minivm.boot.cpio import join
-
-    files = [formats.read_kernel(path, "initrd") for path in config.initrd]
-    if len(files) <= 1:
-        return files[0] if files else b""
-    return join(files)
 
 
 def _run(options: argparse.Namespace, config: Config, start: Start, sinks: list[Sink]) -> int:

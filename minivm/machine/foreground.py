@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from minivm.machine.machine import Machine
 
-__all__ = ["TIMED_OUT", "attend", "send"]
+__all__ = ["TIMED_OUT", "Running", "attend", "drain", "send"]
 
 TIMED_OUT = 124  # as timeout(1)
 CHUNK = 4096
@@ -31,31 +31,51 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 def attend(machine: Machine, stdin: int | None, timeout: float | None) -> Outcome:
     """Run the machine and return its outcome; see Machine.run for the arguments."""
-    look, poke = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    machine.wake = lambda: _poke(poke)
-    threads = [
-        threading.Thread(target=machine.vcpu_thread, args=(number,), name=f"vcpu{number}")
-        for number in range(len(machine.vcpus))
-    ]
-    try:
-        with _Signals(machine, poke), Terminal(stdin) as terminal:
-            try:
-                for thread in threads:
-                    thread.start()
-                _watch(machine, terminal, look, None if timeout is None else monotonic() + timeout)
-            except KvmError as error:
-                machine.stop(Outcome(error.status, str(error), error))
-            finally:
-                machine.stop(Outcome(125, "interrupted"))  # counts only where there is no outcome yet
-                for thread in threads:
-                    if thread.ident is not None:
-                        thread.join()
-    finally:
-        machine.wake = lambda: None
-        os.close(look)
-        os.close(poke)
+    with Terminal(stdin) as terminal, Running(machine) as look:
+        try:
+            _watch(machine, terminal, look, None if timeout is None else monotonic() + timeout)
+        except KvmError as error:
+            machine.stop(Outcome(error.status, str(error), error))
     assert machine.outcome is not None
     return machine.outcome
+
+
+class Running:
+    """The machine's threads, one a processor, from __enter__ until they have ended in __exit__.
+
+    __enter__ returns a descriptor that is readable when there is something to look at: an outcome, a signal, room for
+    input.
+    """
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._threads = [
+            threading.Thread(target=machine.vcpu_thread, args=(number,), name=f"vcpu{number}")
+            for number in range(len(machine.vcpus))
+        ]
+
+    def __enter__(self) -> int:
+        self._look, self._poke = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._machine.wake = lambda: _poke(self._poke)
+        self._signals = _Signals(self._machine, self._poke)
+        self._signals.__enter__()
+        try:
+            for thread in self._threads:
+                thread.start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self._look
+
+    def __exit__(self, *_: object) -> None:
+        self._machine.stop(Outcome(125, "interrupted"))  # counts only where there is no outcome yet
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join()
+        self._signals.__exit__()
+        self._machine.wake = lambda: None
+        os.close(self._look)
+        os.close(self._poke)
 
 
 def _watch(machine: Machine, terminal: Terminal, look: int, end: float | None) -> None:
@@ -73,7 +93,7 @@ def _watch(machine: Machine, terminal: Terminal, look: int, end: float | None) -
         if end is not None and monotonic() >= end:
             machine.stop(Outcome(TIMED_OUT, "stopped by --timeout"))
         if look in ready:
-            _drain(look)
+            drain(look)
             room = True
         if stdin in ready:
             assert stdin is not None
@@ -111,7 +131,8 @@ def _poke(fd: int) -> None:
         pass  # full: it will look anyway
 
 
-def _drain(fd: int) -> None:
+def drain(fd: int) -> None:
+    """Empty the descriptor that Running gave; it is readable anew at the next event."""
     try:
         os.read(fd, CHUNK)
     except BlockingIOError:

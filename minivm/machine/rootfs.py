@@ -1,4 +1,4 @@
-"""`minivm run --rootfs`: the initramfs for a root, and what the kernel's command line must say for it."""
+"""--rootfs: the initramfs for a root, and what the kernel's command line must say for it."""
 
 from __future__ import annotations
 
