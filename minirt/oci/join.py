@@ -30,15 +30,22 @@ def namespace_flags(pid: int) -> int:
 
 @step("join", why="enter the container's namespaces, all at once")
 def join(p: Plan, c: Context) -> None:
-    """setns(2) with a pidfd takes them all, the user namespace first; the pid namespace is for children, so a clone3."""
+    """setns(2) with a pidfd takes them all, the user namespace first; the pid namespace is for children, so a clone3.
+
+    All but the cgroup namespace, which the child enters: from inside it nobody may be moved in from a group outside
+    (cgroup2's mount option nsdelegate: ENOENT, and so for CLONE_INTO_CGROUP).
+    """
     fd = Slot("container")
     flags = namespace_flags(c.join)
     p.pidfd_open(c.join, 0, store=fd, why="the container's first process; minirt has made sure that it is that")
     p.prctl(k.PR_SET_DUMPABLE, 0, why="no process of the container may trace this one, or look into it (man 2 ptrace)")
-    if flags:
-        p.setns(fd, flags, why="the same namespaces as that process's (man 2 setns)")
-    p.close(fd)
+    later = flags & k.CLONE_NEWCGROUP
+    if flags != later:
+        p.setns(fd, flags & ~later, why="the same namespaces as that process's (man 2 setns)")
     p.clone3(k.CLONE_PARENT, c.sources.get(id("cgroup")), positive="made", why="in the pid namespace, and in the cgroup")
+    if later:
+        p.setns(fd, later, why="its cgroup's root is seen as / from here on; before, it could not have been entered")
+    p.close(fd)
     if flags & k.CLONE_NEWUSER:
         p.setresgid(0, 0, 0, why="group 0 of that user namespace")
         p.setresuid(0, 0, 0, why="and user 0")

@@ -3,11 +3,13 @@
 `lab/run .venv/bin/python -m pytest tests/lab` runs them; elsewhere each is skipped, and says so.
 """
 
+import sys
 from pathlib import Path
 
 import pytest
 
 HERE = Path(__file__).parent
+sys.path.append(str(HERE.parent / "system"))  # a bundle and a runtime for a test are made there
 IN_LAB = Path("/run/minirt-lab").is_dir()
 
 
