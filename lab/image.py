@@ -27,6 +27,7 @@ PACKAGES = [
     *("busybox-static", "kmod", "procps", "util-linux", "mount", "zstd", "less", "nano", "strace"),
     *("iproute2", "nftables", "iputils-ping"),
     *("crun", "runc"),  # peers to compare with
+    *("criu", "systemd-sysv", "libpam-systemd", "dbus"),  # what a runtime asks to save processes, and for a unit of its own
     *("passwd", "uidmap"),  # users, and what maps their subordinate ids
     *("python3", "python3-cffi-backend", "python3-prctl", "python3-pyroute2", "python3-zstandard"),
     *("python3-pytest", "python3-pytest-timeout", "python3-hypothesis"),
