@@ -24,7 +24,13 @@
         ├── BadArchive                    1    not a tar, truncated, hostile or beyond the limits
         ├── BadChange                     1    no instruction that changes a configuration
         ├── Damaged                       1    content that is not what its digest says
-        └── StoreError                    1    the file system said no
+        ├── StoreError                    1    the file system said no
+        └── RegistryError                 1    a registry cannot be talked to, or said no
+            ├── Denied                    1    the registry wants other credentials
+            ├── NotThere                  1    the registry does not have what was asked for
+            ├── Lied                      1    the registry sent something else than it announced
+            ├── Unreachable               1    the registry does not answer, or is too busy
+            └── Stopped                   1    another part of the same pull failed
 
 Here are those that every room may raise; the others stand in their rooms. A second base is for callers from Python,
 who expect it of a bad value or of a failed call.

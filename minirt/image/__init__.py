@@ -9,6 +9,7 @@ Read in this order:
     scratch.py      what is not finished yet, and how the dead are swept
     blobs.py        content: written, hashed, linked in
     index.py        names: index.json under a lock
+    partial.py      what arrives over a network, perhaps in more than one command
     store.py        the three together: `Store(root).resolve("busybox").layers()`
     layers.py       a stack of layers as directories for overlayfs
     compression.py  gzip, zstd, or nothing

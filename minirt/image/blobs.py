@@ -75,9 +75,16 @@ class Blobs:
             raise Damaged(f"blob {descriptor['digest']} is not a JSON object")
         return document
 
-    def writer(self) -> BlobWriter:
+    def has(self, descriptor: Descriptor) -> bool:
+        """Return whether a blob is here, with the size that it should have. Raises Damaged for what is no digest."""
+        try:
+            return os.stat(self.path(str(descriptor.get("digest")))).st_size == descriptor.get("size")
+        except FileNotFoundError:
+            return False
+
+    def writer(self, algorithm: str = "sha256") -> BlobWriter:
         """Begin a blob; a context manager, which keeps nothing unless `commit` is called."""
-        return BlobWriter(self)
+        return BlobWriter(self, algorithm)
 
     def add(self, data: bytes, media_type: str) -> Descriptor:
         """Write a blob. Returns its descriptor."""
@@ -92,6 +99,18 @@ class Blobs:
         text = json.dumps(document, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
         return self.add(text.encode(), media_type)
 
+    def keep(self, path: str, fd: int, digest: str) -> None:
+        """Give a file, which was found to be what a digest says, its name as a blob, durably."""
+        final = self.path(digest)
+        os.fsync(fd)
+        os.fchmod(fd, 0o444)
+        try:
+            os.rename(path, final)  # over one of the same name, which heals a damaged one
+        except FileNotFoundError:  # the first of its algorithm
+            os.makedirs(os.path.dirname(final), 0o700, exist_ok=True)
+            os.rename(path, final)
+        _fsync_directory(os.path.dirname(final))
+
     def all(self) -> list[str]:
         """Return the digests of all blobs."""
         found = []
@@ -103,9 +122,10 @@ class Blobs:
 class BlobWriter:
     """One blob being written."""
 
-    def __init__(self, blobs: Blobs) -> None:
+    def __init__(self, blobs: Blobs, algorithm: str) -> None:
         self._blobs = blobs
-        self._hash = digests.hasher()
+        self._algorithm = algorithm
+        self._hash = digests.hasher(algorithm)
         self.size = 0  # bytes so far
 
     def __enter__(self) -> BlobWriter:
@@ -122,7 +142,7 @@ class BlobWriter:
     @property
     def digest(self) -> str:
         """The digest of what was written so far."""
-        return "sha256:" + self._hash.hexdigest()
+        return f"{self._algorithm}:{self._hash.hexdigest()}"
 
     def commit(self, media_type: str, *, digest: str = "", size: int = -1) -> Descriptor:
         """Give the blob its name, durably.
@@ -133,11 +153,7 @@ class BlobWriter:
         have = self.digest
         if (digest and digest != have) or size not in (-1, self.size):
             raise Damaged(f"blob {digest or have} arrived as {have} of {self.size} bytes")
-        os.fsync(self._fd)
-        os.fchmod(self._fd, 0o444)
-        final = self._blobs.path(have)
-        os.rename(self._path, final)  # over one of the same name, which heals a damaged one
-        _fsync_directory(os.path.dirname(final))
+        self._blobs.keep(self._path, self._fd, have)
         self._path = ""
         return {"mediaType": media_type, "digest": have, "size": self.size}
 

@@ -24,6 +24,8 @@ from minirt.image.tree import Directory, Tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from minirt.image.compression import Reader
     from minirt.image.tar import Entry
 
@@ -67,7 +69,7 @@ def unpack(
     source: Reader,
     root: str,
     *,
-    lower: list[str] | None = None,
+    lower: list[str] | Callable[[], list[str]] | None = None,
     whole: bool = False,
     limits: Limits | None = None,
     privilege: Privilege | None = None,
@@ -76,26 +78,27 @@ def unpack(
 
     Args: source, reader of the uncompressed tar, read to its end; root, path of the directory; lower, the
     directories of the layers below, topmost first (a directory that this layer only implies takes its owner
-    and mode from there); whole, as in tar.Archive.
+    and mode from there), or a function that returns them when every entry is made, as only then they are looked
+    into; whole, as in tar.Archive.
     Raises BadArchive; what was unpacked by then is the caller's to remove.
     """
     limits = limits or Limits()
     archive = Archive(Bounded(source, limits.size), whole=whole)
-    writer = _Writer(root, lower or [], privilege or Privilege())
+    writer = _Writer(root, privilege or Privilege())
     try:
         for count, entry in enumerate(archive, 1):
             if count > limits.entries:
                 raise BadArchive(f"it has more than {limits.entries} entries, the limit for a layer")
             writer.add(entry, archive)
-        writer.finish()
+        writer.finish(lower() if callable(lower) else lower or [])
     finally:
         writer.tree.close()
 
 
 class _Writer:
-    def __init__(self, root: str, lower: list[str], privilege: Privilege) -> None:
+    def __init__(self, root: str, privilege: Privilege) -> None:
         self.tree = Tree(root, self._made, self._blocked)
-        self._lower = Lower(lower, privilege.marks[0])
+        self._lower = Lower([], privilege.marks[0])
         self._may = privilege
         self._me = (os.geteuid(), os.getegid())
         self._entry: Entry | None = None
@@ -333,8 +336,12 @@ class _Writer:
             if error.errno != errno.ENOTSUP:  # a file system without this kind keeps the file without it
                 raise
 
-    def finish(self) -> None:
-        """Give directories their attributes, now that nothing changes their times any more."""
+    def finish(self, lower: list[str]) -> None:
+        """Give directories their attributes, now that nothing changes their times any more.
+
+        Args: lower, the directories of the layers below, topmost first.
+        """
+        self._lower = Lower(lower, self._may.marks[0])
         if b"" not in self._directories:
             self._directories[b""] = Attributes(0o755, 0, 0, 0, {})
             self._implied.add(b"")

@@ -18,6 +18,7 @@ from minirt.image.scratch import Scratch, remove_tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from minirt.image.blobs import Blobs
@@ -46,6 +47,10 @@ class Layers:
         """Return a layer's directory, whether it exists or not. Raises Damaged for what is no digest."""
         return f"{self._root}/{digests.path_of(chain_id).rpartition('/')[2]}"
 
+    def has(self, path: str) -> bool:
+        """Return whether a layer's directory is there."""
+        return os.path.isdir(path)
+
     def find(self, diff_ids: list[str]) -> list[str] | None:
         """Return the directories of a stack, in the order of overlayfs's `lowerdir=`: topmost first.
 
@@ -73,7 +78,7 @@ class Layers:
         below: list[str] = []
         for layer, diff_id, chain_id in zip(layers, diff_ids, chain_ids(diff_ids), strict=True):
             path = self.path(chain_id)
-            if not os.path.isdir(path):
+            if not self.has(path):
                 self._unpack_one(blobs, layer, diff_id, path, below)
             below.insert(0, path)
         found = self.find(diff_ids)
@@ -81,20 +86,41 @@ class Layers:
         return found
 
     def _unpack_one(self, blobs: Blobs, layer: dict[str, Any], diff_id: str, path: str, below: list[str]) -> None:
-        from minirt.image.compression import FdReader, compression_of
+        from minirt.image.compression import FdReader
 
-        compression = compression_of(str(layer.get("mediaType")))
         fd = blobs.open(layer)
         try:
-            with Unpacking(self, compression, FdReader(fd), below) as unpacking:
+            self.unpack_one(FdReader(fd), layer, diff_id, path, below)
+        finally:
+            os.close(fd)
+
+    def unpack_one(
+        self,
+        source: Reader,
+        layer: dict[str, Any],
+        diff_id: str,
+        path: str,
+        below: list[str] | Callable[[], list[str]],
+        ready: Callable[[], object] = bool,
+    ) -> None:
+        """Unpack one layer.
+
+        Args: source, of its blob; layer, its descriptor; path, of the directory to be; below as in Unpacking;
+        ready, called when all is unpacked and right: the layer appears when it returns.
+        Raises Damaged for a blob that is not what it should be, BadArchive, StoreError, and what `ready` raises.
+        """
+        from minirt.image.compression import compression_of
+
+        compression = compression_of(str(layer.get("mediaType")))
+        try:
+            with Unpacking(self, compression, source, below, algorithm=diff_id.partition(":")[0]) as unpacking:
                 if unpacking.diff_id != diff_id:
                     have = unpacking.diff_id
                     raise Damaged(f"blob {layer['digest']} is altered: it unpacks to {have}, not {diff_id}")
+                ready()
                 unpacking.commit(path)
         except BadArchive as error:
             raise Damaged(f"blob {layer['digest']} cannot be unpacked: {error}") from error
-        finally:
-            os.close(fd)
 
     def all(self) -> list[str]:
         """Return the names of all directories here: chain IDs without their algorithm."""
@@ -114,7 +140,8 @@ class Unpacking:
     """A layer on its way from an archive to a directory; a context manager that keeps nothing by itself.
 
     Args: layers, where it goes; compression, "", "gzip" or "zstd"; source, the archive; below, the directories
-    of the layers under it, topmost first; whole and limits as in layer.unpack.
+    of the layers under it, topmost first, or a function that returns them, called when all entries are made; whole and
+    limits as in layer.unpack; algorithm, of the diff_id.
     Entering it reads the source to its end. `diff_id` is then the digest of the uncompressed tar and
     `size` its length in bytes.
     """
@@ -124,10 +151,11 @@ class Unpacking:
         layers: Layers,
         compression: str,
         source: Reader,
-        below: list[str],
+        below: list[str] | Callable[[], list[str]],
         *,
         whole: bool = False,
         limits: Limits | None = None,
+        algorithm: str = "sha256",
     ) -> None:
         self._layers = layers
         self._compression = compression
@@ -135,7 +163,8 @@ class Unpacking:
         self._below = below
         self._whole = whole
         self._limits = limits
-        self._hash = digests.hasher()
+        self._algorithm = algorithm
+        self._hash = digests.hasher(algorithm)
         self.size = 0
 
     def __enter__(self) -> Unpacking:
@@ -158,7 +187,7 @@ class Unpacking:
     @property
     def diff_id(self) -> str:
         """The digest of the uncompressed tar."""
-        return "sha256:" + self._hash.hexdigest()
+        return f"{self._algorithm}:{self._hash.hexdigest()}"
 
     def commit(self, path: str) -> None:
         """Give the directory its name; if another process was faster, keep the other's."""

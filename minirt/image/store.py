@@ -18,6 +18,7 @@ from minirt.image.digest import path_of
 from minirt.image.errors import Attempt, BadReference, Damaged, ImageError, UnknownImage
 from minirt.image.index import Index, name_of, replace_file
 from minirt.image.layers import Layers, chain_ids
+from minirt.image.partial import Partials
 from minirt.image.reference import Reference
 from minirt.image.scratch import Lock, Scratch
 
@@ -87,6 +88,7 @@ class Store:
         self.index = Index(root)
         self.blobs = Blobs(root + "/blobs", scratch)
         self.layers = Layers(root + "/layers", scratch)
+        self.partials = Partials(root + "/partial", self.blobs)
 
     # -- reading
 
@@ -103,10 +105,8 @@ class Store:
                 if found is None:
                     raise
                 return found
-            familiar = reference.familiar
-            if reference.digest is None:
-                entry = self.index.find(familiar)
-            else:
+            entry = self.index.find(reference.familiar)
+            if entry is None and reference.digest is not None:
                 entry = self._by_digest(reference)
             if entry is not None:
                 return self._read(entry, name)
@@ -211,6 +211,14 @@ class Store:
         with Attempt(f"write the image store {self.root}"):
             return self.index.set(_tagged(name), descriptor)
 
+    def pin(self, name: str, descriptor: Descriptor) -> str:
+        """Let a name with a digest mean what a registry has under that digest: the manifest, or one of an index's.
+
+        Returns and raises what `set_name` does.
+        """
+        with Attempt(f"write the image store {self.root}"):
+            return self.index.set(Reference.parse(name).familiar, descriptor)
+
     def tag(self, source: str, name: str) -> None:
         """Give an image another name. Raises UnknownImage, BadReference, StoreError."""
         _tagged(name)
@@ -227,7 +235,7 @@ class Store:
         """
         reference = Reference.parse(name)
         with Attempt(f"write the image store {self.root}"):
-            if reference.digest is None and self.index.find(reference.familiar) is not None:
+            if self.index.find(reference.familiar) is not None:
                 stored = reference.familiar  # by name, without reading it: a damaged image can be removed too
             else:
                 stored = self.resolve(name).name
@@ -246,6 +254,7 @@ class Store:
             try:
                 with Lock(self.root + "/content.lock", wait=wait):
                     self._scratch.sweep()
+                    self.partials.sweep()
                     self._sweep_holds()
                     return self._collect()
             except BlockingIOError:

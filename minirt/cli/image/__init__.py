@@ -6,6 +6,10 @@
     names.py     tag, rm, prune
     archives.py  import
     checks.py    verify
+    transfer.py  pull, push
+    account.py   login, logout, search
+    short.py     docker's short names for some of these
+    progress.py  bars, or lines
 """
 
 from __future__ import annotations
@@ -21,9 +25,9 @@ __all__ = ["add_parser"]
 
 def add_parser(subparsers: Subparsers) -> None:
     """Register `image` and its sub-commands; each sets `run`, a function of the arguments to the exit code."""
-    from minirt.cli.image import archives, checks, listing, names
+    from minirt.cli.image import archives, checks, listing, names, transfer
 
     parser = subparsers.add_parser("image", help="import, list, inspect, tag, verify, remove and prune images")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
-    for module in (archives, listing, names, checks):
+    for module in (archives, listing, names, checks, transfer):
         module.add(verbs)

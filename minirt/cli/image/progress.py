@@ -1,17 +1,17 @@
-"""How far a long command is: on a terminal only, and only where it takes long enough to look at."""
+"""How far a long command is: bars on a terminal, a line for each thing done elsewhere. All of it on standard error."""
 
 from __future__ import annotations
 
 import sys
 
-from minirt.cli.image.print import human
+from minirt.cli.image.print import human, short
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any
 
-__all__ = ["Counter"]
+__all__ = ["Counter", "Transfer"]
 
 
 class Counter:
@@ -49,14 +49,10 @@ class Counter:
             self._bar.update(0, completed=self._done)
 
     def _start(self) -> None:
-        try:
-            from rich.console import Console
-            from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-        except ImportError:
+        self._bar = _bars()
+        if self._bar is None:
             self._plain = True
             return
-        columns = (TextColumn(self._what), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-        self._bar = Progress(*columns, console=Console(stderr=True), transient=True)  # Console reads NO_COLOR
         self._bar.add_task(self._what, total=self._total or None)
         self._bar.start()
 
@@ -67,3 +63,63 @@ class Counter:
             self._bar.stop()
         elif self._plain:
             print("\r\33[K", end="", file=sys.stderr, flush=True)
+
+
+def _bars() -> Any:
+    """Return rich's bars, not started, or None where rich is not installed."""
+    try:
+        from rich.console import Console
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+    except ImportError:
+        return None
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    return Progress(*columns, console=Console(stderr=True), transient=True)  # Console reads NO_COLOR
+
+
+class Transfer:
+    """The blobs of a pull or push: a bar each on a terminal, a line when something is done with one elsewhere.
+
+    Args: quiet, to show nothing. Its methods are called by several threads.
+    """
+
+    def __init__(self, quiet: bool = False) -> None:
+        import threading
+
+        self._lock = threading.Lock()
+        self._quiet = quiet
+        self._bar: Any = _bars() if sys.stderr.isatty() and not quiet else None
+        self._tasks: dict[str, Any] = {}
+        self._sizes: dict[str, int] = {}
+
+    def __enter__(self) -> Transfer:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def begin(self, digest: str, size: int) -> None:
+        """A blob begins; size in bytes."""
+        with self._lock:
+            self._sizes[digest] = size
+            if self._bar is not None:
+                self._tasks[digest] = self._bar.add_task(short(digest), total=size)
+
+    def advance(self, digest: str, count: int) -> None:
+        """Bytes are there; negative, where it begins again."""
+        if self._bar is not None:
+            self._bar.advance(self._tasks[digest], count)
+
+    def say(self, digest: str, text: str) -> None:
+        """Something is done with a blob."""
+        if self._quiet:
+            return
+        with self._lock:
+            if self._bar is None:
+                print(f"{short(digest)}  {human(self._sizes.get(digest, 0))}  {text}", file=sys.stderr, flush=True)
+            elif digest in self._tasks:
+                self._bar.update(self._tasks[digest], description=f"{short(digest)} {text}")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()

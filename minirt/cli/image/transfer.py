@@ -1,0 +1,92 @@
+"""From and to registries: pull, push."""
+
+from __future__ import annotations
+
+import argparse
+
+from minirt.cli.image.verb import open_store, verb
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minirt.cli.image.verb import Subparsers
+    from minirt.image.remote.credentials import Credentials
+
+__all__ = ["add", "boolean"]
+
+
+def add(verbs: Subparsers, command: str = "minirt image") -> None:
+    """Add the verbs. Args: command, what they are the verbs of, for the examples."""
+    pull = verb(verbs, "pull", _pull, "fetch an image from a registry and unpack it",
+                f"{command} pull debian:12", f"{command} pull --platform linux/arm64 registry.example/team/app:v1",
+                f"{command} pull --tls-verify=false localhost:5000/box")  # fmt: skip
+    pull.add_argument("name", metavar="NAME")
+    pull.add_argument("--platform", default="", metavar="OS/ARCH[/VARIANT]", help="of an index; by default this machine's")
+    _add_connection(pull)
+    push = verb(verbs, "push", _push, "send an image to a registry", f"{command} push registry.example/team/app:v1",
+                f"{command} push box registry.example/team/box:1")  # fmt: skip
+    push.add_argument("name", metavar="NAME")
+    push.add_argument("target", metavar="TARGET", nargs="?", default="", help="its name there; by default the same")
+    _add_connection(push)
+
+
+def _add_connection(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say how a registry is spoken to, and who is told what."""
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="of what is printed at the end")
+    parser.add_argument("--tls-verify", type=boolean, nargs="?", const=True, default=True, metavar="true|false",
+                        help="false: any certificate will do, and plain HTTP where TLS is not spoken")  # fmt: skip
+    parser.add_argument("--creds", default="", metavar="USER[:PASSWORD]", help="in place of those that `minirt login` keeps")
+
+
+def boolean(text: str) -> bool:
+    """Parse the value of --tls-verify, as podman writes it."""
+    if text.lower() not in ("true", "false", "1", "0"):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+    return text.lower() in ("true", "1")
+
+
+def _credentials(args: argparse.Namespace) -> Credentials | None:
+    """Return what --creds says; the password is asked for where it is missing."""
+    from minirt.image.remote.credentials import Credentials
+
+    if not args.creds:
+        return None
+    user, colon, password = args.creds.partition(":")
+    if not colon:
+        import getpass
+
+        password = getpass.getpass("Password: ")
+    return Credentials(user, password)
+
+
+def _pull(args: argparse.Namespace) -> int:
+    from minirt.cli.image.progress import Transfer
+    from minirt.image.remote.pull import pull
+
+    with Transfer(args.quiet) as progress:
+        image = pull(open_store(), args.name, platform=args.platform, verify=args.tls_verify,
+                     credentials=_credentials(args), progress=progress)  # fmt: skip
+    _print(args, image.name, image.id, image.digest)
+    return 0
+
+
+def _push(args: argparse.Namespace) -> int:
+    from minirt.cli.image.progress import Transfer
+    from minirt.cli.image.verb import find
+    from minirt.image.remote.push import push
+
+    store = open_store()
+    with Transfer(args.quiet) as progress:
+        reference, image = push(store, find(store, args.name).name, args.target or args.name, verify=args.tls_verify,
+                                credentials=_credentials(args), progress=progress)  # fmt: skip
+    _print(args, str(reference), image.id, image.digest)
+    return 0
+
+
+def _print(args: argparse.Namespace, name: str, id: str, digest: str) -> None:
+    if args.format == "json":
+        import json
+
+        print(json.dumps({"Name": name, "ID": id, "Digest": digest}))
+    else:
+        print(id)

@@ -1,0 +1,249 @@
+"""HTTP with one registry: tried again where that helps, bounded in every way that a server could make it endless.
+
+urllib3 does the protocol, this file the policy: what is tried again and when (RFC 9110 section 9.2.2, RFC 6585
+section 4), which redirects are followed, what an error's body says.
+"""
+
+from __future__ import annotations
+
+import time
+
+from minirt.image.remote.errors import Denied, Lied, NotThere, RegistryError, Unreachable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from urllib3 import BaseHTTPResponse, PoolManager
+
+__all__ = ["Http", "check", "document", "problem"]
+
+DOCUMENT_LIMIT = 4 << 20  # bytes; distribution-spec: "Registries SHOULD enforce some limit", 4 MiB at least
+ERROR_LIMIT = 64 << 10
+REDIRECTS = 5
+TRIES = 6
+PATIENCE = 60.0  # seconds, at most, between two tries: who says Retry-After: 86400 is not waited for
+BUSY = frozenset((408, 429, 500, 502, 503, 504))
+MOVED = frozenset((301, 302, 303, 307, 308))
+
+
+class Http:
+    """Connections to one host, and to where it redirects.
+
+    Args: host, HOST[:PORT]; verify, whether only TLS with a certificate that is trusted will do: else any
+    certificate, and plain HTTP where TLS is not spoken; certificates, options for urllib3 (ca_certs, cert_file,
+    key_file); sleep, for tests.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        *,
+        verify: bool = True,
+        certificates: dict[str, str] | None = None,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self.host = host
+        self.verify = verify
+        self._sleep = sleep
+        self._base = ""  # with its scheme, once known
+        self._pool = _pool(verify, certificates or {})
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._pool.clear()
+
+    @property
+    def base(self) -> str:
+        """https://HOST, or http:// where that was allowed and is what the host speaks. Raises Unreachable."""
+        if not self._base:
+            self._base = f"https://{self.host}"
+            if not self.verify:
+                self._base = self._spoken()
+        return self._base
+
+    def _spoken(self) -> str:
+        """Try TLS first, as podman does with --tls-verify=false."""
+        import urllib3
+
+        for scheme in ("https", "http"):
+            try:
+                self._pool.request("GET", f"{scheme}://{self.host}/v2/", preload_content=False, redirect=False).release_conn()
+                return f"{scheme}://{self.host}"
+            except urllib3.exceptions.HTTPError as error:
+                last = error
+        raise Unreachable(f"cannot reach the registry {self.host}: {_reason(last)}")
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        headers: dict[str, str] | None = None,
+        *,
+        body: Any = None,
+        fresh: Callable[[], dict[str, str]] | None = None,
+        again: bool = True,
+    ) -> BaseHTTPResponse:
+        """Send a request and return the response, whose body is still to be read.
+
+        Args: url, absolute or a path of this host; headers; body, bytes or a file; fresh, more headers, asked for at
+        each try; again, whether it may be tried again.
+        Returns the response, of any status but those that say "busy" or "elsewhere". Raises Unreachable, Lied.
+        """
+        url = url if "://" in url else self.base + url
+        for attempt in range(TRIES):
+            last = attempt == TRIES - 1 or not again
+            try:
+                response = self._follow(method, url, {**(headers or {}), **(fresh() if fresh else {})}, body)
+            except _errors() as error:
+                if last or _is_hopeless(error):
+                    raise Unreachable(f"cannot reach the registry {self.host}: {_reason(error)}") from None
+                self.pause(attempt)
+                continue
+            if response.status not in BUSY:
+                return response
+            wait = _retry_after(response)
+            text = problem(response)
+            if last or wait > PATIENCE:
+                hint = f"; it says to come back in {wait:.0f} s" if wait > PATIENCE else f", {attempt + 1} times"
+                raise Unreachable(f"the registry {self.host} answers {text}{hint}")
+            self.pause(attempt, wait)
+        raise AssertionError
+
+    def pause(self, attempt: int, at_least: float = 0.0) -> None:
+        """Wait before another try: twice as long each time, and never as long as somebody else does."""
+        import random
+
+        self._sleep(max(at_least, 0.2 * 2**attempt * (0.75 + random.random() / 2)))
+
+    def _follow(self, method: str, url: str, headers: dict[str, str], body: Any) -> BaseHTTPResponse:
+        """Send, and follow redirects. Credentials stay with the host that they are for."""
+        from urllib.parse import urljoin, urlsplit
+
+        headers = {"User-Agent": _agent(), "Accept-Encoding": "identity", **headers}
+        for _ in range(REDIRECTS + 1):
+            response = self._pool.request(
+                method, url, headers=headers, body=body, preload_content=False, redirect=False, retries=False
+            )
+            target = response.headers.get("Location")
+            if response.status not in MOVED or not target:
+                return response
+            response.drain_conn()
+            response.release_conn()
+            there = urljoin(url, target)
+            if urlsplit(there).scheme not in ("http", "https") or (self.verify and urlsplit(there).scheme != "https"):
+                hint = "which is not https (--tls-verify=false allows it)"
+                raise Lied(f"the registry {self.host} redirects to {there[:200]!r}, {hint}")
+            if urlsplit(there).netloc != urlsplit(url).netloc:
+                headers = {name: value for name, value in headers.items() if name != "Authorization"}
+            url = there
+        raise Lied(f"the registry {self.host} redirects more than {REDIRECTS} times: {url[:200]}")
+
+
+def _pool(verify: bool, certificates: dict[str, str]) -> PoolManager:
+    try:
+        import urllib3
+    except ImportError:
+        raise RegistryError("registries need the package urllib3: .venv/bin/pip install 'urllib3>=2'") from None
+    if not verify:
+        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+    return urllib3.PoolManager(
+        num_pools=8,
+        maxsize=16,
+        retries=False,
+        timeout=urllib3.Timeout(connect=15, read=60),
+        blocksize=1 << 20,
+        cert_reqs="CERT_REQUIRED" if verify else "CERT_NONE",
+        **certificates,  # type: ignore[arg-type]
+    )
+
+
+def _agent() -> str:
+    from minirt import __version__
+
+    return f"minirt/{__version__}"
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    import urllib3
+
+    return (urllib3.exceptions.HTTPError, OSError)
+
+
+def _is_hopeless(error: Exception) -> bool:
+    """Return whether another try would end alike: the certificate is not trusted, the name is not known."""
+    import socket
+
+    import urllib3
+
+    if isinstance(error, urllib3.exceptions.SSLError | urllib3.exceptions.LocationValueError):
+        return True
+    return isinstance(error, urllib3.exceptions.NameResolutionError) or isinstance(error.__context__, socket.gaierror)
+
+
+def _reason(error: Exception) -> str:
+    """Return what urllib3 says, without the objects in it."""
+    text = str(error.__cause__ or error.__context__ or error)
+    text = text.rpartition(">: ")[2] or text
+    if "CERTIFICATE_VERIFY_FAILED" in text or "WRONG_VERSION_NUMBER" in text:
+        text += " (--tls-verify=false would take any certificate, or plain HTTP)"
+    return text.replace("\n", " ")[:300]
+
+
+def _retry_after(response: BaseHTTPResponse) -> float:
+    """Return the seconds that a response asks to wait: a number, or a date (RFC 9110 section 10.2.3)."""
+    text = response.headers.get("Retry-After", "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:9])
+    from email.utils import parsedate_to_datetime
+
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+    except (ValueError, TypeError, OverflowError):
+        return 0.0
+
+
+def document(response: BaseHTTPResponse, what: str, limit: int = DOCUMENT_LIMIT) -> bytes:
+    """Read a body that has to be short.
+
+    Args: what it is, for the error; limit, bytes. Raises Lied where it is longer, or not as long as announced; Unreachable.
+    """
+    parts, size = [], 0
+    try:
+        while piece := response.read(64 << 10):
+            parts.append(piece)
+            size += len(piece)
+            if size > limit:
+                response.close()
+                raise Lied(f"{what} is longer than {limit >> 10} KiB: no registry may send that")
+    except _errors() as error:
+        raise Unreachable(f"{what} did not arrive: {_reason(error)}") from None
+    response.release_conn()
+    return b"".join(parts)
+
+
+def problem(response: BaseHTTPResponse) -> str:
+    """Return what an error response says: its status, and the message of its body (distribution-spec, "Error Codes")."""
+    import json
+
+    text = ""
+    wrong: tuple[type[Exception], ...] = (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError)
+    try:
+        body = response.read(ERROR_LIMIT) or b""
+        response.close()
+        first = json.loads(body)["errors"][0]
+        text = f"{first.get('code', '')}: {first.get('message', '')}".strip(": ")
+    except wrong + _errors():
+        pass
+    printable = "".join(char if char.isprintable() else "?" for char in text[:200])
+    return f"{response.status}" + (f" ({printable})" if printable else f" {response.reason or ''}".rstrip())
+
+
+def check(response: BaseHTTPResponse, what: str, *good: int) -> BaseHTTPResponse:
+    """Return a response that has one of these statuses. Raises Denied, NotThere, RegistryError."""
+    if response.status in good:
+        return response
+    kind = {401: Denied, 403: Denied, 404: NotThere}.get(response.status, RegistryError)
+    hint = "; `minirt login` gives it your name and password" if response.status == 401 else ""
+    raise kind(f"{what}: the registry answers {problem(response)}{hint}")

@@ -1,0 +1,38 @@
+"""Credentials tried before they are kept."""
+
+from __future__ import annotations
+
+from minirt.image.remote import credentials as keyring
+from minirt.image.remote.auth import Authorizer
+from minirt.image.remote.errors import Denied
+from minirt.image.remote.http import check
+from minirt.image.remote.registries import Place
+from minirt.image.remote.registry import connect
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minirt.image.remote.credentials import Credentials
+
+__all__ = ["login"]
+
+
+def login(host: str, credentials: Credentials, *, verify: bool = True) -> str:
+    """Try credentials at a registry, and keep them if they are good.
+
+    Returns where they are kept. Raises Denied, Unreachable, RegistryError.
+    """
+    repository = connect(Place(host, "", False), verify=verify, credentials=credentials)
+    response = ask(repository.auth)
+    if response in (401, 403):
+        raise Denied(f"{host} does not take this name and password")
+    return keyring.store(host, credentials)
+
+
+def ask(auth: Authorizer) -> int:
+    """Ask a registry whether it speaks this protocol to us (distribution-spec "Determining Support"). Returns the status."""
+    response = auth.request("GET", "/v2/", "")
+    status = response.status
+    check(response, "login", 200, 401, 403)
+    response.drain_conn()
+    response.release_conn()
+    return status

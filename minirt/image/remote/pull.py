@@ -1,0 +1,173 @@
+"""An image from a registry into the store, its layers several at a time, each unpacked while others still arrive.
+
+    manifest ─▶ configuration ─▶ layer ─fetch─▶ blob ─unpack─▶ directory ─▶ name
+                                 layer ─fetch─▶ blob ─unpack─▶ directory
+"""
+
+from __future__ import annotations
+
+from minirt.image.errors import Attempt, Damaged, ImageError, UnknownImage
+from minirt.image.remote.errors import Denied, Lied, NotThere, RegistryError, Unreachable
+from minirt.image.remote.platform import Platform, choose
+from minirt.image.remote.registries import Registries
+from minirt.image.remote.registry import connect
+from minirt.image.remote.repository import INDEXES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Protocol
+
+    from minirt.image.blobs import Descriptor
+    from minirt.image.reference import Reference
+    from minirt.image.remote.credentials import Credentials
+    from minirt.image.remote.repository import Repository
+    from minirt.image.store import Image, Store
+
+    class Progress(Protocol):
+        """Who is told how far a transfer is; by several threads."""
+
+        def begin(self, digest: str, size: int) -> None: ...
+        def advance(self, digest: str, count: int) -> None: ...
+        def say(self, digest: str, text: str) -> None: ...
+
+
+__all__ = ["Quiet", "pull"]
+
+LAYERS_LIMIT = 2000  # an image with more is a trap
+
+
+class Quiet:
+    """Tells nobody."""
+
+    def begin(self, digest: str, size: int) -> None:
+        """Called when a blob begins; size in bytes."""
+
+    def advance(self, digest: str, count: int) -> None:
+        """Called when bytes have arrived, or left."""
+
+    def say(self, digest: str, text: str) -> None:
+        """Called when something is done with a blob."""
+
+
+def pull(
+    store: Store,
+    name: str,
+    *,
+    platform: str = "",
+    verify: bool = True,
+    credentials: Credentials | None = None,
+    progress: Progress | None = None,
+) -> Image:
+    """Fetch an image, unpack it and give it its name.
+
+    Args: name, as a person types it; platform, OS/ARCHITECTURE[/VARIANT], by default this machine's; verify, as in
+    Http; credentials, in place of those that the files have.
+    Returns the image. Raises BadReference, RegistryError and those below it, ImageError, StoreError.
+    """
+    wanted = Platform.parse(platform)
+    registries = Registries.load()
+    problems: list[ImageError] = []
+    for reference in registries.candidates(name):
+        for place in registries.places(reference):
+            repository = connect(place, verify=verify, credentials=credentials)
+            try:
+                return _pull(store, repository, reference, wanted, progress or Quiet())
+            except (NotThere, Denied, Unreachable) as error:
+                problems.append(error)
+            except Lied:
+                store.collect(wait=False)
+                raise
+    if len(problems) == 1:
+        raise problems[0]
+    raise type(problems[-1])("; ".join(map(str, problems)))
+
+
+def _pull(store: Store, repository: Repository, reference: Reference, wanted: Platform, progress: Progress) -> Image:
+    from minirt.image.remote.layers import arrive
+
+    with store.adding(), Attempt(f"pull {reference.familiar}"):
+        data, top = repository.manifest(reference.digest or reference.tag or "latest")
+        descriptor = top
+        if top["mediaType"] in INDEXES:
+            descriptor = choose(_json(data), wanted, str(reference))
+            data, found = repository.manifest(_checked(descriptor, reference)["digest"])
+            descriptor = {**found, "platform": descriptor.get("platform") or {}}
+            if found["mediaType"] in INDEXES:
+                raise RegistryError(f"{reference} is an index of indexes, which is not implemented")
+        config, layers = _read(_json(data), reference)
+        diff_ids = _configuration(store, repository, config, layers, reference)
+        arrive(store, repository, layers, diff_ids, progress)
+        _keep(store, descriptor, data)
+        before = _set_name(store, reference, descriptor)
+    if before and before != descriptor["digest"]:
+        store.collect(wait=False)
+    return store.resolve(reference.familiar)
+
+
+def _keep(store: Store, descriptor: Descriptor, data: bytes) -> None:
+    """Write a document as a blob."""
+    digest = str(descriptor["digest"])
+    with store.blobs.writer(digest.partition(":")[0]) as blob:
+        blob.write(data)
+        blob.commit(str(descriptor.get("mediaType")), digest=digest, size=descriptor["size"])
+
+
+def _set_name(store: Store, reference: Reference, descriptor: Descriptor) -> str:
+    """Name the image as it was asked for. Returns the digest of what had the name."""
+    return (store.pin if reference.digest else store.set_name)(reference.familiar, descriptor)
+
+
+def _json(data: bytes) -> dict[str, Any]:
+    import json
+
+    found: dict[str, Any] = json.loads(data)  # Repository.manifest has seen that it is one
+    return found
+
+
+def _checked(descriptor: object, reference: Reference) -> Descriptor:
+    """Return a descriptor that has what it must have (image-spec descriptor.md). Raises Lied."""
+    from minirt.image.digest import is_digest
+
+    if isinstance(descriptor, dict):
+        digest, size = descriptor.get("digest"), descriptor.get("size")
+        if isinstance(digest, str) and is_digest(digest) and type(size) is int and 0 <= size < 1 << 50:
+            return descriptor
+    raise Lied(f"the manifest of {reference} has a descriptor that is none: {str(descriptor)[:100]}")
+
+
+def _read(manifest: dict[str, Any], reference: Reference) -> tuple[Descriptor, list[Descriptor]]:
+    """Return the descriptors of the configuration and of the layers. Raises Lied."""
+    layers = manifest.get("layers")
+    if not isinstance(layers, list) or len(layers) > LAYERS_LIMIT:
+        raise Lied(f"the manifest of {reference} has no list of layers, or more than {LAYERS_LIMIT}")
+    return _checked(manifest.get("config"), reference), [_checked(layer, reference) for layer in layers]
+
+
+def _configuration(
+    store: Store, repository: Repository, config: Descriptor, layers: list[Descriptor], reference: Reference
+) -> list[str]:
+    """Fetch the configuration, and return the layers' diff_ids. Raises Lied where they do not fit the layers."""
+    from minirt.image.blobs import DOCUMENT_LIMIT
+    from minirt.image.digest import is_digest
+
+    if config["size"] > DOCUMENT_LIMIT:
+        raise Lied(f"the configuration of {reference} has {config['size']} bytes: no registry may have that")
+    try:
+        store.blobs.read(config)
+    except Damaged:
+        _keep(store, config, repository.small_blob(config))
+    try:
+        diff_ids = store.blobs.read_json(config)["rootfs"]["diff_ids"]
+        if len(diff_ids) == len(layers) and all(isinstance(text, str) and is_digest(text) for text in diff_ids):
+            return list(diff_ids)
+    except (Damaged, KeyError, TypeError):
+        pass
+    raise Lied(f"{reference} has a configuration that does not fit its {len(layers)} layers: it is no image to run")
+
+
+def find_or_pull(store: Store, name: str, progress: Progress | None = None) -> Image:
+    """Return an image of the store, pulled if it is not there. Raises what `pull` does."""
+    try:
+        return store.resolve(name)
+    except UnknownImage:
+        return pull(store, name, progress=progress)

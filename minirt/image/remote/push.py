@@ -1,0 +1,100 @@
+"""An image of the store to a registry: its blobs several at a time, then its manifest, so that who sees it can have it."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+
+from minirt.image.errors import Attempt, BadReference
+from minirt.image.reference import Reference
+from minirt.image.remote.pull import Quiet
+from minirt.image.remote.registries import Registries
+from minirt.image.remote.registry import connect
+from minirt.image.remote.upload import upload
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minirt.image.blobs import Descriptor
+    from minirt.image.remote.credentials import Credentials
+    from minirt.image.remote.pull import Progress
+    from minirt.image.remote.repository import Repository
+    from minirt.image.store import Image, Store
+
+__all__ = ["push", "push_image"]
+
+UPLOADS = 4  # at a time
+
+
+def push(
+    store: Store,
+    name: str,
+    target: str = "",
+    *,
+    verify: bool = True,
+    credentials: Credentials | None = None,
+    progress: Progress | None = None,
+) -> tuple[Reference, Image]:
+    """Send an image, and give it its tag there.
+
+    Args: name, of the image; target, its name in the registry, by default the same; verify, as in Http; credentials,
+    in place of those that the files have.
+    Returns what it is called there, and the image. Raises UnknownImage, BadReference, RegistryError and those below it.
+    """
+    image = store.resolve(name)
+    reference = Reference.parse(target.removeprefix("docker://") or image.name)
+    if reference.digest is not None and reference.digest != image.digest:
+        raise BadReference(f"{reference} has a digest that {name!r} has not: {image.digest}")
+    repository = connect(Registries.load().home(reference), verify=verify, credentials=credentials)
+    with store.adding(), Attempt(f"push {name!r}"):  # nothing of it is to be removed meanwhile
+        push_image(store, repository, image, reference.digest or reference.tag or image.digest, progress or Quiet())
+    return reference, image
+
+
+def push_image(store: Store, repository: Repository, image: Image, tag: str, progress: Progress) -> None:
+    """Send an image's blobs and its manifest. Args: tag, or the manifest's digest. Raises RegistryError and those below it."""
+    data = store.blobs.read(image.descriptor)
+    if repository.manifest_digest(tag) == image.digest:
+        progress.say(image.digest, "there")
+        return
+    blobs = [*image.manifest["layers"], image.manifest["config"]]
+    sources = _neighbours(store, repository, {str(blob["digest"]) for blob in blobs})
+    stopped = threading.Event()
+
+    def send(blob: Descriptor) -> None:
+        digest = str(blob["digest"])
+        progress.begin(digest, blob["size"])
+        with open(store.blobs.open(blob), "rb", buffering=0) as file:
+            how = upload(repository, file.fileno(), blob, lambda count: progress.advance(digest, count),
+                         sources.get(digest), stopped.is_set)  # fmt: skip
+        progress.say(digest, how)
+
+    with ThreadPoolExecutor(UPLOADS, "push") as pushers:
+        futures = [pushers.submit(send, blob) for blob in {str(one["digest"]): one for one in blobs}.values()]
+        try:
+            wait(futures, return_when=FIRST_EXCEPTION)
+        finally:
+            if not all(future.done() and not future.cancelled() and not future.exception() for future in futures):
+                stopped.set()
+                for future in futures:
+                    future.cancel()
+    for future in futures:
+        if not future.cancelled():
+            future.result()
+    repository.put_manifest(tag, data, str(image.descriptor["mediaType"]))
+
+
+def _neighbours(store: Store, repository: Repository, digests: set[str]) -> dict[str, list[str]]:
+    """Return which repositories of the same registry may have blobs, as images here came from or went to them."""
+    found: dict[str, list[str]] = {}
+    for image in store.images():
+        try:
+            reference = Reference.parse(image.name)
+        except BadReference:  # another tool wrote it
+            continue
+        if reference.registry != repository.host or reference.repository == repository.name:
+            continue
+        for blob in [*image.manifest["layers"], image.manifest["config"]]:
+            names = found.setdefault(str(blob["digest"]), [])
+            if blob["digest"] in digests and reference.repository not in names and len(names) < 3:
+                names.append(reference.repository)
+    return found

@@ -1,0 +1,194 @@
+"""One repository of one registry: the requests of distribution-spec 1.1.1, a method each.
+
+What comes back is checked here against the digest that it should have, whoever says so; what is a blob is streamed and
+checked by who writes it (fetch.py).
+"""
+
+from __future__ import annotations
+
+from minirt.image import digest as digests
+from minirt.image.remote.errors import Lied, NotThere, RegistryError
+from minirt.image.remote.http import check, document
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from urllib3 import BaseHTTPResponse
+
+    from minirt.image.blobs import Descriptor
+    from minirt.image.remote.auth import Authorizer
+
+__all__ = ["MANIFESTS", "Repository"]
+
+MEDIA_INDEX = "application/vnd.oci.image.index.v1+json"
+INDEXES = (MEDIA_INDEX, "application/vnd.docker.distribution.manifest.list.v2+json")
+IMAGES = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json")
+MANIFESTS = (*IMAGES, *INDEXES)
+PAGES = 1000  # of a list, at most: a server could go on for ever
+
+
+class Repository:
+    """A repository.
+
+    Args: auth, of its registry; host, for errors; name, without the host.
+    """
+
+    def __init__(self, auth: Authorizer, host: str, name: str) -> None:
+        self.auth = auth
+        self.host = host
+        self.name = name
+
+    def __str__(self) -> str:
+        return f"{self.host}/{self.name}"
+
+    def send(self, method: str, path: str, rights: str = "pull", **more: Any) -> BaseHTTPResponse:
+        """Send a request. Args: path, below the repository, or absolute; rights, what a token has to allow."""
+        url = path if path.startswith(("http://", "https://", "/")) else f"/v2/{self.name}/{path}"
+        scope = f"repository:{self.name}:{rights}"
+        if "source" in more:
+            scope += f" repository:{more.pop('source')}:pull"
+        return self.auth.request(method, url, scope, **more)
+
+    # -- manifests (distribution-spec "Pulling manifests", "Pushing Manifests")
+
+    def manifest(self, reference: str) -> tuple[bytes, Descriptor]:
+        """Fetch a manifest or index.
+
+        Args: reference, a tag or a digest. Returns its bytes and descriptor. Raises NotThere, Denied, Lied, Unreachable.
+        """
+        what = f"{self}{'@' if ':' in reference else ':'}{reference}"
+        response = self.send("GET", f"manifests/{reference}", headers={"Accept": ", ".join(MANIFESTS)})
+        check(response, what, 200)
+        data = document(response, f"the manifest of {what}")
+        announced = response.headers.get("Content-Length", "")
+        if announced.isdigit() and int(announced) != len(data) and not response.headers.get("Content-Encoding"):
+            raise Lied(f"the manifest of {what} has {len(data)} bytes, not the {announced} that the registry announced")
+        promised = reference if ":" in reference else response.headers.get("Docker-Content-Digest", "")
+        digest = _digest_like(data, promised)
+        if promised and digest != promised:
+            raise Lied(f"the registry sent {digest} as manifest {promised[:100]} of {self}")
+        media = _media(data, response.headers.get("Content-Type", ""), what)
+        return data, {"mediaType": media, "digest": digest, "size": len(data)}
+
+    def manifest_digest(self, reference: str) -> str:
+        """Return the digest that a tag has, or "" where the registry has no such manifest, or no HEAD."""
+        response = self.send("HEAD", f"manifests/{reference}", headers={"Accept": ", ".join(MANIFESTS)})
+        response.release_conn()
+        found = response.headers.get("Docker-Content-Digest", "") if response.status == 200 else ""
+        return found if digests.is_digest(found) else ""
+
+    def put_manifest(self, reference: str, data: bytes, media: str) -> BaseHTTPResponse:
+        """Upload a manifest, under a tag or its digest. Returns the response. Raises RegistryError, Lied."""
+        what = f"push of {self}:{reference}"
+        headers = {"Content-Type": media, "Content-Length": str(len(data))}
+        response = self.send("PUT", f"manifests/{reference}", "pull,push", headers=headers, body=data)
+        check(response, what, 201, 200, 202)
+        response.drain_conn()
+        response.release_conn()
+        told = response.headers.get("Docker-Content-Digest", "")
+        if told and told != _digest_like(data, told):
+            raise Lied(f"{what}: the registry took it for {told[:100]}")
+        return response
+
+    # -- blobs (distribution-spec "Pulling blobs", "Checking if content exists in the registry")
+
+    def blob(self, digest: str, begin: int = 0) -> BaseHTTPResponse:
+        """Begin to fetch a blob.
+
+        Args: begin, the first byte wanted. Returns the response, of status 206 where it begins there, else 200.
+        Raises NotThere, Denied, Unreachable.
+        """
+        headers = {"Range": f"bytes={begin}-"} if begin else {}
+        response = self.send("GET", f"blobs/{digest}", headers=headers)
+        return check(response, f"blob {digest} of {self}", 200, 206, 416)
+
+    def small_blob(self, descriptor: Descriptor) -> bytes:
+        """Fetch a blob that is a document. Raises NotThere, Denied, Lied, Unreachable."""
+        digest = str(descriptor["digest"])
+        data = document(self.blob(digest), f"blob {digest} of {self}")
+        if len(data) != descriptor["size"] or _digest_like(data, digest) != digest:
+            raise Lied(f"the registry sent {_digest_like(data, digest)} of {len(data)} bytes as blob {digest} of {self}")
+        return data
+
+    def has_blob(self, digest: str) -> bool:
+        """Return whether the registry has a blob. Raises Denied, Unreachable."""
+        response = self.send("HEAD", f"blobs/{digest}", "pull,push")
+        response.release_conn()
+        return response.status == 200
+
+    # -- lists (distribution-spec "Listing Tags", "Listing Referrers")
+
+    def tags(self) -> Iterator[str]:
+        """Yield all tags. Raises NotThere, Denied, Lied, Unreachable."""
+        for page in self._pages("tags/list", f"the tags of {self}"):
+            yield from filter(lambda tag: isinstance(tag, str), page.get("tags") or ())
+
+    def referrers(self, digest: str) -> list[Descriptor]:
+        """Return who refers to a manifest: by the API, else by the tag that stands in for it ("Unavailable Referrers API")."""
+        try:
+            pages = list(self._pages(f"referrers/{digest}", f"the referrers of {digest}"))
+        except NotThere:
+            try:
+                pages = [_object(self.manifest(digest.replace(":", "-"))[0], f"the referrers of {digest}")]
+            except NotThere:
+                return []
+        return [entry for page in pages for entry in page.get("manifests") or () if isinstance(entry, dict)]
+
+    def _pages(self, path: str, what: str) -> Iterator[dict[str, Any]]:
+        """Yield the pages of a list; each names the next in a Link header (RFC 8288)."""
+        from urllib.parse import urljoin
+
+        url: str | None = f"/v2/{self.name}/{path}"
+        for _ in range(PAGES):
+            response = check(self.send("GET", url or ""), what, 200)
+            yield _object(document(response, what), what)
+            following = next_link(response.headers.get("Link", ""))
+            if not following:
+                return
+            url = urljoin(url or "", following)
+        raise Lied(f"{what} have more than {PAGES} pages")
+
+
+def next_link(header: str) -> str:
+    """Return the target of `<…>; rel="next"`, or ""."""
+    for link in header.split(","):
+        target, _, rest = link.partition(">")
+        relation = rest.replace(" ", "").replace('"', "").lower()
+        if target.strip().startswith("<") and "rel=next" in relation.split(";"):
+            return target.strip()[1:]
+    return ""
+
+
+def _digest_like(data: bytes, promised: str) -> str:
+    """Return the digest of data, by the algorithm of a promised one where we have it."""
+    return digests.of(data, promised.partition(":")[0] if digests.is_digest(promised) else "sha256")
+
+
+def _media(data: bytes, header: str, what: str) -> str:
+    """Return what kind of manifest this is: what it says itself, else what the header says. Raises RegistryError."""
+    said = header.partition(";")[0].strip().lower()
+    own = _object(data, f"the manifest of {what}").get("mediaType")
+    media = own if isinstance(own, str) and own else said
+    if media in MANIFESTS:
+        return media
+    if "manifest.v1" in media and "docker" in media:
+        raise RegistryError(f"{what} is of docker's schema 1, which ended in 2017: push it again with a newer docker")
+    if not own and "manifests" in _object(data, what):
+        return MEDIA_INDEX
+    if not own and "layers" in _object(data, what):
+        return IMAGES[0]
+    raise RegistryError(f"{what} is a {media[:100]!r}, not an image")
+
+
+def _object(data: bytes, what: str) -> dict[str, Any]:
+    import json
+
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise Lied(f"{what} is not a JSON object")
+    return found

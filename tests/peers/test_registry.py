@@ -1,0 +1,111 @@
+"""Registries that others wrote, and images that others put there: pull and push, compared with what skopeo says."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import Minirt
+from registries import DockerRegistry, available
+
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.skipif(os.geteuid() != 0, reason="layers with owners need root"),
+    pytest.mark.skipif(not available(), reason="docker-registry is not installed"),
+]
+PLAIN = "--tls-verify=false"
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerRegistry]:
+    with DockerRegistry(tmp_path_factory.mktemp("registry")) as registry:
+        yield registry
+
+
+def skopeo(*words: object) -> str:
+    done = subprocess.run(["skopeo", *map(str, words)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def ok(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def store(minirt: Minirt) -> Path:
+    return minirt.root / "lib" / "image"
+
+
+def test_what_is_pushed_is_what_skopeo_finds(own_store: Minirt, registry: DockerRegistry) -> None:
+    name = f"{registry.host}/team/box:1"
+    id = ok(own_store("push", PLAIN, "busybox", name))
+    found = json.loads(skopeo("inspect", PLAIN, f"docker://{name}"))
+    mine = json.loads(ok(own_store("image", "inspect", "busybox")))[0]
+    assert found["Digest"] == mine["Digest"] and id == mine["Id"]
+    assert found["Layers"] == [layer["digest"] for layer in mine["Layers"]]
+
+
+@pytest.mark.parametrize(("format", "compression"), [("oci", "gzip"), ("oci", "zstd"), ("v2s2", "gzip")])
+def test_what_skopeo_pushed_runs(own_store: Minirt, registry: DockerRegistry, format: str, compression: str) -> None:
+    name = f"{registry.host}/{format}/{compression}:1"
+    skopeo("copy", "-q", f"--format={format}", f"--dest-compress-format={compression}", "--dest-tls-verify=false",
+           f"oci:{store(own_store)}:busybox:latest", f"docker://{name}")  # fmt: skip
+    ok(own_store("pull", PLAIN, name))
+    assert ok(own_store("run", "--rm", name, "echo", "hi")) == "hi"
+    assert json.loads(skopeo("inspect", PLAIN, f"docker://{name}"))["Digest"] in ok(own_store("images", "--digests"))
+    assert "DAMAGED" not in ok(own_store("image", "verify", "--all"))
+
+
+def test_a_layer_that_a_neighbour_has_is_mounted(own_store: Minirt, registry: DockerRegistry) -> None:
+    names = [f"{registry.host}/mount/{name}:1" for name in ("a", "b")]
+    for name in names:
+        ok(own_store("tag", "busybox", name))
+    pushes = [own_store("push", PLAIN, name) for name in names]
+    assert [done.returncode for done in pushes] == [0, 0]
+    assert "pushed" in pushes[0].stderr and "pushed" not in pushes[1].stderr and "mounted" in pushes[1].stderr
+    skopeo("copy", "-q", "--src-tls-verify=false", f"docker://{names[1]}", f"dir:{own_store.root}/out")
+
+
+def test_what_is_there_is_not_sent_again(own_store: Minirt, registry: DockerRegistry) -> None:
+    name = f"{registry.host}/again/box:1"
+    ok(own_store("push", PLAIN, "busybox", name))
+    done = own_store("push", PLAIN, "busybox", name)
+    assert ok(done) and "there" in done.stderr and "pushed" not in done.stderr
+
+
+def test_what_is_here_is_not_fetched_again(own_store: Minirt, registry: DockerRegistry) -> None:
+    name = f"{registry.host}/once/box:1"
+    ok(own_store("push", PLAIN, "busybox", name))
+    layer = json.loads(ok(own_store("image", "inspect", "busybox")))[0]["Layers"][0]["digest"].partition(":")[2]
+    before = (store(own_store) / "blobs" / "sha256" / layer).stat()
+    ok(own_store("pull", PLAIN, name))
+    after = (store(own_store) / "blobs" / "sha256" / layer).stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert len(os.listdir(store(own_store) / "layers")) == 1
+
+
+def test_an_image_is_pulled_by_its_digest(own_store: Minirt, registry: DockerRegistry) -> None:
+    digest = json.loads(ok(own_store("image", "inspect", "busybox")))[0]["Digest"]
+    ok(own_store("push", PLAIN, "busybox", f"{registry.host}/by/digest:1"))
+    name = f"{registry.host}/by/digest@{digest}"
+    ok(own_store("pull", PLAIN, name))
+    assert ok(own_store("run", "--rm", name, "echo", "hi")) == "hi"
+    ok(own_store("rmi", name))
+    assert own_store("image", "inspect", name).returncode == 1
+
+
+def test_tls_is_verified_unless_asked_otherwise(own_store: Minirt, registry: DockerRegistry) -> None:
+    done = own_store("pull", f"{registry.host}/team/box:1")
+    assert done.returncode == 1 and done.stderr.count("\n") == 1 and "--tls-verify=false" in done.stderr
+
+
+def test_a_catalog_is_searched(own_store: Minirt, registry: DockerRegistry) -> None:
+    ok(own_store("push", PLAIN, "busybox", f"{registry.host}/find/needle:v2"))
+    rows = ok(own_store("search", PLAIN, "--format=json", f"{registry.host}/needle")).splitlines()
+    assert [json.loads(row)["Name"] for row in rows] == ["find/needle"]
+    assert ok(own_store("search", PLAIN, "--list-tags", f"{registry.host}/find/needle")).split()[-1] == "v2"
