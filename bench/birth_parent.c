@@ -59,7 +59,7 @@ static void birth(int exe, const struct shared *image)
     struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
 
     int memory = memfd_create("shared", MFD_CLOEXEC);
-    if (write(memory, image, sizeof *image) != sizeof *image || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+    if (pwrite(memory, image, sizeof *image, 0) != sizeof *image || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
         err(1, "memory");
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
@@ -67,6 +67,10 @@ static void birth(int exe, const struct shared *image)
     if (helper == 0)
         become(exe, pair[1], memory);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
+    /* minirt writes the rest of its plan here: the records again with the others, and where they are. */
+    if (pwrite(memory, image, sizeof *image, sizeof *image) != sizeof *image || pwrite(memory, &image->kcore, 1, sizeof *image) != 1
+        || sendmsg(pair[0], &message, MSG_NOSIGNAL) != 1)
+        err(1, "the rest");
     close(pair[1]);
     while (recvmsg(pair[0], &message, MSG_CMSG_CLOEXEC) < 0 && errno == EINTR)  /* ends when the program starts */
         ;

@@ -101,13 +101,12 @@ static uint32_t next(const struct record *r, uint32_t at, long result)
     return result > 0 && r->positive ? r->positive : at + 1;
 }
 
-static void run(struct plan *plan)
+static void run(volatile struct plan *plan)
 {
-    const struct record *records = (void *)(plan + 1);
     struct outcome *ring = (void *)plan->ring;
 
     for (uint32_t at = 0, then; at < plan->count; at = then) {
-        const struct record *r = &records[at];
+        const struct record *r = (struct record *)plan->records + at;
         uint32_t place = __atomic_fetch_add(&plan->used, 1, __ATOMIC_RELAXED);
 
         if (place >= plan->capacity)
@@ -148,7 +147,7 @@ __attribute__((used)) static void begin(long *stack)
         fd = fd * 10 + (uint64_t)(*digit - '0');
     long base = syscall6(SYS_mmap, (uint64_t[6]){PLAN_BASE, PLAN_SPAN, PROT_READ | PROT_WRITE,
                                                  MAP_SHARED | MAP_FIXED_NOREPLACE, fd, 0});
-    struct plan *plan = (void *)PLAN_BASE;
+    struct plan *plan = (void *)PLAN_HEADER;
     if (base != (long)PLAN_BASE || plan->magic != PLAN_MAGIC)
         leave(EXIT_BROKEN);
     syscall6(SYS_close, (uint64_t[6]){fd});

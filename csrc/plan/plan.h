@@ -3,12 +3,15 @@
  * One file (a memfd, or a file in a container's state directory), mapped shared at PLAN_BASE, so that every
  * pointer in it is a plain number and what happened can be read from outside while it happens:
  *
- *     PLAN_BASE  +---------------------------+
- *                | struct plan (header)      |
- *                | struct record [count]     |  what to do
- *                | arena                     |  strings, structures, slots that results are stored in
- *                | struct outcome [capacity] |  the ring: what came of it, filled in by the executor
- *                +---------------------------+
+ *     PLAN_BASE    +---------------------------+
+ *                  | struct outcome [capacity] |  the ring: what came of it, filled in by the executor; mostly a hole
+ *     PLAN_HEADER  | struct plan               |
+ *                  | struct record [count]     |  what to do
+ *                  | arena                     |  strings, structures, slots that results are stored in
+ *                  +---------------------------+
+ *                  | struct record [count]     |  the same and those that were written while these ran (minirt/plan/lower.py):
+ *                  | arena                     |  `records` and `count` are changed while a record waits for that
+ *                  +---------------------------+
  */
 #ifndef MINIRT_PLAN_H
 #define MINIRT_PLAN_H
@@ -16,20 +19,23 @@
 #include <stdint.h>
 
 #define PLAN_BASE 0x10000000ULL     /* far from the executor's own 0x400000 */
+#define PLAN_HEADER 0x10100000ULL
 #define PLAN_SPAN 0x04000000ULL     /* 64 MiB of addresses; pages beyond the end of the file are never touched */
 #define PLAN_MAGIC 0x31306e616c70ULL /* "plan01" */
 #define PLAN_CHECK 0xffff0000U      /* not a system call: compare memory under a mask */
 #define PLAN_PENDING INT64_MIN      /* the call has begun and has not returned (an execve that worked never does) */
 #define PLAN_ERRNOS 4
+#define PLAN_END 0xffff             /* where to go on: nowhere, this process has done its part */
 
 enum { LOAD_NONE = 0, LOAD_S32 = 1, LOAD_64 = 2 };  /* two bits for each argument */
 
 struct plan {
     uint64_t magic;
+    uint64_t records;       /* address of the first */
     uint32_t count;         /* records */
     uint32_t used;          /* outcomes begun; taken atomically, as two processes write after clone3 */
     uint64_t ring;          /* address of the first outcome */
-    uint32_t capacity;      /* outcomes; 2 x count, as nothing jumps backward and at most two processes run */
+    uint32_t capacity;      /* outcomes; at least 2 x count, as nothing jumps backward and at most two processes run */
     uint32_t reserved;
 };
 

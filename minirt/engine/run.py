@@ -16,7 +16,7 @@ from minirt.engine.container import Container, start_time
 from minirt.engine.spec import make_spec, security_options
 from minirt.errors import MinirtError, NotExecutable, NotFound, UsageError
 from minirt.oci import lookup
-from minirt.oci.compile import compile_plan
+from minirt.oci.compile import begin_plan, compile_plan, finish_plan
 from minirt.oci.step import Context, Overlay
 from minirt.paths import cache_root, data_root
 
@@ -89,9 +89,9 @@ def run(options: RunOptions) -> int:
         cgroup = undo.enter_context(make_cgroup(container.id, spec, sink))
         context = make_context(options, image, container.path, spec, cgroup)
         prepare(container, context, image)
-        plan = shape(compile_plan(context), options)
         session = Session(options, context, container, image, sink)
-        status = session.run(plan, undo)
+        whole = sink is not None or options.upto is not None or options.without or options.fail
+        status = session.run(shape(compile_plan(context), options) if whole else begin_plan(context), undo, not whole)
         if cgroup is not None and status == 137:
             tell_oom(cgroup, options)
         if options.rm:
@@ -307,8 +307,8 @@ class Session:
         self.undo = ExitStack()
         self.handlers = {"idmaps": self.id_maps, "resolve": self.resolve, "console": self.console}
 
-    def run(self, plan: Plan, undo: ExitStack) -> int:
-        """Give birth to the container, stay with it, and return its exit status."""
+    def run(self, plan: Plan, undo: ExitStack, begun: bool = False) -> int:
+        """Give birth to the container, stay with it, and return its exit status; of a plan that is begun make the rest."""
         from minirt.plan.birth import Birth, PlanFailed
         from minirt.terminal.attach import attach
         from minirt.terminal.wait import Signals
@@ -322,7 +322,8 @@ class Session:
             undo.callback(os.close, stdin)
         signals = undo.enter_context(Signals(options.sig_proxy)) if not options.step else None
         try:
-            birth = undo.enter_context(Birth(plan, (stdin, 1, 2), self.sink))
+            rest = (lambda plan: finish_plan(plan, self.context)) if begun else None
+            birth = undo.enter_context(Birth(plan, (stdin, 1, 2), self.sink, rest=rest))
             birth.hold = watch is not None
             for name in birth.barriers():
                 if watch is None or not watch.at(name, birth):

@@ -38,8 +38,14 @@ WHY = {
 
 def read(directory: str, file: str) -> str:
     """Return what a file of a group says. Raises: OSError, ENOENT where its controller is not handed down."""
-    with open(os.path.join(directory, file), encoding="utf-8") as opened:
-        return opened.read()
+    fd = os.open(f"{directory}/{file}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        parts = [os.read(fd, 8192)]
+        while parts[-1]:  # seq_file gives what fits into its buffer; the end is a read of nothing
+            parts.append(os.read(fd, 8192))
+    finally:
+        os.close(fd)
+    return b"".join(parts).decode()
 
 
 def keyed(directory: str, file: str) -> dict[str, int]:

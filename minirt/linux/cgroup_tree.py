@@ -17,7 +17,7 @@ from __future__ import annotations
 import errno as errors
 import os
 
-from minirt.linux.cgroup_files import cause, tell, write
+from minirt.linux.cgroup_files import cause, read, tell, write
 from minirt.linux.cgroup_limits import CgroupError
 
 TYPE_CHECKING = False
@@ -52,8 +52,7 @@ def find_mount(mountinfo: str = "/proc/self/mountinfo") -> str:
 
 def controllers(path: str) -> list[str]:
     """Return the controllers that a group has, and may hand down to the groups in it. Raises: OSError."""
-    with open(os.path.join(path, "cgroup.controllers"), encoding="ascii") as file:
-        return file.read().split()
+    return read(path, "cgroup.controllers").split()
 
 
 def refuse_missing(wanted: Iterable[str], have: Collection[str]) -> None:
@@ -191,8 +190,7 @@ def hand_down(directory: str, wanted: Iterable[str], more: Iterable[str], sink: 
     Raises: CgroupError; EBUSY is the rule of no internal processes. FileNotFoundError where the directory is gone.
     """
     path = os.path.join(directory, "cgroup.subtree_control")
-    with open(path, encoding="ascii") as file:
-        enabled = file.read().split()
+    enabled = read(directory, "cgroup.subtree_control").split()
     for name in wanted:
         if name not in enabled:
             errno = write(path, f"+{name}", f"hand {name} down to the groups in it", sink)

@@ -13,16 +13,19 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["HOOKED", "ORDER", "compile_plan"]
+__all__ = ["EXECUTOR", "HOOKED", "ORDER", "begin_plan", "compile_plan", "finish_plan"]
 
-ORDER = (
+# In the executor; while it does this the rest is compiled (`begin_plan`).
+EXECUTOR = (
     process.declare,
-    # in the executor
     namespaces.signals,
     namespaces.oom,
     namespaces.start_fifo,
     namespaces.cgroup,
     namespaces.namespaces,
+)
+ORDER = (
+    *EXECUTOR,
     # in the child, outside
     namespaces.user_namespace,
     namespaces.cgroup_namespace,
@@ -81,12 +84,23 @@ def compile_plan(context: Context, preserve_fds: int = 0) -> Plan:
 
     Raises: MinirtError for what the configuration cannot mean.
     """
-    plan = Plan(preserve_fds)
-    plan.extend(HOOKED if context.hooks else ORDER, context)
-    plan.current = "namespaces"
-    plan.executor_ends("made")
+    plan = Plan(preserve_fds).extend(EXECUTOR, context)
+    finish_plan(plan, context)
+    return plan
+
+
+def begin_plan(context: Context, preserve_fds: int = 0) -> Plan:
+    """Return the executor's part of `compile_plan`'s plan, with which a birth can begin; `finish_plan` appends the rest.
+
+    clone3 takes the kernel as long as the rest takes Python, and there is mostly another processor to do it on.
+    """
+    return Plan(preserve_fds).extend(EXECUTOR, context).await_rest()
+
+
+def finish_plan(plan: Plan, context: Context) -> None:
+    """Append what the child does."""
+    plan.extend((HOOKED if context.hooks else ORDER)[len(EXECUTOR) :], context)
     used = {record.step for record in plan.records}
     plan.steps = {name: step for name, step in plan.steps.items() if name in used}
     for step in plan.steps.values():
         step.needs = tuple(need for need in step.needs if need in used)
-    return plan

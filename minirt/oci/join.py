@@ -14,7 +14,7 @@ from minirt.oci.step import Context, step
 from minirt.oci.targets import HOW_SIZE, how
 from minirt.plan import Plan, Slot
 
-__all__ = ["ORDER", "compile_join", "namespace_flags"]
+__all__ = ["EXECUTOR", "ORDER", "begin_join", "finish_join", "namespace_flags"]
 
 
 def namespace_flags(pid: int) -> int:
@@ -42,7 +42,7 @@ def join(p: Plan, c: Context) -> None:
     later = flags & k.CLONE_NEWCGROUP
     if flags != later:
         p.setns(fd, flags & ~later, why="the same namespaces as that process's (man 2 setns)")
-    p.clone3(k.CLONE_PARENT, c.sources.get(id("cgroup")), positive="made", why="in the pid namespace, and in the cgroup")
+    p.clone3(k.CLONE_PARENT, c.sources.get(id("cgroup")), why="in the pid namespace, and in the cgroup")
     if later:
         p.setns(fd, later, why="its cgroup's root is seen as / from here on; before, it could not have been entered")
     p.close(fd)
@@ -83,13 +83,16 @@ def working_directory(p: Plan, c: Context) -> None:
     p.close(fd)
 
 
-ORDER = (
+EXECUTOR = (
     process.declare,
     namespaces.signals,
     namespaces.oom,
     initial_affinity,
     namespaces.cgroup,
     join,
+)
+ORDER = (
+    *EXECUTOR,
     affinity,
     namespaces.session,
     devices.null_descriptors,
@@ -100,8 +103,8 @@ ORDER = (
 )
 
 
-def compile_join(context: Context, preserve_fds: int = 0) -> Plan:
-    """Return the plan of a process that joins a container.
+def begin_join(context: Context, preserve_fds: int = 0) -> Plan:
+    """Return the executor's part of the plan of a process that joins a container; `finish_join` appends the rest.
 
     Args:
         context: with `join`; its config's process is the one to run.
@@ -109,8 +112,9 @@ def compile_join(context: Context, preserve_fds: int = 0) -> Plan:
 
     Raises: MinirtError for what the configuration cannot mean.
     """
-    plan = Plan(preserve_fds)
-    plan.extend(ORDER, context)
-    plan.current = "join"
-    plan.executor_ends("made")
-    return plan
+    return Plan(preserve_fds).extend(EXECUTOR, context).await_rest()
+
+
+def finish_join(plan: Plan, context: Context) -> None:
+    """Append what the child does."""
+    plan.extend(ORDER[len(EXECUTOR) :], context)

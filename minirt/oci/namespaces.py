@@ -86,7 +86,7 @@ def namespaces(p: Plan, c: Context) -> None:
         elif kind in c.fresh and kind not in ("cgroup", "time") and not (kind == "ipc" and "user" in c.fresh):
             flags |= flag
     p.clone3(
-        flags, c.sources.get(id("cgroup")), positive="made",
+        flags, c.sources.get(id("cgroup")),
         why="the child; CLONE_PARENT: it is a child of minirt, not of the executor, which ends now",
     )  # fmt: skip
 

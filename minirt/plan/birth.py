@@ -15,7 +15,7 @@ import os
 from minirt.errors import KernelError, MinirtError
 from minirt.linux import constants
 from minirt.linux._sys import ffi, lib
-from minirt.plan.lower import OUTCOME, PENDING, lower
+from minirt.plan.lower import EXTENT_AT, HEADER_AT, OUTCOME, PENDING, USED_AT, lower
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,11 +79,19 @@ class Birth:
         sink: gets each event as soon as it is known.
         memory: descriptor of a file to hold the plan and its ring (a created container keeps one in its state
             directory); by default a memfd.
+        rest: appends the rest of a plan that ends with `Plan.await_rest`, while the executor runs what there is.
 
     Use it as a context manager: what it started and nobody took over is killed and reaped at the end.
     """
 
-    def __init__(self, plan: Plan, fds: Sequence[int] = (0, 1, 2), sink: Sink | None = None, memory: int = -1) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        fds: Sequence[int] = (0, 1, 2),
+        sink: Sink | None = None,
+        memory: int = -1,
+        rest: Callable[[Plan], Any] | None = None,
+    ) -> None:
         self.plan = plan
         self.sink = sink
         self.lowered = lower(plan)
@@ -96,7 +104,7 @@ class Birth:
         self.hold = False
         self.over = False  # the program has started, or all is dead
         self.memory = memory if memory >= 0 else os.memfd_create("minirt-plan", os.MFD_CLOEXEC)
-        os.write(self.memory, self.lowered.image)
+        os.pwrite(self.memory, self.lowered.image, HEADER_AT)
         pair = ffi.new("int[2]")
         kind = constants.SOCK_SEQPACKET | constants.SOCK_CLOEXEC
         _must("socketpair", lib.plan_syscall(
@@ -109,11 +117,21 @@ class Birth:
         try:
             numbers = [*fds, theirs, self.memory]
             self.executor = _must("vfork", lib.plan_spawn(executor(), numbers, len(numbers), len(numbers) - 1))
+            if rest is not None:
+                self._add(rest)
         except BaseException:
             self.close()
             raise
         finally:
             os.close(theirs)
+
+    def _add(self, rest: Callable[[Plan], Any]) -> None:
+        """Write the rest of the plan, and tell the child, which waits for that or will."""
+        rest(self.plan)
+        offset, part, extent = self.lowered.add(self.plan)
+        os.pwrite(self.memory, part, offset)
+        os.pwrite(self.memory, extent, EXTENT_AT)
+        lib.plan_send_fds(self.control, [], 0)
 
     def __enter__(self) -> Birth:
         return self
@@ -208,8 +226,8 @@ class Birth:
     def outcomes(self, start: int = 0) -> list[tuple[Record, int, int, int]]:
         """Return (record, result, began, ended) of each record that was begun; times in TSC ticks."""
         records = self.lowered.records
-        used = int.from_bytes(os.pread(self.memory, 4, 12), "little")
-        ring = os.pread(self.memory, OUTCOME.size * (used - start), self.lowered.ring + OUTCOME.size * start)
+        used = int.from_bytes(os.pread(self.memory, 4, USED_AT), "little")
+        ring = os.pread(self.memory, OUTCOME.size * (used - start), OUTCOME.size * start)
         return [
             (records[at], result, began, ended) for at, _, result, began, ended in OUTCOME.iter_unpack(ring)
         ]  # fmt: skip
@@ -219,8 +237,6 @@ class Birth:
         for record, result, _, _ in reversed(self.outcomes()):
             if result == PENDING:
                 if record.call in ("execve", "execveat", "exit_group"):
-                    if record.side == "executor" and self.plan.pid is not None:
-                        continue  # the executor's own end says nothing of the child
                     return None
                 return PlanFailed(record, 0, f"{self._where(record)}: the process died in this call")
             errno = -result if -4096 < result < 0 else 0
@@ -318,6 +334,7 @@ def run(
     sink: Sink | None = None,
     at: Callable[[str, Birth], Any] | None = None,
     explain: bool = False,
+    rest: Callable[[Plan], Any] | None = None,
 ) -> int:
     """Run a plan whose program is waited for.
 
@@ -327,6 +344,7 @@ def run(
         sink: gets each event.
         at: called with a barrier's name and the birth while the child waits there.
         explain: print each event to standard error.
+        rest: appends the rest of the plan meanwhile (see `Birth`).
 
     Returns: the program's exit status; 128+n where signal n ended it.
     Raises: PlanFailed.
@@ -337,7 +355,7 @@ def run(
         from minirt.plan.explain import Explainer
 
         sink = Explainer(sys.stderr)
-    with Birth(plan, fds, sink) as birth:
+    with Birth(plan, fds, sink, rest=rest) as birth:
         for name in birth.barriers():
             if at is not None:
                 at(name, birth)

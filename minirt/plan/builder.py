@@ -12,7 +12,7 @@ nothing. What every method takes besides (`Unpack[How]`):
     otherwise  errno -> label: goes on there instead
     at_least   the smallest result that is no failure
     store      a Slot (or an address in memory) that the result is kept in
-    positive   label to go on at if the result is > 0: the parent's side of clone3
+    positive   label to go on at if the result is > 0
 
 A parameter's annotation is the name of a kind (minirt/plan/kinds.py), which `minirt.plan.decode` prints by: `MS`
 are flags whose constants begin with MS_, `Path` is text, `Fd` a descriptor.
@@ -23,7 +23,7 @@ from __future__ import annotations
 import os
 
 from minirt.linux import constants
-from minirt.plan.record import Label, Late, Memory, Record, Slot, Words
+from minirt.plan.record import END, Label, Late, Memory, Record, Slot, Words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -216,7 +216,7 @@ class Plan:
     # -- birth -----------------------------------------------------------------------------------------------
 
     def clone3(self, flags: CLONE, cgroup: Slot | None = None, **how: Unpack[How]) -> Plan:
-        """Make the child: the records that follow are its own, the executor goes on at `positive` (man 2 clone3).
+        """Make the child: the records that follow are its own; the executor has done its part (man 2 clone3).
 
         struct clone_args is made here: CLONE_PARENT makes the child Python's own (and so has Python's
         exit signal, which is why exit_signal must be 0); `cgroup` is the fd for CLONE_INTO_CGROUP.
@@ -230,15 +230,14 @@ class Plan:
         kinds = {"args": "Clone", "size": "Size"}
         #            flags  pidfd child parent exit stack size tls set_tid size cgroup
         args = Words(flags, 0, 0, 0, 0, 0, 0, 0, 0, 0, fd)
-        self.append("clone3", kinds, (args, 88), {"store": self.pid, **how})
+        self.append("clone3", kinds, (args, 88), {"store": self.pid, "positive": END, **how})
         self.side = "container"
         return self
 
-    def executor_ends(self, label: str) -> Plan:
-        """The executor's side after clone3: it has done its work. Call this last."""
-        self.side = "executor"
-        self.label(label)
-        return self.exit_group(0, why="the executor has made the child and is needed no more")
+    def await_rest(self) -> Plan:
+        """Wait until the rest of the plan is written, which minirt has been making since it started the executor."""
+        return self.read(self.control, Memory(bytes(8)), 1, at_least=1,
+                         why="the rest of this plan, which minirt wrote meanwhile; 0 bytes: it has died")  # fmt: skip
 
     @syscall
     def unshare(self, flags: CLONE, **how: Unpack[How]) -> Plan:

@@ -1,8 +1,10 @@
 """From records to the memory that csrc/plan/executor.c runs: numbers, and pointers that are plain numbers.
 
-The layout is csrc/plan/plan.h's: a header, the records, the arena that their arguments point into, the ring. The
+The layout is csrc/plan/plan.h's: the ring, a header, the records, the arena that their arguments point into. The
 same file is mapped by the executor at PLAN_BASE and read and written here by offset, so nothing is shared but a
 descriptor.
+
+A plan may come in two parts: the executor begins with the first while the second is being made (`Lowered.add`).
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 from struct import Struct
 
 from minirt.linux import constants
-from minirt.plan.record import Address, Label, Load, Memory, Record, Slot, Words
+from minirt.plan.record import END, Address, Label, Load, Memory, Record, Slot, Words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,10 +21,15 @@ if TYPE_CHECKING:
 
 __all__ = ["PENDING", "Lowered", "lower"]
 
-HEADER = Struct("<QIIQII")  # struct plan: magic count used ring capacity reserved
+HEADER = Struct("<QQIIQII")  # struct plan: magic records count used ring capacity reserved
+HEADER_AT = constants.PLAN_HEADER - constants.PLAN_BASE  # in the file
+EXTENT = Struct("<QI")  # of it: records count
+EXTENT_AT = HEADER_AT + 8
+USED_AT = EXTENT_AT + EXTENT.size
 RECORD = Struct("<IHH6QQiHH8H")  # struct record
 OUTCOME = Struct("<IIqQQ")  # struct outcome
 PENDING = -(1 << 63)  # the call has begun and has not returned
+CAPACITY = HEADER_AT // OUTCOME.size  # of the ring, which fills the file up to the header; a hole until it is written to
 ERRNOS = 4
 WORD = (1 << 64) - 1
 ZEROS = (0,) * 6
@@ -30,19 +37,57 @@ NO_ERRNOS = (0,) * (2 * ERRNOS)
 
 
 class Lowered:
-    """A plan as bytes, with what is needed to write into it later and to read its ring."""
+    """A plan as bytes, with what is needed to write into it later and to read its ring.
 
-    __slots__ = ("addresses", "image", "records", "ring")
+    Attributes:
+        image: the header and the first part, which belong at HEADER_AT.
+        records: in their order, as the ring counts them.
+    """
 
-    def __init__(self, image: bytearray, records: list[Record], addresses: dict[int, int], ring: int) -> None:
-        self.image = image
-        self.records = records
-        self.addresses = addresses  # id(memory) -> address
-        self.ring = ring  # offset of the first outcome in the file
+    __slots__ = ("arena", "end", "image", "items", "packed", "records")
+
+    def __init__(self) -> None:
+        self.image = b""
+        self.records: list[Record] = []
+        self.items = 0  # of the plan, that are lowered
+        self.packed = bytearray()
+        self.end = constants.PLAN_HEADER + HEADER.size  # address of the next part
+        self.arena = Arena()
 
     def offset(self, memory: Memory) -> int:
         """Return where in the file a piece of memory lies."""
-        return self.addresses[id(memory)] - constants.PLAN_BASE
+        return self.arena.addresses[id(memory)] - constants.PLAN_BASE
+
+    def add(self, plan: Plan) -> tuple[int, bytes, bytes]:
+        """Lower what has been appended to the plan since the last time.
+
+        Returns: where in the file it belongs, the bytes, and what is to be at EXTENT_AT once they are there.
+        Raises: ValueError for a jump to a label that is missing or lies behind, too many tolerated errnos, too many records.
+        """
+        items = plan.items[self.items :] if self.items else plan.items
+        self.items = len(plan.items)
+        begin, first = self.end, len(self.records)
+        records: list[Record] = []
+        labels: dict[str, int] = {END: constants.PLAN_END}
+        for item in items:
+            if isinstance(item, Label):
+                labels[item.name] = first + len(records)
+            else:
+                records.append(item)
+        count = first + len(records)
+        if 2 * count > CAPACITY:
+            raise ValueError(f"{count} system calls are more than a plan can have ({CAPACITY // 2})")
+        self.records += records
+        self.arena.begin(begin + RECORD.size * count)
+        # Structures first: a slot that lies inside one has its address from there.
+        for words in [arg for record in records for arg in record.args if arg.__class__ is Words]:
+            self.arena.memory(words)
+        self.packed += pack(records, first, labels, self.arena)
+        for late in plan.late.values():
+            self.arena.memory(late)
+        self.arena.put(b"")
+        self.end = self.arena.base + len(self.arena.bytes)
+        return begin - constants.PLAN_BASE, bytes(self.packed + self.arena.bytes), EXTENT.pack(begin, count)
 
 
 class Arena:
@@ -50,12 +95,17 @@ class Arena:
 
     __slots__ = ("addresses", "base", "bytes", "keep", "texts")
 
-    def __init__(self, base: int) -> None:
-        self.base = base
+    def __init__(self) -> None:
+        self.base = 0
         self.bytes = bytearray()
         self.texts: dict[str | bytes, int] = {}
         self.addresses: dict[int, int] = {}
         self.keep: list[Memory] = []  # so that no id is used twice
+
+    def begin(self, base: int) -> None:
+        """Begin a part at an address; what the parts before it hold stays where it is."""
+        self.base = base
+        self.bytes = bytearray()
 
     def put(self, data: bytes) -> int:
         """Copy bytes in, aligned to 8, and return their address."""
@@ -123,24 +173,21 @@ def lower(plan: Plan) -> Lowered:
         plan: what to lower; it is not changed.
 
     Returns: the bytes, and where things lie in them.
-    Raises: ValueError for a jump to a label that is missing or lies behind, or too many tolerated errnos.
+    Raises: ValueError for a jump to a label that is missing or lies behind, too many tolerated errnos, too many records.
     """
-    records: list[Record] = []
-    labels: dict[str, int] = {}
-    for item in plan.items:
-        if isinstance(item, Label):
-            labels[item.name] = len(records)
-        else:
-            records.append(item)
-    count = len(records)
-    arena = Arena(constants.PLAN_BASE + HEADER.size + RECORD.size * count)
-    # Structures first: a slot that lies inside one has its address from there.
-    for words in [arg for record in records for arg in record.args if arg.__class__ is Words]:
-        arena.memory(words)
-    packed = bytearray(RECORD.size * count)
-    pack, text, known, numbers = RECORD.pack_into, arena.text, arena.texts.get, _numbers.get
+    lowered = Lowered()
+    _, part, extent = lowered.add(plan)
+    header = HEADER.pack(constants.PLAN_MAGIC, *EXTENT.unpack(extent), 0, constants.PLAN_BASE, CAPACITY, 0)
+    lowered.image = header + part
+    return lowered
+
+
+def pack(records: list[Record], first: int, labels: dict[str, int], arena: Arena) -> bytearray:
+    """Return records as struct record, the first of them having this number; what they point to goes into the arena."""
+    packed = bytearray(RECORD.size * len(records))
+    into, text, known, numbers = RECORD.pack_into, arena.text, arena.texts.get, _numbers.get
     # One pass over every argument of every record: what is common is asked first, and not through `Arena.value`.
-    for at, record in enumerate(records):
+    for at, record in enumerate(records, first):
         args = []
         loads = 0
         for arg in record.args:
@@ -161,20 +208,13 @@ def lower(plan: Plan) -> Lowered:
         store = 0
         if record.store is not None:
             store = arena.value(record.store) if isinstance(record.store, Address) else arena.memory(record.store)
-        pack(
-            packed, RECORD.size * at, numbers(record.call) or number(record.call), loads,
+        into(
+            packed, RECORD.size * (at - first), numbers(record.call) or number(record.call), loads,
             forward(labels, record.positive, at, record) if record.positive else 0,
             *args, *ZEROS[len(args) :], store, record.at_least, 0, record.inject,
             *(tolerated(record, labels, at) if record.otherwise else NO_ERRNOS),
         )  # fmt: skip
-    for late in plan.late.values():
-        arena.memory(late)
-    arena.put(b"")
-    ring = arena.base + len(arena.bytes)
-    capacity = 2 * count
-    header = HEADER.pack(constants.PLAN_MAGIC, count, 0, ring, capacity, 0)
-    image = bytearray(header) + packed + arena.bytes + bytes(OUTCOME.size * capacity)
-    return Lowered(image, records, arena.addresses, ring - constants.PLAN_BASE)
+    return packed
 
 
 def tolerated(record: Record, labels: dict[str, int], at: int) -> list[int]:

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     # str: NUL-terminated text; bytes: as they are; None: a null pointer; a list: argv or words
     Argument: TypeAlias = int | str | bytes | "Memory" | "Address" | Sequence["Argument"] | None
 
-__all__ = ["Address", "Label", "Late", "Load", "Memory", "Record", "Slot", "Words"]
+END = "end"  # the label of no record: who goes on there has done its part
+
+__all__ = ["END", "Address", "Label", "Late", "Load", "Memory", "Record", "Slot", "Words"]
 
 
 class Memory:

@@ -327,7 +327,7 @@ def begin(modules: Modules) -> None:
     try:
         sys.stdout.flush()
         sys.stderr.flush()
-        if modules.stale:
+        if modules.more and status == 0:
             from minirt.preload import save
 
             save(modules)

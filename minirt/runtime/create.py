@@ -12,7 +12,7 @@ import os
 from minirt.errors import MinirtError
 from minirt.linux import constants as k
 from minirt.linux._sys import lib
-from minirt.oci.compile import compile_plan
+from minirt.oci.compile import begin_plan, finish_plan
 from minirt.oci.step import Context
 from minirt.runtime import hooks
 from minirt.runtime.birth import Delivery, compile_filter, descriptors, is_rootless, null_descriptors, write_pid
@@ -90,8 +90,8 @@ class Making:
             return None
 
     def make_cgroup(self, place: Place | None) -> None:
-        """Make the cgroup with its limits and its device filter. Raises: CgroupError."""
-        from minirt.linux import cgroup2, device_filter
+        """Make the cgroup with its limits. Raises: CgroupError."""
+        from minirt.linux import cgroup2
 
         linux = self.config.get("linux") or {}
         resources = linux.get("resources") or {}
@@ -102,7 +102,13 @@ class Making:
             return
         self.undo.call(group.remove)
         self.cgroup = group.path
-        device_filter.attach(group.path, resources.get("devices"))
+
+    def filter_devices(self) -> None:
+        """Say which devices the cgroup's processes may use; until now there are none but that of the plan. Raises: CgroupError."""
+        if self.cgroup:
+            from minirt.linux import device_filter
+
+            device_filter.attach(self.cgroup, ((self.config.get("linux") or {}).get("resources") or {}).get("devices"))
 
     def context(self, start_fifo: str) -> Context:
         """Return what the plan is compiled from."""
@@ -120,9 +126,10 @@ class Making:
         check_terminal(bool(self.process.get("terminal")), detach, self.values["console_socket"])
         fds, self.process = descriptors(self.process, self.values["preserve_fds"])
         context = self.context(start_fifo)
-        plan = compile_plan(context, len(fds) - 3)
-        birth = Birth(plan, fds, None, memory)
+        plan = begin_plan(context, len(fds) - 3)
+        birth = Birth(plan, fds, None, memory, lambda plan: finish_plan(plan, context))
         self.undo.call(birth.close)
+        self.filter_devices()  # while the child makes its namespaces and mounts
         delivery = Delivery(self.container, context, self.undo, self.values["console_socket"])
         barriers = birth.barriers()
         for name in barriers:
@@ -258,13 +265,13 @@ def release(container: Container) -> None:
 
 def last_failure(path: str) -> str:
     """Return why the plan in a file ended, "" where its last call became the program (see csrc/plan/plan.h)."""
-    from minirt.linux.constants import PLAN_BASE
-    from minirt.plan.lower import HEADER, OUTCOME
+    from minirt.plan.lower import OUTCOME, USED_AT
 
-    with open(path, "rb") as file:
-        image = file.read()
-    _, _, used, ring, _, _ = HEADER.unpack_from(image)
-    result: int = OUTCOME.unpack_from(image, ring - PLAN_BASE + OUTCOME.size * (used - 1))[2]
+    with open(path, "rb", buffering=0) as file:
+        file.seek(USED_AT)
+        used = int.from_bytes(file.read(4), "little")
+        file.seek(OUTCOME.size * (used - 1))
+        result: int = OUTCOME.unpack(file.read(OUTCOME.size))[2]
     return os.strerror(-result).lower() if -4096 < result < 0 else ""
 
 

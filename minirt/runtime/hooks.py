@@ -100,11 +100,10 @@ def inside(hook: Hook, pid: int) -> Any:
     if flags:
         plan.setns(fd, flags)
     plan.close(fd)
-    plan.clone3(k.CLONE_PARENT, positive="made")
+    plan.clone3(k.CLONE_PARENT)
     if flags & k.CLONE_NEWUSER:
         plan.setresgid(0, 0, 0).setresuid(0, 0, 0)
     plan.execve(hook["path"], hook.get("args") or [hook["path"]], list(hook.get("env") or ()))
-    plan.executor_ends("made")
     return plan
 
 

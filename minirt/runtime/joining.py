@@ -6,7 +6,7 @@ import os
 
 from minirt.documents import load_file
 from minirt.errors import MinirtError
-from minirt.oci.join import compile_join
+from minirt.oci.join import begin_join, finish_join
 from minirt.oci.step import Context
 from minirt.runtime.birth import Delivery, compile_filter, descriptors, is_rootless, null_descriptors, write_pid
 from minirt.runtime.console import check_terminal, send_fd
@@ -56,7 +56,7 @@ def join(container: Container, process: dict[str, Any], values: dict[str, Any], 
     if not values["detach"]:
         signals = Signals().__enter__()
         undo.call(signals.__exit__)
-    birth = Birth(compile_join(context, len(fds) - 3), fds)
+    birth = Birth(begin_join(context, len(fds) - 3), fds, rest=lambda plan: finish_join(plan, context))
     undo.call(birth.close)
     delivery = Delivery(container, context, undo, values["console_socket"])
     for name in birth.barriers():

@@ -27,10 +27,10 @@ INIT = str(Path(minirt.engine.__file__).with_name("init.elf"))
 @contextmanager
 def first_process(*argv: str, out: int = 1) -> Iterator[Birth]:
     """Run a program as pid 1 of a new pid namespace; kill it and all its descendants at the end."""
-    plan = Plan().clone3(CLONE_NEWPID | CLONE_PARENT, positive="executor ends")
+    plan = Plan().clone3(CLONE_NEWPID | CLONE_PARENT)
     plan.rt_sigprocmask(SIG_SETMASK, Memory(bytes(8)), why="the executor is started with all signals blocked")
     plan.execve(argv[0], list(argv), [f"PATH={os.defpath}"])
-    with Birth(plan.executor_ends("executor ends"), (0, out, 2)) as birth:
+    with Birth(plan, (0, out, 2)) as birth:
         for _ in birth.barriers():
             pass
         yield birth

@@ -66,7 +66,8 @@ def test_without_the_guard_such_a_working_directory_is_the_host_s(running: Runti
     config = {**running.config, "process": {**running.config["process"], "cwd": "/proc/self/fd/3", "args": ["/bin/sleep", "5"],
                                             "env": ["HOME=/", "PATH=/bin"]}}  # fmt: skip
     context = Context(config, str(running.bundle.path), join=running.pid, new_keyring=False)
-    with Birth(join.compile_join(context, 1), (0, 1, 2, host)) as birth:
+    plan = join.begin_join(context, 1)
+    with Birth(plan, (0, 1, 2, host), rest=lambda plan: join.finish_join(plan, context)) as birth:
         for _ in birth.barriers():
             pass
         there = os.stat(f"/proc/{birth.pid}/cwd")
@@ -136,7 +137,7 @@ def test_the_container_cannot_look_into_who_joins(running: Runtime) -> None:
 
 def test_a_joining_process_is_not_dumpable_before_it_is_in_the_container() -> None:
     context = Context({"process": {"args": ["/x"], "cwd": "/", "env": ["HOME=/"]}}, "/", join=os.getpid())
-    records = join.compile_join(context).records
+    records = join.begin_join(context).records
     names = [record.call for record in records]
     closed = next(i for i, r in enumerate(records) if r.call == "prctl" and r.args[:2] == (k.PR_SET_DUMPABLE, 0))
     assert closed < names.index("clone3")

@@ -22,7 +22,7 @@ from minirt.oci.step import Context, Overlay
 from minirt.plan import Plan
 from minirt.plan.cut import ALWAYS, SAFETY, cut, inject
 from minirt.plan.decode import FLAGS, call_text, describe, flags_text, plan_as_dict
-from minirt.plan.lower import HEADER, OUTCOME, RECORD, lower
+from minirt.plan.lower import CAPACITY, EXTENT_AT, HEADER, HEADER_AT, OUTCOME, RECORD, USED_AT, lower
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -96,7 +96,8 @@ def assert_legal(plan: Plan) -> None:
             if need in first:
                 assert first[need] < first[step.name], f"{step.name} needs {need}"
     lowered = lower(plan)
-    assert len(lowered.image) == lowered.ring + OUTCOME.size * 2 * len(plan.records)
+    assert len(lowered.records) == len(plan.records) <= CAPACITY // 2
+    assert HEADER_AT + len(lowered.image) < k.PLAN_SPAN
 
 
 def position(plan: Plan, call: str) -> int:
@@ -204,16 +205,17 @@ def test_structures_have_the_sizes_that_c_gives_them(tmp_path: Path) -> None:
     source = tmp_path / "sizes.c"
     source.write_text(
         f'#include "{PLAN_H}"\n#include <stdio.h>\n#include <stddef.h>\n'
-        'int main(void) { printf("%zu %zu %zu %zu %zu %zu", sizeof(struct plan), sizeof(struct record),'
+        'int main(void) { printf("%zu %zu %zu %zu %zu %zu %zu", sizeof(struct plan), sizeof(struct record),'
         " sizeof(struct outcome), offsetof(struct record, store), offsetof(struct record, inject),"
-        " offsetof(struct plan, ring)); return 0; }\n"
+        " offsetof(struct plan, records), offsetof(struct plan, used)); return 0; }\n"
     )
     try:
         subprocess.run(["gcc", "-o", tmp_path / "sizes", source], check=True, timeout=60)
     except FileNotFoundError:
         pytest.skip("gcc is not installed")
     sizes = subprocess.run([tmp_path / "sizes"], capture_output=True, text=True, timeout=10).stdout.split()
-    assert [int(size) for size in sizes] == [HEADER.size, RECORD.size, OUTCOME.size, 56, 70, 16]
+    fields = [EXTENT_AT - HEADER_AT, USED_AT - HEADER_AT]
+    assert [int(size) for size in sizes] == [HEADER.size, RECORD.size, OUTCOME.size, 56, 70, *fields]
 
 
 @pytest.mark.parametrize("kind", FLAGS)
@@ -237,4 +239,4 @@ def test_calls_are_told_as_strace_does() -> None:
 def test_text_reaches_the_plan_s_memory_as_it_is(text: str) -> None:
     lowered = lower(Plan().chdir(text))
     address = RECORD.unpack_from(lowered.image, HEADER.size)[3]
-    assert ctypes.string_at(bytes(lowered.image[address - k.PLAN_BASE :])) == os.fsencode(text)
+    assert ctypes.string_at(bytes(lowered.image[address - k.PLAN_HEADER :])) == os.fsencode(text)

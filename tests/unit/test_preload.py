@@ -1,4 +1,4 @@
-"""One file of compiled modules: what is in it is used as long as the sources are as they were."""
+"""A command's modules in one file: what is in it is used as long as the sources are as they were."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from pathlib import Path
 
 import pytest
 
+# Prints what Python had to look for, which class loaded a module, where its source is; a module is known by its spec.
 CODE = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from minirt import preload
-modules = preload.install()
-import minirt.documents, minirt.runtime.flags
-print(modules.stale, type(sys.modules["minirt.documents"].__spec__.loader).__name__, minirt.documents.__file__,
-      getattr(minirt.documents, "CHANGED", 0))
+modules = preload.install("test")
+import minirt.documents, minirt.runtime.flags, minirt.linux.constants
+for name in sys.argv[2:]:
+    __import__(name)
+print(",".join(module.__name__ for module in modules.more) or "none", minirt.documents.__spec__ is None, minirt.documents.__file__,
+      getattr(minirt.documents, "CHANGED", 0), minirt.linux.constants.CLONE_NEWUTS)
 preload.save(modules)
 """
 
@@ -30,15 +33,32 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(tree: Path) -> list[str]:
-    done = subprocess.run([sys.executable, "-I", "-c", CODE, str(tree)], capture_output=True, text=True, check=True)
+def run(tree: Path, *more: str) -> list[str]:
+    done = subprocess.run([sys.executable, "-I", "-c", CODE, str(tree), *more], capture_output=True, text=True, check=True)
     return done.stdout.split()
 
 
-def test_the_second_run_takes_the_modules_from_the_file(tree: Path) -> None:
+def ours(names: str) -> list[str]:
+    return [name for name in names.split(",") if name.startswith("minirt.")]
+
+
+def test_the_second_run_looks_for_no_module(tree: Path) -> None:
     path = str(tree / "minirt" / "documents.py")
-    assert run(tree) == ["True", "SourceFileLoader", path, "0"]
-    assert run(tree) == ["False", "Modules", path, "0"]
+    first, second = run(tree), run(tree)
+    assert {"minirt.documents", "minirt.runtime.flags", "minirt.linux._sys"} <= set(ours(first[0]))
+    assert first[1:] == ["False", path, "0", str(os.CLONE_NEWUTS if hasattr(os, "CLONE_NEWUTS") else 0x04000000)]
+    assert second == ["none", "True", *first[2:]]
+
+
+def test_modules_are_run_in_the_order_in_which_they_were_done(tree: Path) -> None:
+    first = ours(run(tree)[0])
+    assert first.index("minirt.linux._sys") < first.index("minirt.linux.constants")
+
+
+def test_a_call_that_needs_more_adds_it(tree: Path) -> None:
+    run(tree)
+    assert ours(run(tree, "minirt.paths")[0]) == ["minirt.paths"]
+    assert run(tree, "minirt.paths")[0] == "none"
 
 
 def test_a_changed_source_is_read_and_the_file_written_anew(tree: Path) -> None:
@@ -46,19 +66,25 @@ def test_a_changed_source_is_read_and_the_file_written_anew(tree: Path) -> None:
     path = tree / "minirt" / "documents.py"
     path.write_text(path.read_text() + "\nCHANGED = 7\n")
     assert run(tree)[3] == "7"
-    assert run(tree) == ["False", "Modules", str(path), "7"]
+    assert run(tree)[:4] == ["none", "True", str(path), "7"]
 
 
-@pytest.mark.parametrize("damage", [b"", b"nonsense", b"\xe9\x00\x00", b"N"])
+def test_a_source_that_is_gone_is_missed(tree: Path) -> None:
+    run(tree, "minirt.paths")
+    (tree / "minirt" / "paths.py").unlink()
+    assert "minirt.documents" in ours(run(tree)[0])
+
+
+@pytest.mark.parametrize("damage", [b"", b"nonsense", b"\xe9\x00\x00", b"N", b"i\x01\x00\x00\x00", b"(\x01\x00\x00\x00N"])
 def test_a_damaged_file_costs_only_time(tree: Path, damage: bytes) -> None:
     run(tree)
     (file,) = (tree / "minirt" / "__pycache__").glob("*.bin")
     file.write_bytes(damage)
-    assert run(tree)[1] == "SourceFileLoader"
-    assert run(tree)[1] == "Modules"
+    assert "minirt.documents" in ours(run(tree)[0])
+    assert run(tree)[0] == "none"
 
 
 def test_without_a_directory_to_write_to_all_goes_on(tree: Path) -> None:
     os.rmdir(tree / "minirt" / "__pycache__")
     (tree / "minirt" / "__pycache__").touch()  # root may write anywhere, but not below a file
-    assert run(tree)[1] == run(tree)[1] == "SourceFileLoader"
+    assert run(tree)[1] == run(tree)[1] == "False"
