@@ -23,6 +23,9 @@ KVM_EXIT_IRQ_WINDOW_OPEN KVM_EXIT_SHUTDOWN KVM_EXIT_FAIL_ENTRY KVM_EXIT_INTR KVM
 KVM_EXIT_TPR_ACCESS KVM_EXIT_NMI KVM_EXIT_INTERNAL_ERROR KVM_EXIT_SYSTEM_EVENT KVM_SYSTEM_EVENT_SHUTDOWN
 KVM_SYSTEM_EVENT_RESET KVM_SYSTEM_EVENT_CRASH KVM_INTERNAL_ERROR_EMULATION KVM_INTERNAL_ERROR_SIMUL_EX
 KVM_INTERNAL_ERROR_DELIVERY_EV KVM_KVMCLOCK_CTRL
+KVM_SET_GUEST_DEBUG KVM_GUESTDBG_ENABLE KVM_GUESTDBG_SINGLESTEP KVM_GUESTDBG_USE_SW_BP KVM_GUESTDBG_USE_HW_BP
+KVM_GUESTDBG_BLOCKIRQ KVM_GUESTDBG_INJECT_BP KVM_CAP_SET_GUEST_DEBUG2 KVM_GET_FPU KVM_SET_FPU KVM_GET_MP_STATE KVM_MP_STATE_RUNNABLE
+KVM_MP_STATE_UNINITIALIZED KVM_MP_STATE_INIT_RECEIVED KVM_MP_STATE_HALTED KVM_GET_MSRS
 """
 
 STRUCTURES = """
@@ -63,6 +66,21 @@ struct kvm_sregs {
     ...;
 };
 
+struct kvm_fpu {
+    uint8_t fpr[8][16];
+    uint16_t fcw, fsw;
+    uint8_t ftwx;
+    uint16_t last_opcode;
+    uint64_t last_ip, last_dp;
+    uint8_t xmm[16][16];
+    uint32_t mxcsr;
+    ...;
+};
+struct kvm_mp_state { uint32_t mp_state; };
+struct kvm_debug_exit_arch { uint32_t exception, pad; uint64_t pc, dr6, dr7; };
+struct kvm_guest_debug_arch { uint64_t debugreg[8]; };
+struct kvm_guest_debug { uint32_t control; struct kvm_guest_debug_arch arch; ...; };
+
 struct kvm_run {
     uint8_t request_interrupt_window, immediate_exit;
     uint32_t exit_reason;
@@ -73,6 +91,7 @@ struct kvm_run {
         struct { uint64_t phys_addr; uint8_t data[8]; uint32_t len; uint8_t is_write; } mmio;
         struct { uint32_t suberror, ndata; uint64_t data[16]; } internal;
         struct { uint32_t type, ndata; uint64_t data[16]; } system_event;
+        struct { struct kvm_debug_exit_arch arch; } debug;
         char padding[256];
     };
     uint64_t kvm_valid_regs, kvm_dirty_regs;

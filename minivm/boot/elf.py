@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from minivm.boot.start import Bytes
 
-__all__ = ["Elf", "load", "prepare", "read_elf", "read_notes"]
+__all__ = ["Elf", "linked_addresses", "load", "prepare", "read_elf", "read_notes"]
 
 MAGIC = b"\x7fELF"
 CLASS_32, CLASS_64 = 1, 2
@@ -100,6 +100,22 @@ def _segment(image: Bytes, header: tuple[int, int, int, int, int], number: int) 
     if start + in_file > len(image):
         raise BootError(f"truncated ELF file: segment {number} ends at byte {start + in_file} of {len(image)}")
     return physical, image[start : start + in_file], in_memory
+
+
+def linked_addresses(image: Bytes) -> list[tuple[int, int, int]]:
+    """Return (virtual address, guest-physical address, bytes in memory) of each loaded segment of a 64-bit ELF file.
+
+    Where the two differ, the kernel makes page tables that lead from the one to the other. Empty for another file.
+    """
+    if image[:4] != MAGIC or len(image) < 64 or image[4] != CLASS_64:
+        return []
+    (table,) = unpack_from("<Q", image, 32)
+    size, count = unpack_from("<HH", image, 54)
+    form = LAYOUTS[CLASS_64][3]
+    if size != calcsize(form) or table + size * count > len(image):
+        return []
+    headers = [unpack_from(form, image, table + size * number) for number in range(count)]
+    return [(virtual, physical, length) for kind, _, _, virtual, physical, _, length, _ in headers if kind == LOAD and length]
 
 
 def read_notes(data: Bytes) -> Iterator[tuple[bytes, int, Bytes]]:

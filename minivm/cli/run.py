@@ -96,12 +96,21 @@ def _run(options: argparse.Namespace, config: Config, start: Start, sinks: list[
     from minivm.machine.recorder import Recorder, parse_failure
 
     recorder = Recorder(sinks, [parse_failure(text) for text in options.fail])
-    with Machine(config, start, recorder) as machine:
+    with Machine(config, start, recorder) as machine, _debugger(options, machine):
         machine.build()
         outcome = machine.run(0, options.timeout)
         if options.debug and outcome.reason:
             _show_registers(machine)
     return _report(options, machine, outcome)
+
+
+def _debugger(options: argparse.Namespace, machine: Machine) -> contextlib.AbstractContextManager[object]:
+    """Return what serves gdb during the run; nothing without --gdb."""
+    if options.gdb is None:
+        return contextlib.nullcontext()
+    from minivm.cli.gdb import serve
+
+    return serve(options, machine)
 
 
 def _report(options: argparse.Namespace, machine: Machine, outcome: Outcome) -> int:

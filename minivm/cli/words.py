@@ -38,6 +38,7 @@ examples:
   minivm run --explain </dev/null                 tell every ioctl and exit, on stderr
   minivm run --plan --format json                 the list of ioctls as data
   minivm run --trace run.jsonl --stats            record all of it; count the exits
+  minivm run --gdb 1234                           wait for: gdb guest.elf -ex 'target remote :1234'
   minivm run --fail KVM_CREATE_VCPU=ENOMEM        make one call fail, and see that all is undone
 """
 
@@ -100,6 +101,11 @@ def add_parser(commands: Any) -> None:
         default=[],
         metavar="CALL[:N]=ERRNO",
         help="make the Nth such call fail, as KVM_RUN:3=EFAULT; may be given again",
+    )
+    add(
+        "--gdb",
+        metavar="[HOST:]PORT|PATH[,nowait]",
+        help="serve gdb there (localhost, or a socket's path with a / in it); the guest waits for it, or with nowait does not",
     )
     add(
         "--debug",

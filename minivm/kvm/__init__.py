@@ -48,6 +48,7 @@ All of it goes away with its file descriptors:
 
 from minivm.kvm._kvm import ffi, lib
 from minivm.kvm.call import close, ioctl, pointer
+from minivm.kvm.debug import get_fpu, get_mp_state, get_msr, set_fpu, set_guest_debug
 from minivm.kvm.memory import GuestMemory, set_user_memory_region
 from minivm.kvm.system import check_extension, get_api_version, get_supported_cpuid, get_vcpu_mmap_size, open_kvm
 from minivm.kvm.vcpu import (
@@ -83,6 +84,9 @@ __all__ = [
     "create_vm",
     "ffi",
     "get_api_version",
+    "get_fpu",
+    "get_mp_state",
+    "get_msr",
     "get_regs",
     "get_sregs",
     "get_supported_cpuid",
@@ -95,6 +99,8 @@ __all__ = [
     "open_kvm",
     "pointer",
     "set_cpuid2",
+    "set_fpu",
+    "set_guest_debug",
     "set_identity_map_addr",
     "set_msrs",
     "set_regs",

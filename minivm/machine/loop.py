@@ -28,6 +28,9 @@ def loop(machine: Machine, number: int) -> None:
     exits = Exits(machine, vcpu)
     machine.gate.wait(vcpu)
     try:
+        if machine.debugger:
+            machine.debugger.loop(number, exits.handlers, exits.unknown)
+            return
         if machine.recorder.watches("KVM_RUN"):
             _told_loop(machine, number, exits)
             return

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from minivm.boot.start import Start
     from minivm.devices.virtio.console import Console
     from minivm.devices.virtio.mmio import Mmio, VirtioDevice
+    from minivm.inspect.gdb.halt import Halt
     from minivm.machine.config import Config
     from minivm.machine.plan import Operation
 
@@ -72,6 +73,7 @@ class Machine:
         self.outcome: Outcome | None = None
         self.vcpus: list[kvm.Vcpu] = []
         self.memory: list[tuple[int, kvm.GuestMemory]] = []  # (guest-physical address, pages)
+        self.debugger: Halt | None = None  # set before the run: the vCPUs' threads pass through its gate
         self.wake: Callable[[], None] = lambda: None  # gets the thread in the foreground to look again
         self._system = self._vm = -1
         self._vcpu_fds: list[int] = []
@@ -332,6 +334,8 @@ class Machine:
             self.outcome = self.outcome or outcome
             self.interrupt()
         self.gate.open()
+        if self.debugger:
+            self.debugger.release()
         self.wake()
 
     def interrupt(self) -> int:
