@@ -13,7 +13,7 @@ KVM_GET_API_VERSION KVM_CREATE_VM KVM_CHECK_EXTENSION KVM_GET_VCPU_MMAP_SIZE KVM
 KVM_SET_USER_MEMORY_REGION KVM_SET_TSS_ADDR KVM_SET_IDENTITY_MAP_ADDR KVM_CREATE_IRQCHIP KVM_CREATE_PIT2
 KVM_IRQ_LINE KVM_CREATE_VCPU KVM_RUN KVM_GET_REGS KVM_SET_REGS KVM_GET_SREGS KVM_SET_SREGS KVM_SET_CPUID2
 KVM_SET_MSRS KVM_IRQFD KVM_CAP_TSC_DEADLINE_TIMER KVM_TRANSLATE KVM_API_VERSION KVM_PIT_SPEAKER_DUMMY
-KVM_SYNC_X86_REGS KVM_SYNC_X86_SREGS
+KVM_SYNC_X86_REGS KVM_SYNC_X86_SREGS KVM_IOEVENTFD KVM_IOEVENTFD_FLAG_DATAMATCH
 KVM_MEM_LOG_DIRTY_PAGES KVM_MEM_READONLY KVM_CAP_USER_MEMORY KVM_CAP_IRQCHIP KVM_CAP_PIT2 KVM_CAP_SET_TSS_ADDR
 KVM_CAP_SET_IDENTITY_MAP_ADDR KVM_CAP_EXT_CPUID KVM_CAP_IMMEDIATE_EXIT KVM_CAP_SYNC_REGS KVM_CAP_NR_VCPUS
 KVM_CAP_MAX_VCPUS KVM_CAP_NR_MEMSLOTS KVM_CAP_IRQFD KVM_CAP_IOEVENTFD KVM_CAP_SET_GUEST_DEBUG
@@ -41,6 +41,7 @@ struct kvm_cpuid2 { uint32_t nent; uint32_t padding; struct kvm_cpuid_entry2 ent
 struct kvm_msr_entry { uint32_t index; uint64_t data; ...; };
 struct kvm_msrs { uint32_t nmsrs; uint32_t pad; struct kvm_msr_entry entries[]; };
 struct kvm_irqfd { uint32_t fd, gsi, flags; ...; };
+struct kvm_ioeventfd { uint64_t datamatch, addr; uint32_t len; int32_t fd; uint32_t flags; ...; };
 struct kvm_translation {
     uint64_t linear_address, physical_address;
     uint8_t valid, writeable, usermode;
@@ -111,11 +112,13 @@ struct shortcut {
     int32_t fd;
     uint64_t ins, outs;
 };
+struct window { uint64_t address, size; uint8_t *pages; uint64_t acknowledged; };
 struct vcpu {
     int fd;
     struct kvm_run *run;
     uint64_t run_size, entries;
     struct shortcut shortcuts[...];
+    struct window window;
 };
 int vcpu_create(int fd, uint64_t run_size, struct vcpu **vcpu);
 int vcpu_destroy(struct vcpu *vcpu);
@@ -125,14 +128,61 @@ int kick_prepare(void);
 int kick(uintptr_t thread);
 """
 
+VIRTIO = """
+#define RAM_SLOTS ...
+#define QUEUE_LARGEST ...
+#define SOURCE_FD ...
+#define PATH_QUEUES ...
+struct iovec { void *iov_base; size_t iov_len; ...; };
+struct ram_slot { uint64_t base, size; uint8_t *host; };
+struct ram { uint32_t count; struct ram_slot slots[...]; };
+struct queue { const char *why; uint16_t next_available, next_used, untold; ...; };
+struct chain {
+    uint16_t head, entries;
+    uint32_t readable, writable;
+    uint64_t readable_bytes, writable_bytes;
+    struct iovec parts[...];
+};
+int queue_create(const struct ram *ram, uint32_t size, int packed, int event_idx, int indirect, uint64_t descriptors,
+                 uint64_t driver, uint64_t device, struct queue **queue);
+void queue_destroy(struct queue *queue);
+int queue_pop(struct queue *queue, struct chain *chain);
+void queue_push(struct queue *queue, uint16_t head, uint16_t entries, uint32_t written);
+int queue_wants_interrupt(struct queue *queue);
+
+struct path { uint64_t chains, bytes, interrupts, wakes; ...; };
+void path_destroy(struct path *path);
+int path_kick(struct path *path, uint32_t number, int fd);
+void path_give(struct path *path, uint32_t number, struct queue *queue);
+void path_poke(struct path *path, uint32_t source);
+int path_run(struct path *path);
+uint64_t path_looked(struct path *path);
+void path_stop(struct path *path);
+void registers_interrupt(uint8_t *registers, int fd, uint32_t bits);
+void registers_acknowledge(uint8_t *registers, uint32_t bits);
+
+struct overlay;
+int overlay_create(int fd, int base, uint64_t size, uint64_t bitmap, uint64_t data, struct overlay **overlay);
+int overlay_destroy(struct overlay *overlay);
+struct path *blk_create(uint8_t *registers, int interrupt, int fd, uint64_t size, int read_only, const char *serial,
+                        struct overlay *overlay);
+void blk_limit(struct path *path, uint64_t bytes, uint64_t bytes_refill, uint64_t requests, uint64_t requests_refill);
+"""
+
+SOURCES = (
+    *("memory", "ioctl", "vcpu", "kick"),
+    *("ram", "queue", "packed", "path", "io", "bucket", "overlay", "blk"),
+)
+
 ffi.cdef("".join(f"#define {name} ...\n" for name in CONSTANTS.split()))
 ffi.cdef(STRUCTURES)
 ffi.cdef(FUNCTIONS)
+ffi.cdef(VIRTIO)
 ffi.set_source(
     "minivm.kvm._kvm",
-    '#include "kvm.h"\n',
-    sources=[f"csrc/kvm/{name}.c" for name in ("memory", "ioctl", "vcpu", "kick")],
-    depends=["csrc/kvm/kvm.h"],
+    '#include "kvm.h"\n#include "virtio.h"\n',
+    sources=[f"csrc/kvm/{name}.c" for name in SOURCES],
+    depends=["csrc/kvm/kvm.h", "csrc/kvm/virtio.h"],
     include_dirs=["csrc/kvm"],
     extra_compile_args=["-std=gnu11", "-O2", "-Wall", "-Wextra"],
     py_limited_api=True,

@@ -1,4 +1,5 @@
-/* What of minivm must be C, and why: memory that is the guest's, and the loop around KVM_RUN.
+/* What of minivm must be C, and why: memory that is the guest's, the loop around KVM_RUN, and (virtio.h) the data path
+ * of the virtio devices.
  *
  * Everything else (which ioctl, with what, in which order, what a device answers) is Python; it reaches
  * the kernel through kvm_ioctl below. Read next: memory.c, then vcpu.c. Functions return 0 (or the
@@ -31,6 +32,14 @@ struct shortcut {
     uint64_t ins, outs;  /* how many it has answered, for the exit counts */
 };
 
+/* Pages of registers that the guest reads as memory, with no exit; a write of 4 bytes to InterruptACK is answered by the
+ * loop, as each interrupt makes one (VIRTIO 1.2, 4.2.2). */
+struct window {
+    uint64_t address, size; /* guest-physical, bytes; size 0: there is none */
+    uint8_t *pages;         /* borrowed */
+    uint64_t acknowledged;  /* how many it has answered, for the exit counts */
+};
+
 /* One virtual processor, from vcpu_create to vcpu_destroy. */
 struct vcpu {
     int fd;              /* borrowed: Python opened it with KVM_CREATE_VCPU and closes it */
@@ -38,6 +47,7 @@ struct vcpu {
     uint64_t run_size;   /* bytes mapped at run */
     uint64_t entries;    /* how many times KVM_RUN was called */
     struct shortcut shortcuts[SHORTCUTS];
+    struct window window;
 };
 
 int vcpu_create(int fd, uint64_t run_size, struct vcpu **vcpu);

@@ -1,14 +1,19 @@
 /* The loop around KVM_RUN. It runs with the GIL released and comes back to Python for every exit but
- * those that a shortcut answers. */
+ * those that a shortcut or the window answers. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "kvm.h"
+#include "virtio.h"
+
+#define PAGE 0x1000
+#define INTERRUPT_ACK 0x64
 
 /* Map the kvm_run structure of a vCPU (its size is what KVM_GET_VCPU_MMAP_SIZE says). The caller owns
  * *vcpu and gives it back to vcpu_destroy; `fd` stays the caller's. Returns 0 or -errno.
@@ -77,6 +82,30 @@ static int answered(struct vcpu *vcpu)
     return 0;
 }
 
+/* Answer the acknowledgement of an interrupt in a page of the window. Returns 1 if it was one. */
+static int acknowledged(struct vcpu *vcpu)
+{
+    struct kvm_run *run = vcpu->run;
+    struct window *window = &vcpu->window;
+    uint64_t offset = run->mmio.phys_addr - window->address;
+    uint32_t bits;
+
+    if (!run->mmio.is_write || run->mmio.len != 4 || run->mmio.phys_addr < window->address || offset >= window->size ||
+        offset % PAGE != INTERRUPT_ACK)
+        return 0;
+    memcpy(&bits, run->mmio.data, 4);
+    registers_acknowledge(window->pages + offset - INTERRUPT_ACK, bits);
+    window->acknowledged++;
+    return 1;
+}
+
+/* Say whether the loop has answered an exit by itself. */
+static int handled(struct vcpu *vcpu)
+{
+    return (vcpu->run->exit_reason == KVM_EXIT_IO && answered(vcpu)) ||
+           (vcpu->run->exit_reason == KVM_EXIT_MMIO && acknowledged(vcpu));
+}
+
 /* Run the guest until there is an exit that Python must handle. Returns 0 with vcpu->run->exit_reason
  * set, or -errno of KVM_RUN: -EINTR after a signal or while immediate_exit is set.
  * Documentation/virt/kvm/api.rst, KVM_RUN. */
@@ -86,7 +115,7 @@ int vcpu_run(struct vcpu *vcpu)
         vcpu->entries++;
         if (ioctl(vcpu->fd, KVM_RUN, 0) < 0)
             return -errno;
-    } while (vcpu->run->exit_reason == KVM_EXIT_IO && answered(vcpu));
+    } while (handled(vcpu));
     return 0;
 }
 

@@ -1,7 +1,8 @@
 """The devices of a machine, one a file, each with a picture of its registers.
 
-May import: nothing but the standard library; a device is given what it needs (a way to raise its interrupt, to send
-bytes, to stop the machine) and knows no KVM. Read first: debug_exit.py (the smallest), then uart.py.
+May import: nothing but the standard library, and below virtio/ the data path in C (minivm.kvm._kvm) and guest memory; a
+device is given what it needs (a way to raise its interrupt, to send bytes, to stop the machine) and makes no ioctl. Read first:
+debug_exit.py (the smallest), then uart.py.
 
 A device on the I/O bus has `ports`, the port numbers that it answers to, and two methods, called by the vCPU's
 thread with an offset from the first port:

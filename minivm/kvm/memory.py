@@ -38,6 +38,10 @@ class GuestMemory:
         """Where it lies in this process (a virtual address of the host)."""
         return pointer(self._address)
 
+    def at(self, offset: int) -> Any:
+        """Return the address of a byte, for C (uint8_t *); valid until close()."""
+        return self._address + offset
+
     def view(self, offset: int, length: int) -> memoryview:
         """Return the bytes [offset, offset + length) themselves, not a copy; valid until close().
 

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from minivm.kvm.memory import GuestMemory
+
 __all__ = [
     "Vcpu",
     "create_vcpu",
@@ -169,6 +171,17 @@ class Vcpu:
     def shortcut(self, index: int) -> Any:
         """Return the C structure of a port that the loop may answer by itself (csrc/kvm/kvm.h)."""
         return self._c.shortcuts[index]
+
+    def answer_acknowledgements(self, address: int, registers: GuestMemory) -> None:
+        """Let the loop answer writes to InterruptACK in pages of virtio registers that begin at a guest-physical address."""
+        window = self._c.window
+        window.address, window.size = address, registers.size
+        window.pages = registers.at(0)
+
+    @property
+    def acknowledged(self) -> int:
+        """How many of them it has answered."""
+        return int(self._c.window.acknowledged)
 
     def close(self) -> None:
         """Unmap kvm_run; no thread may be in run()."""

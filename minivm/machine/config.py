@@ -7,6 +7,7 @@ from minivm.errors import UsageError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
 __all__ = ["Config", "Disk", "parse_disk", "parse_size"]
 
@@ -49,10 +50,14 @@ class Config:
         self.modules = modules  # for Multiboot: "path" or "path words"
 
 
-    def virtio(self) -> list[tuple[str, Disk | None]]:
-        """Return the virtio devices in the order of their slots: (kind, its disk)."""
-        devices: list[tuple[str, Disk | None]] = [("blk", disk) for disk in self.disks]
+    def virtio(self) -> list[tuple[str, Any]]:
+        """Return the virtio devices in the order of their slots: (kind, what belongs to it, as its Disk)."""
+        devices: list[tuple[str, Any]] = [("blk", disk) for disk in self.disks]
         return devices + [("rng", None)] * self.rng + [("console", None)] * self.hvc
+
+    def kicked(self, kind: str, what: Any) -> int:
+        """Return how many of a device's queues, from the first on, have an eventfd for the driver's notifications."""
+        return {"blk": what.queues}[kind] if kind in ("blk",) else 0
 
 
 class Rootfs:
@@ -70,11 +75,12 @@ class Rootfs:
 class Disk:
     """A file or block device of the host that is to be a disk of the guest."""
 
-    __slots__ = ("path", "read_only")
+    __slots__ = ("path", "queues", "read_only")
 
-    def __init__(self, path: str, read_only: bool = False) -> None:
+    def __init__(self, path: str, read_only: bool = False, queues: int = 1) -> None:
         self.path = path
         self.read_only = read_only
+        self.queues = queues  # each has a thread
 
 
 def parse_disk(text: str) -> Disk:

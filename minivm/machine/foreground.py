@@ -41,7 +41,7 @@ def attend(machine: Machine, stdin: int | None, timeout: float | None) -> Outcom
 
 
 class Running:
-    """The machine's threads, one a processor, from __enter__ until they have ended in __exit__.
+    """The machine's threads, one a processor and those of its devices' paths, from __enter__ until they have ended in __exit__.
 
     __enter__ returns a descriptor that is readable when there is something to look at: an outcome, a signal, room for
     input.
@@ -53,6 +53,7 @@ class Running:
             threading.Thread(target=machine.vcpu_thread, args=(number,), name=f"vcpu{number}")
             for number in range(len(machine.vcpus))
         ]
+        self._paths = [threading.Thread(target=machine.path_thread, args=(path,), name="path") for path in machine.paths]
 
     def __enter__(self) -> int:
         self._look, self._poke = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -60,7 +61,7 @@ class Running:
         self._signals = _Signals(self._machine, self._poke)
         self._signals.__enter__()
         try:
-            for thread in self._threads:
+            for thread in (*self._paths, *self._threads):
                 thread.start()
         except BaseException:
             self.__exit__()
@@ -69,7 +70,9 @@ class Running:
 
     def __exit__(self, *_: object) -> None:
         self._machine.stop(Outcome(125, "interrupted"))  # counts only where there is no outcome yet
-        for thread in self._threads:
+        for path in self._machine.paths:
+            path.stop()
+        for thread in (*self._threads, *self._paths):
             if thread.ident is not None:
                 thread.join()
         self._signals.__exit__()

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
     from minivm.boot.start import Start
     from minivm.devices.virtio.console import Console
-    from minivm.devices.virtio.mmio import Mmio, VirtioDevice
+    from minivm.devices.virtio.mmio import Mmio
+    from minivm.devices.virtio.path import Path
     from minivm.inspect.gdb.halt import Halt
     from minivm.machine.config import Config
     from minivm.machine.plan import Operation
@@ -79,8 +80,9 @@ class Machine:
         self._vcpu_fds: list[int] = []
         self._run_size = 0
         self._irqchip = False
-        self._disk = self._eventfd = -1  # opened last
-        self._disks = 0  # how many there are so far
+        self.opened = self._eventfd = -1  # last
+        self.transports: list[Mmio] = []  # of the virtio devices, in the order of their slots
+        self.registers: kvm.GuestMemory | None = None  # their pages
         self._hvc: tuple[Mmio, Console] | None = None
         self._offered: set[str] = set()  # capabilities
         self._leaves: Any = None
@@ -91,7 +93,7 @@ class Machine:
         self._stopping = threading.RLock()  # a signal's handler may come while its thread is in stop()
         self._shortcuts: tuple[int | None, bool] = (None, False)
 
-        self.uart = Uart(self._send, self._uart_interrupt, lambda: self.wake(), self._uart_shortcut)
+        self.uart = Uart(self.send, self._uart_interrupt, lambda: self.wake(), self._uart_shortcut)
         self.bus = Bus()
         ends = DebugExit(self._guest_exit), DebugExit(self._guest_exit, qemu=True)
         off = Keyboard(self._guest_off), Power(self._guest_off)
@@ -186,14 +188,14 @@ class Machine:
     def _do_openat(self, path: str, flags: str) -> Done:
         from minivm.machine.disk import open_disk
 
-        self._disk = fd = open_disk(path, flags == "O_RDONLY")
+        self.opened = fd = open_disk(path, flags == "O_RDONLY")
         self._undo.append((f"close {path}", lambda: kvm.close(fd)))
         return fd, (f"descriptor {fd} is the disk",)
 
     def _do_flock(self, shared: bool) -> Done:
         from minivm.machine.disk import lock_disk
 
-        lock_disk(self._disk, shared)
+        lock_disk(self.opened, shared)
         return 0, ()
 
     def _do_eventfd2(self, device: str) -> Done:
@@ -202,34 +204,31 @@ class Machine:
         return fd, ()
 
     def _do_kvm_irqfd(self, device: str, address: int, gsi: int) -> Done:
+        from minivm.machine.virtio import transport
+
         kvm.irqfd(self._vm, self._eventfd, gsi)
-        self.memory_bus.add(address, self._transport(device, self._eventfd))
+        made = transport(self, len(self.transports), self._eventfd)
+        self._undo.append((f"close virtio-{device}", made.close))
+        self.transports.append(made)
+        self.memory_bus.add(address, made)
+        if device == "console":
+            self._hvc = made, made.device  # type: ignore[assignment]
         return 0, (f"a virtio-{device} answers at {address:#x}",)
 
-    def _transport(self, kind: str, eventfd: int) -> Mmio:
-        """Return a virtio device with its registers."""
-        from minivm.devices.virtio.blk import Blk
-        from minivm.devices.virtio.console import Console
-        from minivm.devices.virtio.mmio import Mmio
-        from minivm.devices.virtio.rng import Rng
+    def _do_kvm_ioeventfd(self, device: str, address: int, queue: int) -> Done:
+        from minivm.devices.virtio.mmio import QUEUE_NOTIFY
 
-        device: VirtioDevice
-        if kind == "blk":
-            disk = self.config.disks[self._disks]
-            self._disks += 1
-            size = os.lseek(self._disk, 0, os.SEEK_END)  # of a block device st_size is 0
-            device = Blk(self._disk, size, read_only=disk.read_only, serial=os.path.basename(disk.path))
-        elif kind == "rng":
-            device = Rng()
-        else:
-            device = Console(self._send, lambda: self.wake())
-        transport = Mmio(device, self.bytes_at, lambda: os.eventfd_write(eventfd, 1))
-        if isinstance(device, Console):
-            self._hvc = transport, device
-        return transport
+        kvm.ioeventfd(self._vm, self._eventfd, address + QUEUE_NOTIFY, queue)
+        self.transports[-1].kick(queue, self._eventfd)
+        return 0, (f"virtio-{device} is woken by writes of {queue} to {address + QUEUE_NOTIFY:#x}",)
 
-    def _do_mmap(self, length: int = 0, fd: str = "") -> Done:
-        return self._map_run(fd) if fd else self._map_memory(length)
+    @property
+    def paths(self) -> list[Path]:
+        """The threads in C of the virtio devices."""
+        return [path for transport in self.transports for path in transport.paths]
+
+    def _do_mmap(self, length: int = 0, fd: str = "", what: str = "") -> Done:
+        return self._map_run(fd) if fd else self._map_registers(length) if what else self._map_memory(length)
 
     def _map_memory(self, length: int) -> Done:
         pages = kvm.GuestMemory(length)
@@ -238,16 +237,23 @@ class Machine:
         self._undo.append(("munmap memory", pages.close))
         return 0, (f"{length >> 10} KiB at {pages.address:#x} of this process are to be the guest's",)
 
+    def _map_registers(self, length: int) -> Done:
+        self.registers = pages = kvm.GuestMemory(length)
+        self._undo.append(("munmap registers", pages.close))
+        return 0, (f"{length >> 10} KiB at {pages.address:#x} are to be registers",)
+
     def _map_run(self, name: str) -> Done:
         vcpu = kvm.Vcpu(self._vcpu_fds[int(name[4:])], self._run_size)
         self.vcpus.append(vcpu)
         self._undo.append(("munmap kvm_run", vcpu.close))
         return 0, (f"{self._run_size} bytes are shared with the kernel",)
 
-    def _do_kvm_set_user_memory_region(self, slot: int, address: int, length: int) -> Done:
-        pages = self.memory[slot][1]
-        kvm.set_user_memory_region(self._vm, slot, address, pages)
-        self.memory[slot] = address, pages
+    def _do_kvm_set_user_memory_region(self, slot: int, address: int, length: int, flags: str = "") -> Done:
+        pages = self.registers if flags else self.memory[slot][1]
+        assert pages is not None
+        kvm.set_user_memory_region(self._vm, slot, address, pages, getattr(kvm.lib, flags) if flags else 0)
+        if not flags:
+            self.memory[slot] = address, pages
         last = address + length - 1
         return 0, (f"guest-physical {address:#x} to {last:#x} is this process's {pages.address:#x} and on",)
 
@@ -362,6 +368,13 @@ class Machine:
             with self._stopping:
                 del self._runners[number]
 
+    def path_thread(self, path: Path) -> None:
+        """Serve a device's queues until path.stop(): the body of its thread."""
+        try:
+            path.run()
+        except BaseException as error:
+            self.stop(Outcome(MinivmError.status, f"{type(error).__name__}: {error}", error))
+
     # --- what the devices are given ---
 
     def type(self, data: bytes) -> bool:
@@ -384,7 +397,7 @@ class Machine:
     def _guest_off(self) -> None:
         self.stop(Outcome(0, ""))
 
-    def _send(self, data: bytes | memoryview) -> None:
+    def send(self, data: bytes | memoryview) -> None:
         from minivm.machine.foreground import send
 
         send(self, data)
@@ -427,3 +440,5 @@ class Machine:
             status.answer_in = lsr is not None
             data.port, data.fd = COM1 + DATA, self.console
             data.forward_out = direct
+            if self.registers is not None:
+                vcpu.answer_acknowledgements(layout.VIRTIO, self.registers)

@@ -28,7 +28,11 @@ NEEDED_IRQCHIP = {
     "KVM_CAP_IRQCHIP": "Interrupt controllers in the host kernel: no exit for each acknowledged interrupt.",
     "KVM_CAP_PIT2": "The timer next to them, so that a tick costs no exit either.",
 }
-
+NEEDED_VIRTIO = {
+    "KVM_CAP_READONLY_MEM": "Registers of devices as memory that the guest may only read: no exit for each.",
+    "KVM_CAP_IRQFD": "Interrupts raised by a thread that writes to an eventfd.",
+    "KVM_CAP_IOEVENTFD": "Notifications of the guest as eventfds: no exit to this process.",
+}
 
 # Intel SDM volume 4: IA32_MISC_ENABLE bit 0; volume 3A, 12.11.2.1: IA32_MTRR_DEF_TYPE, enabled (bit 11), type 6.
 MSRS = {0x1A0: 1 << 0, 0x2FF: 1 << 11 | 6}
@@ -66,18 +70,19 @@ def machine_plan(config: Config, start: Start) -> list[Operation]:
     """
     irqchip = start.irqchip if config.irqchip is None else config.irqchip
     operations: list[Operation] = []
-    parts = (_open(irqchip), _vm(), _memory(config), _irqchip(irqchip), _virtio(config), _vcpus(config, irqchip))
-    for step in (*parts, _boot(start), _run()):
+    parts = (_open(irqchip, bool(config.virtio())), _vm(), _memory(config), _irqchip(irqchip), _virtio(config))
+    for step in (*parts, _vcpus(config, irqchip), _boot(start), _run()):
         operations.extend(step)
     return operations
 
 
-def _open(irqchip: bool) -> Iterator[Operation]:
+def _open(irqchip: bool, virtio: bool) -> Iterator[Operation]:
     yield Operation(
         "open", "open", "The device that gives access to the processor's virtualisation.", path="/dev/kvm"
     )
     yield Operation("open", "KVM_GET_API_VERSION", "The stable interface is version 12; refuse any other.")
-    for capability, why in (NEEDED | (NEEDED_IRQCHIP if irqchip else {})).items():
+    needed = NEEDED | (NEEDED_IRQCHIP if irqchip else {}) | (NEEDED_VIRTIO if virtio else {})
+    for capability, why in needed.items():
         yield Operation("open", "KVM_CHECK_EXTENSION", why, capability=capability)
 
 
@@ -113,6 +118,15 @@ def _memory(config: Config) -> Iterator[Operation]:
             address=address,
             length=length,
         )
+    if config.virtio():
+        yield from _registers(len(layout.ram_ranges(config.memory)), len(config.virtio()) * layout.VIRTIO_SIZE)
+
+
+def _registers(slot: int, length: int) -> Iterator[Operation]:
+    yield Operation("memory", "mmap", "A page for the registers of each virtio device.", length=length, what="registers")
+    why = "The guest reads them as memory, without an exit; a write is an exit as before."
+    where = {"slot": slot, "address": layout.VIRTIO, "length": length}
+    yield Operation("memory", "KVM_SET_USER_MEMORY_REGION", why, **where, flags="KVM_MEM_READONLY")
 
 
 def _irqchip(wanted: bool) -> Iterator[Operation]:
@@ -132,17 +146,26 @@ def _irqchip(wanted: bool) -> Iterator[Operation]:
 
 def _virtio(config: Config) -> Iterator[Operation]:
     devices = config.virtio()
-    for (kind, disk), (address, gsi) in zip(devices, layout.virtio_slots(len(devices)), strict=True):
-        if disk is not None:
-            flags = "O_RDONLY" if disk.read_only else "O_RDWR"
-            yield Operation("virtio", "openat", "The file that is the guest's disk.", path=disk.path, flags=flags)
+    for (kind, what), (address, gsi) in zip(devices, layout.virtio_slots(len(devices)), strict=True):
+        if kind == "blk":
+            flags = "O_RDONLY" if what.read_only else "O_RDWR"
+            yield Operation("virtio", "openat", "The file that is the guest's disk.", path=what.path, flags=flags)
             yield Operation(
-                "virtio", "flock", "One machine writes to a disk, or several read it.", shared=disk.read_only
+                "virtio", "flock", "One machine writes to a disk, or several read it.", shared=what.read_only
             )
         why = "A counter in the kernel: whoever writes to it raises the device's interrupt."
         yield Operation("virtio", "eventfd2", why, device=kind)
         why = f"From now on such a write pulses input {gsi} of the IOAPIC, with no further ioctl."
         yield Operation("virtio", "KVM_IRQFD", why, device=kind, address=address, gsi=gsi)
+        for queue in range(config.kicked(kind, what)):
+            yield from _kick(kind, address, queue)
+
+
+def _kick(kind: str, address: int, queue: int) -> Iterator[Operation]:
+    why = "A counter that wakes the device's thread."
+    yield Operation("virtio", "eventfd2", why, device=kind)
+    why = f"It counts the guest's notifications of queue {queue}; the vCPU goes on meanwhile."
+    yield Operation("virtio", "KVM_IOEVENTFD", why, device=kind, address=address, queue=queue)
 
 
 def _vcpus(config: Config, irqchip: bool) -> Iterator[Operation]:

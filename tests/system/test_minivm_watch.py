@@ -206,7 +206,8 @@ def test_errors_in_threads_do_not_hang():
     assert outcome.status == MinivmError.status and isinstance(outcome.error, RuntimeError)
 
 
-VIRTIO_CALLS = [("openat", 1), ("flock", 1), ("eventfd2", 2), ("KVM_IRQFD", 1), ("KVM_IRQFD", 3), ("KVM_CREATE_VCPU", 2),
+VIRTIO_CALLS = [("openat", 1), ("flock", 1), ("eventfd2", 2), ("KVM_IRQFD", 1), ("KVM_IRQFD", 3), ("KVM_IOEVENTFD", 1),
+                ("KVM_CREATE_VCPU", 2),
                 ("KVM_SET_MSRS", 2), ("KVM_RUN", 2)]  # fmt: skip
 
 

@@ -14,7 +14,9 @@ from collections import deque
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
+    from minivm.devices.virtio.path import Path
     from minivm.devices.virtio.queue import Queue
 
 __all__ = ["Console"]
@@ -46,6 +48,10 @@ class Console:
     def config(self) -> bytes:
         """Return columns, rows, number of ports and the register for emergencies: none is offered."""
         return bytes(12)
+
+    def connect(self, registers: Any, interrupt: int) -> list[Path]:
+        """It has no path."""
+        return []
 
     def notify(self, number: int, queue: Queue) -> None:
         """Send what is printed; or give what was typed to new buffers."""

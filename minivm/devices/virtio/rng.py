@@ -6,6 +6,9 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
+    from minivm.devices.virtio.path import Path
     from minivm.devices.virtio.queue import Queue
 
 __all__ = ["Rng"]
@@ -24,6 +27,10 @@ class Rng:
     def config(self) -> bytes:
         """It has no configuration."""
         return b""
+
+    def connect(self, registers: Any, interrupt: int) -> list[Path]:
+        """It has no path: a few bytes now and then are no reason for a thread."""
+        return []
 
     def notify(self, number: int, queue: Queue) -> None:
         """Fill the buffers that the driver has made available."""

@@ -1,0 +1,165 @@
+"""virtio-blk: what the file holds after what a driver asked."""
+
+from __future__ import annotations
+
+import os
+import struct
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from virtio_driver import EVENT_IDX, INDIRECT, PACKED, VERSION_1, Driver
+
+from minivm.devices.virtio import blk
+from minivm.devices.virtio.blk import Blk
+
+MIB = 1 << 20
+KINDS = [VERSION_1, VERSION_1 | EVENT_IDX | INDIRECT, VERSION_1 | PACKED, VERSION_1 | PACKED | EVENT_IDX | INDIRECT]
+
+
+@pytest.fixture
+def disk(tmp_path):
+    fd = os.open(tmp_path / "disk", os.O_RDWR | os.O_CREAT)
+    os.truncate(fd, MIB)
+    yield fd
+    os.close(fd)
+
+
+@pytest.fixture
+def driver(disk):
+    with Driver(Blk(disk, MIB)) as driver:
+        yield driver
+
+
+def head(kind, sector=0):
+    return struct.pack("<IIQ", kind, 0, sector)
+
+
+@pytest.mark.parametrize("features", KINDS)
+def test_what_is_written_is_in_the_file_and_read_back(disk, features):
+    data = os.urandom(1024)
+    with Driver(Blk(disk, MIB), features) as driver:
+        assert driver.ask([head(blk.WRITE, 3), data[:512], data[512:], 1]) == (1, [b"\0"])
+        assert os.pread(disk, 1024, 3 * 512) == data
+        parts = [head(blk.READ, 3), 512, 512, 1]
+        assert driver.ask(parts, indirect=bool(features & INDIRECT)) == (1025, [data[:512], data[512:], b"\0"])
+        assert driver.ask([head(blk.FLUSH), 1]) == (1, [b"\0"])
+
+
+def test_how_the_driver_divides_its_buffers_is_its_own_affair(disk, driver):
+    """2.7.4.1: header in two parts, data and status in one."""
+    os.pwrite(disk, b"D" * 512, 512)
+    assert driver.ask([head(blk.READ, 1)[:5], head(blk.READ, 1)[5:], 513]) == (513, [b"D" * 512 + b"\0"])
+
+
+def test_discarded_sectors_read_as_zeroes_and_take_no_room(disk, driver):
+    os.pwrite(disk, b"x" * MIB, 0)
+    before = os.fstat(disk).st_blocks
+    assert driver.ask([head(blk.DISCARD), struct.pack("<QII", 8, 1024, 0), 1]) == (1, [b"\0"])
+    assert os.pread(disk, 512 << 10, 4096) == bytes(512 << 10) and os.pread(disk, 4096, 0) == b"x" * 4096
+    assert os.fstat(disk).st_blocks < before and os.fstat(disk).st_size == MIB
+
+
+@pytest.mark.parametrize("flags", [0, 1])
+def test_zeroes_are_written_exactly_where_they_are_asked_for(disk, driver, flags):
+    os.pwrite(disk, b"x" * MIB, 0)
+    ranges = struct.pack("<QIIQII", 3, 5, flags, 100, 1, flags)
+    assert driver.ask([head(blk.WRITE_ZEROES), ranges, 1]) == (1, [b"\0"])
+    expected = bytearray(b"x" * MIB)
+    expected[3 * 512 : 8 * 512] = bytes(5 * 512)
+    expected[100 * 512 : 101 * 512] = bytes(512)
+    assert os.pread(disk, MIB, 0) == expected
+
+
+@pytest.mark.parametrize(
+    ("parts", "code"),
+    [
+        ([head(blk.READ, 2048), 512, 1], 1),
+        ([head(blk.READ, (1 << 64) - 1), 512, 1], 1),
+        ([head(blk.READ), 511, 1], 1),
+        ([head(blk.WRITE, 2047), bytes(1024), 1], 1),
+        ([head(blk.DISCARD), struct.pack("<QII", 2047, 2, 0), 1], 1),
+        ([head(blk.DISCARD), struct.pack("<QII", (1 << 64) - 1, 2, 0), 1], 1),
+        ([head(blk.DISCARD), struct.pack("<QII", 0, 1, 1), 1], 2),
+        ([head(blk.WRITE_ZEROES), struct.pack("<QII", 0, 0xFFFFFFFF, 0), 1], 1),
+        ([head(blk.WRITE_ZEROES), bytes(15), 1], 1),
+        ([head(99), 1], 2),
+    ],
+)
+def test_what_lies_outside_of_the_disk_is_an_error(disk, driver, parts, code):
+    assert driver.ask(parts)[1][-1] == bytes((code,))
+    assert os.fstat(disk).st_size == MIB
+
+
+def test_a_read_only_disk_stays_as_it_is(disk):
+    with Driver(Blk(disk, MIB, read_only=True)) as driver:
+        for kind in (blk.WRITE, blk.DISCARD, blk.WRITE_ZEROES):
+            assert driver.ask([head(kind), struct.pack("<QII", 0, 1, 0) * 32, 1])[1] == [b"\1"]
+        assert os.pread(disk, 512, 0) == bytes(512)
+        assert driver.offered & blk.F_RO
+
+
+def test_the_capacity_and_the_name_are_told(disk):
+    with Driver(Blk(disk, MIB + 100, serial="a-name", queues=3)) as driver:
+        assert driver.read(0x100, 8) == 2048, "whole sectors"
+        assert driver.offered & blk.F_MQ and driver.read(0x122, 2) == 3
+        assert driver.ask([head(blk.GET_ID), 20, 1], 2) == (21, [b"a-name".ljust(20, b"\0"), b"\0"])
+
+
+def test_a_rate_limit_holds_in_the_mean_and_lets_a_burst_through(disk):
+    """100 requests a second after a burst of 4: twelve need at least 80 ms, by the clock that the limit is made of."""
+    from time import monotonic
+
+    with Driver(Blk(disk, MIB, limits=(0, 0, 4, 40_000_000))) as driver:
+        begin = monotonic()
+        for _ in range(4):
+            driver.ask([head(blk.READ), 512, 1])
+        for _ in range(8):
+            driver.ask([head(blk.READ), 512, 1])
+        assert monotonic() - begin >= 0.07
+
+
+SECTORS = st.integers(0, 63)
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.sampled_from([blk.WRITE, blk.READ]), SECTORS, st.integers(1, 24), st.integers(0, 255)),
+        st.tuples(st.sampled_from([blk.DISCARD, blk.WRITE_ZEROES]), SECTORS, st.integers(1, 24), st.integers(0, 0)),
+        st.tuples(st.just(blk.FLUSH), st.just(0), st.just(0), st.just(0)),
+    ),
+    max_size=25,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(KINDS), STEPS, st.integers(0, 2))
+def test_a_disk_is_an_array_of_sectors(features, steps, extra):
+    """Whatever is asked, in whatever order, by several queues: what is read is what was written there last."""
+    fd, size = os.memfd_create("disk"), 64 * 512
+    os.truncate(fd, size)
+    model = bytearray(size)
+    with Driver(Blk(fd, size, queues=1 + extra), features) as driver:
+        for number, (kind, sector, count, byte) in enumerate(steps):
+            check(driver, model, number % (1 + extra), kind, sector, count, byte)
+        assert os.pread(fd, size, 0) == model
+    os.close(fd)
+
+
+def check(driver, model, queue, kind, sector, count, byte):
+    """Ask for one step of the driver and the model; both must agree."""
+    begin, end = sector * 512, (sector + count) * 512
+    fits = end <= len(model)
+    if kind == blk.READ:
+        _, (data, status) = driver.ask([head(kind, sector), count * 512, 1], queue)
+        assert not fits or data == model[begin:end]
+    elif kind == blk.WRITE:
+        _, (status,) = driver.ask([head(kind, sector), bytes((byte,)) * (count * 512), 1], queue)
+        if fits:
+            model[begin:end] = bytes((byte,)) * (count * 512)
+    elif kind == blk.FLUSH:
+        _, (status,) = driver.ask([head(kind), 1], queue)
+        fits = True
+    else:
+        _, (status,) = driver.ask([head(kind), struct.pack("<QII", sector, count, 0), 1], queue)
+        if fits:
+            model[begin:end] = bytes(count * 512)
+    assert status == (b"\0" if fits else b"\1")
