@@ -17,7 +17,7 @@ import os
 import stat
 
 from minirt.image.compression import Bounded
-from minirt.image.errors import Attempt, BadArchive, ImageError
+from minirt.image.errors import Attempt, BadArchive, ImageError, StoreError
 from minirt.image.lower import Attributes, Lower
 from minirt.image.tar import Archive
 from minirt.image.tree import Directory, Tree
@@ -35,6 +35,7 @@ WHITEOUT = b".wh."
 WHITEOUT_META = b".wh..wh."  # aufs's own files, of which only the opaque mark means something to others
 OPAQUE = b".wh..wh..opq"
 OVERLAY_XATTRS = ("trusted.overlay.", "user.overlay.")  # ours to write, never an archive's
+OUR_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 TIME_LIMIT = 2**63 - 1  # seconds: time_t
 
 
@@ -116,6 +117,7 @@ class _Writer:
         except ImageError:
             raise
         except (OSError, OverflowError, ValueError) as error:
+            _blame_store(error)
             reason = getattr(error, "strerror", None) or error
             raise BadArchive(f"{entry.name.decode(errors='replace')!r} cannot be made: {reason}") from error
 
@@ -365,8 +367,15 @@ class _Writer:
             os.fchmod(fd, attributes.mode)
             os.utime(fd, ns=_times(attributes.mtime))
         except (OSError, OverflowError) as error:
+            _blame_store(error)
             reason = getattr(error, "strerror", None) or error
             raise BadArchive(f"{path.decode(errors='replace')!r} cannot be finished: {reason}") from error
+
+
+def _blame_store(error: Exception) -> None:
+    """Raise StoreError for what no archive is to blame for."""
+    if isinstance(error, OSError) and error.errno in OUR_TROUBLE:
+        raise StoreError(f"cannot unpack the layer: {error.strerror}") from error
 
 
 def _kind(directory: Directory, name: bytes) -> int:

@@ -110,11 +110,11 @@ class Store:
                 entry = self._by_digest(reference)
             if entry is not None:
                 return self._read(entry, name)
-            found = self._by_id(name)
+            found = self._by_id(name) or self._by_short_name(reference, name)
         if found is None:
             raise UnknownImage(
                 f"no image named {name!r}: `minirt image ls` lists what is here; "
-                f"`minirt image import ROOTFS.tar {name}` makes one"
+                f"`minirt pull {name}` fetches it, `minirt image import ROOTFS.tar {name}` makes one"
             )
         return found
 
@@ -162,6 +162,16 @@ class Store:
         if len(found) > 1:
             raise BadReference(f"{text!r} is the start of {len(found)} images' IDs")
         return next(iter(found.values()), None)
+
+    def _by_short_name(self, reference: Reference, name: str) -> Image | None:
+        """Find an image by a name without its registry, as registries.conf lets one be pulled. Raises BadReference."""
+        if name.startswith(("docker.io/", "index.docker.io/")) or reference.registry != "docker.io" or reference.digest:
+            return None
+        end = f"/{reference.familiar}"
+        found = [entry for entry in self.index.entries() if name_of(entry).endswith(end)]
+        if len(found) > 1:
+            raise BadReference(f"{name!r} may be {' or '.join(map(name_of, found))}")
+        return self.image(found[0]) if found else None
 
     # -- writing
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from minirt.image.errors import Damaged
-from minirt.image.remote.errors import Lied, RegistryError, Unreachable
-from minirt.image.remote.http import TRIES
+from minirt.image.remote.errors import Lied, RegistryError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Stopped", "fetch"]
 
 PIECE = 256 << 10  # bytes written at a time
+IDLE = 4  # tries in a row that bring nothing, before it is called a lie
 
 
 class Stopped(RegistryError):
@@ -44,41 +44,53 @@ def fetch(
             progress(partial.total)
             return
         progress(partial.size)
-        for attempt in range(TRIES):
-            begin = partial.size
-            try:
-                _receive(repository, partial, progress, stopped)
-                break
-            except Unreachable:
-                if attempt == TRIES - 1 or (attempt > 1 and partial.size == begin):
-                    raise
-                repository.auth.pause(attempt)
-            except (Lied, Damaged) as error:
-                progress(-partial.size)
-                recovered = partial.recovered
-                partial.restart()
-                if not recovered:  # else what an earlier command left may have been torn by a power cut
-                    raise Lied(str(error)) from None
+        best, idle = partial.size, 0  # how far it ever came; tries in a row that came no farther
+        while early := _receive(repository, partial, progress, stopped):
+            idle = 0 if partial.size > best else idle + 1
+            best = max(best, partial.size)
+            if idle == IDLE:
+                raise Lied(f"{early}, each time")
+            repository.auth.pause(idle)
 
 
 def _receive(
     repository: Repository, partial: Partial, progress: Callable[[int], object], stopped: Callable[[], bool]
-) -> None:
-    """Ask for what is missing, and write it. Raises Unreachable where it ends too early."""
-    if partial.size < partial.total:
-        response = repository.blob(partial.digest, partial.size)
-        if response.status != 206 and partial.size:  # no ranges here: all of it again
-            progress(-partial.size)
-            partial.restart()
-            if response.status == 416:
-                response.close()
-                response = repository.blob(partial.digest)
-        elif response.status == 206:
-            _check_range(response, partial)
-        _copy(response, partial, progress, stopped)
-    if partial.size < partial.total:
-        raise Unreachable(f"blob {partial.digest} of {repository} ended after {partial.size} of {partial.total} bytes")
-    partial.commit()
+) -> str:
+    """Ask for what is missing, write it, and commit it when it is all there.
+
+    Returns "", or in what way it ended too early. Raises Lied, of which nothing is kept, and what `Repository.blob` does.
+    """
+    try:
+        early = _ask(repository, partial, progress, stopped) if partial.size < partial.total else ""
+        if not early:
+            partial.commit()
+        return early
+    except (Lied, Damaged) as error:
+        progress(-partial.size)
+        recovered = partial.recovered
+        partial.restart()
+        if recovered:  # by an earlier command, and perhaps torn by a power cut: so the registry is not to blame yet
+            return str(error)
+        raise Lied(str(error)) from None
+
+
+def _ask(
+    repository: Repository, partial: Partial, progress: Callable[[int], object], stopped: Callable[[], bool]
+) -> str:
+    """Ask for what is missing, and write it."""
+    response = repository.blob(partial.digest, partial.size)
+    if response.status != 206 and partial.size:  # no ranges here: all of it again
+        progress(-partial.size)
+        partial.restart()
+        if response.status == 416:
+            response.close()
+            response = repository.blob(partial.digest)
+    elif response.status == 206:
+        _check_range(response, partial)
+    why = _copy(response, partial, progress, stopped)
+    if partial.size == partial.total:
+        return ""
+    return f"blob {partial.digest} of {repository} ended after {partial.size} of {partial.total} bytes{why}"
 
 
 def _check_range(response: BaseHTTPResponse, partial: Partial) -> None:
@@ -91,7 +103,8 @@ def _check_range(response: BaseHTTPResponse, partial: Partial) -> None:
 
 def _copy(
     response: BaseHTTPResponse, partial: Partial, progress: Callable[[int], object], stopped: Callable[[], bool]
-) -> None:
+) -> str:
+    """Write what a response has. Returns why it ended, where the connection is to blame."""
     import urllib3
 
     announced = response.headers.get("Content-Length", "")
@@ -106,9 +119,10 @@ def _copy(
             if stopped():
                 raise Stopped("stopped")
     except urllib3.exceptions.HTTPError as error:
-        raise Unreachable(f"blob {partial.digest} ended after {partial.size} of {partial.total} bytes: {error}") from None
+        return f" ({type(error).__name__})"
     finally:
         if partial.size < partial.total:
             response.close()
         else:
             response.release_conn()
+    return ""

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from minirt.image.errors import Attempt, Damaged, ImageError, UnknownImage
+from minirt.image.errors import Attempt, Damaged, ImageError, StoreError, UnknownImage
 from minirt.image.remote.errors import Denied, Lied, NotThere, RegistryError, Unreachable
 from minirt.image.remote.platform import Platform, choose
 from minirt.image.remote.registries import Registries
@@ -72,9 +72,14 @@ def pull(
             repository = connect(place, verify=verify, credentials=credentials)
             try:
                 return _pull(store, repository, reference, wanted, progress or Quiet())
-            except (NotThere, Denied, Unreachable) as error:
+            except Unreachable as error:  # what has arrived is good, and the next try goes on with it
                 problems.append(error)
-            except Lied:
+            except (NotThere, Denied) as error:
+                store.collect(wait=False)
+                problems.append(error)
+            except StoreError:
+                raise
+            except ImageError:
                 store.collect(wait=False)
                 raise
     if len(problems) == 1:
