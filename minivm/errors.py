@@ -3,6 +3,9 @@
     MinivmError          125  minivm or the host could not do it (as docker's 125)
     ├── UsageError         2  the words on the command line make no sense
     ├── BootError        125  the kernel image is not one that can be started
+    ├── DocumentError      1  a machine file that is wrong: names the path in it (manager/document.py)
+    ├── MachineError       1  a named machine is not there, or not in the state that is needed (manager/machines.py)
+    │   └── Busy           1  ... as its process lives
     └── KvmError         125  a call into the host kernel failed: names the call, arguments and usual cause
 """
 

@@ -19,6 +19,17 @@ __all__ = ["build_parser", "main"]
 # command -> (module with add_parser(commands), one line)
 COMMANDS = {
     "run": ("words", "build a machine, run a guest in it, end with the guest's exit status"),
+    "create": ("machines", "make a machine with a name, from a file or from flags"),
+    "start": ("machines", "start machines"),
+    "stop": ("machines", "press the power button of machines, wait, and end what is not off by then"),
+    "pause": ("machines", "let machines stand still"),
+    "resume": ("machines", "let paused machines go on"),
+    "wait": ("machines", "wait for machines to end, and print their exit statuses"),
+    "ps": ("machines", "list machines"),
+    "inspect": ("machines", "print all about machines, as JSON"),
+    "logs": ("machines", "print what a machine's console has said"),
+    "console": ("machines", "join this terminal to a machine's console"),
+    "rm": ("machines", "remove machines"),
     "kernel": ("kernel", "fetch, list and remove Debian's kernels"),
     "doctor": ("doctor", "say what this host's /dev/kvm offers, and what to do about what is missing"),
     "completion": ("completion", "print a completion script for bash or zsh"),
@@ -31,6 +42,7 @@ examples:
   minivm run --plan                 only list the ioctls that would build the machine
   minivm kernel fetch debian-cloud  take Debian's kernel out of its package
   minivm run debian-cloud --rootfs DIR --init 'uname -a'
+  minivm create box && minivm start box && minivm console box
   minivm doctor                     what this host's /dev/kvm offers
 
 `minivm COMMAND --help` tells more.

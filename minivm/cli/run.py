@@ -1,13 +1,12 @@
-"""`minivm run`: from words to a Config, and from an Outcome to an exit status."""
+"""`minivm run`: a machine from its words (config.py), and from its Outcome the exit status."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 
+from minivm.cli.config import config_of
 from minivm.errors import MinivmError, UsageError
-from minivm.machine.config import Config, Disk, Rootfs, parse_disk, parse_size
 from minivm.machine.prepare import prepare
 
 TYPE_CHECKING = False
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
 
     from minirt.plan.events import Sink
     from minivm.boot.start import Start
+    from minivm.machine.config import Config
     from minivm.machine.machine import Machine, Outcome
     from minivm.machine.plan import Operation
 
@@ -27,22 +27,7 @@ def run(options: argparse.Namespace) -> int:
     """Do what the command line says. Returns the exit status. Raises MinivmError."""
     if options.timeout is not None and not options.timeout > 0:
         raise UsageError(f"--timeout {options.timeout:g}: must be more than 0 seconds")
-    kernel = _kernel(options)
-    kept = kernel != (options.kernel or options.kernel_option)
-    config = Config(
-        kernel,
-        boot=options.boot,
-        memory=parse_size(options.memory or ("256m" if kept else "64m")),
-        cmdline=options.cmdline,
-        irqchip={"kernel": True, "none": False, None: None}[options.irqchip],
-        initrd=options.initrd,
-        modules=options.module,
-        cpus=_cpus(options),
-        disks=_disks(options),
-        rootfs=_rootfs(options),
-        rng=options.rng,
-        hvc=options.console == "virtio",
-    )
+    config = config_of(options)
     start = prepare(config)
     if options.plan:
         from minivm.machine.plan import machine_plan
@@ -50,45 +35,6 @@ def run(options: argparse.Namespace) -> int:
         return _print_plan(machine_plan(config, start), options.format)
     with _sinks(options) as sinks:
         return _run(options, config, start, sinks)
-
-
-def _cpus(options: argparse.Namespace) -> int:
-    """Return how many processors, 1 to 254: 255 is everybody in an APIC id of 8 bits."""
-    count: int = options.cpus
-    if not 1 <= count <= 254:
-        raise UsageError(f"--cpus {count}: 1 to 254")
-    if options.irqchip == "none" and (options.disk or options.rng or options.console == "virtio"):
-        raise UsageError("virtio devices need --irqchip kernel: they interrupt through the IOAPIC")
-    if count > 1 and options.irqchip == "none":
-        raise UsageError(f"--cpus {count} needs --irqchip kernel: processors start each other through their local APICs")
-    return count
-
-
-def _kernel(options: argparse.Namespace) -> str | None:
-    """Return the kernel's path, by whichever word it was given; one that is kept may be named (minivm kernel ls)."""
-    if options.kernel and options.kernel_option:
-        raise UsageError("the kernel is named twice: as KERNEL and by --kernel")
-    name: str | None = options.kernel or options.kernel_option
-    if not name:
-        return None
-    from minivm.kernels.resolve import resolve
-
-    return resolve(name, options.boot)
-
-
-def _disks(options: argparse.Namespace) -> list[Disk]:
-    """Return the disks: a root that is an image comes first."""
-    root = [parse_disk(options.rootfs)] if options.rootfs and not os.path.isdir(options.rootfs) else []
-    return root + [parse_disk(text) for text in options.disk]
-
-
-def _rootfs(options: argparse.Namespace) -> Rootfs | None:
-    if options.rootfs is None:
-        if options.init or options.modules:
-            raise UsageError("--init and --modules are for --rootfs")
-        return None
-    disk = Disk(options.rootfs) if os.path.isdir(options.rootfs) else parse_disk(options.rootfs)
-    return Rootfs(disk.path, command=options.init, modules=options.modules, read_only=disk.read_only)
 
 
 def _run(options: argparse.Namespace, config: Config, start: Start, sinks: list[Sink]) -> int:

@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["add_parser"]
+__all__ = ["add_machine", "add_parser"]
 
 RUN_EPILOG = """\
 kernel formats (--boot):
@@ -56,6 +56,39 @@ def add_parser(commands: Any) -> None:
     )
     add = parser.add_argument
     add("kernel", nargs="?", metavar="KERNEL", help="file to boot, or a name of `minivm kernel ls`; without it, the in-tree guest")
+    add_machine(parser)
+    add = parser.add_argument_group("its time").add_argument
+    add("--timeout", type=float, metavar="SECONDS", help="stop the machine after so long, with status 124")
+    looking = parser.add_argument_group("looking at it (on stderr, but for --plan)")
+    add = looking.add_argument
+    add("--plan", action="store_true", help="list the calls that would build the machine, and why; run nothing")
+    add("--explain", action="store_true", help="tell each call and exit as it happens, and count the exits")
+    add("--trace", metavar="FILE", help="write each call and exit to FILE, one JSON object a line")
+    add("--stats", action="store_true", help="count the exits")
+    add("--format", choices=("text", "json"), default="text", help="of --plan and --stats (default: text)")
+    add(
+        "--fail",
+        action="append",
+        default=[],
+        metavar="CALL[:N]=ERRNO",
+        help="make the Nth such call fail, as KVM_RUN:3=EFAULT; may be given again",
+    )
+    add(
+        "--gdb",
+        metavar="[HOST:]PORT|PATH[,nowait]",
+        help="serve gdb there (localhost, or a socket's path with a / in it); the guest waits for it, or with nowait does not",
+    )
+    add(
+        "--debug",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="show where an error came from; show a crashed guest's registers",
+    )
+    parser.set_defaults(do=_run)
+
+
+def add_machine(parser: Any) -> None:
+    """Add the flags that say what a machine is to be: the same for each command that makes one."""
     machine = parser.add_argument_group("the machine")
     add = machine.add_argument
     add("--boot", choices=("auto", *FORMATS), default="auto", help="how to start KERNEL (auto: look at its bytes)")
@@ -87,33 +120,13 @@ def add_parser(commands: Any) -> None:
         help="interrupt controllers and timer in the host kernel, or none: then `hlt` ends the machine"
         " (default: none for flat16, else kernel)",
     )
-    add("--timeout", type=float, metavar="SECONDS", help="stop the machine after so long, with status 124")
-    looking = parser.add_argument_group("looking at it (on stderr, but for --plan)")
-    add = looking.add_argument
-    add("--plan", action="store_true", help="list the calls that would build the machine, and why; run nothing")
-    add("--explain", action="store_true", help="tell each call and exit as it happens, and count the exits")
-    add("--trace", metavar="FILE", help="write each call and exit to FILE, one JSON object a line")
-    add("--stats", action="store_true", help="count the exits")
-    add("--format", choices=("text", "json"), default="text", help="of --plan and --stats (default: text)")
     add(
-        "--fail",
-        action="append",
-        default=[],
-        metavar="CALL[:N]=ERRNO",
-        help="make the Nth such call fail, as KVM_RUN:3=EFAULT; may be given again",
+        "--cpu-affinity",
+        default="",
+        metavar="LIST[:LIST...]",
+        help="processors of the host that may run the virtual ones, as 0,2-3; one list for all, or one for each",
     )
-    add(
-        "--gdb",
-        metavar="[HOST:]PORT|PATH[,nowait]",
-        help="serve gdb there (localhost, or a socket's path with a / in it); the guest waits for it, or with nowait does not",
-    )
-    add(
-        "--debug",
-        action="store_true",
-        default=argparse.SUPPRESS,
-        help="show where an error came from; show a crashed guest's registers",
-    )
-    parser.set_defaults(do=_run)
+    add("--cgroup", default="", metavar="DIR", help="control group to run in, which must be there; below /sys/fs/cgroup, or a path")
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -9,16 +9,20 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-__all__ = ["Config", "Disk", "parse_disk", "parse_size"]
+__all__ = ["Config", "Disk", "Rootfs", "parse_affinity", "parse_disk", "parse_size"]
 
 MINIMUM = 1 << 20
+PROCESSORS = 8192  # more than any host has: CONFIG_NR_CPUS at its largest
 UNITS = {"b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
 class Config:
     """One machine's settings."""
 
-    __slots__ = ("boot", "cmdline", "cpus", "disks", "hvc", "initrd", "irqchip", "kernel", "memory", "modules", "rng", "rootfs")
+    __slots__ = (
+        "affinity", "boot", "cgroup", "cmdline", "cpus", "disks", "hvc", "initrd", "irqchip", "kernel", "memory", "modules", "rng",
+        "rootfs",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -35,6 +39,8 @@ class Config:
         rng: bool = False,
         hvc: bool = False,
         rootfs: Rootfs | None = None,
+        affinity: Sequence[set[int]] = (),
+        cgroup: str = "",
     ) -> None:
         self.kernel = kernel  # path; None is the in-tree guest
         self.boot = boot  # "auto" or a key of minivm.boot.formats.FORMATS
@@ -47,8 +53,9 @@ class Config:
         self.rng = rng  # whether there is a virtio-rng
         self.rootfs = rootfs
         self.hvc = hvc  # whether there is a virtio-console, and input goes there rather than to the UART
+        self.affinity = affinity  # which of the host's processors may run each vCPU; one set is for all of them
+        self.cgroup = cgroup  # directory of a control group that the process is to be in; "" leaves it where it is
         self.modules = modules  # for Multiboot: "path" or "path words"
-
 
     def virtio(self) -> list[tuple[str, Any]]:
         """Return the virtio devices in the order of their slots: (kind, what belongs to it, as its Disk)."""
@@ -91,6 +98,20 @@ def parse_disk(text: str) -> Disk:
     if not path:
         raise UsageError(f"--disk {text!r}: no file is named; write FILE or FILE,ro")
     return Disk(path, options == "ro")
+
+
+def parse_affinity(text: str) -> set[int]:
+    """Return the processors that a list as taskset writes it means: 0,2-3. Raises UsageError."""
+    found: set[int] = set()
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        if not (text.isascii() and first.isdecimal()) or (dash and not last.isdecimal()) or len(part) > 9:
+            raise UsageError(f"processors {text!r}: write a list as 0,2-3")
+        numbers = range(int(first), int(last or first) + 1)
+        if not numbers or numbers[-1] >= PROCESSORS:
+            raise UsageError(f"processors {text!r}: {part} names none that a host may have")
+        found.update(numbers)
+    return found
 
 
 def parse_size(text: str, most: int | None = None) -> int:

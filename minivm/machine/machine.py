@@ -185,6 +185,12 @@ class Machine:
         kvm.create_pit2(self._vm, getattr(kvm.lib, flags))
         return 0, ("ports 0x40 to 0x43 and 0x61 are answered by the kernel",)
 
+    def _do_write(self, path: str) -> Done:
+        from minivm.machine.placement import join_cgroup
+
+        join_cgroup(path)
+        return 0, (f"this process is in the control group {path}",)
+
     def _do_openat(self, path: str, flags: str) -> Done:
         from minivm.machine.disk import open_disk
 
@@ -359,6 +365,7 @@ class Machine:
         with self._stopping:
             self._runners[number] = threading.get_ident()
         try:
+            self._pin(number)
             loop(self, number)
         except KvmError as error:
             self.stop(Outcome(error.status, str(error), error))
@@ -374,6 +381,23 @@ class Machine:
             path.run()
         except BaseException as error:
             self.stop(Outcome(MinivmError.status, f"{type(error).__name__}: {error}", error))
+
+    def _pin(self, number: int) -> None:
+        """Let this thread run only where the processor is to be."""
+        affinity = self.config.affinity
+        if not affinity:
+            return
+        from minivm.machine.placement import pin
+
+        cpus = affinity[number % len(affinity)]
+
+        def call() -> Done:
+            pin(cpus)
+            return 0, ()
+
+        why = "The thread of this virtual processor runs on these processors of the host, and on no other."
+        shown = ",".join(map(str, sorted(cpus)))
+        self.recorder.perform("sched_setaffinity", (shown,), call, side=f"vcpu{number}", step="run", why=why)
 
     # --- what the devices are given ---
 

@@ -44,7 +44,7 @@ class Operation:
     __slots__ = ("args", "call", "step", "why")
 
     def __init__(self, step: str, call: str, why: str, **args: Any) -> None:
-        self.step = step  # open, vm, memory, irqchip, virtio, vcpu, boot, run
+        self.step = step  # place, open, vm, memory, irqchip, virtio, vcpu, boot, run
         self.call = call  # system call or ioctl, by its kernel name
         self.why = why  # one sentence for a learner
         self.args = args  # by name: numbers, strings, bytes, or mappings of register fields
@@ -70,10 +70,16 @@ def machine_plan(config: Config, start: Start) -> list[Operation]:
     """
     irqchip = start.irqchip if config.irqchip is None else config.irqchip
     operations: list[Operation] = []
-    parts = (_open(irqchip, bool(config.virtio())), _vm(), _memory(config), _irqchip(irqchip), _virtio(config))
-    for step in (*parts, _vcpus(config, irqchip), _boot(start), _run()):
+    parts = (_place(config), _open(irqchip, bool(config.virtio())), _vm(), _memory(config), _irqchip(irqchip))
+    for step in (*parts, _virtio(config), _vcpus(config, irqchip), _boot(start), _run()):
         operations.extend(step)
     return operations
+
+
+def _place(config: Config) -> Iterator[Operation]:
+    if config.cgroup:
+        why = "Before there is any memory: what is touched from now on counts for this control group."
+        yield Operation("place", "write", why, path=config.cgroup)
 
 
 def _open(irqchip: bool, virtio: bool) -> Iterator[Operation]:

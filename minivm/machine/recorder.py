@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Recorder", "parse_failure"]
 
 # Calls that a running machine makes and the plan therefore does not list.
-WHILE_RUNNING = ("KVM_IRQ_LINE",)
+WHILE_RUNNING = ("KVM_IRQ_LINE", "sched_setaffinity")
 
 
 def parse_failure(text: str) -> tuple[str, int, int]:

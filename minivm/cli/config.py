@@ -1,0 +1,87 @@
+"""From the words that describe a machine (words.add_machine) to its Config."""
+
+from __future__ import annotations
+
+import os
+
+from minivm.errors import UsageError
+from minivm.machine.config import Config, Disk, Rootfs, parse_affinity, parse_disk, parse_size
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+
+__all__ = ["config_of", "kernel_name"]
+
+
+def config_of(options: argparse.Namespace) -> Config:
+    """Return the machine that the words describe. Raises UsageError."""
+    name = kernel_name(options)
+    kernel = _kernel(name, options.boot)
+    return Config(
+        kernel,
+        boot=options.boot,
+        memory=parse_size(options.memory or ("256m" if kernel != name else "64m")),
+        cmdline=options.cmdline,
+        irqchip={"kernel": True, "none": False, None: None}[options.irqchip],
+        initrd=options.initrd,
+        modules=options.module,
+        cpus=_cpus(options),
+        disks=_disks(options),
+        rootfs=_rootfs(options),
+        rng=options.rng,
+        hvc=options.console == "virtio",
+        affinity=_affinity(options),
+        cgroup=options.cgroup,
+    )
+
+
+def kernel_name(options: argparse.Namespace) -> str | None:
+    """Return what the kernel is called, by whichever word it was given."""
+    if options.kernel and options.kernel_option:
+        raise UsageError("the kernel is named twice: as KERNEL and by --kernel")
+    name: str | None = options.kernel or options.kernel_option
+    return name
+
+
+def _kernel(name: str | None, boot: str) -> str | None:
+    """Return the kernel's path; one that is kept may be named (minivm kernel ls)."""
+    if not name:
+        return None
+    from minivm.kernels.resolve import resolve
+
+    return resolve(name, boot)
+
+
+def _cpus(options: argparse.Namespace) -> int:
+    """Return how many processors, 1 to 254: 255 is everybody in an APIC id of 8 bits."""
+    count: int = options.cpus
+    if not 1 <= count <= 254:
+        raise UsageError(f"--cpus {count}: 1 to 254")
+    if options.irqchip == "none" and (options.disk or options.rng or options.console == "virtio"):
+        raise UsageError("virtio devices need --irqchip kernel: they interrupt through the IOAPIC")
+    if count > 1 and options.irqchip == "none":
+        raise UsageError(f"--cpus {count} needs --irqchip kernel: processors start each other through their local APICs")
+    return count
+
+
+def _affinity(options: argparse.Namespace) -> list[set[int]]:
+    lists = [parse_affinity(text) for text in options.cpu_affinity.split(":")] if options.cpu_affinity else []
+    if len(lists) > 1 and len(lists) != options.cpus:
+        raise UsageError(f"--cpu-affinity {options.cpu_affinity!r}: one list, or one for each of {options.cpus} processors")
+    return lists
+
+
+def _disks(options: argparse.Namespace) -> list[Disk]:
+    """Return the disks: a root that is an image comes first."""
+    root = [parse_disk(options.rootfs)] if options.rootfs and not os.path.isdir(options.rootfs) else []
+    return root + [parse_disk(text) for text in options.disk]
+
+
+def _rootfs(options: argparse.Namespace) -> Rootfs | None:
+    if options.rootfs is None:
+        if options.init or options.modules:
+            raise UsageError("--init and --modules are for --rootfs")
+        return None
+    disk = Disk(options.rootfs) if os.path.isdir(options.rootfs) else parse_disk(options.rootfs)
+    return Rootfs(disk.path, command=options.init, modules=options.modules, read_only=disk.read_only)

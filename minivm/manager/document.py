@@ -1,0 +1,209 @@
+"""The machine file: JSON or TOML in the shape of Firecracker's --config-file, checked field by field.
+
+    {"boot-source": {"kernel_image_path": "debian-cloud", "boot_args": "quiet"},
+     "drives": [{"drive_id": "root", "path_on_host": "root.ext4", "is_root_device": true, "is_read_only": false}],
+     "machine-config": {"vcpu_count": 2, "mem_size_mib": 256},
+     "entropy": {},
+     "minivm": {"console": "virtio", "init": "/bin/sh"}}
+
+Names and meanings are those of Firecracker's API (firecracker.yaml, 1.16); what it has no word for stands below
+"minivm". What Firecracker has and minivm has not is refused, unless it says that it is not wanted.
+"""
+
+from __future__ import annotations
+
+from minivm.boot.formats import FORMATS
+from minivm.errors import MinivmError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["DocumentError", "check", "read"]
+
+
+class DocumentError(MinivmError):
+    """A machine file that is wrong; the text begins with the path of what is wrong in it."""
+
+    status = 1
+
+
+class Field:
+    """What one value may be.
+
+    Args:
+        kind: str, int, bool, list; or a tuple of the words that it may be.
+        required: whether it must be there.
+        least, most: of a number; of a list, what is in it is `kind` of `items`.
+        only: the one value that minivm can do; any other is not implemented.
+    """
+
+    __slots__ = ("items", "kind", "least", "most", "only", "required")
+
+    def __init__(
+        self, kind: Any, *, required: bool = False, least: int = 0, most: int = 1 << 40, items: Any = None, only: Any = ...
+    ) -> None:
+        self.kind, self.required, self.least, self.most = kind, required, least, most
+        self.items, self.only = items, only
+
+
+TEXT, FLAG = Field(str), Field(bool)
+LACKING = Field(dict, only=None)  # an object that Firecracker has
+SECTIONS: dict[str, dict[str, Field]] = {
+    "boot-source": {"kernel_image_path": TEXT, "initrd_path": TEXT, "boot_args": TEXT},
+    "drives": {
+        "drive_id": Field(str, required=True),
+        "path_on_host": Field(str, required=True),
+        "is_root_device": FLAG,
+        "is_read_only": FLAG,
+        "cache_type": Field(("Unsafe", "Writeback")),  # a flush is one here: Unsafe asks for less
+        "io_engine": Field(("Sync", "Async")),
+        "partuuid": Field(str, only=""),
+        "rate_limiter": LACKING,
+    },
+    "machine-config": {
+        "vcpu_count": Field(int, required=True, least=1, most=254),
+        "mem_size_mib": Field(int, required=True, least=1),
+        "smt": Field(bool, only=False),
+        "track_dirty_pages": Field(bool, only=False),
+        "cpu_template": Field(str, only="None"),
+        "huge_pages": Field(str, only="None"),
+    },
+    "entropy": {"rate_limiter": LACKING},
+    "minivm": {
+        "format": Field(("auto", *FORMATS)),
+        "console": Field(("serial", "virtio")),
+        "irqchip": Field(("kernel", "none")),
+        "initrds": Field(list, items=str),
+        "modules": Field(list, items=str),
+        "root_directory": TEXT,
+        "init": TEXT,
+        "modules_directory": TEXT,
+        "cpu_affinity": Field(list, items=str),
+        "cgroup": TEXT,
+    },
+}
+LISTS = {"drives"}
+UNKNOWN_HERE = ("balloon", "cpu-config", "logger", "metrics", "mmds-config", "network-interfaces", "vsock")
+
+
+def read(path: str) -> dict[str, Any]:
+    """Read a machine file: TOML where its name ends in .toml, else JSON. Raises DocumentError."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except OSError as error:
+        raise DocumentError(f"cannot read {path!r}: {error.strerror}") from None
+    try:
+        if path.endswith(".toml"):
+            import tomllib
+
+            document = tomllib.loads(data.decode())
+        else:
+            import json
+
+            document = json.loads(data, object_pairs_hook=_without_twins)
+    except (ValueError, RecursionError) as error:
+        raise DocumentError(f"{path!r} is neither JSON nor, by the name .toml, TOML: {error}") from None
+    return check(document)
+
+
+def check(document: Any) -> dict[str, Any]:
+    """Return the document as it is, if every field is right. Raises DocumentError that names the first that is not."""
+    if not isinstance(document, dict):
+        raise DocumentError("the machine file must hold an object")
+    for name, value in document.items():
+        if name in UNKNOWN_HERE and value not in (None, [], {}):
+            raise DocumentError(f"{name}: not implemented")
+        if name in UNKNOWN_HERE:
+            continue
+        if name not in SECTIONS:
+            raise DocumentError(f"{name}: no such section{_meant(name, [*SECTIONS, *UNKNOWN_HERE])}")
+        _check_section(name, value)
+    _check_drives(document.get("drives", []))
+    if "machine-config" not in document:
+        raise DocumentError("machine-config: is missing")
+    return document
+
+
+def _check_section(name: str, value: Any) -> None:
+    if name not in LISTS:
+        _check_object(name, value, SECTIONS[name])
+        return
+    if not isinstance(value, list):
+        raise DocumentError(f"{name}: must be a list, not {_kind(value)}")
+    for number, item in enumerate(value):
+        _check_object(f"{name}[{number}]", item, SECTIONS[name])
+
+
+def _check_object(path: str, value: Any, fields: dict[str, Field]) -> None:
+    if not isinstance(value, dict):
+        raise DocumentError(f"{path}: must be an object, not {_kind(value)}")
+    for key, item in value.items():
+        if key not in fields:
+            raise DocumentError(f"{path}.{key}: no such field{_meant(key, list(fields))}")
+        if item is not None:
+            _check_field(f"{path}.{key}", item, fields[key])
+    for key, field in fields.items():
+        if field.required and value.get(key) is None:
+            raise DocumentError(f"{path}.{key}: is missing")
+
+
+def _check_field(path: str, value: Any, field: Field) -> None:
+    if isinstance(field.kind, tuple):
+        if value not in field.kind:
+            raise DocumentError(f"{path}: must be one of {', '.join(field.kind)}, not {_shown(value)}")
+        return
+    if not isinstance(value, field.kind) or (field.kind is int and isinstance(value, bool)):
+        raise DocumentError(f"{path}: must be {_kind(field.kind())}, not {_kind(value)}")
+    if field.only is not ... and value != field.only:
+        raise DocumentError(f"{path}: {_shown(value)} is not implemented" if field.only is not None else f"{path}: not implemented")
+    if field.kind is int and not field.least <= value <= field.most:
+        raise DocumentError(f"{path}: {value} is not between {field.least} and {field.most}")
+    if field.kind is str and "\0" in value:
+        raise DocumentError(f"{path}: must not have a zero byte in it")
+    if field.kind is list:
+        for number, item in enumerate(value):
+            _check_field(f"{path}[{number}]", item, Field(field.items))
+
+
+def _check_drives(drives: list[dict[str, Any]]) -> None:
+    """What the drives mean to each other: each has an id of its own, and at most one is the root."""
+    ids: dict[str, int] = {}
+    roots = []
+    for number, drive in enumerate(drives):
+        if drive["drive_id"] in ids:
+            raise DocumentError(f"drives[{number}].drive_id: drives[{ids[drive['drive_id']]}] is {drive['drive_id']!r} too")
+        ids[drive["drive_id"]] = number
+        if drive.get("is_root_device"):
+            roots.append(number)
+    if len(roots) > 1:
+        raise DocumentError(f"drives[{roots[1]}].is_root_device: drives[{roots[0]}] is the root already")
+
+
+def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object of JSON, in which a key must not come twice: which one would count?"""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        twin = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twin!r} comes twice")
+    return made
+
+
+def _meant(word: str, words: list[str]) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(word, words, 1, 0.5)
+    return f"; {close[0]!r} is meant?" if close else f"; there are {', '.join(sorted(words))}"
+
+
+def _kind(value: Any) -> str:
+    names = {bool: "true or false", str: "a string", int: "a whole number", float: "a number", list: "a list", dict: "an object"}
+    return names.get(type(value), "null")
+
+
+def _shown(value: Any) -> str:
+    import json
+
+    return json.dumps(value)[:60]

@@ -1,0 +1,217 @@
+"""What a machine's process does beside running it: keep the console's log, and serve the control socket.
+
+One thread, one poll(2). A client that does not read loses what is too much to keep for it, never stops the machine.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+from functools import partial
+from time import sleep
+
+from minivm.machine.foreground import drain
+from minivm.manager.client import short_path
+from minivm.manager.control import LONGEST
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from minivm.machine.machine import Machine
+    from minivm.manager.control import Control
+    from minivm.manager.log import ConsoleLog
+
+__all__ = ["Server"]
+
+CHUNK = 1 << 16
+KEPT = 1 << 20  # bytes that wait for a client to read them
+MOMENT = 0.001  # seconds to wait after output: a UART's guest writes byte for byte, and each would wake us
+
+
+class Client:
+    """One connection: first lines of requests, then perhaps the console."""
+
+    def __init__(self, stream: socket.socket) -> None:
+        self.stream = stream
+        self.received = b""  # the beginning of a request
+        self.waiting = bytearray()  # to be sent
+        self.console = False
+        self.listens_only = False  # it follows the console, but what it sends is no input
+
+    def put(self, data: bytes) -> None:
+        """Send, or keep what cannot be sent now; what is too much is lost."""
+        if len(self.waiting) + len(data) <= KEPT:
+            self.waiting += data
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what waits. Raises OSError where the client is gone."""
+        try:
+            while self.waiting:
+                del self.waiting[: self.stream.send(self.waiting)]
+        except BlockingIOError:
+            pass
+
+
+class Server:
+    """The loop.
+
+    Args:
+        machine: what is served.
+        control: answers requests.
+        log: takes the console's output.
+        console: descriptor that the output is read from.
+    """
+
+    def __init__(self, machine: Machine, control: Control, log: ConsoleLog, console: int) -> None:
+        self._machine, self._control, self._log, self._console = machine, control, log, console
+        os.set_blocking(console, False)
+        self._clients: dict[int, Client] = {}
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._room = True  # for input of the guest's console
+        self._poll = select.poll()
+
+    def listen(self, path: str) -> None:
+        """Make the socket in the machine's directory, in place of one that a killed process left."""
+        directory = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            if os.path.lexists(short_path(directory)):
+                os.unlink(short_path(directory))
+            before = os.umask(0o177)  # for its owner alone
+            self._listener.bind(short_path(directory))
+            os.umask(before)
+        finally:
+            os.close(directory)
+        self._listener.listen(16)
+        self._listener.setblocking(False)
+        self._socket = os.path.join(path, os.path.basename(short_path(0)))
+
+    def serve(self, look: int) -> None:
+        """Serve until the machine has an outcome.
+
+        Args:
+            look: readable when there is something new (foreground.Running).
+        """
+        while self._machine.outcome is None:
+            ready = self._wait(look)
+            if look in ready:
+                drain(look)
+                self._room = True
+            if self._console in ready:
+                sleep(MOMENT)
+                self._output()
+            if self._listener.fileno() in ready:
+                self._accept()
+            for fd, events in ready.items():
+                if fd in self._clients:
+                    self._attend(self._clients[fd], events)
+
+    def _wait(self, look: int) -> dict[int, int]:
+        poll = select.poll()
+        for fd in (look, self._console, self._listener.fileno()):
+            poll.register(fd, select.POLLIN)
+        for fd, client in self._clients.items():
+            wants = 0 if client.console and not self._room else select.POLLIN
+            poll.register(fd, wants | (select.POLLOUT if client.waiting else 0))
+        return dict(poll.poll())
+
+    def _output(self) -> None:
+        """Take what the console said: into the log, and to who listens."""
+        try:
+            data = os.read(self._console, CHUNK)
+        except BlockingIOError:
+            return
+        self._log.write(data)
+        for client in [client for client in self._clients.values() if client.console]:
+            self._guarded(client, partial(client.put, data))
+
+    def _accept(self) -> None:
+        try:
+            stream, _ = self._listener.accept()
+        except OSError:
+            return
+        stream.setblocking(False)
+        self._clients[stream.fileno()] = Client(stream)
+
+    def _attend(self, client: Client, events: int) -> None:
+        """Go on with a client that poll names."""
+        if events & select.POLLOUT:
+            self._guarded(client, client.flush)
+        if events & ~select.POLLOUT:
+            self._guarded(client, partial(self._receive, client))
+
+    def _guarded(self, client: Client, action: Callable[[], None]) -> None:
+        """Do something with a client that may have gone, or say something silly: then it goes."""
+        try:
+            action()
+        except BlockingIOError:
+            pass
+        except (OSError, ValueError):
+            self._clients.pop(client.stream.fileno(), None)
+            client.stream.close()
+
+    def _receive(self, client: Client) -> None:
+        data = client.stream.recv(4096)
+        if not data:
+            raise OSError("it has hung up")
+        client.received += data
+        while not client.console:
+            line, newline, rest = client.received.partition(b"\n")
+            if not newline:
+                break
+            client.received = rest
+            self._request(client, line)
+        if client.console and client.received:
+            self._type(client, client.received)
+            client.received = b""
+        if len(client.received) > LONGEST:
+            raise ValueError("a request without end")
+
+    def _type(self, client: Client, data: bytes) -> None:
+        if not client.listens_only:
+            self._room = self._machine.type(data)
+
+    def _request(self, client: Client, line: bytes) -> None:
+        import json
+
+        response, console = self._control.answer(line)
+        client.put(json.dumps(response).encode() + b"\n")
+        if console is not None:
+            client.console, client.listens_only = True, bool(console.get("listen"))
+            if console.get("replay"):
+                self._output()  # what is on its way belongs to the log too
+                for data in self._log.replay():
+                    client.put(data)
+
+    def finish(self, output: int) -> None:
+        """The machine has ended: pass on what its console still said.
+
+        Args:
+            output: the other end of the console, which nobody writes to any more.
+        """
+        os.close(output)
+        while True:
+            data = os.read(self._console, CHUNK)
+            if not data:
+                break
+            self._log.write(data)
+            for client in self._clients.values():
+                if client.console and len(client.waiting) + len(data) <= KEPT:
+                    client.waiting += data
+        for client in list(self._clients.values()):
+            client.stream.settimeout(1)
+            self._guarded(client, partial(client.stream.sendall, client.waiting))
+
+    def close(self) -> None:
+        """Close everything, and remove the socket."""
+        for client in self._clients.values():
+            client.stream.close()
+        self._listener.close()
+        try:
+            os.unlink(self._socket)
+        except (AttributeError, FileNotFoundError):
+            pass
+        self._log.close()
+        os.close(self._console)

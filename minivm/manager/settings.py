@@ -1,0 +1,148 @@
+"""A document as a machine's Config, and back."""
+
+from __future__ import annotations
+
+import os
+
+from minivm.errors import MinivmError
+from minivm.machine.config import Config, Disk, Rootfs, parse_affinity
+from minivm.manager.document import check
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["absolute", "config_of", "document_of"]
+
+MIB = 1 << 20
+# The settings of a Config that a document can say.
+SAYS = {
+    "affinity", "boot", "cgroup", "cmdline", "cpus", "disks", "hvc", "initrd", "irqchip", "kernel", "memory", "modules", "rng",
+    "rootfs",
+}  # fmt: skip
+
+
+def config_of(document: dict[str, Any]) -> Config:
+    """Return the machine that a checked document describes. A kernel's name is looked up now."""
+    source, machine, ours = document.get("boot-source") or {}, document["machine-config"], document.get("minivm") or {}
+    drives = document.get("drives") or []
+    root = next((drive for drive in drives if drive.get("is_root_device")), None)
+    boot = ours.get("format") or "auto"
+    kernel = source.get("kernel_image_path")
+    if kernel:
+        from minivm.kernels.resolve import resolve
+
+        kernel = resolve(kernel, boot)
+    first = [source["initrd_path"]] if source.get("initrd_path") else []
+    return Config(
+        kernel or None,
+        boot=boot,
+        memory=machine["mem_size_mib"] * MIB,
+        cmdline=source.get("boot_args") or "",
+        irqchip={"kernel": True, "none": False}.get(ours.get("irqchip") or ""),
+        initrd=first + (ours.get("initrds") or []),
+        modules=ours.get("modules") or [],
+        cpus=machine["vcpu_count"],
+        disks=[_disk(drive) for drive in sorted(drives, key=lambda drive: drive is not root)],
+        rng=document.get("entropy") is not None,
+        hvc=ours.get("console") == "virtio",
+        rootfs=_rootfs(root, ours),
+        affinity=[parse_affinity(text) for text in ours.get("cpu_affinity") or []],
+        cgroup=ours.get("cgroup") or "",
+    )
+
+
+def _disk(drive: dict[str, Any]) -> Disk:
+    return Disk(drive["path_on_host"], bool(drive.get("is_read_only")))
+
+
+def _rootfs(root: dict[str, Any] | None, ours: dict[str, Any]) -> Rootfs | None:
+    """Return what Linux has as its root, where the initramfs is to be made here: a directory, or the root drive."""
+    path = ours.get("root_directory") or (root["path_on_host"] if root else "")
+    if not path:
+        return None
+    read_only = bool(root and root.get("is_read_only"))
+    return Rootfs(path, command=ours.get("init") or "", modules=ours.get("modules_directory") or "", read_only=read_only)
+
+
+def document_of(config: Config, kernel: str | None = None) -> dict[str, Any]:
+    """Return a machine as a document; paths in it are absolute, as whoever starts it may stand elsewhere.
+
+    Args:
+        kernel: how the kernel was named, if not by a path.
+
+    Raises MinivmError for what a document cannot say, DocumentError.
+    """
+    for name in Config.__slots__:
+        if name not in SAYS and getattr(config, name) != getattr(Config(), name):
+            raise MinivmError(f"{name}: not implemented for a machine by name")
+    root = config.rootfs
+    source = {"kernel_image_path": kernel or _absolute(config.kernel), "boot_args": config.cmdline or None}
+    ours = {
+        "format": config.boot if config.boot != "auto" else None,
+        "console": "virtio" if config.hvc else None,
+        "irqchip": {True: "kernel", False: "none", None: None}[config.irqchip],
+        "initrds": [_absolute(path) for path in config.initrd],
+        "modules": [_absolute_module(words) for words in config.modules],
+        "root_directory": _absolute(root.path) if root and os.path.isdir(root.path) else None,
+        "init": root.command if root else None,
+        "modules_directory": _absolute(root.modules) if root and root.modules else None,
+        "cpu_affinity": [",".join(map(str, sorted(cpus))) for cpus in config.affinity],
+        "cgroup": config.cgroup,
+    }
+    document: dict[str, Any] = {
+        "boot-source": _said(source),
+        "drives": [_drive(number, disk, root) for number, disk in enumerate(config.disks)],
+        "machine-config": {"vcpu_count": config.cpus, "mem_size_mib": -(-config.memory // MIB)},
+        "minivm": _said(ours),
+    }
+    if config.rng:
+        document["entropy"] = {}
+    return check({name: value for name, value in document.items() if value or name == "entropy"})
+
+
+def absolute(document: dict[str, Any], directory: str) -> dict[str, Any]:
+    """Return a checked document with absolute paths.
+
+    Args:
+        directory: where the machine file is: that is where relative paths in it begin. A kernel's name stays a name.
+    """
+    import copy
+
+    made = copy.deepcopy(document)
+    source, ours = made.get("boot-source") or {}, made.get("minivm") or {}
+    places = [(source, "initrd_path"), (ours, "root_directory"), (ours, "modules_directory")]
+    places += [(drive, "path_on_host") for drive in made.get("drives") or []]
+    kernel = source.get("kernel_image_path") or ""
+    if "/" in kernel or os.path.exists(os.path.join(directory, kernel)):
+        places.append((source, "kernel_image_path"))
+    for section, name in places:
+        if section.get(name):
+            section[name] = os.path.normpath(os.path.join(directory, section[name]))
+    for name in ("initrds", "modules"):
+        if ours.get(name):
+            ours[name] = [os.path.normpath(os.path.join(directory, path)) for path in ours[name]]
+    return made
+
+
+def _drive(number: int, disk: Disk, root: Rootfs | None) -> dict[str, Any]:
+    is_root = number == 0 and root is not None and root.path == disk.path
+    return {
+        "drive_id": "root" if is_root else f"disk{number}",
+        "path_on_host": _absolute(disk.path),
+        "is_root_device": is_root,
+        "is_read_only": disk.read_only,
+    }
+
+
+def _said(settings: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if value}
+
+
+def _absolute(path: str | None) -> str | None:
+    return os.path.abspath(path) if path else None
+
+
+def _absolute_module(words: str) -> str:
+    path, space, rest = words.partition(" ")
+    return f"{os.path.abspath(path)}{space}{rest}"

@@ -1,0 +1,79 @@
+"""The process of one machine that has a name: `python -m minivm.manager.vmm NAME LOCK READY`.
+
+life.start makes it, in a session of its own, with two descriptors: LOCK holds vmm.lock, as long as this process lives;
+READY wants one line, empty when the guest runs, else what went wrong. One thread runs each virtual processor; this one
+sleeps in poll(2) for the console's output, for the control socket and for the end.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from minivm.errors import MinivmError
+from minivm.machine.foreground import Running
+from minivm.machine.machine import Machine
+from minivm.machine.prepare import prepare
+from minivm.manager.control import Control
+from minivm.manager.log import ConsoleLog
+from minivm.manager.machines import NamedMachine
+from minivm.manager.serve import Server
+from minivm.manager.settings import config_of
+
+__all__ = ["main"]
+
+
+def main(argv: list[str]) -> int:
+    """Build the machine, run it to its end, and write down how that was. Returns the exit status."""
+    named, ready = NamedMachine(argv[0]), int(argv[2])
+    os.set_inheritable(int(argv[1]), False)
+    os.set_inheritable(ready, False)
+    os.chdir("/")
+    started = time.time()
+    named.save(status="starting", pid=os.getpid(), started=started)
+    try:
+        status, reason = _run(named, ready, started)
+    except (MinivmError, OSError) as error:
+        status, reason = getattr(error, "status", MinivmError.status), str(error)
+        _tell(ready, reason)
+    named.save(status="stopped", started=started, ended=time.time(), exit_status=status, reason=reason)
+    return status
+
+
+def _run(named: NamedMachine, ready: int, started: float) -> tuple[int, str]:
+    """Run the machine. Returns its exit status, and the reason where the guest did not end it itself."""
+    document = named.document()
+    config = config_of(document)
+    console, output = os.pipe2(os.O_CLOEXEC)
+    with Machine(config, prepare(config), console=output) as machine:
+        machine.build()
+        server = Server(machine, Control(named, document, machine), ConsoleLog(named.file("console.log")), console)
+        try:
+            server.listen(named.path)
+            named.save(status="running", pid=os.getpid(), started=started)
+            with Running(machine) as look:
+                _tell(ready, "")
+                server.serve(look)
+            server.finish(output)
+        finally:
+            server.close()
+    assert machine.outcome is not None
+    if machine.outcome.error is not None and not isinstance(machine.outcome.error, MinivmError):
+        import traceback
+
+        traceback.print_exception(machine.outcome.error)  # into vmm.log: it is a bug
+    return machine.outcome.status, machine.outcome.reason
+
+
+def _tell(ready: int, text: str) -> None:
+    """Say how the start went, once; later there is nobody to tell."""
+    try:
+        os.write(ready, text.replace("\n", " ").encode() + b"\n")
+        os.close(ready)
+    except OSError:
+        pass
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,400 @@
+"""Machines by name: their life, their console, their control socket, and what kill -9 leaves of them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pty
+import random
+import re
+import secrets
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+LIMIT = 60
+pytestmark = [
+    pytest.mark.skipif(not os.access("/dev/kvm", os.R_OK | os.W_OK), reason="/dev/kvm is missing or not ours to open"),
+    pytest.mark.timeout(LIMIT + 60),
+]
+
+
+class Minivm:
+    """The command, with machines of its own below `root`."""
+
+    def __init__(self, root: Path) -> None:
+        self.machines = root / "lib" / "machines"
+        self.env = {**os.environ, "MINIRT_ROOT": str(root)}
+
+    def command(self, *words: object) -> list[str]:
+        return [sys.executable, "-m", "minivm", *map(str, words)]
+
+    def __call__(self, *words: object, **more: object) -> subprocess.CompletedProcess[str]:
+        more = {"input": "", "capture_output": True, "text": True, "timeout": LIMIT, "env": self.env, **more}
+        return subprocess.run(self.command(*words), **more)
+
+    def ok(self, *words: object, **more: object) -> str:
+        done = self(*words, **more)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def about(self, name: str) -> dict[str, object]:
+        return json.loads(self.ok("inspect", name))[0]
+
+    def started(self, name: str, *words: object) -> str:
+        self.ok("create", name, *words)
+        self.ok("start", name)
+        return name
+
+    def kill_all(self) -> None:
+        for path in self.machines.glob("*/state.json"):
+            with contextlib.suppress(ValueError, KeyError, OSError):
+                pid = json.loads(path.read_text())["pid"]
+                if f"vmm\0{path.parent.name}\0".encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def minivm():
+    root = Path(tempfile.mkdtemp(prefix="minivm-machines-", dir="/var/tmp"))
+    command = Minivm(root)
+    yield command
+    command.kill_all()
+    shutil.rmtree(root)
+
+
+def ask(minivm: Minivm, name: str, *lines: bytes) -> list[dict[str, object]]:
+    """Send lines to a machine's control socket; return the answers."""
+    with socket.socket(socket.AF_UNIX) as stream:
+        stream.settimeout(LIMIT)
+        stream.connect(str(minivm.machines / name / "api.sock"))
+        stream.sendall(b"".join(line + b"\n" for line in lines))
+        file = stream.makefile("rb")
+        return [json.loads(file.readline()) for _ in lines]
+
+
+def request(method: str, path: str, **body: object) -> bytes:
+    return json.dumps({"method": method, "path": path, "body": body}).encode()
+
+
+def until(question, limit: float = LIMIT):
+    end = time.monotonic() + limit
+    while not (answer := question()) and time.monotonic() < end:
+        time.sleep(0.01)
+    return answer
+
+
+# --- life ---
+
+
+def test_a_machine_is_created_started_typed_to_and_keeps_its_status(minivm):
+    minivm.started("box", "--cmdline", "a=1")
+    about = minivm.about("box")
+    assert about["status"] == "running" and b"vmm\0box\0" in Path(f"/proc/{about['pid']}/cmdline").read_bytes()
+    assert os.getsid(about["pid"]) == about["pid"], "a session of its own: a terminal's ctrl-C is not for it"
+    word = secrets.token_hex(8)
+    done = minivm("console", "box", input=f"{word}\nexit 9\n")
+    assert done.returncode == 9 and f"backwards: {word[::-1]}" in done.stdout
+    assert minivm.ok("wait", "box") == "9\n"
+    assert "command line: a=1" in minivm.ok("logs", "box")
+    assert f"backwards: {word[::-1]}" in minivm.ok("logs", "--tail", "12", "box")
+    about = minivm.about("box")
+    assert (about["status"], about["exit_status"], about["reason"]) == ("stopped", 9, "")
+    assert not (minivm.machines / "box" / "api.sock").exists()
+    minivm.ok("start", "box")
+    assert minivm("start", "-a", "box").returncode == 1, "it runs"
+    minivm.ok("stop", "--time", "0", "box")
+    assert minivm.about("box")["exit_status"] == 128 + signal.SIGTERM
+    assert minivm.ok("rm", "box") == "box\n" and minivm.ok("ps", "-a", "--format", "json") == "[]\n"
+
+
+def test_ps_lists_what_runs_and_with_a_everything(minivm):
+    minivm.started("one", "-m", "48m")
+    minivm.ok("create", "two")
+    assert minivm.ok("ps", "-q") == "one\n" and minivm.ok("ps", "-aq") == "one\ntwo\n"
+    table = minivm.ok("ps", "-a").splitlines()
+    assert re.fullmatch(r"one +running +\d+ +1 +48m +in-tree guest", table[1]) and "created" in table[2]
+
+
+def test_a_machine_is_made_from_a_file(minivm, tmp_path):
+    (tmp_path / "boot.bin").write_bytes(bytes.fromhex("b007 e6f4 f4").ljust(510, b"\0") + b"\x55\xaa")  # out 0xf4, 7
+    (tmp_path / "box.toml").write_text(
+        '[boot-source]\nkernel_image_path = "boot.bin"\n[machine-config]\nvcpu_count = 1\nmem_size_mib = 1\n'
+    )
+    minivm.ok("create", "box", "-f", tmp_path / "box.toml", cwd="/")
+    minivm.ok("start", "box")
+    assert minivm.ok("wait", "box") == "15\n", "7 << 1 | 1"
+    done = minivm("create", "other", "-f", tmp_path / "box.toml", "-c", "2")
+    assert done.returncode == 2 and "cpus" in done.stderr
+    (tmp_path / "box.toml").write_text("[machine-config]\nvcpu_count = 0\nmem_size_mib = 1\n")
+    done = minivm("create", "other", "-f", tmp_path / "box.toml")
+    assert done.returncode == 1 and "machine-config.vcpu_count: 0 is not between" in done.stderr
+
+
+def test_what_cannot_start_says_so_and_may_be_started_again(minivm, tmp_path):
+    disk = tmp_path / "disk"
+    minivm.ok("create", "box", "--disk", disk)
+    done = minivm("start", "box")
+    assert done.returncode == 1 and "no such disk" in done.stderr and done.stderr.count("\n") == 1
+    assert minivm.about("box")["exit_status"] == 125
+    disk.write_bytes(bytes(512))
+    minivm.ok("start", "box")
+    assert minivm.about("box")["status"] == "running"
+
+
+def test_one_of_many_gets_the_name_and_one_of_many_starts_it(minivm):
+    many = [subprocess.Popen(minivm.command("create", "box"), env=minivm.env, stderr=subprocess.PIPE) for _ in range(6)]
+    texts = [child.communicate(timeout=LIMIT)[1] for child in many]
+    assert sorted(child.returncode for child in many) == [0, 1, 1, 1, 1, 1] and sum(b"is in use" in text for text in texts) == 5
+    many = [subprocess.Popen(minivm.command("start", "box"), env=minivm.env, stderr=subprocess.PIPE) for _ in range(4)]
+    texts = [child.communicate(timeout=LIMIT)[1] for child in many]
+    assert sorted(child.returncode for child in many) == [0, 1, 1, 1] and sum(b"is running" in text for text in texts) == 3
+    assert minivm("rm", "box").returncode == 1 and minivm.about("box")["status"] == "running"
+    minivm.ok("rm", "-f", "box")
+
+
+@pytest.mark.parametrize("name", ["", ".", "a/b", "-x", "a b", "é", "x" * 65, "tmp", "a\n"])
+def test_not_everything_is_a_name(minivm, name):
+    assert minivm("create", "--", name).returncode == 1
+    assert minivm.ok("ps", "-aq") == ""
+
+
+def test_every_command_says_when_there_is_no_such_machine(minivm):
+    for words in (["start"], ["stop"], ["pause"], ["resume"], ["wait"], ["inspect"], ["logs"], ["rm"], ["console"]):
+        for name in ("none", "../none", "tmp"):
+            done = minivm(*words, name)
+            assert done.returncode == 1 and f"no machine {name!r}" in done.stderr, words
+
+
+# --- kill -9 ---
+
+
+def test_a_killed_machine_shows_as_stopped_and_starts_again(minivm):
+    minivm.started("box")
+    os.kill(minivm.about("box")["pid"], signal.SIGKILL)
+    assert until(lambda: minivm.about("box")["status"] == "stopped")
+    about = minivm.about("box")
+    assert about["exit_status"] is None and "killed" in about["reason"] and "stopped (killed)" in minivm.ok("ps", "-a")
+    assert minivm.ok("wait", "box") == "killed\n"
+    minivm.ok("start", "box")
+    assert minivm.about("box")["status"] == "running"
+
+
+def test_commands_killed_at_any_moment_leave_what_the_next_repairs(minivm):
+    """Create, start, stop and rm, each killed after a random time, again and again; nothing but the machine is left."""
+    dice = random.Random(5)
+    for _ in range(40):
+        words = dice.choice([("create", "box"), ("start", "box"), ("stop", "-t", "0", "box"), ("rm", "-f", "box")])
+        child = subprocess.Popen(minivm.command(*words), env=minivm.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(dice.uniform(0, 0.25))
+        child.kill()
+        child.wait(LIMIT)
+    names = minivm.ok("ps", "-aq").split()
+    assert names in ([], ["box"])
+    if not names:
+        minivm.ok("create", "box")
+    until(lambda: minivm.about("box")["status"] not in ("starting", "stopping"))
+    if minivm.about("box")["status"] != "running":
+        minivm.ok("start", "box")
+    assert minivm("console", "box", input="exit 3\n").returncode == 3
+    minivm.ok("rm", "box")
+    assert sorted(path.name for path in minivm.machines.iterdir()) == ["tmp", "tmp.lock"]
+    assert not list((minivm.machines / "tmp").iterdir())
+
+
+# --- pause ---
+
+
+def ticks_in(minivm: Minivm, name: str) -> float:
+    """Return the seconds of processor time that the machine's process has used."""
+    fields = Path(f"/proc/{minivm.about(name)['pid']}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_a_paused_machine_says_so_and_does_nothing_until_it_is_resumed(minivm, tmp_path):
+    (tmp_path / "spin.bin").write_bytes(b"\xeb\xfe")
+    minivm.started("box", tmp_path / "spin.bin", "--boot", "flat16", "-m", "1m")
+    assert until(lambda: ticks_in(minivm, "box") > 0.3), "it spins"
+    assert minivm.ok("pause", "box") == "box\n" and minivm.about("box")["status"] == "paused" and "paused" in minivm.ok("ps")
+    before = ticks_in(minivm, "box")
+    time.sleep(0.5)
+    assert ticks_in(minivm, "box") - before < 0.1
+    minivm.ok("resume", "box")
+    assert minivm.about("box")["status"] == "running" and until(lambda: ticks_in(minivm, "box") > before + 0.3)
+    minivm.ok("pause", "box")
+    minivm.ok("stop", "box")
+    assert minivm.about("box")["status"] == "stopped"
+
+
+# --- console ---
+
+
+@contextlib.contextmanager
+def terminal(minivm: Minivm, *words: object):
+    """Run a command on a terminal; yield its master and the process."""
+    pid, master = pty.fork()
+    if not pid:
+        os.execve(sys.executable, minivm.command(*words), minivm.env)
+    try:
+        yield master, pid
+    finally:
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        os.close(master)
+
+
+def read_until(fd: int, text: bytes) -> bytes:
+    seen, end = b"", time.monotonic() + LIMIT
+    while text not in seen and time.monotonic() < end and select.select([fd], [], [], LIMIT)[0]:
+        try:
+            seen += os.read(fd, 4096)
+        except OSError:
+            break
+    assert text in seen, seen
+    return seen
+
+
+def test_the_console_is_left_by_its_keys_and_returned_to(minivm):
+    minivm.started("box")
+    with terminal(minivm, "console", "--replay", "box") as (master, pid):
+        read_until(master, b"> ")
+        os.write(master, b"abc\n")
+        read_until(master, b"backwards: cba")
+        os.write(master, b"\x10\x11")
+        read_until(master, b"box runs on")
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert minivm.about("box")["status"] == "running"
+    with terminal(minivm, "console", "--detach-keys", "ctrl-a,d", "box") as (master, pid):
+        os.write(master, b"xyz\n")
+        read_until(master, b"backwards: zyx")
+        os.write(master, b"\x01d")
+        read_until(master, b"box runs on")
+    with terminal(minivm, "console", "box") as (master, pid):
+        os.write(master, b"exit 6\n")
+        read_until(master, b"status 6")
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 6
+
+
+def test_start_with_attach_misses_nothing(minivm):
+    minivm.ok("create", "box")
+    done = minivm("start", "-a", "box", input="exit 4\n")
+    assert done.returncode == 4 and done.stdout.startswith("Hello from the minivm guest")
+
+
+def test_logs_follow_until_the_end(minivm):
+    minivm.started("box")
+    with subprocess.Popen(minivm.command("logs", "-f", "box"), env=minivm.env, stdout=subprocess.PIPE) as child:
+        read_until(child.stdout.fileno(), b"> ")
+        minivm("console", "box", input="exit 0\n")
+        assert b"power off with status 0" in child.stdout.read() and child.wait(LIMIT) == 0
+
+
+ENDLESS = bytes.fromhex("ba f803 b0 2e ee eb fd")  # mov dx, 0x3f8; mov al, '.'; out dx, al; jmp to the out
+
+
+def test_a_client_that_does_not_read_stops_nobody(minivm, tmp_path):
+    (tmp_path / "endless.bin").write_bytes(ENDLESS)
+    minivm.started("box", tmp_path / "endless.bin", "--boot", "flat16", "-m", "1m")
+    log = minivm.machines / "box" / "console.log"
+    with socket.socket(socket.AF_UNIX) as stream:
+        stream.connect(str(minivm.machines / "box" / "api.sock"))
+        stream.sendall(request("PUT", "/console", replay=True) + b"\n")
+        assert until(lambda: log.stat().st_size > 100_000), "it goes on though nobody reads"
+        assert ask(minivm, "box", request("GET", "/"))[0]["status"] == 200
+    minivm.ok("stop", "-t", "0", "box")
+
+
+# --- the control socket ---
+
+
+def test_the_control_socket_speaks_of_firecrackers_resources(minivm):
+    minivm.started("box", "-c", "2", "-m", "32m")
+    assert (minivm.machines / "box" / "api.sock").stat().st_mode & 0o777 == 0o600
+    root, config, whole, paused, state, again, wrong, none = ask(
+        minivm, "box", request("GET", "/"), request("GET", "/machine-config"), request("GET", "/vm/config"),
+        request("PATCH", "/vm", state="Paused"), request("GET", "/"), request("PATCH", "/vm", state="Resumed"),
+        request("PATCH", "/vm", state="Off"), request("DELETE", "/nothing"),
+    )  # fmt: skip
+    assert root["body"]["id"] == "box" and root["body"]["state"] == "Running" and root["body"]["app_name"] == "minivm"
+    assert config == {"status": 200, "body": {"vcpu_count": 2, "mem_size_mib": 32}}
+    assert whole["body"]["machine-config"] == config["body"]
+    assert (paused, state["body"]["state"], again) == ({"status": 204}, "Paused", {"status": 204})
+    assert wrong["status"] == 400 and "Paused or Resumed" in wrong["body"]["fault_message"] and none["status"] == 404
+    assert ask(minivm, "box", request("PUT", "/actions", action_type="SendCtrlAltDel")) == [{"status": 204}]
+
+
+KEYS = st.sampled_from(["method", "path", "body", "status"])
+REQUESTS = st.recursive(
+    st.none() | st.integers() | st.text(max_size=9) | st.sampled_from(["GET", "PUT", "/", "/vm"]),
+    lambda inside: st.lists(inside) | st.dictionaries(KEYS, inside),
+)
+
+
+def test_no_request_harms_the_machine(minivm):
+    minivm.started("box")
+
+    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(st.binary(max_size=80) | REQUESTS.map(lambda value: json.dumps(value).encode()))
+    def try_it(line):
+        with socket.socket(socket.AF_UNIX) as stream:
+            stream.settimeout(LIMIT)
+            stream.connect(str(minivm.machines / "box" / "api.sock"))
+            stream.sendall(line.replace(b"\n", b" ") + b"\n")
+            assert json.loads(stream.makefile("rb").readline())["status"] in (200, 400, 404, 405)
+
+    try_it()
+    with socket.socket(socket.AF_UNIX) as stream:
+        stream.settimeout(LIMIT)
+        stream.connect(str(minivm.machines / "box" / "api.sock"))
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            for _ in range(100):
+                stream.sendall(b"x" * 4096)  # a line without end
+                time.sleep(0.001)
+            stream.recv(1)
+            raise BrokenPipeError
+    assert minivm("console", "box", input="exit 5\n").returncode == 5
+
+
+# --- where it runs ---
+
+
+def test_a_processors_thread_runs_where_it_may(minivm):
+    one = min(os.sched_getaffinity(0))
+    minivm.started("box", "--cpu-affinity", one)
+    tasks = Path(f"/proc/{minivm.about('box')['pid']}/task")
+    threads = {int(path.name): os.sched_getaffinity(int(path.name)) for path in tasks.iterdir()}
+    main = threads.pop(int(minivm.about("box")["pid"]))
+    assert {one} in threads.values() and main == os.sched_getaffinity(0)
+    done = minivm("run", "--cpu-affinity", "8000")
+    assert done.returncode == 125 and "sched_setaffinity(8000): EINVAL" in done.stderr and "may use processors" in done.stderr
+
+
+def test_a_machine_is_born_into_its_control_group(minivm):
+    unified = Path("/sys/fs/cgroup/unified")
+    group = (unified if unified.is_dir() else unified.parent) / f"minivm-{os.getpid()}"
+    try:
+        group.mkdir()
+    except OSError as error:
+        pytest.skip(f"no control group can be made here: {error}")
+    try:
+        minivm.started("box", "--cgroup", group)
+        assert (group / "cgroup.procs").read_text().split() == [str(minivm.about("box")["pid"])]
+        minivm.ok("rm", "-f", "box")
+        done = minivm("run", "--cgroup", "no/such/group")
+        assert done.returncode == 125 and "there is no such control group" in done.stderr
+    finally:
+        minivm.kill_all()
+        assert until(lambda: not (group / "cgroup.procs").read_text())
+        group.rmdir()

@@ -1,0 +1,177 @@
+"""The machine file: what is right passes, what is wrong is named by its path, and settings survive the way there and back."""
+
+from __future__ import annotations
+
+import copy
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from minivm.errors import MinivmError, UsageError
+from minivm.machine.config import Config, Disk, Rootfs, parse_affinity
+from minivm.manager.document import DocumentError, check, read
+from minivm.manager.settings import SAYS, absolute, config_of, document_of
+
+WHOLE = {
+    "boot-source": {"kernel_image_path": "/boot/vmlinuz", "initrd_path": "/boot/initrd", "boot_args": "quiet"},
+    "drives": [
+        {"drive_id": "data", "path_on_host": "/data.img", "is_read_only": True, "cache_type": "Unsafe", "io_engine": "Sync"},
+        {"drive_id": "root", "path_on_host": "/root.img", "is_root_device": True, "partuuid": None, "rate_limiter": None},
+    ],
+    "network-interfaces": [],
+    "balloon": None,
+    "machine-config": {"vcpu_count": 2, "mem_size_mib": 256, "smt": False, "cpu_template": "None", "track_dirty_pages": False},
+    "entropy": {"rate_limiter": None},
+    "minivm": {"console": "virtio", "init": "sh -c 'true'", "cpu_affinity": ["0", "1-2"], "modules": ["/m words"]},
+}
+
+
+def test_a_whole_document_is_right_and_means_what_it_says():
+    config = config_of(check(WHOLE))
+    assert (config.kernel, config.cmdline, config.initrd, config.cpus, config.memory) == (
+        "/boot/vmlinuz", "quiet", ["/boot/initrd"], 2, 256 << 20)  # fmt: skip
+    assert [(disk.path, disk.read_only) for disk in config.disks] == [("/root.img", False), ("/data.img", True)], "the root first"
+    assert (config.rng, config.hvc, config.affinity) == (True, True, [{0}, {1, 2}])
+    assert config.rootfs and (config.rootfs.path, config.rootfs.command) == ("/root.img", "sh -c 'true'")
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "text"),
+    [
+        (("machine-config", "vcpu_count"), 0, "machine-config.vcpu_count: 0 is not between 1 and 254"),
+        (("machine-config", "vcpu_count"), True, "machine-config.vcpu_count: must be a whole number, not true or false"),
+        (("machine-config", "vcpu_count"), None, "machine-config.vcpu_count: is missing"),
+        (("machine-config", "mem_size_mib"), "256", "machine-config.mem_size_mib: must be a whole number, not a string"),
+        (("machine-config", "vcpus"), 1, "machine-config.vcpus: no such field; 'vcpu_count' is meant?"),
+        (("machine-config", "smt"), True, "machine-config.smt: true is not implemented"),
+        (("machine-config",), [], "machine-config: must be an object, not a list"),
+        (("drives",), {}, "drives: must be a list, not an object"),
+        (("drives", 0, "path_on_host"), None, "drives[0].path_on_host: is missing"),
+        (("drives", 1, "drive_id"), "data", "drives[1].drive_id: drives[0] is 'data' too"),
+        (("drives", 0, "is_root_device"), True, "drives[1].is_root_device: drives[0] is the root already"),
+        (("drives", 0, "rate_limiter"), {"ops": {}}, "drives[0].rate_limiter: not implemented"),
+        (("drives", 0, "io_engine"), "Fast", 'drives[0].io_engine: must be one of Sync, Async, not "Fast"'),
+        (("drives", 0, "path_on_host"), "a\0b", "drives[0].path_on_host: must not have a zero byte in it"),
+        (("minivm", "cpu_affinity", 1), 7, "minivm.cpu_affinity[1]: must be a string, not a whole number"),
+        (("network-interfaces",), [{"iface_id": "eth0"}], "network-interfaces: not implemented"),
+        (("machine",), {}, "machine: no such section; 'machine-config' is meant?"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_named_by_its_path(place, value, text):
+    document = copy.deepcopy(WHOLE)
+    *above, last = place
+    inside = document
+    for step in above:
+        inside = inside[step]
+    inside[last] = value
+    with pytest.raises(DocumentError) as caught:
+        check(document)
+    assert str(caught.value) == text
+
+
+def test_a_file_is_json_or_by_its_name_toml(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps(WHOLE))
+    assert read(str(tmp_path / "a.json")) == WHOLE
+    text = '[machine-config]\nvcpu_count = 1\nmem_size_mib = 64\n[[drives]]\ndrive_id = "x"\npath_on_host = "y"'
+    (tmp_path / "a.toml").write_text(text)
+    assert read(str(tmp_path / "a.toml"))["drives"] == [{"drive_id": "x", "path_on_host": "y"}]
+    for name, text in (("b.json", '{"a": 1, "a": 2}'), ("c.toml", "= ="), ("d.json", "[" * 100_000), ("e.json", "[]")):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(DocumentError):
+            read(str(tmp_path / name))
+
+
+def test_relative_paths_begin_where_the_file_is(tmp_path):
+    (tmp_path / "vmlinux").touch()
+    source = {"kernel_image_path": "vmlinux", "initrd_path": "../initrd"}
+    drives = [{"drive_id": "x", "path_on_host": "/abs"}]
+    made = absolute({"boot-source": source, "drives": drives, "minivm": {"root_directory": "r"}}, str(tmp_path))
+    assert made["boot-source"] == {"kernel_image_path": f"{tmp_path}/vmlinux", "initrd_path": f"{tmp_path.parent}/initrd"}
+    assert made["drives"] == drives and made["minivm"]["root_directory"] == f"{tmp_path}/r"
+    named = {"boot-source": {"kernel_image_path": "debian"}}
+    assert absolute(named, str(tmp_path)) == named
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inside: st.lists(inside, max_size=3) | st.dictionaries(st.text(max_size=5), inside, max_size=3),
+    max_leaves=6,
+)
+PLACES = [(), ("boot-source",), ("drives",), ("drives", 0), ("machine-config",), ("minivm",), ("entropy",)]
+
+
+@given(st.sampled_from(PLACES), st.data())
+def test_anything_anywhere_is_right_or_a_document_error(place, data):
+    document = copy.deepcopy(WHOLE)
+    inside = document
+    for step in place:
+        inside = inside[step]
+    keys = range(len(inside)) if isinstance(inside, list) else sorted(inside)
+    inside[data.draw(st.sampled_from(list(keys)))] = data.draw(JSON)
+    try:
+        made = check(document)
+    except DocumentError as error:
+        assert "\n" not in str(error)
+        return
+    try:
+        config_of(made)
+    except UsageError as error:
+        assert "processors" in str(error), "cpu_affinity is a list of lists: its text is read as the flag's"
+
+
+def settings_of(config: Config) -> dict[str, object]:
+    plain = {name: getattr(config, name) for name in Config.__slots__}
+    plain["disks"] = [(disk.path, disk.read_only) for disk in config.disks]
+    root = config.rootfs
+    plain["rootfs"] = root and (root.path, root.command, root.modules, root.read_only)
+    return {name: list(value) if isinstance(value, tuple) and name != "rootfs" else value for name, value in plain.items()}
+
+
+PATHS = st.from_regex(r"/[a-z]{1,8}", fullmatch=True)
+WORDS = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=12)
+
+
+@given(st.data())
+@settings(max_examples=200)
+def test_a_config_survives_as_a_document(data):
+    draw = data.draw
+    disks = [Disk(path, draw(st.booleans())) for path in draw(st.lists(PATHS, max_size=3, unique=True))]
+    rootfs = None
+    if disks:
+        more = {"command": draw(WORDS), "modules": draw(st.just("") | PATHS), "read_only": disks[0].read_only}
+        rootfs = Rootfs(disks[0].path, **more)
+    config = Config(
+        draw(st.none() | PATHS), boot=draw(st.sampled_from(["auto", "pvh", "bzimage"])), memory=draw(st.integers(1, 64)) << 20,
+        cmdline=draw(WORDS), irqchip=draw(st.sampled_from([None, True, False])), initrd=draw(st.lists(PATHS, max_size=2)),
+        modules=draw(st.lists(PATHS, max_size=2)), cpus=draw(st.integers(1, 254)), disks=disks, rng=draw(st.booleans()),
+        hvc=draw(st.booleans()), rootfs=rootfs, affinity=draw(st.lists(st.sets(st.integers(0, 9), min_size=1), max_size=2)),
+        cgroup=draw(st.just("") | PATHS),
+    )  # fmt: skip
+    document = json.loads(json.dumps(document_of(config)))
+    assert settings_of(config_of(check(document))) == settings_of(config)
+
+
+def test_a_setting_that_no_document_can_say_is_refused_not_lost(monkeypatch):
+    monkeypatch.setattr("minivm.manager.settings.SAYS", SAYS - {"rng"})
+    with pytest.raises(MinivmError, match="rng: not implemented"):
+        document_of(Config(rng=True))
+
+
+@given(st.sets(st.integers(0, 40), min_size=1))
+def test_a_list_of_processors_is_read_as_taskset_writes_it(cpus):
+    numbers = sorted(cpus)
+    ranges: list[list[int]] = []
+    for number in numbers:
+        if ranges and number == ranges[-1][1] + 1:
+            ranges[-1][1] = number
+        else:
+            ranges.append([number, number])
+    assert parse_affinity(",".join(f"{a}-{b}" if b > a else str(a) for a, b in ranges)) == cpus
+
+
+@pytest.mark.parametrize("text", ["", ",", "1,", "-1", "2-1", "a", "1-", "0-99999", "1--2", "٣"])
+def test_another_text_is_no_list_of_processors(text):
+    with pytest.raises(UsageError, match="processors"):
+        parse_affinity(text)
