@@ -17,6 +17,8 @@ from minirt.engine.spec import make_spec, security_options
 from minirt.errors import MinirtError, NotExecutable, NotFound, UsageError
 from minirt.oci import lookup
 from minirt.oci.compile import begin_plan, compile_plan, finish_plan
+from minirt.oci.rootfs import is_too_long, overlay_options
+from minirt.oci.sources import MOST
 from minirt.oci.step import Context, Overlay
 from minirt.paths import cache_root, data_root
 
@@ -150,8 +152,8 @@ def make_context(
     rootless = os.geteuid() != 0
     lower = image.layers()
     if in_new_userns(spec) and not rootless:  # the id-mapped copies are attached here, in the child's namespace only
-        lower = [os.path.join(path, f"lower{i}") for i in range(len(lower))]
-    overlay = Overlay(lower, f"{path}/upper", f"{path}/work", f"{path}/merged")
+        lower = [f"{path}/layers/{i}" for i in range(len(lower))]
+    overlay = Overlay(lower, f"{path}/upper", f"{path}/work", f"{path}/merged", f"{path}/layers")
     if options.init:
         source = os.path.join(os.path.dirname(__file__), "init.elf")
         spec["mounts"].append({"destination": INIT, "type": "bind", "source": source, "options": ["bind", "ro"]})
@@ -221,8 +223,13 @@ def prepare(container: Container, context: Context, image: Image) -> None:
         gid = outside(spec["linux"]["gidMappings"], 0)
         for path in (context.overlay.upper, context.overlay.work, context.overlay.target):
             os.chown(path, uid, gid)
+        os.mkdir(context.overlay.short, 0o755)
         for path in context.overlay.lower:
             os.mkdir(path, 0o755)
+    elif is_too_long(overlay_options(context.overlay, context.overlay.lower, True)):
+        os.mkdir(context.overlay.short, 0o755)
+        for number, path in enumerate(context.overlay.lower):
+            os.symlink(path, f"{context.overlay.short}/{number}")
     os.chmod(context.overlay.upper, os.stat(image.layers()[0]).st_mode & 0o7777)  # the root directory's own mode
     name = spec["hostname"]
     hosts = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
@@ -304,8 +311,9 @@ class Session:
         self.image = image
         self.sink = sink
         self.master = -1
+        self.sent = 0  # layers
         self.undo = ExitStack()
-        self.handlers = {"idmaps": self.id_maps, "resolve": self.resolve, "console": self.console}
+        self.handlers = {"idmaps": self.id_maps, "layers": self.more_layers, "resolve": self.resolve, "console": self.console}
 
     def run(self, plan: Plan, undo: ExitStack, begun: bool = False) -> int:
         """Give birth to the container, stay with it, and return its exit status; of a plan that is begun make the rest."""
@@ -399,16 +407,25 @@ class Session:
 
     def id_maps(self, birth: Birth) -> None:
         """Write the id maps, and send the layers as they look through them."""
-        from minirt.linux.mounts import idmapped_copy
         from minirt.linux.userns import write_maps
 
         linux = self.context.linux
         write_maps(birth.pid, linux["uidMappings"], linux["gidMappings"], self.sink)
-        if self.context.rootless:
-            return
+        if not self.context.rootless:
+            self.send_layers(birth, self.image.layers()[:MOST])
+
+    def more_layers(self, birth: Birth) -> None:
+        """Send the layers that one message does not take."""
+        self.sent += MOST
+        self.send_layers(birth, self.image.layers()[self.sent : self.sent + MOST])
+
+    def send_layers(self, birth: Birth, layers: list[str]) -> None:
+        """Send layers as they look through the id maps."""
+        from minirt.linux.mounts import idmapped_copy
+
         userns = os.open(f"/proc/{birth.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            for layer in self.image.layers():
+            for layer in layers:
                 birth.to_send.append(idmapped_copy(layer, userns, self.sink))
         finally:
             os.close(userns)

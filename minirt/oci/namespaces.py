@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from minirt.errors import MinirtError
 from minirt.linux import constants as k
+from minirt.oci.sources import MOST
 from minirt.oci.step import Context, step
 from minirt.plan import Memory, Plan, Slot
 
@@ -106,16 +107,21 @@ def user_namespace(p: Plan, c: Context) -> None:
         return
     open_offsets(p, c)
     lower = c.overlay.lower if c.overlay is not None and not c.rootless else []
-    take = Memory(bytes(16 + 4 * len(lower))) if lower else None
+    first = lower[:MOST]
+    take = Memory(bytes(16 + 4 * len(first))) if first else None
     p.barrier("idmaps", why="minirt writes uid_map and gid_map from outside (man 7 user_namespaces)", take=take)
     p.setresgid(0, 0, 0, why="group 0 of this namespace, which the map gives to another group outside")
     p.setresuid(0, 0, 0, why="user 0 of this namespace; the capabilities of its creator stay")
     if "ipc" in c.fresh:
         p.unshare(k.CLONE_NEWIPC, why="not with clone3: its /dev/mqueue belongs to who makes it, and that was nobody there yet")
-    for i in range(len(lower)):
+    # A detached, id-mapped copy of each layer comes with the answer; in this mount namespace it covers the layer.
+    for begin in range(0, len(lower), MOST):
+        if begin:
+            take = Memory(bytes(16 + 4 * len(lower[begin : begin + MOST])))
+            p.barrier("layers", take=take, why="more layers than one message takes")
         assert take is not None
-        # A detached, id-mapped copy of each layer came with the answer; in this mount namespace it covers the layer.
-        c.sources[i] = take.load(16 + 4 * i)
+        for i in range(len(lower[begin : begin + MOST])):
+            c.sources[begin + i] = take.load(16 + 4 * i)
 
 
 @step("cgroupns", "namespaces", why="see the cgroup that the container is in as the root of all cgroups")

@@ -12,9 +12,15 @@ from minirt.oci.step import Context, step
 from minirt.oci.targets import jump
 from minirt.plan import Plan, Slot, Words
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minirt.oci.step import Overlay
+
+STACK_LIMIT = 500  # lower directories: OVL_MAX_STACK (fs/overlayfs/params.h)
+
 __all__ = [
-    "bundle_root", "old_root", "overlay", "pivot_root", "propagation", "read_only_root", "root_propagation",
-    "wanted_propagation",
+    "bundle_root", "is_too_long", "old_root", "overlay", "overlay_options", "pivot_root", "propagation", "read_only_root",
+    "root_propagation", "wanted_propagation",
 ]  # fmt: skip
 
 
@@ -54,15 +60,25 @@ def overlay(p: Plan, c: Context) -> None:
                 c.sources[i], "", k.AT_FDCWD, lower, k.MOVE_MOUNT_F_EMPTY_PATH,
                 why="the layer as seen through the id map: files of root's there are this namespace's root's",
             )  # fmt: skip
-    options = f"lowerdir={':'.join(map(escape, layers.lower))},upperdir={escape(layers.upper)},workdir={escape(layers.work)}"
-    if in_user_namespace:
-        options += ",userxattr"  # trusted.* attributes belong to the initial user namespace
-    if len(options) >= 4096:
-        raise MinirtError(
-            f"{len(layers.lower)} layers make {len(options)} bytes of mount options and mount(2) takes 4095: "
-            "join layers (not implemented: deeper images)"
-        )
+    options = overlay_options(layers, layers.lower, in_user_namespace)
+    if is_too_long(options):
+        names = [str(number) for number in range(len(layers.lower))]
+        options = overlay_options(layers, names, in_user_namespace)
+        if is_too_long(options) or len(layers.lower) > STACK_LIMIT or not layers.short:
+            raise MinirtError(f"{len(layers.lower)} layers: overlayfs takes {STACK_LIMIT}, and mount(2) a page of options")
+        p.chdir(layers.short, why="mount(2) takes one page of options: here the layers have names short enough")
     p.mount("overlay", layers.target, "overlay", 0, options, why="changes go to upperdir; the layers stay as they are")
+
+
+def overlay_options(layers: Overlay, lower: list[str], userxattr: bool) -> str:
+    """Return overlayfs's mount options; lower, the names to use for the lower directories."""
+    options = f"lowerdir={':'.join(map(escape, lower))},upperdir={escape(layers.upper)},workdir={escape(layers.work)}"
+    return options + ",userxattr" * userxattr  # trusted.* attributes belong to the initial user namespace
+
+
+def is_too_long(options: str) -> bool:
+    """Return whether mount(2) would cut options: it copies a page, of which a NUL is the last byte."""
+    return len(os.fsencode(options)) > 4095
 
 
 def escape(path: str) -> str:

@@ -25,15 +25,17 @@ class Overlay:
         upper: directory that all changes go to.
         work: empty directory on the same file system as upper.
         target: directory to mount it on.
+        short: directory in which the lower ones have the names 0, 1, 2 ...: for mount options that would be too long.
     """
 
-    __slots__ = ("lower", "target", "upper", "work")
+    __slots__ = ("lower", "short", "target", "upper", "work")
 
-    def __init__(self, lower: list[str], upper: str, work: str, target: str) -> None:
+    def __init__(self, lower: list[str], upper: str, work: str, target: str, short: str = "") -> None:
         self.lower = lower
         self.upper = upper
         self.work = work
         self.target = target
+        self.short = short
 
 
 class Context:
