@@ -18,6 +18,9 @@
     ├── RuntimeFailure                    1    the OCI runtime cannot do what it is asked for
     ├── NotATerminal                      1    -i and -t, and standard input is not a terminal
     ├── Interrupted                       128+n  signal n ended our stay with the container
+    ├── Refusal                           1    our registry's answer to a request that it cannot do
+    │   └── Offline                       1    ... as the registry that it caches does not answer
+    ├── ServeError                        1    a registry that cannot begin to serve
     └── ImageError                        1    an image cannot be found, read, made or kept
         ├── BadReference                  1    a name that is no image name
         ├── UnknownImage                  1    a well-formed name that the store does not have

@@ -1,0 +1,85 @@
+"""What people want to know of a repository and of an image, read from manifests and configurations."""
+
+from __future__ import annotations
+
+import json
+import os
+
+from minirt.image.errors import Damaged
+from minirt.registry.errors import Refusal
+from minirt.registry.manifest import INDEXES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    from minirt.image.blobs import Descriptor
+    from minirt.registry.registry import Registry
+    from minirt.registry.repository import Repository
+
+__all__ = ["config_of", "description", "platform_of", "size_of", "summary"]
+
+# image-spec annotations.md#pre-defined-annotation-keys, best first; the older ones are label-schema.org's
+_OCI = "org.opencontainers.image."
+_DESCRIPTION = (_OCI + "description", _OCI + "title", "org.label-schema.description", "description")
+_CACHED = 4096
+_descriptions: dict[tuple[str, str], str] = {}  # (repository's path, digest) -> text; content never changes
+
+
+def config_of(registry: Registry, document: dict[str, Any]) -> dict[str, Any]:
+    """Return an image's configuration; empty where it has none that can be read, as an artifact."""
+    config = document.get("config") or {}
+    if "image" not in str(config.get("mediaType")):
+        return {}
+    try:
+        return registry.blobs.read_json(config)
+    except (Damaged, OSError):
+        return {}
+
+
+def size_of(document: dict[str, Any]) -> int:
+    """Return the bytes of an image's layers and configuration; of an index, of nothing."""
+    parts: Iterable[Descriptor] = [*(document.get("layers") or []), document.get("config") or {}]
+    return sum(int(part.get("size", 0)) for part in parts)
+
+
+def platform_of(item: dict[str, Any]) -> str:
+    """Return `linux/arm64/v8` of a platform or a configuration, or ""."""
+    return "/".join(str(item[key]) for key in ("os", "architecture", "variant") if item.get(key) and item[key] != "unknown")
+
+
+def description(registry: Registry, repository: Repository, digest: str) -> str:
+    """Return what an image says of itself, in its annotations or labels, or ""."""
+    key = (repository.path, digest)
+    if key not in _descriptions:
+        if len(_descriptions) >= _CACHED:
+            _descriptions.clear()
+        _descriptions[key] = _description(registry, repository, digest)
+    return _descriptions[key]
+
+
+def _description(registry: Registry, repository: Repository, digest: str) -> str:
+    try:
+        document = json.loads(repository.read(repository.find(digest)))
+    except Refusal:
+        return ""
+    places = [document.get("annotations") or {}]
+    if document.get("mediaType") not in INDEXES and "layers" in document:
+        places.append((config_of(registry, document).get("config") or {}).get("Labels") or {})
+    elif document.get("manifests"):
+        places.append({_DESCRIPTION[0]: description(registry, repository, document["manifests"][0]["digest"])})
+    return next((str(place[key]) for key in _DESCRIPTION for place in places if place.get(key)), "")
+
+
+def summary(registry: Registry, repository: Repository) -> dict[str, Any]:
+    """Return name, description, tags, and when something was pushed last (seconds since 1970)."""
+    tags = repository.tags.all()
+    chosen = "latest" if "latest" in tags else tags[-1] if tags else ""
+    digest = repository.tags.digest(chosen) if chosen else ""
+    try:
+        pushed = os.stat(repository.tags.root).st_mtime
+    except FileNotFoundError:
+        pushed = 0.0
+    text = description(registry, repository, digest) if digest else ""
+    return {"name": repository.name, "description": text, "tags": tags, "tag": chosen, "pushed": pushed}
