@@ -27,6 +27,8 @@ COMMANDS = {
     "images": ("image.short", "list images"),
     "rmi": ("image.short", "remove images"),
     "tag": ("image.short", "give an image another name"),
+    "save": ("image.short", "write images as one archive"),
+    "load": ("image.short", "take images out of an archive"),
     "login": ("image.account", "keep a name and password for a registry"),
     "logout": ("image.account", "forget a registry's name and password"),
     "search": ("image.account", "look for images in a registry"),

@@ -23,7 +23,11 @@ Read in this order:
     busybox.py      the embedded default image
     change.py       `CMD ["sh"]`, `ENV A=b`: an instruction applied to a configuration
     importer.py     a root file system's tar -> an image
+    save.py         images -> one archive, OCI's or docker's
+    load.py         and back
+    export.py       an image's file tree -> one tar
     verify.py       every digest again
+    remote/         registries: pull, push, search
 
 The directory of a store is an OCI image layout (image-spec image-layout.md), with `layers/` (unpacked),
 `tmp/` (unfinished) and `holds/` (who needs an image that may have lost its name) beside it.

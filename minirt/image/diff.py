@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["entry_of", "layer_of"]
+__all__ = ["entry_of", "layer_of", "xattrs_of"]
 
 DEPTH_LIMIT = 256  # as tree.py has it: a deeper layer could not be unpacked
 OPAQUE_MARKS = ("trusted.overlay.opaque", "user.overlay.opaque")
@@ -43,7 +43,7 @@ def layer_of(upper: str, lower: list[str], *, latest: int | None = None) -> Iter
     fd = os.open(upper, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         if _root_differs(fd, lower):
-            yield packer.header(entry_of(os.fstat(fd), b".", _xattrs(fd)))
+            yield packer.header(entry_of(os.fstat(fd), b".", xattrs_of(fd)))
         if _is_opaque(fd):
             yield packer.whiteout(OPAQUE)
         yield from packer.content(fd, b"", 0)
@@ -92,7 +92,7 @@ class _Packer:
         fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
         try:
             _refuse_borrowed(fd, below)
-            yield self.header(entry_of(os.fstat(fd), below, _xattrs(fd)))
+            yield self.header(entry_of(os.fstat(fd), below, xattrs_of(fd)))
             if _is_opaque(fd):
                 yield self.whiteout(below + b"/" + OPAQUE)
             yield from self.content(fd, below, depth + 1)
@@ -103,7 +103,7 @@ class _Packer:
         fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
         try:
             status = os.fstat(fd)
-            entry = entry_of(status, below, _xattrs(fd))
+            entry = entry_of(status, below, xattrs_of(fd))
             first = self._first(status, below)
             if first is not None:
                 yield self._hard_link(entry, first)
@@ -119,7 +119,7 @@ class _Packer:
 
     def special(self, folder: int, name: bytes, below: bytes, status: os.stat_result) -> bytes:
         """Return the header of a link, a device or a FIFO."""
-        entry = entry_of(status, below, _xattrs(f"/proc/self/fd/{folder}/".encode() + name))
+        entry = entry_of(status, below, xattrs_of(f"/proc/self/fd/{folder}/".encode() + name))
         first = self._first(status, below)
         if first is not None:
             return self._hard_link(entry, first)
@@ -150,7 +150,7 @@ class _Packer:
         return self.header(entry)
 
 
-def _xattrs(target: int | bytes) -> dict[str, bytes]:
+def xattrs_of(target: int | bytes) -> dict[str, bytes]:
     """Return the extended attributes that are the image's, in order of their names."""
     follow = isinstance(target, int)
     try:
@@ -180,11 +180,11 @@ def _refuse_borrowed(fd: int, path: bytes) -> None:
 def _root_differs(fd: int, lower: list[str]) -> bool:
     """Say whether the root directory itself was changed: its time is no change, as every container's upper has its own."""
     mine, status = os.fstat(fd), os.stat(lower[0]) if lower else None
-    have = (stat.S_IMODE(mine.st_mode), mine.st_uid, mine.st_gid, _xattrs(fd))
+    have = (stat.S_IMODE(mine.st_mode), mine.st_uid, mine.st_gid, xattrs_of(fd))
     if status is None:
         return have != (0o755, 0, 0, {})
     below = os.open(lower[0], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        return have != (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, _xattrs(below))
+        return have != (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, xattrs_of(below))
     finally:
         os.close(below)

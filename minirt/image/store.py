@@ -201,17 +201,37 @@ class Store:
 
         Returns the manifest's descriptor.
         """
+        return self.add_manifest(self.blobs.add_json(config, MEDIA_CONFIG), layers, config, annotations)
+
+    def add_manifest(
+        self,
+        descriptor: Descriptor,
+        layers: list[Descriptor],
+        config: dict[str, Any],
+        annotations: dict[str, str] | None = None,
+    ) -> Descriptor:
+        """Write the manifest of an image whose configuration is a blob already. Call it as `add_image`.
+
+        Args: descriptor, of the configuration; config, what it says. Returns the manifest's descriptor.
+        """
         manifest: dict[str, Any] = {
             "schemaVersion": 2,
             "mediaType": MEDIA_MANIFEST,
-            "config": self.blobs.add_json(config, MEDIA_CONFIG),
+            "config": descriptor,
             "layers": layers,
         }
         if annotations:
             manifest["annotations"] = annotations
-        descriptor = self.blobs.add_json(manifest, MEDIA_MANIFEST)
-        descriptor["platform"] = {"architecture": config["architecture"], "os": config["os"]}
-        return descriptor
+        written = self.blobs.add_json(manifest, MEDIA_MANIFEST)
+        written["platform"] = {"architecture": config["architecture"], "os": config["os"]}
+        return written
+
+    def nameless(self) -> int:
+        """Return an fd of a file for what is needed only for a moment: it has no name, and goes with its last fd."""
+        self._make()
+        path, fd = self._scratch.file()
+        os.unlink(path)
+        return fd
 
     def set_name(self, name: str, descriptor: Descriptor) -> str:
         """Let a name mean a manifest. Returns the digest of the image that had the name, or "".

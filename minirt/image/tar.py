@@ -95,14 +95,19 @@ class Archive:
 
     def copy(self, fd: int, count: int) -> None:
         """Write the next `count` bytes of the current entry's data to fd. Raises BadArchive, OSError."""
+        for piece in self.data(count):
+            while piece:
+                piece = piece[os.write(fd, piece) :]
+
+    def data(self, count: int) -> Iterator[memoryview]:
+        """Yield the next `count` bytes of the current entry's data, in pieces. Raises BadArchive."""
         if count > self._left:
             raise BadArchive("a sparse file's map is longer than its data")
         self._left -= count
         while count:
             piece = self._take(count)
             count -= len(piece)
-            while piece:
-                piece = piece[os.write(fd, piece) :]
+            yield piece
 
     # -- bytes
 

@@ -133,7 +133,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(document=json_values | st.builds(lambda m: {"manifests": m}, json_values | st.lists(json_values, max_size=3))
        | st.builds(lambda a: {"manifests": [{"annotations": a, "digest": a}]}, json_values))  # fmt: skip
 def test_any_json_is_an_index_or_is_refused(tmp_path_factory, document):
@@ -187,7 +187,7 @@ def test_names_set_at_the_same_time_are_all_kept(store):
 # -- images
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(data=st.data())
 def test_any_manifest_and_configuration_make_an_image_or_are_refused(tmp_path_factory, data):
     store = make_store(tmp_path_factory.mktemp("store"))

@@ -4,7 +4,7 @@
     print.py     sizes, times and tables as docker prints them
     listing.py   ls, inspect, history
     names.py     tag, rm, prune
-    archives.py  import
+    archives.py  import, export, save, load
     checks.py    verify
     transfer.py  pull, push
     account.py   login, logout, search

@@ -1,4 +1,4 @@
-"""Archives in: import."""
+"""Archives in and out: import, export, save, load."""
 
 from __future__ import annotations
 
@@ -6,19 +6,53 @@ import argparse
 import os
 import sys
 
-from minirt.cli.image.verb import open_store, verb
+from minirt.cli.image.verb import find, open_store, verb
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import IO
 
     from minirt.cli.image.verb import Subparsers
 
-__all__ = ["add"]
+__all__ = ["add", "add_load", "add_save"]
 
 
 def add(verbs: Subparsers) -> None:
     """Add the verbs."""
+    _add_import(verbs)
+    export = verb(verbs, "export", _export, "write an image's file tree as one tar",
+                  "minirt image export -o busybox.tar busybox", "minirt image export busybox | tar -tv")  # fmt: skip
+    _add_output(export)
+    export.add_argument("name", metavar="NAME")
+    add_save(verbs, "minirt image save")
+    add_load(verbs, "minirt image load")
+
+
+def add_save(verbs: Subparsers, command: str) -> None:
+    """Add the verb that writes images as one archive."""
+    save = verb(verbs, "save", _save, "write images, with names and layers, as one archive", f"{command} -o box.tar busybox",
+                f"{command} --format docker busybox | docker load")  # fmt: skip
+    _add_output(save)
+    save.add_argument("--format", choices=("oci", "docker"), default="oci", help="an OCI layout, or what docker load reads")
+    save.add_argument("names", metavar="NAME", nargs="+")
+
+
+def add_load(verbs: Subparsers, command: str) -> None:
+    """Add the verb that reads them."""
+    load = verb(verbs, "load", _load, "take images out of an archive of save, docker save, podman save or skopeo",
+                f"{command} -i box.tar", f"docker save app | {command}", f"{command} -i layout.tar --tag mine:1")  # fmt: skip
+    load.add_argument("-i", "--input", default="-", metavar="FILE", help="the archive, perhaps gzip or zstd; else standard input")
+    load.add_argument("-t", "--tag", default="", metavar="NAME", help="for an image that has no name, or in its place")
+    load.add_argument("--platform", default="", metavar="OS/ARCH[/VARIANT]", help="of an index; by default this machine's")
+    load.add_argument("-q", "--quiet", action="store_true", help="only IDs")
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-o", "--output", default="-", metavar="FILE", help="where to; else standard output")
+
+
+def _add_import(verbs: Subparsers) -> None:
     parser = verb(
         verbs,
         "import",
@@ -82,3 +116,57 @@ def _source(archive: str, hint: str) -> IO[bytes]:
     except OSError as error:
         raise ImageError(f"cannot read {archive}: {error.strerror}") from None
     return stream
+
+
+def _export(args: argparse.Namespace) -> int:
+    from minirt.image.export import export
+
+    _write(args.output, export(find(open_store(), args.name).layers()))
+    return 0
+
+
+def _save(args: argparse.Namespace) -> int:
+    from minirt.image.save import save_docker, save_oci
+
+    store = open_store()
+    images = [(image.name, image) for image in (find(store, name) for name in args.names)]
+    _write(args.output, (save_oci if args.format == "oci" else save_docker)(store, images))
+    return 0
+
+
+def _write(path: str, pieces: Iterator[bytes]) -> None:
+    """Write an archive: whole under its name, or not at all."""
+    from minirt.image.errors import Attempt, ImageError
+
+    if path == "-":
+        if sys.stdout.isatty():
+            raise ImageError("standard output is a terminal: give --output FILE, or pipe it somewhere")
+        for piece in pieces:
+            sys.stdout.buffer.write(piece)
+        return
+    special = os.path.exists(path) and not os.path.isfile(path)  # /dev/null, a FIFO
+    temporary = path if special else f"{path}.{os.getpid()}.new"
+    with Attempt(f"write {path}"):
+        try:
+            with open(temporary, "wb") as stream:
+                for piece in pieces:
+                    stream.write(piece)
+            if not special:
+                os.rename(temporary, path)
+        except BaseException:
+            if not special and os.path.exists(temporary):
+                os.unlink(temporary)
+            raise
+
+
+def _load(args: argparse.Namespace) -> int:
+    from minirt.cli.image.progress import Counter
+    from minirt.image.load import load
+
+    stream = _source(args.input, "an archive is a file")
+    with stream, Counter("loading", os.fstat(stream.fileno()).st_size) as progress:
+        images = load(open_store(), stream.fileno(), origin=args.input, tag=args.tag, platform=args.platform,
+                      progress=progress.advance)  # fmt: skip
+    for image in images:
+        print(image.id if args.quiet else f"Loaded image: {image.name}")
+    return 0

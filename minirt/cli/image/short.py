@@ -1,8 +1,8 @@
-"""docker's short names for verbs of `minirt image`: pull, push, images, rmi, tag."""
+"""docker's short names for verbs of `minirt image`: pull, push, images, rmi, tag, save, load."""
 
 from __future__ import annotations
 
-from minirt.cli.image import listing, names, transfer
+from minirt.cli.image import archives, listing, names, transfer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,3 +17,5 @@ def add_parser(subparsers: Subparsers) -> None:
     listing.add_ls(subparsers, "images")
     names.add_rm(subparsers, "rmi")
     names.add_tag(subparsers, "minirt tag")
+    archives.add_save(subparsers, "minirt save")
+    archives.add_load(subparsers, "minirt load")

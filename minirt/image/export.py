@@ -1,0 +1,64 @@
+"""An image's file tree as one tar: what `docker export` gives of a container, before it changed anything."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from minirt.image.diff import entry_of, xattrs_of
+from minirt.image.pack import END, data_of, find_holes, header
+from minirt.image.view import View
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from minirt.image.tar import Entry
+    from minirt.image.view import Found
+
+__all__ = ["export"]
+
+
+def export(layers: list[str]) -> Iterator[bytes]:
+    """Yield the tar of the tree that layers make; the same layers give the same bytes.
+
+    Args: layers, their directories, topmost first. Raises OSError.
+    """
+    view = View(layers)
+    first: dict[tuple[int, int], bytes] = {}  # (device, inode) of files with several names -> the name that has the data
+    root = view.find(b"")
+    if root is not None:
+        yield header(_entry(root, b"."))
+    for path, found in view.walk(b""):
+        if found.kind == stat.S_IFSOCK:
+            continue
+        entry = _entry(found, path)
+        status = found.status
+        source = first.setdefault((status.st_dev, status.st_ino), path) if status.st_nlink > 1 else path
+        if source is not path and entry.kind != "directory":
+            entry.kind, entry.link, entry.xattrs, entry.size, entry.stored = "hardlink", source, {}, 0, 0
+            yield header(entry)
+        elif entry.kind == "file":
+            yield from _file(found, entry)
+        else:
+            yield header(entry)
+    yield END
+
+
+def _entry(found: Found, name: bytes) -> Entry:
+    entry = entry_of(found.status, name, xattrs_of(found.path))
+    if entry.kind == "symlink":
+        entry.link = os.readlink(found.path)
+    return entry
+
+
+def _file(found: Found, entry: Entry) -> Iterator[bytes]:
+    fd = os.open(found.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        entry.segments = find_holes(fd, entry.size)
+        if entry.segments is not None:
+            entry.stored = sum(count for _, count in entry.segments)
+        yield header(entry)
+        yield from data_of(fd, entry)
+    finally:
+        os.close(fd)
