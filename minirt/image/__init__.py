@@ -26,6 +26,8 @@ Read in this order:
     save.py         images -> one archive, OCI's or docker's
     load.py         and back
     export.py       an image's file tree -> one tar
+    compare.py      what two images differ in
+    usage.py        what images cost, and share
     verify.py       every digest again
     remote/         registries: pull, push, search
 

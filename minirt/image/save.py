@@ -36,8 +36,8 @@ def save_oci(store: Store, images: list[tuple[str, Image]]) -> Iterator[bytes]:
     blobs: dict[str, Descriptor] = {}
     for name, image in images:
         names = {REF_NAME: name, CONTAINERD_NAME: str(Reference.parse(name))}
-        plain: Descriptor = {key: image.descriptor[key] for key in ("mediaType", "digest", "size", "platform") if key in image.descriptor}
-        manifests.append({**plain, "annotations": {**(image.descriptor.get("annotations") or {}), **names}})
+        notes = image.descriptor.get("annotations") or {}
+        manifests.append({**image.descriptor, "annotations": {**notes, **names}})
         for blob in (image.descriptor, image.manifest["config"], *image.manifest["layers"]):
             blobs[str(blob["digest"])] = blob
     yield _small("index.json", {"schemaVersion": 2, "mediaType": MEDIA_INDEX, "manifests": manifests})

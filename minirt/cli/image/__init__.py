@@ -2,10 +2,10 @@
 
     verb.py      what every verb is made with: its parser, the store, an image by name
     print.py     sizes, times and tables as docker prints them
-    listing.py   ls, inspect, history
+    listing.py   ls, inspect, history, du, tree
     names.py     tag, rm, prune
     archives.py  import, export, save, load
-    checks.py    verify
+    checks.py    verify, diff
     transfer.py  pull, push
     account.py   login, logout, search
     short.py     docker's short names for some of these

@@ -1,4 +1,4 @@
-"""Whether content is what it says: verify."""
+"""Whether content is what it says, and what images differ in: verify, diff."""
 
 from __future__ import annotations
 
@@ -21,6 +21,11 @@ def add(verbs: Subparsers) -> None:
     verify.add_argument("names", metavar="NAME", nargs="*")
     verify.add_argument("--all", action="store_true", help="every image of the store")
     verify.add_argument("--format", choices=("text", "json"), default="text", help="json: an object a blob")
+    diff = verb(verbs, "diff", _diff, "print what a second image has otherwise: A added, C changed, D deleted",
+                "minirt image diff debian:12 mine", "minirt image diff --format json app:1 app:2")  # fmt: skip
+    diff.add_argument("first", metavar="NAME")
+    diff.add_argument("second", metavar="NAME")
+    diff.add_argument("--format", choices=("text", "json"), default="text", help="json: an object a difference")
 
 
 def _verify(args: argparse.Namespace) -> int:
@@ -63,3 +68,15 @@ def _problems(args: argparse.Namespace, store: Store, name: str) -> list[str]:
             print(f"{digest}  {'DAMAGED' if problem else 'ok'}", flush=True)
         problems += [f"image {name!r}: {problem}"] if problem else []
     return problems
+
+
+def _diff(args: argparse.Namespace) -> int:
+    import json
+
+    from minirt.image.compare import differences
+
+    store = open_store()
+    for how, what in differences(find(store, args.first), find(store, args.second)):
+        text = what.encode("utf-8", "surrogateescape").decode(errors="replace")
+        print(json.dumps({"Kind": how, "Path": text}) if args.format == "json" else f"{how} {text}")
+    return 0

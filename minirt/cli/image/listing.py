@@ -1,4 +1,4 @@
-"""What is here: ls, inspect, history."""
+"""What is here: ls, inspect, history, du, tree."""
 
 from __future__ import annotations
 
@@ -27,6 +27,13 @@ def add(verbs: Subparsers) -> None:
     history.add_argument("--no-trunc", action="store_true", help="do not shorten")
     history.add_argument("--format", choices=("table", "json"), default="table", help="json: an object a line")
     history.add_argument("name", metavar="NAME")
+
+
+    du = verb(verbs, "du", _du, "print what images cost on this disk, and how much of it they share",
+              "minirt image du", "minirt image du --format json")  # fmt: skip
+    du.add_argument("--format", choices=("table", "json"), default="table", help="json: an object a line")
+    tree = verb(verbs, "tree", _tree, "print which image stands on which layers", "minirt image tree")
+    tree.add_argument("--format", choices=("tree", "json"), default="tree", help="json: an object a layer")
 
 
 def add_ls(verbs: Subparsers, name: str) -> None:
@@ -149,3 +156,32 @@ def _description(store: Store, image: Image) -> dict[str, Any]:
         "Layers": image.manifest["layers"],
         "History": image.config.get("history") or [],
     }
+
+
+def _du(args: argparse.Namespace) -> int:
+    import json
+
+    from minirt.image.usage import usage
+
+    costs = usage(open_store())
+    if args.format == "json":
+        for cost in costs:
+            print(json.dumps({"Name": cost.name, "Stored": cost.stored, "Unpacked": cost.unpacked,
+                              "Shared": cost.shared, "Unique": cost.unique}))  # fmt: skip
+        return 0
+    rows = [[cost.name, *map(human, (cost.stored, cost.unpacked, cost.shared, cost.unique))] for cost in costs]
+    table([["IMAGE", "STORED", "UNPACKED", "SHARED", "UNIQUE"], *rows])
+    return 0
+
+
+def _tree(args: argparse.Namespace) -> int:
+    import json
+
+    from minirt.image.usage import stacks
+
+    for layer in stacks(open_store()):
+        if args.format == "json":
+            print(json.dumps({"Chain": layer.chain, "Depth": layer.depth, "Size": layer.size, "Images": layer.names}))
+        else:
+            print(f"{layer.branch}{short(layer.chain)}  {human(layer.size)}  {', '.join(layer.names)}".rstrip())
+    return 0

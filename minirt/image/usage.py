@@ -1,0 +1,103 @@
+"""What images cost on this disk, and what they share: blobs and unpacked layers, each counted once."""
+
+from __future__ import annotations
+
+import os
+
+from minirt.image.layers import chain_ids
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from minirt.image.store import Store
+
+__all__ = ["Cost", "Stacked", "stacks", "usage"]
+
+
+class Cost:
+    """What one image takes, in bytes."""
+
+    __slots__ = ("name", "shared", "stored", "unique", "unpacked")
+
+    def __init__(self, name: str, stored: int, unpacked: int, shared: int) -> None:
+        self.name = name
+        self.stored = stored  # its blobs
+        self.unpacked = unpacked  # its layers' directories, as the file system counts blocks
+        self.shared = shared  # of both, what another image has too
+        self.unique = stored + unpacked - shared  # what is free again when it is removed
+
+
+def usage(store: Store) -> list[Cost]:
+    """Return what each image costs, in order of their names. Raises Damaged, StoreError."""
+    parts: dict[str, dict[str, int]] = {}  # image -> blob or chain -> bytes
+    owners: dict[str, int] = {}  # blob or chain -> how many different images
+    images = {image.name: image for image in store.images()}
+    for image in {image.digest: image for image in images.values()}.values():
+        blobs = [image.descriptor, image.manifest["config"], *image.manifest["layers"]]
+        parts[image.digest] = {"blob " + str(blob["digest"]): int(blob["size"]) for blob in blobs}
+        for chain in chain_ids(image.diff_ids):
+            parts[image.digest]["layer " + chain] = _size_of(store.layers.path(chain))
+        for part in parts[image.digest]:
+            owners[part] = owners.get(part, 0) + 1
+    costs = []
+    for name, image in images.items():
+        mine = parts[image.digest]
+        stored = sum(size for part, size in mine.items() if part.startswith("blob "))
+        shared = sum(size for part, size in mine.items() if owners[part] > 1)
+        costs.append(Cost(name, stored, sum(mine.values()) - stored, shared))
+    return costs
+
+
+def _size_of(path: str) -> int:
+    """Return the bytes that a directory takes: a file with several names counts once; 0 where there is none."""
+    total, seen = 0, set()
+    for above, folders, files in os.walk(path):
+        for name in [".", *files] + [one for one in folders if os.path.islink(os.path.join(above, one))]:
+            status = os.lstat(os.path.join(above, name))
+            if (status.st_dev, status.st_ino) not in seen:
+                seen.add((status.st_dev, status.st_ino))
+                total += status.st_blocks * 512
+    return total
+
+
+class Stacked:
+    """One layer in its place: on all that lie below it."""
+
+    __slots__ = ("branch", "chain", "depth", "names", "size")
+
+    def __init__(self, chain: str, size: int) -> None:
+        self.chain = chain
+        self.size = size  # bytes as stored
+        self.names: list[str] = []  # of images whose topmost layer it is
+        self.depth = 0  # layers below it
+        self.branch = ""  # how the tree's lines reach it
+
+
+def stacks(store: Store) -> Iterator[Stacked]:
+    """Yield all layers as a tree, each before those that lie on it. Raises Damaged, StoreError."""
+    layers: dict[str, Stacked] = {}
+    above: dict[str, list[str]] = {"": []}
+    for image in store.images():
+        below = ""
+        for chain, layer in zip(chain_ids(image.diff_ids), image.manifest["layers"], strict=True):
+            if chain not in layers:
+                layers[chain] = Stacked(chain, int(layer["size"]))
+                above[below].append(chain)
+                above[chain] = []
+            below = chain
+        if below:
+            layers[below].names.append(image.name)
+    todo = [(chain, 0, "", last) for chain, last in _siblings(above[""])]
+    while todo:
+        chain, depth, lines, last = todo.pop()
+        layer = layers[chain]
+        layer.depth, layer.branch = depth, lines + ("└─ " if last else "├─ ") if depth else ""
+        yield layer
+        inner = lines + ("   " if last else "│  ") if depth else ""
+        todo += [(child, depth + 1, inner, end) for child, end in _siblings(above[chain])]
+
+
+def _siblings(chains: list[str]) -> list[tuple[str, bool]]:
+    """Return layers that lie on the same one, the first at the end, each with whether it is drawn last."""
+    return [(chain, chain is chains[-1]) for chain in reversed(chains)]
