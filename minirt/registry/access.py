@@ -58,7 +58,7 @@ class Access:
         if scheme.lower() == "bearer" and self.tokens is not None:
             found = self.tokens.read(text.strip())
             if found is None:
-                raise self._unauthorized(request, "the token is not valid, or not any more")
+                raise self._unauthorized(request, "the token is not valid, or not any more", error="invalid_token")
             request["user"], request["granted"] = found
         elif scheme.lower() == "basic" and self.users is not None:
             request["user"] = await self.check(request, *_credentials(text))
@@ -85,17 +85,22 @@ class Access:
         if self.users is None or (request["user"] and "granted" not in request):
             return Refusal("DENIED", f"{request['user'] or 'nobody in particular'} may not {action} {name!r}")
         if "granted" in request and self.rules.may(request["user"], action, name):
-            return self._unauthorized(request, "the token is for something else", scope)
+            return self._unauthorized(request, "the token is for something else", scope, "insufficient_scope")
         if "granted" in request and request["user"]:
             return Refusal("DENIED", f"{request['user']} may not {action} {name!r}")
-        return self._unauthorized(request, "", scope)
+        return self._unauthorized(request, "", scope, "insufficient_scope" if "granted" in request else "")
 
-    def _unauthorized(self, request: web.Request, reason: str, scope: str = "") -> Refusal:
-        """Return a 401 that says how to do better. A browser is asked for a password, whatever clients use."""
+    def _unauthorized(self, request: web.Request, reason: str, scope: str = "", error: str = "") -> Refusal:
+        """Return a 401 that says how to do better. A browser is asked for a password, whatever clients use.
+
+        Args: error, what is wrong with a token, in the words of RFC 6750 section 3.1: docker gives up where it reads
+        `insufficient_scope`, and would else try again for a minute.
+        """
         challenge = 'Basic realm="registry"'
         if self.tokens is not None and request.path.startswith("/v2"):
             realm = f"{request.scheme}://{request.host}/token"
-            challenge = f'Bearer realm="{realm}",service="{SERVICE}"' + (f',scope="{scope}"' if scope else "")
+            challenge = f'Bearer realm="{realm}",service="{SERVICE}"'
+            challenge += (f',scope="{scope}"' if scope else "") + (f',error="{error}"' if error else "")
         return Refusal("UNAUTHORIZED", reason, headers={"WWW-Authenticate": challenge})
 
     async def token(self, request: web.Request) -> web.Response:

@@ -86,7 +86,9 @@ def test_who_shows_nothing_is_asked_for_something(server: Server) -> None:
         assert challenge == 'Basic realm="registry"'
 
 
-@pytest.mark.parametrize("user,password", [("alice", "wrong"), ("nobody", "wonder land"), ("alice", ""), ("", ""), ("alice", "x" * 5000)])
+@pytest.mark.parametrize("user,password", [
+    ("alice", "wrong"), ("nobody", "wonder land"), ("alice", ""), ("", ""), ("alice", "x" * 5000),
+])  # fmt: skip
 def test_a_wrong_password_is_refused_even_where_none_is_needed(server: Server, user: str, password: str) -> None:
     as_user(server, "alice").push_image("public/app", "v1")
     answer = Client(server.url, basic(user, password))("GET", "/v2/public/app/manifests/v1")
@@ -94,7 +96,7 @@ def test_a_wrong_password_is_refused_even_where_none_is_needed(server: Server, u
     assert server.client("GET", "/v2/public/app/manifests/v1").status == 200
 
 
-@pytest.mark.parametrize("authorization", ["Basic !", "Basic", "Bearer", "Bearer x.y.z", "Digest a=b", "Basic " + "Ã¼".encode().hex()])
+@pytest.mark.parametrize("authorization", ["Basic !", "Basic", "Bearer", "Bearer x.y.z", "Digest a=b", "Basic /w=="])
 def test_a_header_that_says_nothing_gives_nothing(server: Server, authorization: str) -> None:
     answer = Client(server.url, {"Authorization": authorization})("GET", "/v2/team/app/tags/list")
     assert answer.status == 401
@@ -112,13 +114,14 @@ def test_rules_say_who_may_do_what(server: Server) -> None:
 
 def test_a_blob_is_not_mounted_from_where_one_may_not_read(server: Server) -> None:
     digest = as_user(server, "alice").push_blob("team/secret", b"secret layer")
-    if "token" in server.options:
-        client = bearer(server, token(server, "bob", "repository:public/app:pull,push"))
-    else:
-        pytest.skip("with a password, each user of these rules may read what it could mount")
-    assert client("POST", f"/v2/public/app/blobs/uploads/?mount={digest}&from=team/secret").status == 202
-    both = token(server, "bob", "repository:public/app:pull,push", "repository:team/secret:pull")
-    assert bearer(server, both)("POST", f"/v2/public/app/blobs/uploads/?mount={digest}&from=team/secret").status == 201
+    mount = f"/v2/public/app/blobs/uploads/?mount={digest}&from=team/secret"
+    assert as_user(server, "bob")("POST", mount).status == 201
+    if "token" in server.options:  # of a user who may read it, but not with this token
+        assert bearer(server, token(server, "bob", "repository:public/app:pull,push"))("POST", mount).status == 202
+        both = token(server, "bob", "repository:public/app:pull,push", "repository:team/secret:pull")
+        assert bearer(server, both)("POST", mount).status == 201
+    hidden = f"/v2/public/app/blobs/uploads/?mount={digest}&from=private/app"
+    assert as_user(server, "bob")("POST", hidden).status == 202
 
 
 def test_lists_show_what_one_may_read(server: Server) -> None:
@@ -143,7 +146,8 @@ def test_a_token_is_for_what_was_asked_and_allowed(server: Server) -> None:
     assert client("GET", "/v2/").status == 200
     assert client("GET", "/v2/team/app/manifests/v1").status == 200
     refused = client("POST", "/v2/team/app/blobs/uploads/")
-    assert refused.status == 401 and 'scope="repository:team/app:pull,push"' in refused.headers["www-authenticate"]
+    assert refused.status == 401
+    assert 'scope="repository:team/app:pull,push",error="insufficient_scope"' in refused.headers["www-authenticate"]
     greedy = bearer(server, token(server, "bob", "repository:team/app:*", "repository:private/x:push"))
     assert greedy("POST", "/v2/team/app/blobs/uploads/").status == 202
     assert greedy("DELETE", "/v2/team/app/manifests/v1").status == 403

@@ -155,7 +155,7 @@ def test_pushes_pulls_and_deletions_while_garbage_is_collected(server: Server) -
             for layer in server.client("GET", f"/v2/{name}/manifests/{tag}").json()["layers"]:
                 answer = server.client("GET", f"/v2/{name}/blobs/{layer['digest']}")
                 assert answer.status == 200 and digest_of(answer.body) == layer["digest"]
-    needed = {found for found in server.blobs}
+    needed = set(server.blobs)
     assert server.gc("--grace", 0) == [] and server.blobs == needed
 
 
