@@ -24,7 +24,7 @@ SUITE = "trixie"
 MIRROR = os.environ.get("LAB_MIRROR", "http://deb.debian.org/debian")  # apt verifies signatures
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 PACKAGES = [
-    *("busybox-static", "kmod", "procps", "util-linux", "mount", "zstd", "less", "nano", "strace"),
+    *("busybox-static", "kmod", "procps", "util-linux", "mount", "zstd", "less", "nano", "strace", "gdb"),
     *("iproute2", "nftables", "iputils-ping"),
     *("crun", "runc"),  # peers to compare with
     *("criu", "systemd-sysv", "libpam-systemd", "dbus"),  # what a runtime asks to save processes, and for a unit of its own

@@ -117,6 +117,8 @@ struct vcpu {
     int fd;
     struct kvm_run *run;
     uint64_t run_size, entries;
+    uint8_t timed;
+    uint64_t inside_ns, here_ns;
     struct shortcut shortcuts[...];
     struct window window;
 };
@@ -124,6 +126,7 @@ int vcpu_create(int fd, uint64_t run_size, struct vcpu **vcpu);
 int vcpu_destroy(struct vcpu *vcpu);
 int vcpu_run(struct vcpu *vcpu);
 struct kvm_regs *vcpu_synced_regs(struct vcpu *vcpu);
+struct kvm_sregs *vcpu_synced_sregs(struct vcpu *vcpu);
 int kick_prepare(void);
 int kick(uintptr_t thread);
 """

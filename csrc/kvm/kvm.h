@@ -46,6 +46,9 @@ struct vcpu {
     struct kvm_run *run; /* owned: the page(s) shared with the kernel */
     uint64_t run_size;   /* bytes mapped at run */
     uint64_t entries;    /* how many times KVM_RUN was called */
+    uint8_t timed;       /* 1: Python wants to know the next two */
+    uint64_t inside_ns;  /* time inside KVM_RUN */
+    uint64_t here_ns;    /* time inside vcpu_run, that included */
     struct shortcut shortcuts[SHORTCUTS];
     struct window window;
 };
@@ -54,6 +57,7 @@ int vcpu_create(int fd, uint64_t run_size, struct vcpu **vcpu);
 int vcpu_destroy(struct vcpu *vcpu);
 int vcpu_run(struct vcpu *vcpu);
 struct kvm_regs *vcpu_synced_regs(struct vcpu *vcpu);
+struct kvm_sregs *vcpu_synced_sregs(struct vcpu *vcpu);
 
 /* kick.c */
 int kick_prepare(void);

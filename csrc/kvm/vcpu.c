@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "kvm.h"
@@ -106,17 +107,46 @@ static int handled(struct vcpu *vcpu)
            (vcpu->run->exit_reason == KVM_EXIT_MMIO && acknowledged(vcpu));
 }
 
+static uint64_t now(void)
+{
+    struct timespec time;
+
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return time.tv_sec * 1000000000ull + time.tv_nsec;
+}
+
+/* KVM_RUN once, and how long it took where that is wanted. Returns what ioctl returns. */
+static int enter(struct vcpu *vcpu)
+{
+    uint64_t begin;
+    int result;
+
+    vcpu->entries++;
+    if (!vcpu->timed)
+        return ioctl(vcpu->fd, KVM_RUN, 0);
+    begin = now();
+    result = ioctl(vcpu->fd, KVM_RUN, 0);
+    vcpu->inside_ns += now() - begin;
+    return result;
+}
+
 /* Run the guest until there is an exit that Python must handle. Returns 0 with vcpu->run->exit_reason
  * set, or -errno of KVM_RUN: -EINTR after a signal or while immediate_exit is set.
  * Documentation/virt/kvm/api.rst, KVM_RUN. */
 int vcpu_run(struct vcpu *vcpu)
 {
+    uint64_t begin = vcpu->timed ? now() : 0;
+    int error = 0;
+
     do {
-        vcpu->entries++;
-        if (ioctl(vcpu->fd, KVM_RUN, 0) < 0)
-            return -errno;
+        if (enter(vcpu) < 0) {
+            error = -errno;
+            break;
+        }
     } while (handled(vcpu));
-    return 0;
+    if (vcpu->timed)
+        vcpu->here_ns += now() - begin;
+    return error;
 }
 
 /* Return where KVM leaves the registers at each exit, once kvm_valid_regs asks for KVM_SYNC_X86_REGS:
@@ -125,4 +155,10 @@ int vcpu_run(struct vcpu *vcpu)
 struct kvm_regs *vcpu_synced_regs(struct vcpu *vcpu)
 {
     return &vcpu->run->s.regs.regs;
+}
+
+/* The same for the special registers (KVM_SYNC_X86_SREGS). */
+struct kvm_sregs *vcpu_synced_sregs(struct vcpu *vcpu)
+{
+    return &vcpu->run->s.regs.sregs;
 }

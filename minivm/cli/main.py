@@ -31,6 +31,9 @@ COMMANDS = {
     "console": ("machines", "join this terminal to a machine's console"),
     "rm": ("machines", "remove machines"),
     "kernel": ("kernel", "fetch, list and remove Debian's kernels"),
+    "symbols": ("look", "list a kernel's symbols, or write them to a file for gdb"),
+    "exits": ("look", "count a trace's exits by place and guest function"),
+    "walk": ("look", "draw the walk through a guest's page tables, from a dump"),
     "doctor": ("doctor", "say what this host's /dev/kvm offers, and what to do about what is missing"),
     "completion": ("completion", "print a completion script for bash or zsh"),
 }

@@ -43,8 +43,17 @@ def _run(options: argparse.Namespace, config: Config, start: Start, sinks: list[
 
     recorder = Recorder(sinks, [parse_failure(text) for text in options.fail])
     with Machine(config, start, recorder) as machine, _debugger(options, machine):
+        machine.timed = options.stats or bool(options.profile)
         machine.build()
+        if options.step:
+            from minivm.cli.step import step
+
+            step(options, machine)
         outcome = machine.run(0, options.timeout)
+        if options.dump:
+            from minivm.cli.dump import dump
+
+            dump(options.dump, machine)
         if options.debug and outcome.reason:
             _show_registers(machine)
     return _report(options, machine, outcome)
@@ -65,13 +74,10 @@ def _report(options: argparse.Namespace, machine: Machine, outcome: Outcome) -> 
         raise outcome.error
     if outcome.reason:
         print(f"minivm: {outcome.reason}", file=sys.stderr)
-    if options.stats or options.explain:
-        if options.format == "json":
-            import json
+    if options.stats or options.explain or options.profile:
+        from minivm.cli.report import report
 
-            print(json.dumps({"status": outcome.status, "exits": machine.exits.rows()}), file=sys.stderr)
-        else:
-            print(machine.exits.table(), file=sys.stderr)
+        print(report(options, machine, outcome), file=sys.stderr)
     return outcome.status
 
 
@@ -87,6 +93,11 @@ def _sinks(options: argparse.Namespace) -> Iterator[list[Sink]]:
             fold = Fold(Explainer(sys.stderr))
             stack.callback(fold.flush)
             sinks.append(fold)
+        if options.profile:
+            from minivm.inspect.profile import Profile
+
+            options.profile = Profile()
+            sinks.append(options.profile)
         if options.trace:
             sinks.append(stack.enter_context(_trace(options.trace)))
         yield sinks

@@ -38,6 +38,9 @@ examples:
   minivm run --explain </dev/null                 tell every ioctl and exit, on stderr
   minivm run --plan --format json                 the list of ioctls as data
   minivm run --trace run.jsonl --stats            record all of it; count the exits
+  minivm run --step 20 </dev/null                 the first 20 instructions, with the state's difference after each
+  minivm run --timeout 2 --dump guest.core        then: gdb guest.elf guest.core
+  minivm run --profile </dev/null                 which functions of the guest exit, how often, at which instruction
   minivm run --gdb 1234                           wait for: gdb guest.elf -ex 'target remote :1234'
   minivm run --fail KVM_CREATE_VCPU=ENOMEM        make one call fail, and see that all is undone
 """
@@ -64,8 +67,12 @@ def add_parser(commands: Any) -> None:
     add("--plan", action="store_true", help="list the calls that would build the machine, and why; run nothing")
     add("--explain", action="store_true", help="tell each call and exit as it happens, and count the exits")
     add("--trace", metavar="FILE", help="write each call and exit to FILE, one JSON object a line")
-    add("--stats", action="store_true", help="count the exits")
-    add("--format", choices=("text", "json"), default="text", help="of --plan and --stats (default: text)")
+    add("--stats", action="store_true", help="count the exits, and say where the processors' time went")
+    add("--profile", action="store_true", help="count the exits by function of the guest too, and disassemble where they come from")
+    add("--step", type=int, default=0, metavar="N", help="go through the first N instructions and show what each changed")
+    add("--dump", metavar="FILE", help="at the end, write memory and registers as an ELF core, for gdb, crash, `minivm walk`")
+    add("--symbols", metavar="FILE", help="of --profile and --step: System.map, or a kernel (default: the one that runs)")
+    add("--format", choices=("text", "json"), default="text", help="of --plan, --stats and --profile (default: text)")
     add(
         "--fail",
         action="append",

@@ -124,6 +124,15 @@ class Vcpu:
         """How many times KVM_RUN has been called."""
         return int(self._c.entries)
 
+    def measure(self) -> None:
+        """Have the loop in C measure where the time goes, from now on; see `times`."""
+        self._c.timed = 1
+
+    @property
+    def times(self) -> tuple[int, int]:
+        """How long the loop in C was inside KVM_RUN, and how long in all (ns); 0 without measure()."""
+        return int(self._c.inside_ns), int(self._c.here_ns)
+
     def run(self) -> int:
         """Run the guest until it needs us, with the GIL released.
 
@@ -161,12 +170,16 @@ class Vcpu:
         self.kvm_run.immediate_exit = before
 
     def show_registers(self) -> Any:
-        """Have KVM leave the general registers at each exit in the struct kvm_regs returned (KVM_CAP_SYNC_REGS).
+        """Have KVM leave the registers at each exit in the struct kvm_regs returned, and in special() (KVM_CAP_SYNC_REGS).
 
         They are as at the exit: see settle() for what RIP may be then.
         """
-        self.kvm_run.kvm_valid_regs = lib.KVM_SYNC_X86_REGS
+        self.kvm_run.kvm_valid_regs = lib.KVM_SYNC_X86_REGS | lib.KVM_SYNC_X86_SREGS
         return lib.vcpu_synced_regs(self._c)
+
+    def special(self) -> Any:
+        """Return the struct kvm_sregs that show_registers() fills."""
+        return lib.vcpu_synced_sregs(self._c)
 
     def shortcut(self, index: int) -> Any:
         """Return the C structure of a port that the loop may answer by itself (csrc/kvm/kvm.h)."""

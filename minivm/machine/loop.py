@@ -5,6 +5,7 @@ from __future__ import annotations
 from time import monotonic_ns
 
 from minivm.inspect.exits import IN, WHY, reason_name
+from minivm.inspect.times import Clock
 from minivm.kvm import lib
 from minivm.machine.machine import Outcome
 
@@ -27,6 +28,7 @@ def loop(machine: Machine, number: int) -> None:
     vcpu = machine.vcpus[number]
     exits = Exits(machine, vcpu)
     machine.gate.wait(vcpu)
+    clock = Clock(vcpu) if machine.timed else None
     try:
         if machine.debugger:
             machine.debugger.loop(number, exits.handlers, exits.unknown)
@@ -40,15 +42,18 @@ def loop(machine: Machine, number: int) -> None:
             handle(run(), exits.unknown)()
     finally:
         exits.collect()
+        if clock:
+            machine.times[number] = clock.stop()
 
 
 def _told_loop(machine: Machine, number: int, exits: Exits) -> None:
     """The same, telling each exit with what was answered."""
     from minirt.plan.events import Event
     from minivm.inspect.registers import as_dict
+    from minivm.inspect.sites import Sites
 
     recorder, vcpu, count = machine.recorder, machine.vcpus[number], 0
-    registers = vcpu.show_registers()
+    registers, sites = vcpu.show_registers(), Sites(vcpu.special(), machine.bytes_at)
     while machine.outcome is None:
         begin = monotonic_ns()
         recorder.inject("KVM_RUN")
@@ -56,6 +61,7 @@ def _told_loop(machine: Machine, number: int, exits: Exits) -> None:
         duration = monotonic_ns() - begin
         count += 1
         state = as_dict(registers) if count <= REGISTERS_AT_FIRST and reason != lib.KVM_EXIT_INTR else None
+        site = sites.describe(registers.rip) if reason != lib.KVM_EXIT_INTR else {}
         recorder.hold()
         data: dict[str, Any] = {}
         args: tuple[str, ...] = ()
@@ -63,6 +69,7 @@ def _told_loop(machine: Machine, number: int, exits: Exits) -> None:
             exits.handlers.get(reason, exits.unknown)()
             args, data = exits.describe(reason)
         finally:
+            data |= site
             if state:
                 data["registers"] = state
             name = reason_name(reason)

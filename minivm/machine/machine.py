@@ -74,6 +74,8 @@ class Machine:
         self.outcome: Outcome | None = None
         self.vcpus: list[kvm.Vcpu] = []
         self.memory: list[tuple[int, kvm.GuestMemory]] = []  # (guest-physical address, pages)
+        self.timed = False  # whether it is measured where the processors' time goes
+        self.times: dict[int, dict[str, Any]] = {}  # processor -> that; see minivm/inspect/times.py
         self.debugger: Halt | None = None  # set before the run: the vCPUs' threads pass through its gate
         self.wake: Callable[[], None] = lambda: None  # gets the thread in the foreground to look again
         self._system = self._vm = -1

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Halt", "Stop"]
 
+ANSWERED = (lib.KVM_EXIT_IO, lib.KVM_EXIT_MMIO)  # exits in the midst of an instruction
 BREAKPOINT = 3  # the exception's vector
 
 
@@ -82,8 +83,11 @@ class Halt:
                 reason = vcpu.run()
                 if reason == lib.KVM_EXIT_DEBUG:
                     self._debug(number, vcpu)
-                else:
-                    handlers.get(reason, unknown)()
+                    continue
+                handlers.get(reason, unknown)()
+                if reason in ANSWERED and (number in self._steps or self._breakpoints.watches):
+                    vcpu.settle()  # this finishes the instruction; not every KVM stops behind it by itself
+                    self._stepped(number, self._breakpoints.changed())
         finally:
             with self._gate:
                 del self._threads[number]
@@ -125,7 +129,10 @@ class Halt:
                 self._control.pop(number, None)  # the guest's own: give it back, once
                 kvm.set_guest_debug(vcpu.fd, lib.KVM_GUESTDBG_ENABLE | lib.KVM_GUESTDBG_INJECT_BP)
             return
-        words = self._breakpoints.hit(seen.dr6) or self._breakpoints.changed()
+        self._stepped(number, self._breakpoints.hit(seen.dr6) or self._breakpoints.changed())
+
+    def _stepped(self, number: int, words: str | None) -> None:
+        """An instruction is over: stop where something is to be told, or one step was all that was asked for."""
         if words:
             self.stop(Stop(number, 5, words))
         elif number in self._steps:

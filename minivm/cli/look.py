@@ -1,0 +1,196 @@
+"""`minivm symbols`, `minivm exits`, `minivm walk`: what can be learnt of a guest from files, without running it."""
+
+from __future__ import annotations
+
+import sys
+
+from minirt.cli.help import Help
+from minivm.errors import MinivmError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from typing import Any
+
+__all__ = ["add_parser"]
+
+SYMBOLS = """\
+examples:
+  minivm symbols /boot/vmlinuz-6.12-cloud-amd64 | head
+  minivm symbols debian-cloud -o kernel.elf         then: gdb kernel.elf -ex 'target remote :1234'
+  minivm symbols debian-cloud --grep start_kernel --format json
+"""
+
+
+EXITS = """\
+examples:
+  minivm run --trace run.jsonl </dev/null; minivm exits run.jsonl
+  minivm exits run.jsonl --symbols /boot/System.map --format json
+"""
+
+WALK = """\
+examples:
+  minivm run --timeout 2 --dump guest.core </dev/null; minivm walk guest.core 0x100000
+  minivm walk guest.core start_kernel --symbols kernel.elf --cpu 1
+"""
+
+
+def add_parser(commands: Any) -> None:
+    """Add the commands."""
+    _add_symbols(commands)
+    _add_exits(commands)
+    _add_walk(commands)
+
+
+def _add_symbols(commands: Any) -> None:
+    parser = commands.add_parser(
+        "symbols",
+        help="list a kernel's symbols, or write them to a file for gdb",
+        description="List the symbols of a kernel: of an ELF file's table, a System.map, or what Linux carries in itself\n"
+        "(kallsyms), as a stripped kernel of a distribution does.",
+        epilog=SYMBOLS,
+        formatter_class=Help,
+    )
+    add = parser.add_argument
+    add("kernel", nargs="?", metavar="KERNEL", help="a kernel's file, or a name of `minivm kernel ls`; default: the in-tree guest")
+    add("-o", "--output", metavar="FILE", help="write an ELF file with the symbols, for gdb")
+    add("--grep", default="", metavar="TEXT", help="only symbols with this in their name")
+    add("--format", choices=("text", "json"), default="text", help="default: text, as nm prints")
+    parser.set_defaults(do=_symbols)
+
+
+def _symbols(options: argparse.Namespace) -> int:
+    symbols = read(options.kernel)
+    chosen = [symbol for symbol in symbols.all if options.grep in symbol[2]]
+    if options.output:
+        from minivm.inspect.symbolfile import symbol_file
+
+        _write(options.output, symbol_file(chosen))
+        print(f"minivm: {len(chosen)} symbols in {options.output}", file=sys.stderr)
+    elif options.format == "json":
+        import json
+
+        print(json.dumps([{"address": address, "type": kind, "name": name} for address, kind, name in chosen]))
+    else:
+        sys.stdout.write("".join(f"{address:016x} {kind} {name}\n" for address, kind, name in chosen))
+    return 0
+
+
+def _add_exits(commands: Any) -> None:
+    parser = commands.add_parser(
+        "exits",
+        help="count a trace's exits by place and guest function",
+        description="Count the exits of a trace (minivm run --trace) by reason, place and function of the guest, and disassemble\n"
+        "the instructions that exit most.",
+        epilog=EXITS,
+        formatter_class=Help,
+    )
+    add = parser.add_argument
+    add("trace", metavar="TRACE", help="what `minivm run --trace` wrote")
+    add("--symbols", metavar="FILE", help="System.map, or the kernel; default: the in-tree guest, for its traces")
+    add("--format", choices=("text", "json"), default="text", help="default: text")
+    parser.set_defaults(do=_exits)
+
+
+def _exits(options: argparse.Namespace) -> int:
+    from minirt.plan.events import read_trace
+    from minivm.cli.report import profile_as_dict, profile_as_text
+    from minivm.inspect.profile import Profile
+
+    try:
+        with open(options.trace, encoding="utf-8") as file:
+            header, events = read_trace(file)
+    except OSError as error:
+        raise MinivmError(f"cannot read trace {options.trace!r}: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise MinivmError(f"{options.trace!r} is no trace: {error}") from None
+    if header.get("kind") != "machine":
+        raise MinivmError(f"{options.trace!r} is a trace of a {header.get('kind')}, not of a machine")
+    profile = Profile()
+    for event in events:
+        profile(event)
+    symbols = read(options.symbols or header.get("guest"))
+    if options.format == "json":
+        import json
+
+        print(json.dumps(profile_as_dict(profile, symbols)))
+    else:
+        print(profile_as_text(profile, symbols))
+    return 0
+
+
+def _add_walk(commands: Any) -> None:
+    parser = commands.add_parser(
+        "walk",
+        help="draw the walk through a guest's page tables, from a dump",
+        description="Draw how the processor translates a guest's addresses: each table on the way, flags, rights, faults.\n"
+        "From a dump (minivm run --dump); `monitor walk ADDRESS` in gdb does it for a machine that stands.",
+        epilog=WALK,
+        formatter_class=Help,
+    )
+    add = parser.add_argument
+    add("core", metavar="CORE", help="what `minivm run --dump` wrote")
+    add("address", nargs="+", metavar="ADDRESS", help="a number, or a symbol with --symbols")
+    add("--cpu", type=int, default=0, metavar="N", help="whose CR3 (default: 0)")
+    add("--symbols", metavar="FILE", help="System.map, or a kernel")
+    add("--format", choices=("text", "json"), default="text", help="default: text")
+    parser.set_defaults(do=_walk)
+
+
+def _walk(options: argparse.Namespace) -> int:
+    from minivm.inspect.core import open_core
+    from minivm.inspect.paging import walk
+
+    symbols = read(options.symbols) if options.symbols else None
+    with open_core(options.core) as core:
+        if not 0 <= options.cpu < len(core.modes):
+            raise UsageError(f"--cpu {options.cpu}: the dump is of {len(core.modes)} processors")
+        modes = core.modes[options.cpu]
+        walks = [walk(_number(text, symbols), modes, core.bytes_at) for text in options.address]
+    if options.format == "json":
+        import json
+
+        print(json.dumps([found.as_dict() for found in walks]))
+    else:
+        print("\n".join(found.draw() for found in walks))
+    return 0 if all(found.physical is not None for found in walks) else 1
+
+
+def _number(text: str, symbols: Any) -> int:
+    """Return the address that a word means. Raises UsageError."""
+    found = symbols.address(text) if symbols else None
+    if found is not None:
+        return int(found)
+    try:
+        number = int(text, 0)
+    except ValueError:
+        raise UsageError(f"{text!r} is no address{'' if symbols else ', and without --symbols no name'}") from None
+    if not 0 <= number < 1 << 64:
+        raise UsageError(f"{text} is no address of 64 bits")
+    return number
+
+
+def read(kernel: str | None) -> Any:
+    """Return the symbols of a kernel, named as `minivm run` takes it. Raises MinivmError."""
+    from minivm.inspect.symbols import read_symbols
+
+    return read_symbols(path_of(kernel))
+
+
+def path_of(kernel: str | None) -> str:
+    """Return the path that a kernel's name means."""
+    if kernel is None:
+        from minivm.boot.formats import default_kernel
+
+        return default_kernel()
+    from minivm.kernels.resolve import resolve
+
+    return resolve(kernel, "auto")
+
+
+def _write(path: str, data: bytes) -> None:
+    try:
+        with open(path, "wb") as file:
+            file.write(data)
+    except OSError as error:
+        raise MinivmError(f"cannot write {path!r}: {error.strerror}") from None

@@ -1,0 +1,65 @@
+"""What --stats and --profile say at the end of a run, and `minivm exits` of a trace."""
+
+from __future__ import annotations
+
+from minivm.errors import MinivmError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from typing import Any
+
+    from minivm.inspect.profile import Profile
+    from minivm.inspect.symbols import Symbols
+    from minivm.machine.machine import Machine, Outcome
+
+__all__ = ["profile_as_dict", "profile_as_text", "report"]
+
+
+def report(options: argparse.Namespace, machine: Machine, outcome: Outcome) -> str:
+    """Return it, as --format says."""
+    profile: Profile | None = options.profile or None
+    symbols, lack = _symbols(options.symbols, machine.config.kernel) if profile else (None, "")
+    if options.format == "json":
+        import json
+
+        data: dict[str, Any] = {"status": outcome.status, "exits": machine.exits.rows()}
+        if machine.times:
+            data["times"] = {f"vcpu{number}": row for number, row in sorted(machine.times.items())}
+        return json.dumps(data | (profile_as_dict(profile, symbols) if profile else {}))
+    from minivm.inspect.times import table
+
+    parts = [machine.exits.table()] if profile is None else [profile_as_text(profile, symbols), lack]
+    return "\n\n".join(part for part in (*parts, table(machine.times)) if part)
+
+
+def profile_as_dict(profile: Profile, symbols: Symbols | None) -> dict[str, Any]:
+    """Return a profile as a JSON object."""
+    data: dict[str, Any] = {"profile": profile.rows(symbols)}
+    try:
+        data["sites"] = profile.sites(symbols)
+    except MinivmError as error:
+        data["lacks"] = str(error)
+    return data
+
+
+def profile_as_text(profile: Profile, symbols: Symbols | None) -> str:
+    """Return a profile as tables for a person."""
+    try:
+        listing = profile.listing(symbols)
+    except MinivmError as error:
+        listing = f"({error})"
+    return f"{profile.table(symbols)}\n\nthe instructions that exit most\n{listing}"
+
+
+def _symbols(path: str | None, kernel: str | None) -> tuple[Symbols | None, str]:
+    """Return the symbols, and in words why there are none; a file that was named must have some."""
+    from minivm.boot.formats import default_kernel
+    from minivm.inspect.symbols import read_symbols
+
+    try:
+        return read_symbols(path or kernel or default_kernel()), ""
+    except MinivmError as error:
+        if path:
+            raise
+        return None, f"without the guest's functions: {error}"

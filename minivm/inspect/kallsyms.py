@@ -1,0 +1,170 @@
+"""The symbols that a Linux kernel carries in itself, for its own stack traces: of a stripped vmlinux the only ones.
+
+Debian's System.map holds one line that says so and its vmlinux of 900 MB is another package's. scripts/kallsyms.c of the kernel's
+source writes these tables into .rodata, each aligned to 8 bytes, in one of two orders:
+
+    up to 6.3   offsets | relative_base | num_syms | names | markers | token_table | token_index
+    later                                 num_syms | names | markers | token_table | token_index | offsets | relative_base
+
+    token_table   256 strings, each ended by NUL; token_index their places (u16): common pieces of names
+    names         a symbol: length (a byte, or two where the first has bit 7), then so many tokens; the text that comes
+                  of it is the type, as nm writes it, and the name
+    markers       where in `names` each 256th symbol begins (u32)
+    offsets       a symbol's address (s32): below zero it is relative_base - 1 - offset, else absolute (a per-CPU variable's)
+
+The digits from 0 to 9 are tokens of their own in every kernel, one behind the other: there the tables are found.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from struct import unpack_from
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["kallsyms"]
+
+DIGITS = b"".join(b"%d\0" % digit for digit in range(10))
+ZERO = ord("0")  # the token's number
+BLOCK = 256  # symbols a marker
+KERNEL = 0xFFFF_8000_0000_0000  # where its half of the addresses begins
+NAME_BYTES = 160  # of a symbol in `names`, far more than is met
+
+
+def kallsyms(image: bytes) -> list[tuple[int, str, str]]:
+    """Return (address, type as nm writes it, name) of each symbol, in the order of their addresses.
+
+    Args:
+        image: an uncompressed kernel: its ELF file, or memory that holds it.
+
+    Raises ValueError where no such tables are found.
+    """
+    for at in _all(image, DIGITS):
+        try:
+            return _read(image, at)
+        except (ValueError, IndexError, OverflowError, StopIteration):
+            continue
+        except Exception as error:
+            if type(error).__name__ != "error":  # struct.error: a table that would go beyond the image
+                raise
+    raise ValueError("no kallsyms tables (a kernel without CONFIG_KALLSYMS, or no kernel)")
+
+
+def _all(image: bytes, wanted: bytes) -> Iterator[int]:
+    at = image.find(wanted)
+    while at >= 0:
+        yield at
+        at = image.find(wanted, at + 1)
+
+
+def _read(image: bytes, digits: int) -> list[tuple[int, str, str]]:
+    start = digits
+    for _ in range(ZERO):
+        start = image.rindex(b"\0", 0, start - 1) + 1
+    tokens, end = _tokens(image, start)
+    index = _align(end)
+    places = unpack_from("<256H", image, index)
+    at = 0
+    for place, token in zip(places, tokens, strict=True):
+        if place != at:
+            raise ValueError("the index is of other tokens")
+        at += len(token) + 1
+    markers, before = _markers(image, start)
+    number, names = _names(image, before, markers)
+    addresses = _addresses(image, number, names - 8, index + 512)
+    return sorted(zip(addresses, *_expand(image, names, number, tokens), strict=True))
+
+
+def _align(place: int) -> int:
+    return place + 7 & ~7
+
+
+def _tokens(image: bytes, start: int) -> tuple[list[bytes], int]:
+    """Return the 256 tokens, and where they end."""
+    parts = image[start : start + (1 << 14)].split(b"\0", 256)[:256]
+    return parts, start + sum(len(part) + 1 for part in parts)
+
+
+def _markers(image: bytes, end: int) -> tuple[list[int], int]:
+    """Return the markers, read backwards from the tokens to the 0 of the first one, and where they begin."""
+    place = end - 4
+    found: list[int] = []
+    (value,) = unpack_from("<I", image, place)
+    if not value:  # padding
+        place -= 4
+    while True:
+        (value,) = unpack_from("<I", image, place)
+        if found and value >= found[-1]:
+            raise ValueError("markers are to rise")
+        found.append(value)
+        if not value:
+            return found[::-1], place
+        place -= 4
+
+
+def _names(image: bytes, end: int, markers: list[int]) -> tuple[int, int]:
+    """Return how many symbols there are, and where their names begin: the number is right before them."""
+    most = len(markers) * BLOCK
+    last = end - markers[-1]
+    for place in range(_align(last) - 8, last - BLOCK * NAME_BYTES, -8):
+        (number,) = unpack_from("<Q", image, place)
+        if most - BLOCK < number <= most and all(
+            _block(image, place + 8 + a, BLOCK) == place + 8 + b for a, b in pairwise(markers[:3])
+        ):
+            return number, place + 8
+    raise ValueError("the names are not found")
+
+
+def _block(image: bytes, place: int, count: int) -> int:
+    """Return where so many names end."""
+    for _ in range(count):
+        length, place = _length(image, place)
+        place += length
+    return place
+
+
+def _length(image: bytes, place: int) -> tuple[int, int]:
+    length = image[place]
+    if length & 0x80:
+        return length & 0x7F | image[place + 1] << 7, place + 2
+    return length, place + 1
+
+
+def _expand(image: bytes, place: int, number: int, tokens: list[bytes]) -> tuple[list[str], list[str]]:
+    """Return the types and the names."""
+    kinds, names = [], []
+    texts = [token.decode("latin-1") for token in tokens]
+    for _ in range(number):
+        length, place = _length(image, place)
+        text = "".join([texts[byte] for byte in image[place : place + length]])
+        kinds.append(text[:1])
+        names.append(text[1:])
+        place += length
+    return kinds, names
+
+
+def _addresses(image: bytes, number: int, before: int, after: int) -> list[int]:
+    """Return the addresses, in the order of the names.
+
+    Args:
+        before: where num_syms is: in old kernels the base is right before it.
+        after: where the index of the tokens ends: in new ones the offsets are right behind it.
+    """
+    behind = after + _align(4 * number)
+    base = int.from_bytes(image[behind : behind + 8], "little")
+    offsets = after
+    if not _is_base(base):
+        (base,) = unpack_from("<Q", image, before - 8)
+        offsets = before - 8 - _align(4 * number)
+    if not _is_base(base):
+        raise ValueError("the base of the addresses is not found")
+    values = unpack_from(f"<{number}i", image, offsets)
+    if any(value < 0 for value in values):
+        return [base - 1 - value if value < 0 else value for value in values]
+    return [base + value for value in values]
+
+
+def _is_base(value: int) -> bool:
+    return value >= KERNEL and value & 0xFFF == 0

@@ -1,0 +1,151 @@
+"""Symbols, kallsyms, page-table ranges, cores: without a machine."""
+
+from __future__ import annotations
+
+import io
+from random import Random
+from struct import pack
+
+import pytest
+from elftools.elf.elffile import ELFFile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from minivm.boot import longmode
+from minivm.errors import MinivmError
+from minivm.inspect.core import open_core
+from minivm.inspect.kallsyms import kallsyms
+from minivm.inspect.mappings import mappings
+from minivm.inspect.paging import Modes, walk
+from minivm.inspect.profile import Profile
+from minivm.inspect.symbolfile import symbol_file
+from minivm.inspect.symbols import Symbols, parse_map
+from minivm.inspect.times import bar
+
+BASE = 0xFFFFFFFF81000000
+
+
+def align(data: bytes) -> bytes:
+    return data + bytes(-len(data) % 8)
+
+
+def tables(symbols: list[tuple[int, str, str]], late: bool) -> bytes:
+    """What scripts/kallsyms.c writes, without its compression, but for one token of two letters."""
+    tokens = [chr(n).encode() if 32 < n < 127 else b"in" if n == 200 else b"\x01" for n in range(256)]
+    names, markers = b"", []
+    for number, (_, kind, name) in enumerate(symbols):
+        if number % 256 == 0:
+            markers.append(len(names))
+        text = (kind + name).encode().replace(b"in", bytes([200]))
+        size = bytes([len(text)]) if len(text) < 128 else bytes([len(text) & 0x7F | 0x80, len(text) >> 7])
+        names += size + text
+    places, place = [], 0
+    for token in tokens:
+        places.append(place)
+        place += len(token) + 1
+    offsets = [address if kind == "A" else BASE - 1 - address for address, kind, _ in symbols]
+    first = [align(pack(f"<{len(offsets)}i", *offsets)), align(pack("<Q", BASE))]
+    rest = [pack("<Q", len(symbols)), align(names), align(pack(f"<{len(markers)}I", *markers)),
+            align(b"".join(token + b"\0" for token in tokens)), align(pack("<256H", *places))]  # fmt: skip
+    return b"".join([bytes(64), *(rest + first if late else first + rest), b"\x90" * 64])
+
+
+def some(random: Random, count: int) -> list[tuple[int, str, str]]:
+    """So many symbols with different names, of all lengths."""
+    letters = "abcdefghijklmnopqrstuvwxyz_0123456789."
+    names = {"".join(random.choices(letters, k=random.choice((3, 9, 20, 140)))) for _ in range(count)}
+    return sorted((BASE + random.randrange(1 << 24), random.choice("TtDdBrW"), name) for name in names)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 1 << 32), st.integers(260, 900), st.booleans())
+def test_what_a_kernel_carries_is_read_back_in_both_orders(seed, count, late):
+    symbols = some(Random(seed), count)
+    symbols[3] = (0x1234, "A", "per_cpu")
+    assert kallsyms(tables(symbols, late)) == sorted(symbols)
+
+
+@given(st.binary(max_size=600))
+def test_garbage_has_no_symbols(data):
+    for image in (data, b"".join(b"%d\0" % n for n in range(10)) + data, data + b"".join(b"%d\0" % n for n in range(10))):
+        with pytest.raises(ValueError, match="no kallsyms"):
+            kallsyms(image)
+
+
+def test_an_address_is_named_by_the_function_before_it():
+    symbols = Symbols(parse_map("ffffffff81000000 T _stext\nffffffff81000010 t helper\t[module]\nffffffff82000000 D jiffies\n"))
+    assert symbols.name(0xFFFFFFFF81000013) == "helper+0x3" and symbols.name(0xFFFFFFFF81000000) == "_stext"
+    assert symbols.name(0xFFFFFFFF82000000) == "0xffffffff82000000", "data is no function, and too far from one"
+    assert symbols.address("jiffies") == 0xFFFFFFFF82000000 and symbols.function(5) is None
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 1 << 32), st.integers(1, 60))
+def test_the_file_for_gdb_is_an_elf_file_whose_symbols_are_those_given(seed, count):
+    symbols = some(Random(seed), count)
+    elf = ELFFile(io.BytesIO(symbol_file(sorted(symbols))))
+    found = list(elf.get_section_by_name(".symtab").iter_symbols())[1:]
+    assert {(symbol["st_value"], symbol.name) for symbol in found} == {(address, name) for address, _, name in symbols}
+    for symbol in found:
+        section = elf.get_section(symbol["st_shndx"])
+        assert section["sh_addr"] <= symbol["st_value"] <= section["sh_addr"] + section["sh_size"]
+    binds = [symbol["st_info"]["bind"] for symbol in found]
+    assert binds == sorted(binds, reverse=True), "local symbols come first"
+
+
+RANGES = st.lists(st.tuples(st.integers(0, 600), st.integers(0, 1 << 20), st.integers(1, 700)), min_size=1, max_size=5)
+
+
+@settings(max_examples=60, deadline=None)
+@given(RANGES, st.booleans())
+def test_ranges_are_what_walks_find_page_by_page(ranges, high):
+    tables = longmode.PageTables(0x1000)
+    expected = {}
+    for virtual, physical, pages in ranges:
+        start = (virtual << 12) + (0xFFFF_8000_0000_0000 if high else 0)
+        try:
+            tables.map(start, physical << 12, pages << 12)
+        except ValueError:
+            continue  # mapped already: what was mapped before that stays
+    data, modes = tables.tobytes(), Modes(1 << 31, 0x1000, 1 << 5, 0x500)
+
+    def read(address: int, length: int) -> bytes:
+        return data[address - 0x1000 : address - 0x1000 + length]
+
+    found = {virtual + n: physical + n for virtual, physical, size in mappings(modes, read) for n in range(0, size, 4096)}
+    base = 0xFFFF_8000_0000_0000 if high else 0
+    for page in range(1400):
+        physical = walk(base + (page << 12), modes, read).physical
+        if physical is not None:
+            expected[base + (page << 12)] = physical
+    assert found == expected
+
+
+def test_tables_that_point_to_themselves_come_to_an_end():
+    table = pack("<512Q", *[0x1003] * 512)
+    count = 0
+    for _ in mappings(Modes(1 << 31, 0x1000, 1 << 5, 0x500), lambda address, length: table):
+        count += 1
+        if count > 1000:
+            break
+    assert count
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.binary(max_size=300), st.booleans())
+def test_a_damaged_dump_is_refused_in_one_line(tmp_path_factory, noise, elf):
+    path = tmp_path_factory.getbasetemp() / "damaged.core"
+    start = b"\x7fELF\x02\x01\x01" + bytes(9) + pack("<HHI", 4, 62, 1) if elf else b""
+    path.write_bytes(start + noise)
+    with pytest.raises(MinivmError) as error, open_core(str(path)):
+        raise AssertionError("it was opened")
+    assert "\n" not in str(error.value)
+
+
+@given(st.floats(-1, 2), st.integers(1, 40))
+def test_a_bar_is_as_wide_as_it_is_told_to_be(part, width):
+    assert len(bar(part, width)) == width
+
+
+def test_a_profile_of_nothing_is_a_table_of_nothing():
+    assert Profile().table(None).splitlines()[-1].split() == ["0", "total"] and Profile().rows(None) == []
