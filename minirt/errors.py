@@ -21,6 +21,11 @@
     ├── Refusal                           1    our registry's answer to a request that it cannot do
     │   └── Offline                       1    ... as the registry that it caches does not answer
     ├── ServeError                        1    a registry that cannot begin to serve
+    ├── BuildError                        1    a step of a build cannot be done: the text begins with its line
+    │   ├── DockerfileError               1    the Dockerfile is wrong: known before anything is run
+    │   ├── BadWord                       1    ... while its line is still to be put before it
+    │   ├── StepFailed                    1    a step was tried; a shell can look at what was before it
+    │   └── Cancelled                     1    another part of the build has failed
     └── ImageError                        1    an image cannot be found, read, made or kept
         ├── BadReference                  1    a name that is no image name
         ├── UnknownImage                  1    a well-formed name that the store does not have

@@ -22,6 +22,7 @@ COMMANDS = {
     "rm": ("containers", "remove containers"),
     "gc": ("gc", "remove what a killed minirt left"),
     "image": ("image", "import, list, inspect, verify and remove images"),
+    "build": ("build", "make an image from a Dockerfile"),
     "pull": ("image.short", "fetch an image from a registry and unpack it"),
     "push": ("image.short", "send an image to a registry"),
     "images": ("image.short", "list images"),

@@ -66,17 +66,18 @@ def hold(image: Image, container: Container) -> None:
         raise
 
 
-def run(options: RunOptions) -> int:
+def run(options: RunOptions, image: Image | None = None) -> int:
     """Run a container in the foreground.
 
     Args:
         options: what was asked for.
+        image: the image, where the caller has it already.
 
     Returns: the container's exit status, 128+n where signal n ended it.
     Raises: MinirtError, with docker's exit codes: 125, 126 (cannot be run), 127 (not found).
     """
     check(options)
-    image = find_image(options.image)
+    image = image or find_image(options.image)
     with ExitStack() as undo:
         sink = make_sink(options, undo)
         if options.plan:

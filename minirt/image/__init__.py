@@ -20,6 +20,8 @@ Read in this order:
     pack.py         entries -> an archive, always the same bytes
     diff.py         what a container changed -> a layer
     view.py         layers as one tree, without a mount
+    squash.py       several layers -> one
+    steps.py        what steps of builds gave, to be found again
     busybox.py      the embedded default image
     change.py       `CMD ["sh"]`, `ENV A=b`: an instruction applied to a configuration
     importer.py     a root file system's tar -> an image

@@ -151,7 +151,7 @@ class _Packer:
 
 
 def xattrs_of(target: int | bytes) -> dict[str, bytes]:
-    """Return the extended attributes that are the image's, in order of their names."""
+    """Return the extended attributes that are the image's, in order of their names: of an open file, or of a path's last."""
     follow = isinstance(target, int)
     try:
         names = sorted(os.listxattr(target, follow_symlinks=follow))

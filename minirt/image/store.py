@@ -21,6 +21,7 @@ from minirt.image.layers import Layers, chain_ids
 from minirt.image.partial import Partials
 from minirt.image.reference import Reference
 from minirt.image.scratch import Lock, Scratch
+from minirt.image.steps import Steps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -84,10 +85,11 @@ class Store:
 
     def __init__(self, root: str) -> None:
         self.root = root
-        scratch = self._scratch = Scratch(root + "/tmp")
+        scratch = self.scratch = Scratch(root + "/tmp")
         self.index = Index(root)
         self.blobs = Blobs(root + "/blobs", scratch)
         self.layers = Layers(root + "/layers", scratch)
+        self.steps = Steps(root + "/steps")
         self.partials = Partials(root + "/partial", self.blobs)
 
     # -- reading
@@ -283,7 +285,7 @@ class Store:
         with Attempt(f"write the image store {self.root}"):
             try:
                 with Lock(self.root + "/content.lock", wait=wait):
-                    self._scratch.sweep()
+                    self.scratch.sweep()
                     self.partials.sweep()
                     self._sweep_holds()
                     return self._collect()
@@ -311,6 +313,9 @@ class Store:
             blobs.update((image.digest, image.id))
             blobs.update(str(layer["digest"]) for layer in image.manifest["layers"])
             directories.update(chain_id.partition(":")[2] for chain_id in chain_ids(image.diff_ids))
+        for step in self.steps.all():
+            blobs.update(str(layer["digest"]) for layer in step.layers)
+            directories.update(chain_id.partition(":")[2] for chain_id in chain_ids(step.diff_ids))
         return blobs, directories
 
     # -- holds: a container needs its image even when the name is gone

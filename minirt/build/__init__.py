@@ -1,0 +1,24 @@
+"""Images from Dockerfiles.
+
+May import: minirt.engine (a RUN is a container), minirt.image, minirt.oci, minirt.plan. Never cli. Read in this order:
+
+    lines.py         a Dockerfile's text -> instructions, with their lines
+    words.py         quotes, escapes, $VARIABLES
+    instructions.py  what each instruction may say
+    mounts.py        ... and RUN --mount
+    stages.py        instructions -> stages
+    scope.py         which variables there are where
+    state.py         what a stage has become so far
+    configure.py     instructions that change the configuration alone
+    globs.py, context.py, fingerprint.py   what is copied, what is left out, and what makes it the same
+    changes.py       entries of a layer, above what lies below
+    copying.py, unpacking.py, fetch.py     COPY and ADD
+    run.py, attach.py, stubs.py            RUN
+    layering.py      a layer into the store
+    steps.py         RUN, COPY, ADD, WORKDIR: found, or done
+    stage.py         one stage
+    build.py         all of them, each in a thread of its own
+    progress.py, output.py, squash.py, shell.py   what is told, what else can become of it
+
+Nothing here is imported by `minirt run`.
+"""

@@ -1,0 +1,209 @@
+"""Steps that give a layer: RUN, COPY, ADD, WORKDIR. Each is looked up by its fingerprint before it is done."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+
+from minirt.build.attach import Attached
+from minirt.build.configure import resolve_workdir
+from minirt.build.errors import BuildError
+from minirt.build.instructions import command, flag, paths
+from minirt.build.layering import add_layer
+from minirt.build.mounts import parse_mount
+from minirt.build.words import expand
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from minirt.build.copying import Item
+    from minirt.build.lines import Instruction
+    from minirt.build.progress import Told
+    from minirt.build.stage import Running
+    from minirt.build.state import State
+
+__all__ = ["LAYERED"]
+
+CACHED, DONE = "cached", "done"  # what a step says to progress
+
+
+def _found(running: Running, key: str, created_by: str) -> bool:
+    """Take a step over that was done before. Returns whether there was one."""
+    step = None if running.build.options.no_cache else running.state.store.steps.find(key)
+    if step is None:
+        return False
+    running.state.add_layer(step.layers[-1], step.diff_ids[-1], created_by, step.created)
+    return True
+
+
+# -- RUN
+
+
+def run(running: Running, instruction: Instruction, told: Told) -> str:
+    """Run a command in a container upon the layers so far."""
+    state, build = running.state, running.build
+    args = _run_args(state, instruction)
+    env = state.scope.for_run(state.env)
+    network = flag(instruction, "network", "default")
+    network = build.options.network if network == "default" else network
+    mounts = [_attached(running, instruction, value or "") for key, value in instruction.flags if key == "mount"]
+    key = state.fingerprint("RUN", args, sorted(env.items()), network, [mount.fingerprint() for mount in mounts], build.epoch)
+    shown = " ".join(args[2:] if args[:2] == ["/bin/sh", "-c"] else args)
+    created_by = "RUN " + ("/bin/sh -c " if args[:2] == ["/bin/sh", "-c"] else "") + shown
+    if _found(running, key, created_by):
+        return CACHED
+    from minirt.build.run import RunStep
+
+    with ExitStack() as undo:
+        step = RunStep(state, args, {**state.scope.proxies(), **env}, network, told.say, build.stop)
+        for mount in mounts:
+            mount.add(step, undo)
+        status = step.run(undo)
+        if status:
+            raise BuildError(f"the command ended with status {status}: {shown.splitlines()[0] if shown else ''}")
+        _layer(running, step.pieces(build.latest), key, created_by)
+    return DONE
+
+
+def _run_args(state: State, instruction: Instruction) -> list[str]:
+    """Return what to execute. A here-document that is all there is is a script, or a program by its first line's #!."""
+    if not instruction.heredocs:
+        return command(instruction.text, state.shell)
+    first = instruction.heredocs[0]
+    bare = instruction.text.strip()
+    if bare.startswith("<<") and len(bare.split()) == len(instruction.heredocs) == 1:
+        return [*state.shell, first.content]
+    rest = "".join(f"\n{doc.content}{doc.name}" for doc in instruction.heredocs)
+    return [*state.shell, instruction.text + rest]
+
+
+def _attached(running: Running, instruction: Instruction, text: str) -> Attached:
+    state, build = running.state, running.build
+    mount = Attached.expanded(parse_mount(instruction, text), state.variables, instruction.escape)
+    tree = None
+    if mount.kind == "bind" or mount.source_stage:
+        tree = build.tree(mount.source_stage, running.stage.index) if mount.source_stage else build.context
+    return Attached(mount, tree, build.options.secrets, state.config.get("WorkingDir") or "/")
+
+
+# -- COPY, ADD
+
+
+def copy(running: Running, instruction: Instruction, told: Told) -> str:
+    """Copy files of the context, of another stage or image, of a URL, or written in the Dockerfile."""
+    state, build = running.state, running.build
+
+    def expanded(text: str) -> str:
+        return expand(text, state.variables, instruction.escape)
+
+    sources, destination = paths(instruction)
+    destination = _destination(state, expanded(destination))
+    items = list(_items(running, instruction, sources, expanded))
+    if len(items) > 1 and len(sources) > 1 and not destination.endswith("/"):
+        raise BuildError(f"of {len(sources)} sources the destination has to be a directory: {destination}/")
+    chown, chmod, link = expanded(flag(instruction, "chown")), expanded(flag(instruction, "chmod")), flag(instruction, "link")
+    excluded = [expanded(value or "") for name, value in instruction.flags if name == "exclude"]
+    mode = _mode(chmod)
+    key = state.fingerprint(
+        "COPY", [item.fingerprint() for item in items], destination, chown, chmod, link, excluded, build.epoch
+    )  # fmt: skip
+    created_by = f"{instruction.name} {' '.join(instruction.source.split()[1:])}"
+    if _found(running, key, created_by):
+        return CACHED
+    from minirt.build.copying import find_owner, put_all
+
+    changes = running.changes(empty=link not in ("", "false"))
+    with ExitStack() as undo:
+        changes.scratch = lambda: running.scratch(undo)
+        owner = find_owner(running.view(), chown) if chown else None
+        put_all(changes, items, os.fsencode(destination), owner, mode, _skipper(excluded))
+        _layer(running, changes.pieces(), key, created_by)
+    return DONE
+
+
+def _destination(state: State, text: str) -> str:
+    """Return an absolute destination that keeps the slash which makes it a directory."""
+    if not text:
+        raise BuildError("the destination is empty")
+    path = resolve_workdir(state, text)
+    return path + "/" if (text.endswith(("/", "/.")) or text in (".", "..")) and path != "/" else path
+
+
+def _items(
+    running: Running, instruction: Instruction, sources: list[str], expanded: Callable[[str], str]
+) -> Iterator[Item]:
+    """Find what each source means."""
+    from minirt.build.copying import Item, find_items
+
+    build = running.build
+    where = flag(instruction, "from")
+    tree = build.tree(where, running.stage.index) if where else build.context
+    adding = instruction.name == "ADD"
+    unpack = flag(instruction, "unpack")
+    documents = {("<<-" if doc.strip else "<<") + doc.name: doc for doc in instruction.heredocs}
+    for text in sources:
+        doc = documents.get(text.replace('"', "").replace("'", "")) if "<<" in text else None
+        if doc is not None:
+            content = doc.content
+            if doc.expand:
+                content = expand(content, running.state.variables, instruction.escape, keep_quotes=True)
+            yield Item(doc.name.encode(), data=content.encode("utf-8", "surrogateescape"))
+            continue
+        source = expanded(text)
+        if adding and source.startswith(("http://", "https://")):
+            from minirt.build.fetch import fetch
+
+            yield fetch(source, expanded(flag(instruction, "checksum")), unpack == "true", running.scratch_for_build())
+        elif adding and (source.startswith(("git@", "git://")) or source.endswith(".git")):
+            raise BuildError(f"{source}: ADD of a git repository is not implemented")
+        elif flag(instruction, "checksum"):
+            raise BuildError(f"{source}: --checksum is for URLs")
+        else:
+            yield from find_items(tree, source, archives=adding and unpack != "false")
+
+
+def _mode(text: str) -> int | None:
+    """Return the mode of --chmod=0755. Raises BuildError."""
+    if not text:
+        return None
+    if text.strip("01234567") or len(text) > 5 or int(text, 8) > 0o7777:
+        raise BuildError(f"--chmod={text}: it is written in octal, as 0755 (letters are not implemented)")
+    return int(text, 8)
+
+
+def _skipper(patterns: list[str]) -> Callable[[bytes], bool]:
+    from minirt.build.globs import Ignored
+
+    ignored = Ignored("\n".join(patterns))
+    return lambda path: ignored(os.fsdecode(path))
+
+
+# -- WORKDIR
+
+
+def workdir(running: Running, instruction: Instruction, told: Told) -> str:
+    """Set the working directory, and make it where it is missing."""
+    state, build = running.state, running.build
+    text = expand(instruction.text, state.variables, instruction.escape)
+    if not text:
+        raise BuildError("WORKDIR: the path is empty")
+    path = resolve_workdir(state, text)
+    changes = running.changes()
+    changes.make_directories(os.fsencode(path))
+    state.config["WorkingDir"] = path
+    if not len(changes):
+        state.note(f"WORKDIR {path}", state.created or build.created(), empty=True)
+        return DONE
+    key = state.fingerprint("WORKDIR", path, build.epoch)
+    if _found(running, key, f"WORKDIR {path}"):
+        return CACHED
+    _layer(running, changes.pieces(), key, f"WORKDIR {path}")
+    return DONE
+
+
+def _layer(running: Running, pieces: Iterator[bytes], key: str, created_by: str) -> None:
+    add_layer(running.state, pieces, key, created_by, running.build.created())
+
+
+LAYERED: dict[str, Callable[[Running, Instruction, Told], str]] = {"RUN": run, "COPY": copy, "ADD": copy, "WORKDIR": workdir}

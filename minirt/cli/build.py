@@ -1,0 +1,192 @@
+"""`minirt build`: docker's flags to BuildOptions, and one call."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from minirt.cli.help import Help
+from minirt.errors import MinirtError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from minirt.build.build import Build
+    from minirt.build.options import BuildOptions
+
+__all__ = ["add_parser"]
+
+EPILOG = """\
+examples:
+  minirt build -t app .                                 the Dockerfile (or Containerfile) of this directory
+  minirt build -t app:dev --target build --build-arg VERSION=1.2 .
+  minirt build -f docker/Dockerfile -t app --secret id=token,src=token.txt .
+  printf 'FROM busybox\\nRUN echo hi\\n' | minirt build -t hi -
+  minirt build -o out .                                 the files, into a directory
+  minirt build --debug-shell -t app .                   a shell where a step fails
+  SOURCE_DATE_EPOCH=0 minirt build -t app .             the same bytes wherever and whenever
+  minirt image history app                              the steps
+
+RUN has no network unless --network host, as `minirt run`; there are no others yet.
+"""
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "build", help="make an image from a Dockerfile", description="Make an image from a Dockerfile.", epilog=EPILOG,
+        formatter_class=Help,
+    )  # fmt: skip
+    many = {"action": "append", "default": []}
+    parser.add_argument("context", metavar="DIRECTORY|-", help="what COPY copies from; -: none, the Dockerfile is standard input")
+    parser.add_argument("-f", "--file", default="", metavar="FILE", help="the Dockerfile; -: standard input")
+    parser.add_argument("-t", "--tag", metavar="NAME", help="a name for the image (build:ID)", **many)
+    parser.add_argument("--target", default="", metavar="STAGE", help="the stage that is wanted (the last)")
+    parser.add_argument("--build-arg", metavar="NAME[=VALUE]", help="a value for an ARG", **many)
+    parser.add_argument("--secret", metavar="id=ID[,src=FILE|,env=NAME]", help="for RUN --mount=type=secret", **many)
+    parser.add_argument("--label", metavar="NAME=VALUE", help="a label for the image", **many)
+    parser.add_argument("--platform", default="", metavar="OS/ARCH", help="of the image (this machine's)")
+    parser.add_argument("--network", default="none", choices=("none", "host"), help="of RUN (none)")
+    parser.add_argument("--pull", nargs="?", const="always", default="missing", choices=("missing", "always", "never"),
+                        help="fetch base images (missing)")  # fmt: skip
+    parser.add_argument("--no-cache", action="store_true", help="do every step again")
+    parser.add_argument("--squash", action="store_true", help="join the new layers into one")
+    parser.add_argument("-o", "--output", default="", metavar="DIR|type=local|tar|oci,dest=PLACE",
+                        help="the result as files, or for others")  # fmt: skip
+    parser.add_argument("--iidfile", default="", metavar="FILE", help="write the image's ID to a file")
+    parser.add_argument("--debug-shell", action="store_true", help="a shell upon the last good layer where a step fails")
+    parser.add_argument("--progress", default="plain", choices=("plain", "json", "quiet", "auto"), help="how it tells of steps")
+    parser.add_argument("-q", "--quiet", action="store_true", help="only the image's ID")
+    parser.add_argument("--format", default="table", choices=("table", "json"), help="of what is told of the image at the end")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Build, and tell what became of it."""
+    from minirt import paths
+    from minirt.build.build import Build
+    from minirt.build.output import parse_output
+    from minirt.build.stage import StepFailed
+    from minirt.image.store import Store
+
+    output = parse_output(args.output) if args.output else None
+    with _context(args) as context, Build(Store(paths.data_root() + "/image"), _options(args, context)) as build:
+        try:
+            state = build.run()
+        except StepFailed as failure:
+            if not args.debug_shell:
+                raise
+            print(f"minirt: {failure}", file=sys.stderr)
+            from minirt.build.shell import open_shell
+
+            open_shell(build, failure)
+            return failure.exit_code
+        if output is not None and output.files:
+            output.write_files(state)
+            return 0
+        image, names = build.finish(state)
+        if output is not None:
+            output.write_image(image, names[0])
+        _tell(args, build, image, names)
+    return 0
+
+
+def _tell(args: argparse.Namespace, build: Build, image: Any, names: list[str]) -> None:
+    """Print the image's ID on standard output, and write it where it is wanted."""
+    if args.iidfile:
+        with open(args.iidfile, "w", encoding="utf-8") as file:
+            file.write(image.id)
+    if args.format == "json":
+        import json
+
+        print(json.dumps({"Id": image.id, "Digest": image.digest, "Names": names, "Size": image.size}))
+        return
+    if not args.quiet and args.progress != "json":
+        print(f"named {', '.join(names)}", file=sys.stderr)
+    print(image.id)
+
+
+class _context:
+    """The context's directory; of `-` an empty one."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self._path = args.context
+        self._made = ""
+
+    def __enter__(self) -> str:
+        if self._path != "-":
+            return str(self._path)
+        import tempfile
+
+        self._made = tempfile.mkdtemp(prefix="minirt-context-")
+        return self._made
+
+    def __exit__(self, *_: object) -> None:
+        if self._made:
+            os.rmdir(self._made)
+
+
+def _options(args: argparse.Namespace, context: str) -> BuildOptions:
+    from minirt.build.options import BuildOptions
+
+    given = _pairs(args.build_arg, "--build-arg")
+    made = BuildOptions(context, file=args.file, names=args.tag, target=args.target, platform=args.platform, build_args=given,
+                        network=args.network, pull=args.pull, no_cache=args.no_cache, squash=args.squash)  # fmt: skip
+    made.secrets = dict(map(_secret, args.secret))
+    made.labels = _pairs(args.label, "--label")
+    made.progress = "quiet" if args.quiet else "plain" if args.progress == "auto" else args.progress
+    if args.context == "-" or args.file == "-":
+        made.text = _standard_input()
+    epoch = given.get("SOURCE_DATE_EPOCH", os.environ.get("SOURCE_DATE_EPOCH", ""))
+    if epoch:
+        if not (epoch.isascii() and epoch.isdigit() and len(epoch) < 12):
+            raise UsageError(f"SOURCE_DATE_EPOCH={epoch}: seconds since the epoch, a number")
+        made.epoch = int(epoch)
+        made.build_args.setdefault("SOURCE_DATE_EPOCH", epoch)
+    for name in args.tag:
+        from minirt.image.reference import Reference
+
+        Reference.parse(name)
+    return made
+
+
+def _standard_input() -> str:
+    data = sys.stdin.buffer.read()
+    if data[257:262] == b"ustar" or data[:2] == b"\x1f\x8b":
+        raise MinirtError("a context as an archive on standard input is not implemented: unpack it, and name the directory")
+    return data.decode("utf-8", "surrogateescape")
+
+
+def _pairs(items: list[str], flag: str) -> dict[str, str]:
+    """Return NAME=VALUE by name; NAME alone takes the environment's value, if it has one."""
+    made = {}
+    for item in items:
+        name, equals, value = item.partition("=")
+        if not name:
+            raise UsageError(f"{flag} {item!r}: it is written NAME=VALUE")
+        if equals:
+            made[name] = value
+        elif name in os.environ:
+            made[name] = os.environ[name]
+    return made
+
+
+def _secret(text: str) -> tuple[str, bytes]:
+    """Return the id and the content of id=ID[,src=FILE|,env=NAME]; alone, ID is also the variable's name, or the file's."""
+    values = dict(item.partition("=")[::2] for item in text.split(","))
+    name, kind = values.pop("id", ""), values.pop("type", "")
+    source, variable = values.pop("src", values.pop("source", "")), values.pop("env", "")
+    if not name or values or (source and variable) or kind not in ("", "file", "env"):
+        raise UsageError(f"--secret {text}: it is written id=ID,src=FILE or id=ID,env=NAME")
+    if not source and (variable or kind == "env" or name in os.environ):
+        value = os.environ.get(variable or name)
+        if value is None:
+            raise UsageError(f"--secret {text}: there is no variable {variable or name}")
+        return name, os.fsencode(value)
+    try:
+        with open(source or name, "rb") as file:
+            return name, file.read(1 << 20)
+    except OSError as error:
+        raise UsageError(f"--secret {text}: {source or name}: {error.strerror}") from None
