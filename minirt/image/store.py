@@ -231,7 +231,7 @@ class Store:
     def nameless(self) -> int:
         """Return an fd of a file for what is needed only for a moment: it has no name, and goes with its last fd."""
         self._make()
-        path, fd = self._scratch.file()
+        path, fd = self.scratch.file()
         os.unlink(path)
         return fd
 
