@@ -154,10 +154,11 @@ class Vcpu:
         self.kvm_run.immediate_exit = 1
         lib.kick(thread)
 
-    def go_on(self) -> None:
-        """Undo interrupt(), as the thread that runs it; the guest is told that it stood still, where it has kvmclock."""
+    def go_on(self, stood: bool) -> None:
+        """Undo interrupt(), as the thread that runs it; a guest that stood still is told so, where it has kvmclock."""
         self.kvm_run.immediate_exit = 0
-        lib.kvm_ioctl(self.fd, lib.KVM_KVMCLOCK_CTRL, 0)  # EINVAL where it has none
+        if stood:
+            lib.kvm_ioctl(self.fd, lib.KVM_KVMCLOCK_CTRL, 0)  # EINVAL where it has none
 
     def settle(self) -> None:
         """Let KVM finish the instruction of the last exit, without running the next one.

@@ -47,10 +47,11 @@ class Gate:
     def wait(self, vcpu: Vcpu) -> None:
         """Wait, as the thread of a processor that is out of the guest, until the gate is open or the machine ends."""
         with self._changed:
-            if self._closed:
+            stood = self._closed
+            if stood:
                 self._waiting += 1
                 self._changed.notify_all()
                 self._changed.wait_for(lambda: not self._closed or self._machine.outcome is not None)
                 self._waiting -= 1
             if self._machine.outcome is None:
-                vcpu.go_on()  # while nobody can close it again: that would be undone too
+                vcpu.go_on(stood)  # while nobody can close it again: that would be undone too
