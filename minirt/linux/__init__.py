@@ -10,5 +10,6 @@ May import minirt.errors and, for events, minirt.plan.events; nothing else of mi
     cgroup2.py       control groups: limits, events, the end of all processes in one
     cgroup_*.py      what belongs to it: where in the tree, which limits, changes, freezing, statistics
     device_filter.py which devices the processes of a group may use: rules compiled to eBPF
+    systemd.py       on a machine that systemd runs, groups are its to make: asked for over dbus.py, as systemd_*.py say
     seccomp/         a profile compiled to BPF
 """

@@ -81,6 +81,7 @@ def create(
     every: bool = False,
     warn: Callable[[str], None] | None = None,
     place: Place | None = None,
+    inhabited: bool = False,
 ) -> Cgroup | NoCgroup:
     """Make a container's group and set its limits.
 
@@ -95,6 +96,7 @@ def create(
         every: hand down every controller, where that is possible.
         warn: gets a sentence for each limit that version 2 does not know; without it that is an error.
         place: what `locate` has found for these, where it has been asked already.
+        inhabited: the group exists, with who is to make the container's process in it (systemd's scope).
 
     Returns: a context manager that gives the group, or None where there is none and neither a limit nor a path
         asked for it; at its end nothing is left.
@@ -117,11 +119,12 @@ def create(
         if wanted or path:
             raise CgroupError(text) from None
         return NoCgroup(text)
-    _refuse_unfit(group)
+    _refuse_unfit(group, inhabited)
     try:
         group.apply(wanted)
     except BaseException:
-        group.remove()
+        if not inhabited:
+            group.remove()
         raise
     return group
 
@@ -146,10 +149,10 @@ def _require(wanted: Collection[str], place: Place, have: list[str]) -> None:
             raise CgroupError(f"{name} limit: {there} was delegated without the {name} controller; ask root for it")
 
 
-def _refuse_unfit(group: Cgroup) -> None:
+def _refuse_unfit(group: Cgroup, inhabited: bool) -> None:
     """Refuse a group that no container can be born into; what was made for it is removed."""
     try:
-        if group.path not in group.made:
+        if group.path not in group.made and not inhabited:
             _refuse_used(group)
         kind = group.read("cgroup.type").strip() if os.path.exists(os.path.join(group.path, "cgroup.type")) else "domain"
         if kind in ("domain invalid", "threaded"):

@@ -26,7 +26,7 @@ def features() -> dict[str, Any]:
         "mountOptions": sorted(OPTIONS),
         "linux": linux(),
         "annotations": about(),
-        "potentiallyUnsafeConfigAnnotations": [],  # no annotation of config.json changes what this runtime does
+        "potentiallyUnsafeConfigAnnotations": ["org.systemd.property."],  # properties of a scope (linux/systemd_unit.py)
     }
 
 
@@ -39,7 +39,7 @@ def linux() -> dict[str, Any]:
     return {
         "namespaces": sorted(TYPES),
         "capabilities": list(NAMES),
-        "cgroup": {"v1": False, "v2": True, "systemd": False, "systemdUser": False, "rdma": True},
+        "cgroup": {"v1": False, "v2": True, "systemd": True, "systemdUser": True, "rdma": True},
         "seccomp": seccomp(),
         "apparmor": {"enabled": True},
         "selinux": {"enabled": True},

@@ -59,8 +59,10 @@ def start_fifo(p: Plan, c: Context) -> None:
 
 @step("cgroup", why="open the cgroup that the container is born into")
 def cgroup(p: Plan, c: Context) -> None:
-    """The directory was made, and its limits written, by the parent."""
-    if c.cgroup:
+    """The directory was made, and its limits written, by the parent; or systemd moves this process there, and it stays."""
+    if c.scope:
+        p.barrier("scope", why="systemd makes a scope around this process; what it makes is born in there")
+    elif c.cgroup:
         c.sources[id("cgroup")] = fd = Slot("cgroup")
         p.openat(
             k.AT_FDCWD, c.cgroup, k.O_PATH | k.O_DIRECTORY | k.O_CLOEXEC, store=fd,

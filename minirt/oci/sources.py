@@ -27,7 +27,7 @@ def from_host(c: Context) -> list[tuple[Mount, str]]:
     for mount in c.mounts:
         if mount.bind and not mount.remount:
             found.append((mount, os.path.join(c.bundle, mount.source)))
-        elif mount.kind == "cgroup" and "cgroup" not in c.fresh and c.cgroup:
+        elif mount.kind == "cgroup" and "cgroup" not in c.fresh and (c.cgroup or c.scope):
             # Without a cgroup namespace a new mount would show every group of the host: so the container's own alone.
             found.append((mount, c.cgroup))
     return found

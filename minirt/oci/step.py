@@ -58,6 +58,7 @@ class Context:
         hooks: whether the parent wants to run hooks when all is mounted and the host's files can still be seen.
         join: pid of a process whose namespaces to enter instead of making new ones; by default none.
         new_keyring: give it a session keyring of its own.
+        scope: stand at a barrier before the process is made, for who moves its maker into a cgroup (systemd).
     """
 
     __slots__ = (
@@ -79,6 +80,7 @@ class Context:
         "read",
         "resolve",
         "rootless",
+        "scope",
         "seccomp",
         "sources",
         "start_fifo",
@@ -103,6 +105,7 @@ class Context:
         hooks: bool = False,
         join: int = 0,
         new_keyring: bool = True,
+        scope: bool = False,
     ) -> None:
         self.config = config
         self.bundle = bundle
@@ -120,6 +123,7 @@ class Context:
         self.hooks = hooks
         self.join = join
         self.new_keyring = new_keyring
+        self.scope = scope
         self.process: dict[str, Any] = config.get("process") or {}
         self.fresh = namespace_types(config) if not join else set()
         self.sources: dict[int, Any] = {}  # id of a mount in config -> the slot that holds its detached copy

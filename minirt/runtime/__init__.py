@@ -15,5 +15,6 @@ minirt.terminal; nothing heavy at the top of a file, as an engine starts this fo
     console.py   the terminal: to a console socket, or to ours
     listing.py   state, list, ps
     limits.py    pause, resume, update, events
+    scope.py     --systemd-cgroup: the group is a scope of systemd's
     undo.py      what is to be undone if something fails
 """

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from minirt.plan.birth import Birth
+    from minirt.runtime.scope import JoinScope, Scope
     from minirt.runtime.undo import Undo
 
 __all__ = ["Delivery", "compile_filter", "descriptors", "is_rootless", "null_descriptors", "write_pid"]
@@ -95,6 +96,7 @@ class Delivery:
         self.context = context
         self.undo = undo
         self.console_socket = console_socket
+        self.scope: Scope | JoinScope | None = None
         self.master = -1
 
     def at(self, name: str, birth: Birth) -> None:
@@ -108,6 +110,9 @@ class Delivery:
                 self.console(birth)
             case "hooks":
                 self.hooks(birth)
+            case "scope":
+                assert self.scope is not None  # who compiled the plan with one has set it
+                self.scope.enter(birth, self.context)
             case _:
                 from minirt.oci import parent
 

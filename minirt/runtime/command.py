@@ -26,7 +26,7 @@ GLOBAL = (
     Flag("log-format", "FORMAT of the log: text or json", "text"),
     Flag("root", "DIR where containers' state is kept", ""),
     Flag("criu", "PATH (ignored, as in runc)", ""),
-    Flag("systemd-cgroup", "let systemd make the cgroups (not implemented)"),
+    Flag("systemd-cgroup", "let systemd make the cgroup, a scope: linux.cgroupsPath is slice:prefix:name"),
     Flag("rootless", "BOOL ignore cgroup permission errors: true, false or auto", "auto"),
     Flag("help h", "show help"),
     Flag("version v", "print the version"),
@@ -355,8 +355,7 @@ def perform(name: str, words: list[str], values: dict[str, Any], log: Log) -> in
         rest = rest[: 1 if rest[1].startswith("-") else 2] + tail
     if not command.least <= len(rest) <= command.most:
         raise MinirtError(f'"minirt oci {name}" wants {command.usage or "nothing"} besides its flags: see --help')
-    if values["systemd_cgroup"]:
-        raise MinirtError("--systemd-cgroup: not implemented: leave it out, and use the engine's cgroupfs driver")
+    own["systemd_cgroup"] = values["systemd_cgroup"]
     root = values["root"]
     if not root:
         from minirt.runtime.container import default_root

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from minirt.linux.cgroup_tree import Place
     from minirt.plan.birth import Birth
+    from minirt.runtime.scope import Scope
 
     Warn = Callable[[str], None]
 
@@ -61,6 +62,7 @@ class Making:
         self.container = Container(root, id)
         self.undo = Undo()
         self.cgroup = ""
+        self.scope: Scope | None = None
 
     def prepare(self) -> None:
         """Make the directory, write down what will be made, and make the cgroup."""
@@ -78,12 +80,19 @@ class Making:
             cgroup_made=place.missing() if place else [],
         )  # fmt: skip
         self.undo.call(self.poststop)
-        self.make_cgroup(place)
+        if self.values["systemd_cgroup"]:
+            from minirt.runtime.scope import Scope
+
+            self.scope = Scope(self.container, self.config, self.warn)
+        else:
+            self.make_cgroup(place)
 
     def place(self) -> Place | None:
         """Return where the cgroup will be, written down before it is made: a kill -9 may come in between."""
         from minirt.linux import cgroup2
 
+        if self.values["systemd_cgroup"]:
+            return None
         try:
             return cgroup2.locate(self.container.id, (self.config.get("linux") or {}).get("cgroupsPath") or "")
         except MinirtError:
@@ -117,6 +126,7 @@ class Making:
             config, self.bundle, cgroup=self.cgroup, seccomp=compile_filter(config), rootless=is_rootless(),
             no_pivot=self.values["no_pivot"], null_fds=null_descriptors(), resolve=True, created=True,
             start_fifo=start_fifo, hooks=hooks.before_pivot(config), new_keyring=not self.values["no_new_keyring"],
+            scope=self.scope is not None,
         )  # fmt: skip
 
     def deliver(self, start_fifo: str, memory: int, detach: bool) -> tuple[Birth, Delivery, Any]:
@@ -131,6 +141,9 @@ class Making:
         self.undo.call(birth.close)
         self.filter_devices()  # while the child makes its namespaces and mounts
         delivery = Delivery(self.container, context, self.undo, self.values["console_socket"])
+        if self.scope is not None:
+            delivery.scope = self.scope
+            self.undo.call(self.scope.remove)
         barriers = birth.barriers()
         for name in barriers:
             if name == "created":

@@ -86,8 +86,11 @@ def delete(root: str, id: str, force: bool, warn: Callable[[str], None]) -> int:
     if status not in ("stopped", "created") and not force:
         raise RuntimeFailure(f"cannot delete container {id} that is not stopped: {status}")
     end_everything(container)
-    group = container.cgroup()
-    if group is not None:
+    if container.state.get("unit"):
+        from minirt.runtime.scope import stop
+
+        stop(container)
+    elif (group := container.cgroup()) is not None:
         group.remove()
     state = container.oci_state("stopped")
     for hook in hooks.of(container.config, "poststop"):
@@ -118,8 +121,11 @@ def end_everything(container: Container) -> None:
             pass
     if group is not None and group.all_pids():
         group.kill()
-        if group.is_frozen():
-            group.thaw()
+        try:
+            if group.is_frozen():
+                group.thaw()
+        except OSError:
+            pass  # a scope of systemd's goes with its last process
     if fd >= 0:
         poll = select.poll()
         poll.register(fd, select.POLLIN)

@@ -51,6 +51,7 @@ def join(container: Container, process: dict[str, Any], values: dict[str, Any], 
     context = Context(
         config, container.state["bundle"], cgroup=cgroup_of(container, values["cgroup"]), seccomp=compile_filter(config),
         rootless=is_rootless(), null_fds=null_descriptors(), resolve=True, join=container.pid, new_keyring=False,
+        scope=bool(container.state.get("unit_user")) and not values["cgroup"],
     )  # fmt: skip
     signals = None
     if not values["detach"]:
@@ -59,6 +60,10 @@ def join(container: Container, process: dict[str, Any], values: dict[str, Any], 
     birth = Birth(begin_join(context, len(fds) - 3), fds, rest=lambda plan: finish_join(plan, context))
     undo.call(birth.close)
     delivery = Delivery(container, context, undo, values["console_socket"])
+    if context.scope:
+        from minirt.runtime.scope import JoinScope
+
+        delivery.scope = JoinScope(container)
     for name in birth.barriers():
         if not container.pid:
             raise RuntimeFailure("container not running")  # and what the executor entered may have been another's

@@ -69,7 +69,13 @@ def resume(root: str, id: str) -> int:
 def update(root: str, id: str, values: dict[str, Any], warn: Callable[[str], None]) -> int:
     """Change a container's limits; those that are not named stay. Raises: MinirtError."""
     container = Container(root, id).load(lock=True)
-    group_of(container).update(asked(values), warn)
+    group, resources = group_of(container), asked(values)
+    if container.state.get("unit"):
+        from minirt.runtime.scope import update as update_scope
+
+        update_scope(container, group, resources, warn)
+    else:
+        group.update(resources, warn)
     return 0
 
 
