@@ -25,8 +25,8 @@ MIRROR = os.environ.get("LAB_MIRROR", "http://deb.debian.org/debian")  # apt ver
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 PACKAGES = [
     *("busybox-static", "kmod", "procps", "util-linux", "mount", "zstd", "less", "nano", "strace", "gdb"),
-    *("iproute2", "nftables", "iputils-ping"),
-    *("crun", "runc"),  # peers to compare with
+    *("iproute2", "nftables", "iputils-ping", "iperf3"),
+    *("crun", "runc", "qemu-system-x86"),  # peers to compare with
     *("criu", "systemd-sysv", "libpam-systemd", "dbus"),  # what a runtime asks to save processes, and for a unit of its own
     *("passwd", "uidmap"),  # users, and what maps their subordinate ids
     *("python3", "python3-cffi-backend", "python3-prctl", "python3-pyroute2", "python3-zstandard"),

@@ -14,6 +14,7 @@ KVM_SET_USER_MEMORY_REGION KVM_SET_TSS_ADDR KVM_SET_IDENTITY_MAP_ADDR KVM_CREATE
 KVM_IRQ_LINE KVM_CREATE_VCPU KVM_RUN KVM_GET_REGS KVM_SET_REGS KVM_GET_SREGS KVM_SET_SREGS KVM_SET_CPUID2
 KVM_SET_MSRS KVM_IRQFD KVM_CAP_TSC_DEADLINE_TIMER KVM_TRANSLATE KVM_API_VERSION KVM_PIT_SPEAKER_DUMMY
 KVM_SYNC_X86_REGS KVM_SYNC_X86_SREGS KVM_IOEVENTFD KVM_IOEVENTFD_FLAG_DATAMATCH
+TUNSETIFF TUNSETVNETHDRSZ TUNSETOFFLOAD IFF_TAP IFF_NO_PI IFF_VNET_HDR TUN_F_CSUM TUN_F_TSO4 TUN_F_TSO6
 KVM_MEM_LOG_DIRTY_PAGES KVM_MEM_READONLY KVM_CAP_USER_MEMORY KVM_CAP_IRQCHIP KVM_CAP_PIT2 KVM_CAP_SET_TSS_ADDR
 KVM_CAP_SET_IDENTITY_MAP_ADDR KVM_CAP_EXT_CPUID KVM_CAP_IMMEDIATE_EXIT KVM_CAP_SYNC_REGS KVM_CAP_NR_VCPUS
 KVM_CAP_MAX_VCPUS KVM_CAP_NR_MEMSLOTS KVM_CAP_IRQFD KVM_CAP_IOEVENTFD KVM_CAP_SET_GUEST_DEBUG
@@ -169,12 +170,15 @@ int overlay_create(int fd, int base, uint64_t size, uint64_t bitmap, uint64_t da
 int overlay_destroy(struct overlay *overlay);
 struct path *blk_create(uint8_t *registers, int interrupt, int fd, uint64_t size, int read_only, const char *serial,
                         struct overlay *overlay);
+struct path *net_create(uint8_t *registers, int interrupt, int fd, int stream);
+void net_agree(struct path *path, int mergeable, uint32_t largest);
+void net_limit(struct path *path, uint64_t in, uint64_t in_refill, uint64_t out, uint64_t out_refill);
 void blk_limit(struct path *path, uint64_t bytes, uint64_t bytes_refill, uint64_t requests, uint64_t requests_refill);
 """
 
 SOURCES = (
     *("memory", "ioctl", "vcpu", "kick"),
-    *("ram", "queue", "packed", "path", "io", "bucket", "overlay", "blk"),
+    *("ram", "queue", "packed", "path", "io", "bucket", "overlay", "blk", "net"),
 )
 
 ffi.cdef("".join(f"#define {name} ...\n" for name in CONSTANTS.split()))

@@ -9,6 +9,7 @@
 
 #include <stdint.h>
 #include <stdio.h>
+#include <linux/if_tun.h>
 #include <linux/kvm.h>
 
 /* memory.c */

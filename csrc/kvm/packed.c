@@ -104,17 +104,31 @@ int packed_pop(struct queue *queue, struct chain *chain)
     return queue_broken(queue, "a chain longer than its queue");
 }
 
-/* queue_push of a packed queue: id and length first, the flags that make it valid last. */
-void packed_push(struct queue *queue, uint16_t head, uint16_t entries, uint32_t written)
+/* queue_stage of a packed queue: id and length, then the flags that make it valid. The flags of the first staged one are
+ * kept back: the driver takes used descriptors in order, and so none before that one. */
+void packed_stage(struct queue *queue, uint16_t head, uint16_t entries, uint32_t written)
 {
     uint8_t *entry = queue->descriptors + 16 * queue->next_used;
     uint16_t flags = (queue->used_wrap ? AVAIL | USED : 0) | (written ? DESCRIPTOR_WRITE : 0);
 
     memcpy(entry + 8, &written, 4);
     memcpy(entry + 12, &head, 2);
-    __atomic_store_n((uint16_t *)(entry + 14), flags, __ATOMIC_RELEASE);
+    if (!queue->staged++) {
+        queue->first_place = queue->next_used;
+        queue->first_flags = flags;
+    } else {
+        __atomic_store_n((uint16_t *)(entry + 14), flags, __ATOMIC_RELEASE);
+    }
     advance(queue, &queue->next_used, &queue->used_wrap, entries);
     queue->untold += entries;
+}
+
+/* queue_publish of a packed queue. */
+void packed_publish(struct queue *queue)
+{
+    if (queue->staged)
+        __atomic_store_n((uint16_t *)(queue->descriptors + 16 * queue->first_place + 14), queue->first_flags, __ATOMIC_RELEASE);
+    queue->staged = 0;
 }
 
 /* queue_wants_interrupt of a packed queue. The fence was the caller's. */

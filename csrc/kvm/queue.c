@@ -179,20 +179,36 @@ int queue_pop(struct queue *queue, struct chain *chain)
     return walk(queue, head, chain);
 }
 
-/* Give a buffer back to the driver, with so many bytes written to it. */
-void queue_push(struct queue *queue, uint16_t head, uint16_t entries, uint32_t written)
+/* Give a buffer back, with so many bytes written to it; the driver sees it, and all others of before, at the next
+ * queue_publish. (A packet in several buffers must appear all at once, 5.1.6.4.) */
+void queue_stage(struct queue *queue, uint16_t head, uint16_t entries, uint32_t written)
 {
     uint8_t *entry = queue->device + 4 + 8 * (queue->next_used % queue->size);
     uint32_t used[2] = {head, written};
 
     if (queue->packed) {
-        packed_push(queue, head, entries, written);
+        packed_stage(queue, head, entries, written);
         return;
     }
     memcpy(entry, used, sizeof used);
     queue->next_used++;
     queue->untold++;
-    store16(queue->device + 2, queue->next_used); /* after the entry: now the driver may look at it */
+}
+
+/* Let the driver see what was staged: after the entries, so that it may look at them now. */
+void queue_publish(struct queue *queue)
+{
+    if (queue->packed)
+        packed_publish(queue);
+    else
+        store16(queue->device + 2, queue->next_used);
+}
+
+/* Give one buffer back to the driver. */
+void queue_push(struct queue *queue, uint16_t head, uint16_t entries, uint32_t written)
+{
+    queue_stage(queue, head, entries, written);
+    queue_publish(queue);
 }
 
 /* Say whether the driver wants to hear of what was pushed since this was last asked. */

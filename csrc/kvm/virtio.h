@@ -8,7 +8,7 @@
  * local copy, each address is checked by ram_at, and what breaks a rule ends the queue (-EPROTO) until the driver
  * resets the device.
  *
- * Read in this order: ram.c, queue.c, packed.c, path.c, io.c, blk.c. Functions return 0 (or what they name) or -errno. */
+ * Read in this order: ram.c, queue.c, packed.c, path.c, io.c, blk.c, net.c. Functions return 0 (or what they name) or -errno. */
 #ifndef MINIVM_VIRTIO_H
 #define MINIVM_VIRTIO_H
 
@@ -43,6 +43,7 @@ struct queue {
     uint8_t *descriptors, *driver, *device; /* the three areas, in this process */
     uint16_t next_available, next_used;  /* split: count modulo 65536; packed: places in the ring */
     uint16_t untold;          /* entries used since the driver was last looked after */
+    uint16_t staged, first_place, first_flags; /* packed: used descriptors that the driver is not to see yet */
     const char *why;          /* what rule was broken */
 };
 
@@ -70,6 +71,8 @@ int queue_create(const struct ram *ram, uint32_t size, int packed, int event_idx
                  uint64_t driver, uint64_t device, struct queue **queue);
 void queue_destroy(struct queue *queue);
 int queue_pop(struct queue *queue, struct chain *chain);
+void queue_stage(struct queue *queue, uint16_t head, uint16_t entries, uint32_t written);
+void queue_publish(struct queue *queue);
 void queue_push(struct queue *queue, uint16_t head, uint16_t entries, uint32_t written);
 int queue_wants_interrupt(struct queue *queue);
 
@@ -79,7 +82,8 @@ int chain_add(struct queue *queue, struct chain *chain, const struct descriptor 
 struct descriptor descriptor_read(const uint8_t *table, uint32_t number);
 uint8_t *indirect_table(struct queue *queue, const struct descriptor *descriptor);
 int packed_pop(struct queue *queue, struct chain *chain);
-void packed_push(struct queue *queue, uint16_t head, uint16_t entries, uint32_t written);
+void packed_stage(struct queue *queue, uint16_t head, uint16_t entries, uint32_t written);
+void packed_publish(struct queue *queue);
 int packed_wants_interrupt(struct queue *queue);
 
 /* path.c: a thread that serves queues */
@@ -164,5 +168,11 @@ int overlay_flush(struct overlay *overlay);
 struct path *blk_create(uint8_t *registers, int interrupt, int fd, uint64_t size, int read_only, const char *serial,
                         struct overlay *overlay);
 void blk_limit(struct path *path, uint64_t bytes, uint64_t bytes_refill, uint64_t requests, uint64_t requests_refill);
+
+/* net.c */
+
+struct path *net_create(uint8_t *registers, int interrupt, int fd, int stream);
+void net_agree(struct path *path, int mergeable, uint32_t largest);
+void net_limit(struct path *path, uint64_t in, uint64_t in_refill, uint64_t out, uint64_t out_refill);
 
 #endif

@@ -6,6 +6,7 @@ import os
 
 from minivm.errors import UsageError
 from minivm.machine.config import Config, Disk, Rootfs, parse_affinity, parse_disk, parse_size
+from minivm.machine.devices import parse_net
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def config_of(options: argparse.Namespace) -> Config:
         modules=options.module,
         cpus=_cpus(options),
         disks=_disks(options),
+        nets=[parse_net(text) for text in options.net],
         rootfs=_rootfs(options),
         rng=options.rng,
         hvc=options.console == "virtio",
@@ -58,7 +60,7 @@ def _cpus(options: argparse.Namespace) -> int:
     count: int = options.cpus
     if not 1 <= count <= 254:
         raise UsageError(f"--cpus {count}: 1 to 254")
-    if options.irqchip == "none" and (options.disk or options.rng or options.console == "virtio"):
+    if options.irqchip == "none" and (options.disk or options.net or options.rng or options.console == "virtio"):
         raise UsageError("virtio devices need --irqchip kernel: they interrupt through the IOAPIC")
     if count > 1 and options.irqchip == "none":
         raise UsageError(f"--cpus {count} needs --irqchip kernel: processors start each other through their local APICs")

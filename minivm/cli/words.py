@@ -104,7 +104,21 @@ def add_machine(parser: Any) -> None:
     add("--initrd", action="append", default=[], metavar="FILE", help="initial RAM file system; may be given again: joined")
     add("--module", action="append", default=[], metavar="'FILE WORDS'", help="a Multiboot module; may be given again")
     add("-c", "--cpus", "--smp", type=int, default=1, metavar="N", help="virtual processors (default: 1)")
-    add("--disk", action="append", default=[], metavar="FILE[,ro]", help="a virtio-blk disk, raw; may be given again")
+    add(
+        "--disk",
+        action="append",
+        default=[],
+        metavar="FILE[,ro|,overlay[=FILE]][,qcow2][,queues=N][,rate=N][,iops=N]",
+        help="a virtio-blk disk; may be given again. overlay: FILE stays as it is, and what is written goes elsewhere, or"
+        " nowhere after the end; qcow2 needs qemu-storage-daemon; rate and iops limit bytes and requests a second",
+    )
+    add(
+        "--net",
+        action="append",
+        default=[],
+        metavar="tap:NAME|user[,mac=M][,in=N][,out=N]",
+        help="a network card: on a tap of this host, or in user mode by passt; in and out limit bytes a second (10m)",
+    )
     add(
         "--rootfs",
         metavar="DIR|IMAGE[,ro]",

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from minivm.errors import UsageError
+from minivm.machine.devices import Console, Disk, Rng, parse_disk
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
+
+
+    from minivm.machine.devices import Net
 
 __all__ = ["Config", "Disk", "Rootfs", "parse_affinity", "parse_disk", "parse_size"]
 
@@ -20,8 +24,8 @@ class Config:
     """One machine's settings."""
 
     __slots__ = (
-        "affinity", "boot", "cgroup", "cmdline", "cpus", "disks", "hvc", "initrd", "irqchip", "kernel", "memory", "modules", "rng",
-        "rootfs",
+        "affinity", "boot", "cgroup", "cmdline", "cpus", "disks", "hvc", "initrd", "irqchip", "kernel", "memory", "modules",
+        "nets", "rng", "rootfs",
     )  # fmt: skip
 
     def __init__(
@@ -41,6 +45,7 @@ class Config:
         rootfs: Rootfs | None = None,
         affinity: Sequence[set[int]] = (),
         cgroup: str = "",
+        nets: Sequence[Net] = (),
     ) -> None:
         self.kernel = kernel  # path; None is the in-tree guest
         self.boot = boot  # "auto" or a key of minivm.boot.formats.FORMATS
@@ -50,6 +55,7 @@ class Config:
         self.initrd = initrd  # paths; joined in this order, as Linux unpacks them one after the other
         self.cpus = cpus  # virtual processors
         self.disks = disks
+        self.nets = nets
         self.rng = rng  # whether there is a virtio-rng
         self.rootfs = rootfs
         self.hvc = hvc  # whether there is a virtio-console, and input goes there rather than to the UART
@@ -57,14 +63,9 @@ class Config:
         self.cgroup = cgroup  # directory of a control group that the process is to be in; "" leaves it where it is
         self.modules = modules  # for Multiboot: "path" or "path words"
 
-    def virtio(self) -> list[tuple[str, Any]]:
-        """Return the virtio devices in the order of their slots: (kind, what belongs to it, as its Disk)."""
-        devices: list[tuple[str, Any]] = [("blk", disk) for disk in self.disks]
-        return devices + [("rng", None)] * self.rng + [("console", None)] * self.hvc
-
-    def kicked(self, kind: str, what: Any) -> int:
-        """Return how many of a device's queues, from the first on, have an eventfd for the driver's notifications."""
-        return {"blk": what.queues}[kind] if kind in ("blk",) else 0
+    def virtio(self) -> list[Any]:
+        """Return what the virtio devices are to be (minivm/machine/devices.py), in the order of their slots."""
+        return [*self.disks, *[Rng()] * self.rng, *[Console()] * self.hvc, *self.nets]
 
 
 class Rootfs:
@@ -77,27 +78,6 @@ class Rootfs:
         self.command = command  # what to run there; "" is its own init
         self.modules = modules  # directory of the kernel's modules; "" is to be found
         self.read_only = read_only
-
-
-class Disk:
-    """A file or block device of the host that is to be a disk of the guest."""
-
-    __slots__ = ("path", "queues", "read_only")
-
-    def __init__(self, path: str, read_only: bool = False, queues: int = 1) -> None:
-        self.path = path
-        self.read_only = read_only
-        self.queues = queues  # each has a thread
-
-
-def parse_disk(text: str) -> Disk:
-    """Return the disk that `FILE` or `FILE,ro` means. Raises UsageError."""
-    path, comma, options = text.rpartition(",")
-    if not comma or options not in ("ro", "rw"):
-        path, options = text, ""
-    if not path:
-        raise UsageError(f"--disk {text!r}: no file is named; write FILE or FILE,ro")
-    return Disk(path, options == "ro")
 
 
 def parse_affinity(text: str) -> set[int]:

@@ -82,7 +82,9 @@ class Machine:
         self._vcpu_fds: list[int] = []
         self._run_size = 0
         self._irqchip = False
-        self.opened = self._eventfd = -1  # last
+        self.opened: list[int] = []  # by the plan for the device that comes next
+        self.shown_as: dict[str, str] = {}  # path of a disk -> a file where it is shown as raw
+        self._eventfd = -1  # made last
         self.transports: list[Mmio] = []  # of the virtio devices, in the order of their slots
         self.registers: kvm.GuestMemory | None = None  # their pages
         self._hvc: tuple[Mmio, Console] | None = None
@@ -194,17 +196,45 @@ class Machine:
         return 0, (f"this process is in the control group {path}",)
 
     def _do_openat(self, path: str, flags: str) -> Done:
-        from minivm.machine.disk import open_disk
+        from minivm.machine.host import open_file
 
-        self.opened = fd = open_disk(path, flags == "O_RDONLY")
+        fd = open_file(self.shown_as.get(path, path), flags)
+        self.opened.append(fd)
         self._undo.append((f"close {path}", lambda: kvm.close(fd)))
-        return fd, (f"descriptor {fd} is the disk",)
+        return fd, (f"descriptor {fd} is {path}",)
 
     def _do_flock(self, shared: bool) -> Done:
-        from minivm.machine.disk import lock_disk
+        from minivm.machine.host import lock_file
 
-        lock_disk(self.opened, shared)
+        lock_file(self.opened[-1], shared)
         return 0, ()
+
+    def _do_tunsetiff(self, name: str, flags: str) -> Done:
+        from minivm.machine.host import become_tap
+
+        become_tap(self.opened[-1], name, flags)
+        return 0, (f"what we write comes in at {name}",)
+
+    def _do_tunsetvnethdrsz(self, size: int) -> Done:
+        from minivm.machine.host import set_header_size
+
+        set_header_size(self.opened[-1], size)
+        return 0, ()
+
+    def _do_socketpair(self, kind: str) -> Done:
+        from minivm.machine.host import socket_pair
+
+        pair = socket_pair()
+        self.opened.extend(pair)
+        self._undo.append((f"close {kind} pair", lambda: kvm.close(*pair)))
+        return 0, ()
+
+    def _do_execve(self, program: str, **args: Any) -> Done:
+        from minivm.machine.helpers import start
+
+        helper = start(program, self, **args)
+        self._undo.append((f"kill {program}", helper.stop))
+        return helper.pid, (f"process {helper.pid} is {program}",)
 
     def _do_eventfd2(self, device: str) -> Done:
         self._eventfd = fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -217,6 +247,7 @@ class Machine:
         kvm.irqfd(self._vm, self._eventfd, gsi)
         made = transport(self, len(self.transports), self._eventfd)
         self._undo.append((f"close virtio-{device}", made.close))
+        self.opened.clear()
         self.transports.append(made)
         self.memory_bus.add(address, made)
         if device == "console":
@@ -229,6 +260,10 @@ class Machine:
         kvm.ioeventfd(self._vm, self._eventfd, address + QUEUE_NOTIFY, queue)
         self.transports[-1].kick(queue, self._eventfd)
         return 0, (f"virtio-{device} is woken by writes of {queue} to {address + QUEUE_NOTIFY:#x}",)
+
+    def undo(self, call: str, function: Callable[[], None]) -> None:
+        """Have something undone at close(), before what was done before it."""
+        self._undo.append((call, function))
 
     @property
     def paths(self) -> list[Path]:

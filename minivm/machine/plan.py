@@ -11,7 +11,7 @@ from minivm.boot import layout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
     from minivm.boot.start import Start
@@ -152,19 +152,45 @@ def _irqchip(wanted: bool) -> Iterator[Operation]:
 
 def _virtio(config: Config) -> Iterator[Operation]:
     devices = config.virtio()
-    for (kind, what), (address, gsi) in zip(devices, layout.virtio_slots(len(devices)), strict=True):
-        if kind == "blk":
-            flags = "O_RDONLY" if what.read_only else "O_RDWR"
-            yield Operation("virtio", "openat", "The file that is the guest's disk.", path=what.path, flags=flags)
-            yield Operation(
-                "virtio", "flock", "One machine writes to a disk, or several read it.", shared=what.read_only
-            )
+    for device, (address, gsi) in zip(devices, layout.virtio_slots(len(devices)), strict=True):
+        yield from HOST_SIDE.get(device.kind, lambda _: ())(device)
         why = "A counter in the kernel: whoever writes to it raises the device's interrupt."
-        yield Operation("virtio", "eventfd2", why, device=kind)
+        yield Operation("virtio", "eventfd2", why, device=device.kind)
         why = f"From now on such a write pulses input {gsi} of the IOAPIC, with no further ioctl."
-        yield Operation("virtio", "KVM_IRQFD", why, device=kind, address=address, gsi=gsi)
-        for queue in range(config.kicked(kind, what)):
-            yield from _kick(kind, address, queue)
+        yield Operation("virtio", "KVM_IRQFD", why, device=device.kind, address=address, gsi=gsi)
+        for queue in range(device.kicked):
+            yield from _kick(device.kind, address, queue)
+
+
+def _disk(disk: Any) -> Iterator[Operation]:
+    path = disk.path
+    if disk.form == "qcow2":
+        why = "qemu-storage-daemon understands qcow2, and shows the disk in it as an ordinary file, by FUSE."
+        yield Operation("virtio", "execve", why, program="qemu-storage-daemon", path=path, read_only=disk.shared)
+    flags = "O_RDONLY" if disk.shared else "O_RDWR"
+    yield Operation("virtio", "openat", "The file that is the guest's disk.", path=path, flags=flags)
+    yield Operation("virtio", "flock", "One machine writes to a disk, or several read it.", shared=disk.shared)
+    if disk.overlay is not None:
+        flags = "O_RDWR|O_CREAT" if disk.overlay else "O_RDWR|O_TMPFILE"
+        why = "What the guest writes goes here; what it never wrote is read from the file before."
+        yield Operation("virtio", "openat", why, path=disk.overlay or "/var/tmp", flags=flags)
+        yield Operation("virtio", "flock", "An overlay belongs to one machine.", shared=False)
+
+
+def _net(net: Any) -> Iterator[Operation]:
+    if net.tap:
+        yield Operation("virtio", "openat", "The device that makes taps.", path="/dev/net/tun", flags="O_RDWR|O_NONBLOCK")
+        why = "This end of a network card of the host: what we write comes in there, and what it sends we read."
+        yield Operation("virtio", "TUNSETIFF", why, name=net.tap, flags="IFF_TAP|IFF_NO_PI|IFF_VNET_HDR")
+        why = "virtio-net's header stands before each frame, so that checksums and segments can be left to the host."
+        yield Operation("virtio", "TUNSETVNETHDRSZ", why, size=12)
+    else:
+        yield Operation("virtio", "socketpair", "Frames will go over a stream between us and passt.", kind="AF_UNIX")
+        why = "passt is the guest's network in user mode: it makes connections of the guest's packets, without rights."
+        yield Operation("virtio", "execve", why, program="passt")
+
+
+HOST_SIDE: dict[str, Callable[[Any], Iterable[Operation]]] = {"blk": _disk, "net": _net}
 
 
 def _kick(kind: str, address: int, queue: int) -> Iterator[Operation]:

@@ -43,7 +43,7 @@ def make(config: Config, kernel: str, image: Bytes) -> tuple[bytes, str]:
 def _modules(config: Config, rootfs: Rootfs, kernel: str, image: Bytes, kind: str) -> dict[str, bytes]:
     """Return the modules for this machine's devices and the root's file system; none where it has neither."""
     names = ["virtio_mmio"] if config.virtio() else []
-    names += sorted({{"blk": "virtio_blk", "rng": "virtio_rng", "console": "virtio_console"}[k] for k, _ in config.virtio()})
+    names += sorted({device.module for device in config.virtio()})
     names += [kind] if kind else []
     if not names:
         return {}

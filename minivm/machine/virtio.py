@@ -6,6 +6,7 @@ import os
 
 from minivm.devices.virtio.mmio import Mmio
 from minivm.devices.virtio.queue import Ram
+from minivm.machine.devices import bucket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,22 +22,35 @@ def transport(machine: Machine, number: int, eventfd: int) -> Mmio:
     """Return the registers of a device, with the device behind them.
 
     Args:
-        machine: whose memory is there; what the plan opened for the device was opened last.
+        machine: whose memory is there; machine.opened is what the plan has opened for this device.
         number: of its slot.
         eventfd: raises its interrupt.
 
     Raises KvmError.
     """
-    kind, what = machine.config.virtio()[number]
-    return Mmio(MAKERS[kind](machine, what), Ram(machine.memory), eventfd, machine.registers, number)
+    what = machine.config.virtio()[number]
+    device = MAKERS[what.kind](machine, what)
+    made = Mmio(device, Ram(machine.memory), eventfd, machine.registers, number)
+    if hasattr(device, "changed"):
+        device.changed = made.changed
+    return made
 
 
 def _blk(machine: Machine, disk: Any) -> VirtioDevice:
     from minivm.devices.virtio.blk import Blk
 
-    fd = machine.opened
-    size = os.lseek(fd, 0, os.SEEK_END)  # of a block device st_size is 0
-    return Blk(fd, size, read_only=disk.read_only, serial=os.path.basename(disk.path), queues=disk.queues)
+    fd = machine.opened[0]
+    size = os.lseek(fd, 0, os.SEEK_END) // 512 * 512  # of a block device st_size is 0
+    more: dict[str, Any] = {}
+    if disk.overlay is not None:
+        from minivm.machine.overlay import Overlay
+
+        overlay = Overlay(machine.opened[1], fd, size)
+        machine.undo("save overlay", overlay.close)
+        more["overlay"] = overlay.c
+    limits = *bucket(disk.rate), *bucket(disk.requests)
+    name = os.path.basename(disk.path)
+    return Blk(fd, size, read_only=disk.read_only, serial=name, queues=disk.queues, limits=limits, **more)
 
 
 def _rng(machine: Machine, _: Any) -> VirtioDevice:
@@ -51,4 +65,15 @@ def _console(machine: Machine, _: Any) -> VirtioDevice:
     return Console(machine.send, lambda: machine.wake())
 
 
-MAKERS = {"blk": _blk, "rng": _rng, "console": _console}
+def _net(machine: Machine, net: Any) -> VirtioDevice:
+    from minivm.devices.virtio.net import Net
+    from minivm.machine.host import offload
+
+    fd = machine.opened[0]
+    # a random address of one's own: bit 1 of the first byte says that no manufacturer gave it, bit 0 would be a group
+    mac = bytes.fromhex(net.mac.replace(":", "")) if net.mac else b"\2" + os.urandom(5)
+    tell = (lambda *what: offload(fd, *what)) if net.tap else None
+    return Net(fd, mac, tell, (*bucket(net.incoming), *bucket(net.outgoing)))
+
+
+MAKERS = {"blk": _blk, "rng": _rng, "console": _console, "net": _net}

@@ -126,6 +126,8 @@ def absolute(document: dict[str, Any], directory: str) -> dict[str, Any]:
 
 
 def _drive(number: int, disk: Disk, root: Rootfs | None) -> dict[str, Any]:
+    if not disk.plain:
+        raise MinivmError(f"disk {disk.path!r}: overlay, qcow2, queues, rate and iops are not implemented for a machine by name")
     is_root = number == 0 and root is not None and root.path == disk.path
     return {
         "drive_id": "root" if is_root else f"disk{number}",

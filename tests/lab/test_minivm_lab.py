@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -113,3 +115,40 @@ def test_debians_bzimage_unpacks_itself_and_switches_off_by_acpi(rootfs):
     word = secrets.token_hex(8)
     done = boot("--rootfs", rootfs, "--init", f"sh -c 'echo {word} | tac | rev; poweroff -f'")
     assert f"{word[::-1]}\n" in done.stdout and done.returncode == 0, (done.stdout, done.stderr)
+
+
+@pytest.fixture
+def tap():
+    """A tap of this name is up and has an address; gone afterwards."""
+    subprocess.run(["modprobe", "tun"], check=True)
+    for words in ("tuntap add mvm0 mode tap vnet_hdr", "addr add 10.9.0.1/24 dev mvm0", "link set mvm0 up"):
+        subprocess.run(["ip", *words.split()], check=True)
+    yield "mvm0"
+    subprocess.run(["ip", "link", "del", "mvm0"], check=True)
+
+
+@linux
+def test_debians_kernel_talks_tcp_over_a_tap_and_its_disk_is_an_overlay(tmp_path, rootfs, tap):
+    """8 MiB go to the guest's disk and come back; then the disk's file is as before. The packets' checksums are left to the tap."""
+    sent, disk = os.urandom(8 << 20), tmp_path / "disk"
+    disk.write_bytes(bytes(16 << 20))
+    (rootfs / "up").write_text(
+        "busybox ip link set eth0 up; busybox ip addr add 10.9.0.2/24 dev eth0\n"
+        "busybox nc -l -p 9 >/dev/vda & echo listening; wait; sync\n"
+        "busybox dd if=/dev/vda bs=1M count=8 2>/dev/null | busybox nc 10.9.0.1 9; exit 43\n"
+    )
+    words = ["--cpus", "2", "--net", f"tap:{tap}", "--disk", f"{disk},overlay,queues=2", "--rootfs", rootfs, "--init", "sh /up"]
+    command = [str(word) for word in (*COMMAND, KERNELS[-1], "-m", "256m", "--cmdline", "quiet", *words)]
+    with socket.create_server(("10.9.0.1", 9)) as server, subprocess.Popen(command, stdout=subprocess.PIPE) as child:
+        text = b""
+        while b"listening" not in text and (more := os.read(child.stdout.fileno(), 4096)):
+            text += more
+        time.sleep(0.5)
+        with socket.create_connection(("10.9.0.2", 9)) as out:
+            out.sendall(sent)
+        server.settimeout(LIMIT)
+        with server.accept()[0] as back:
+            got = b"".join(iter(lambda: back.recv(1 << 16), b""))
+        assert child.wait(LIMIT) == 43, text + child.stdout.read()
+    assert got == sent
+    assert disk.read_bytes() == bytes(16 << 20)

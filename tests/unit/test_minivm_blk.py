@@ -12,6 +12,8 @@ from virtio_driver import EVENT_IDX, INDIRECT, PACKED, VERSION_1, Driver
 
 from minivm.devices.virtio import blk
 from minivm.devices.virtio.blk import Blk
+from minivm.errors import MinivmError
+from minivm.machine.overlay import Overlay
 
 MIB = 1 << 20
 KINDS = [VERSION_1, VERSION_1 | EVENT_IDX | INDIRECT, VERSION_1 | PACKED, VERSION_1 | PACKED | EVENT_IDX | INDIRECT]
@@ -163,3 +165,85 @@ def check(driver, model, queue, kind, sector, count, byte):
         if fits:
             model[begin:end] = bytes(count * 512)
     assert status == (b"\0" if fits else b"\1")
+
+
+# --- overlays ---
+
+
+@pytest.fixture
+def base(tmp_path):
+    path = tmp_path / "base"
+    path.write_bytes(bytes(range(256)) * 256)  # 64 KiB
+    fd = os.open(path, os.O_RDONLY)
+    yield fd
+    os.close(fd)
+
+
+def over(base, fd, **more):
+    overlay = Overlay(fd, base, 64 << 10)
+    return Driver(Blk(base, 64 << 10, overlay=overlay.c, **more)), overlay
+
+
+@settings(max_examples=60, deadline=None)
+@given(STEPS, st.integers(1, 3))
+def test_an_overlay_is_a_disk_too_and_its_base_stays(steps, queues):
+    """The model begins as the base; after each round the overlay is opened anew, as what was saved of it."""
+    base, fd = os.memfd_create("base"), os.memfd_create("overlay")
+    first = bytes(range(256)) * 128
+    os.write(base, first)
+    model = bytearray(first)
+    for _ in range(2):
+        overlay = Overlay(fd, base, len(first))
+        with Driver(Blk(base, len(first), overlay=overlay.c, queues=queues)) as driver:
+            for number, step in enumerate(steps):
+                if step[0] != blk.DISCARD:  # of which only whole clusters are sure to read as zeroes
+                    check(driver, model, number % queues, *step)
+            for sector in range(0, 64, 16):
+                check(driver, model, 0, blk.READ, sector, 16, 0)
+        overlay.close()
+    assert os.pread(base, len(first), 0) == first
+    os.close(base)
+    os.close(fd)
+
+
+def test_what_was_flushed_is_there_after_a_crash(tmp_path, base):
+    """Nothing is saved at the end: the file is looked at as it is after the flush."""
+    with open(tmp_path / "overlay", "x+b") as file:
+        driver, overlay = over(base, file.fileno())
+        with driver:
+            driver.ask([head(blk.WRITE, 1), b"kept" * 128, 1])
+            driver.ask([head(blk.FLUSH), 1])
+            driver.ask([head(blk.WRITE, 40), b"lost" * 128, 1])
+            crashed = (tmp_path / "overlay").read_bytes()
+        overlay.close()
+    with open(tmp_path / "copy", "x+b") as file:
+        file.write(crashed)
+        file.flush()
+        driver, overlay = over(base, file.fileno())
+        with driver:
+            assert driver.ask([head(blk.READ), 1536, 1])[1][0] == os.pread(base, 512, 0) + b"kept" * 128 + os.pread(base, 512, 1024)
+            assert driver.ask([head(blk.READ, 40), 512, 1])[1][0] == os.pread(base, 512, 40 * 512), "the base's, not zeroes"
+        overlay.close()
+
+
+def test_an_overlay_discards_into_holes(tmp_path, base):
+    with open(tmp_path / "overlay", "x+b") as file:
+        driver, overlay = over(base, file.fileno())
+        with driver:
+            driver.ask([head(blk.DISCARD), struct.pack("<QII", 3, 20, 0), 1])
+            assert driver.ask([head(blk.READ, 8), 4096, 1])[1][0] == bytes(4096), "sectors 8 to 15 are a whole cluster"
+            assert driver.ask([head(blk.READ, 3), 512, 1])[1][0] == os.pread(base, 512, 3 * 512)
+        overlay.close()
+
+
+def test_an_overlay_of_another_disk_is_refused(tmp_path, base):
+    with open(tmp_path / "overlay", "x+b") as file:
+        Overlay(file.fileno(), base, 64 << 10).close()
+        os.utime(tmp_path / "base", ns=(1, 1))
+        with pytest.raises(MinivmError, match="has changed since"):
+            Overlay(file.fileno(), base, 64 << 10)
+    with open(tmp_path / "text", "x+b") as file:
+        file.write(b"hello, world")
+        file.flush()
+        with pytest.raises(MinivmError, match="no overlay of minivm"):
+            Overlay(file.fileno(), base, 64 << 10)

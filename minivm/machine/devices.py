@@ -1,0 +1,162 @@
+"""What a machine's virtio devices are asked to be: plain data, a class a kind, and the words that they are read from.
+
+Each has `kind`, the Linux `module` that drives it, and `kicked`: how many of its queues, from the first on, have an eventfd
+for the driver's notifications, since a thread serves them (minivm/devices/virtio/path.py).
+"""
+
+from __future__ import annotations
+
+from minivm.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["Console", "Disk", "Net", "Rng", "parse_disk", "parse_net", "parse_rate"]
+
+UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
+BURST = 100_000_000  # ns in which a bucket of a rate limit fills: a burst is a tenth of a second's worth
+MOST_QUEUES = 16
+
+
+class Disk:
+    """A file or block device of the host that is to be a disk of the guest."""
+
+    kind, module = "blk", "virtio_blk"
+    __slots__ = ("form", "overlay", "path", "queues", "rate", "read_only", "requests")
+
+    def __init__(
+        self, path: str, read_only: bool = False, queues: int = 1, *, overlay: str | None = None, form: str = "raw",
+        rate: int = 0, requests: int = 0,
+    ) -> None:  # fmt: skip
+        self.path = path
+        self.read_only = read_only
+        self.queues = queues  # each has a thread
+        self.overlay = overlay  # what is written goes there, and path is only read; "" is a file that ends with the machine
+        self.form = form  # "raw" or "qcow2"
+        self.rate, self.requests = rate, requests  # bytes and requests a second; 0: no limit
+
+    @property
+    def kicked(self) -> int:
+        return self.queues
+
+    @property
+    def plain(self) -> bool:
+        """Whether nothing is asked for but a file, and perhaps that it stays as it is."""
+        return all(getattr(self, name) == getattr(Disk(""), name) for name in self.__slots__ if name not in ("path", "read_only"))
+
+    @property
+    def shared(self) -> bool:
+        """Whether others may use path at the same time."""
+        return self.read_only or self.overlay is not None
+
+
+class Rng:
+    """Random bytes from the host."""
+
+    kind, module, kicked = "rng", "virtio_rng", 0
+
+
+class Console:
+    """A console for people."""
+
+    kind, module, kicked = "console", "virtio_console", 0
+
+
+class Net:
+    """A network card."""
+
+    kind, module, kicked = "net", "virtio_net", 2
+    __slots__ = ("incoming", "mac", "outgoing", "tap")
+
+    def __init__(self, tap: str = "", *, mac: str = "", incoming: int = 0, outgoing: int = 0) -> None:
+        self.tap = tap  # name of a tap of the host; "" is a network of user mode, by passt
+        self.mac = mac  # "52:54:..."; "" is a random one
+        self.incoming, self.outgoing = incoming, outgoing  # bytes a second into and out of the guest; 0: no limit
+
+
+def bucket(rate: int) -> tuple[int, int]:
+    """Return (size, ns to fill) of the bucket of tokens for so many a second; (0, 0) for no limit.
+
+    A bucket holds the tokens of BURST ns, and fills evenly (csrc/kvm/bucket.c):
+
+        tokens(now) = min(size, tokens(last) + (now - last) * size / BURST)       size = max(1, rate * BURST / 10^9)
+
+    so that in the mean there are `rate` a second, and after a pause at most a tenth of a second's worth at once.
+    """
+    if not rate:
+        return 0, 0
+    size = max(1, rate * BURST // 10**9)
+    return size, size * 10**9 // rate
+
+
+def split(text: str, flag: str, known: Sequence[str], what: str) -> tuple[str, dict[str, str]]:
+    """Return what stands before the options of `FILE,option,name=value`, and the options; a file may have commas too.
+
+    Raises UsageError.
+    """
+    words: dict[str, str] = {}
+    while "," in text:
+        rest, _, word = text.rpartition(",")
+        name, _, value = word.partition("=")
+        if name not in known:
+            break
+        text, words[name] = rest, value if "=" in word else ""
+    if not text:
+        raise UsageError(f"{flag} {text!r}: no {what} is named")
+    return text, words
+
+
+def number(flag: str, name: str, text: str, most: int) -> int:
+    """Return a whole number from 1 on. Raises UsageError."""
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= most):
+        raise UsageError(f"{flag}: {name}={text}: write a number from 1 to {most}")
+    return int(text)
+
+
+def parse_rate(flag: str, name: str, text: str) -> int:
+    """Return how many a second `10m` means: units k, m and g are thousands. Raises UsageError."""
+    digits = text.lower().rstrip("kmg")
+    unit = text.lower()[len(digits) :]
+    if not (digits.isascii() and digits.isdigit() and unit in UNITS and int(digits)):
+        raise UsageError(f"{flag}: {name}={text}: write so many a second, as 500, 200k or 10m")
+    return int(digits) * UNITS[unit]
+
+
+DISK_WORDS = ("ro", "rw", "queues", "overlay", "qcow2", "raw", "rate", "iops")
+
+
+def parse_disk(text: str) -> Disk:
+    """Return the disk that `FILE[,ro][,overlay[=FILE]][,qcow2][,queues=N][,rate=N][,iops=N]` means. Raises UsageError."""
+    path, words = split(text, "--disk", DISK_WORDS, "file")
+    if "overlay" in words and "ro" in words:
+        raise UsageError(f"--disk {text!r}: a disk with an overlay is there to be written to; leave out ro")
+    return Disk(
+        path,
+        "ro" in words,
+        number("--disk", "queues", words.get("queues", "1"), MOST_QUEUES),
+        overlay=words.get("overlay"),
+        form="qcow2" if "qcow2" in words or (path.endswith(".qcow2") and "raw" not in words) else "raw",
+        rate=parse_rate("--disk", "rate", words["rate"]) if "rate" in words else 0,
+        requests=parse_rate("--disk", "iops", words["iops"]) if "iops" in words else 0,
+    )
+
+
+def parse_net(text: str) -> Net:
+    """Return the card that `tap:NAME` or `user`, with `[,mac=M][,in=RATE][,out=RATE]`, means. Raises UsageError."""
+    where, words = split(text, "--net", ("mac", "in", "out"), "network")
+    kind, _, name = where.partition(":")
+    if not (where == "user" or (kind == "tap" and name and len(name) < 16 and "/" not in name)):
+        raise UsageError(f"--net {text!r}: write tap:NAME, for a tap of this host, or user")
+    mac = words.get("mac", "")
+    if "mac" in words and not is_mac(mac):
+        raise UsageError(f"--net {text!r}: write mac= as six bytes, the first of them even: 52:54:00:12:34:56")
+    rates = {word: parse_rate("--net", word, words[word]) for word in ("in", "out") if word in words}
+    return Net(name, mac=mac, incoming=rates.get("in", 0), outgoing=rates.get("out", 0))
+
+
+def is_mac(text: str) -> bool:
+    """Say whether it is the address of one card: six bytes, bit 0 of the first (a group of cards) not set."""
+    parts = text.split(":")
+    hexadecimal = all(len(part) == 2 and set(part.lower()) <= set("0123456789abcdef") for part in parts)
+    return len(parts) == 6 and hexadecimal and not int(parts[0], 16) & 1

@@ -1,0 +1,112 @@
+"""Other programs that a machine needs while it runs: passt for a network, qemu-storage-daemon for qcow2.
+
+Each is a child that ends with the machine, also when this process is killed: passt when its socket is closed, the
+storage daemon by a signal that the kernel sends it then (setpriv --pdeathsig).
+"""
+
+from __future__ import annotations
+
+import os
+from time import monotonic, sleep
+
+from minivm.errors import MinivmError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from subprocess import Popen
+
+    from minivm.machine.machine import Machine
+
+__all__ = ["Helper", "start"]
+
+LIMIT = 10  # seconds in which one must be ready, or end
+PACKAGES = {"passt": "passt", "qemu-storage-daemon": "qemu-system-common"}
+
+
+class Helper:
+    """A program that runs."""
+
+    def __init__(self, process: Popen[bytes], directory: str = "") -> None:
+        self._process, self._directory = process, directory
+        self.pid = process.pid
+
+    def stop(self) -> None:
+        """End it and wait until it has ended."""
+        self._process.terminate()
+        try:
+            self._process.wait(LIMIT)
+        except Exception:  # TimeoutExpired
+            self._process.kill()
+            self._process.wait()
+        if self._directory:
+            os.unlink(os.path.join(self._directory, "disk"))
+            os.rmdir(self._directory)
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended by itself."""
+        return self._process.poll() is not None
+
+
+def start(program: str, machine: Machine, **args: object) -> Helper:
+    """Start a helper for the device that is being made. Raises MinivmError."""
+    import shutil
+
+    if shutil.which(program) is None:
+        raise MinivmError(f"{program} is not installed: apt-get install {PACKAGES[program]}")
+    if program == "passt":
+        return _passt(machine.opened[-1])
+    return _storage_daemon(machine, str(args["path"]), bool(args["read_only"]))
+
+
+def _passt(fd: int) -> Helper:
+    """Start passt at its end of the socket pair, which then is passt's alone: when it ends, ours says so. man 1 passt."""
+    words = ["passt", "--foreground", "--quiet", "--fd", str(fd)]
+    helper = Helper(_spawn(words, [fd]))
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    os.dup2(null, fd, inheritable=False)
+    os.close(null)
+    return helper
+
+
+def _storage_daemon(machine: Machine, path: str, read_only: bool) -> Helper:
+    """Show the disk in a qcow2 file as a file of its own, and have the machine open that one.
+
+    man 1 qemu-storage-daemon, --export type=fuse.
+    """
+    import tempfile
+
+    directory = tempfile.mkdtemp(prefix="minivm-qcow2-")
+    disk = os.path.join(directory, "disk")
+    with open(disk, "xb"):
+        pass
+    readonly = ",read-only=on" if read_only else ",discard=unmap"
+    name = path.replace(",", ",,")  # in QEMU's options a comma is doubled
+    words = ["setpriv", "--pdeathsig", "TERM", "qemu-storage-daemon"]
+    words += ["--blockdev", f"driver=file,node-name=file,filename={name}{readonly}"]
+    words += ["--blockdev", f"driver=qcow2,node-name=disk,file=file{readonly}"]
+    words += ["--export", f"type=fuse,id=disk,node-name=disk,mountpoint={disk},writable={'off' if read_only else 'on'}"]
+    helper = Helper(_spawn(words, []), directory)
+    before, end = os.stat(disk).st_dev, monotonic() + LIMIT
+    while os.stat(disk).st_dev == before:
+        if helper.ended or monotonic() > end:
+            raise _failed(helper, path)
+        sleep(0.005)
+    machine.shown_as[path] = disk
+    return helper
+
+
+def _failed(helper: Helper, path: str) -> MinivmError:
+    assert helper._process.stderr is not None
+    helper._process.terminate()
+    said = helper._process.stderr.read().decode(errors="replace").strip().splitlines()
+    helper.stop()
+    return MinivmError(f"qemu-storage-daemon cannot show {path!r}: {said[-1] if said else 'it does not say why'}")
+
+
+def _spawn(words: list[str], fds: list[int]) -> Popen[bytes]:
+    import subprocess
+
+    return subprocess.Popen(
+        words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, pass_fds=fds, start_new_session=True
+    )

@@ -1,0 +1,99 @@
+"""What the host gives to a machine's devices: files and taps, opened and locked."""
+
+from __future__ import annotations
+
+import os
+from struct import pack
+
+from minivm.errors import KvmError
+from minivm.kvm import ffi, ioctl, lib, pointer
+
+__all__ = ["become_tap", "lock_file", "offload", "open_file", "set_header_size", "socket_pair"]
+
+MODE = 0o600
+
+
+def open_file(path: str, flags: str) -> int:
+    """Open a file or a device.
+
+    Args:
+        flags: kernel names, joined by |.
+
+    Returns its descriptor, the caller's to close. Raises KvmError. man 2 open.
+    """
+    bits = os.O_CLOEXEC
+    for name in flags.split("|"):
+        bits |= getattr(os, name)
+    try:
+        return os.open(path, bits, MODE)
+    except OSError as error:
+        raise KvmError("openat", error.errno or 0, repr(path), _cause(path, flags)) from None
+
+
+def _cause(path: str, flags: str) -> str:
+    """Say in words why it cannot be opened."""
+    if path == "/dev/net/tun":
+        return "load the module tun; in a container, pass the device through"
+    if not os.path.exists(path):
+        return "no such disk"
+    return "to use a disk that may not be written to, say --disk FILE,ro" if flags == "O_RDWR" else ""
+
+
+def lock_file(fd: int, shared: bool) -> None:
+    """Take the file's lock, which goes with the descriptor. Raises KvmError. man 2 flock.
+
+    Args:
+        shared: for reading only, which several may.
+    """
+    import fcntl
+
+    try:
+        fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except OSError as error:
+        raise KvmError("flock", error.errno or 0, f"fd={fd}", "another machine uses this disk") from None
+
+
+def become_tap(fd: int, name: str, flags: str) -> None:
+    """Make a descriptor of /dev/net/tun this end of a tap, which is made where there is none of that name.
+
+    Raises KvmError. Linux Documentation/networking/tuntap.rst.
+    """
+    bits = 0
+    for word in flags.split("|"):
+        bits |= getattr(lib, word)
+    request = ffi.new("char[]", pack("16sH22x", os.fsencode(name), bits))  # struct ifreq
+    try:
+        ioctl(fd, "TUNSETIFF", pointer(request), f'name="{name}"')
+    except KvmError as error:
+        causes = {
+            "EPERM": f"it needs CAP_NET_ADMIN, or a tap that is yours: sudo ip tuntap add {name} mode tap user $USER vnet_hdr",
+            "EBUSY": "another program uses this tap",
+            "EINVAL": "a device of this name is there and is no tap, or was made without vnet_hdr",
+        }
+        raise KvmError("TUNSETIFF", error.errno, f'name="{name}"', causes.get(error.name, "")) from None
+
+
+def set_header_size(fd: int, size: int) -> None:
+    """Say how many bytes of virtio-net's header stand before each frame. Raises KvmError."""
+    number = ffi.new("int *", size)
+    ioctl(fd, "TUNSETVNETHDRSZ", pointer(number), str(size))
+
+
+def offload(fd: int, checksums: bool, tso4: bool, tso6: bool) -> None:
+    """Say what frames may come out of the tap: with checksums still to be made, and of many segments. Raises KvmError."""
+    bits = lib.TUN_F_CSUM if checksums else 0
+    if checksums:  # the kernel takes segments only with it
+        bits |= (lib.TUN_F_TSO4 if tso4 else 0) | (lib.TUN_F_TSO6 if tso6 else 0)
+    ioctl(fd, "TUNSETOFFLOAD", bits, f"{bits:#x}")
+
+
+def socket_pair() -> tuple[int, int]:
+    """Return two connected stream sockets, not blocking. Raises KvmError. man 2 socketpair."""
+    import socket
+
+    try:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    except OSError as error:
+        raise KvmError("socketpair", error.errno or 0, "AF_UNIX, SOCK_STREAM") from None
+    ours.setblocking(False)
+    return ours.detach(), theirs.detach()

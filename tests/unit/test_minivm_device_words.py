@@ -1,0 +1,43 @@
+"""The words of --disk and --net."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minivm.errors import UsageError
+from minivm.machine.devices import bucket, parse_disk, parse_net
+
+
+def test_a_disk_is_a_file_with_options():
+    disk = parse_disk("a,b.img,ro,queues=2")
+    assert (disk.path, disk.read_only, disk.queues, disk.overlay, disk.form) == ("a,b.img", True, 2, None, "raw")
+    disk = parse_disk("x.qcow2,overlay=/tmp/o,rate=10m,iops=200")
+    assert (disk.path, disk.overlay, disk.form, disk.rate, disk.requests) == ("x.qcow2", "/tmp/o", "qcow2", 10_000_000, 200)
+    assert parse_disk("x.qcow2,raw").form == "raw" and parse_disk("x,overlay").overlay == "" and parse_disk("x,overlay").shared
+
+
+def test_a_card_is_on_a_tap_or_in_user_mode():
+    net = parse_net("tap:vm0,mac=52:54:00:00:00:01,in=1g,out=100k")
+    assert (net.tap, net.mac, net.incoming, net.outgoing) == ("vm0", "52:54:00:00:00:01", 10**9, 10**5)
+    assert parse_net("user").tap == ""
+
+
+@pytest.mark.parametrize(
+    ("parse", "text"),
+    [
+        *((parse_disk, text) for text in ("", ",ro", "x,queues=0", "x,queues=17", "x,rate=0", "x,rate=1t", "x,ro,overlay")),
+        *((parse_net, text) for text in ("", "tap", "tap:", "tap:a/b", "tap:0123456789012345", "user:x", "bridge:x")),
+        *((parse_net, f"user,mac={mac}") for mac in ("", "01:00:00:00:00:00", "52:54:00:00:00", "52:54:00:00:00:0g", "5254:0:0:0")),
+    ],
+)
+def test_other_words_are_refused(parse, text):
+    with pytest.raises(UsageError):
+        parse(text)
+
+
+@given(st.integers(1, 10**11))
+def test_a_bucket_gives_as_many_a_second_as_were_asked_for(rate):
+    size, ns = bucket(rate)
+    assert size >= 1 and abs(size * 10**9 / ns - rate) <= rate * 0.001 + 1
