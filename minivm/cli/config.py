@@ -29,7 +29,7 @@ def config_of(options: argparse.Namespace) -> Config:
         modules=options.module,
         cpus=_cpus(options),
         disks=_disks(options),
-        nets=[parse_net(text) for text in options.net],
+        nets=tuple(parse_net(text) for text in options.net),
         rootfs=_rootfs(options),
         rng=options.rng,
         hvc=options.console == "virtio",

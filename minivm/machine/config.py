@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-
     from minivm.machine.devices import Net
 
 __all__ = ["Config", "Disk", "Rootfs", "parse_affinity", "parse_disk", "parse_size"]
