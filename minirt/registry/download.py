@@ -38,6 +38,7 @@ class Download:
         self.digest = digest
         self.total = -1  # bytes, or -1 where the other registry does not say
         self.size = 0  # bytes that have come
+        self._ended = False  # right or wrong
         self._news = asyncio.Condition()
         self.task: asyncio.Task[None] | None = None
 
@@ -68,6 +69,7 @@ class Download:
             raise
         finally:
             await work(self._upload.close)
+            self._ended = True
             async with self._news:
                 self._news.notify_all()
 
@@ -111,6 +113,8 @@ class Download:
             while sent < self.total:
                 until = await self._more(sent)
                 piece = os.pread(fd, min(PIECE, until - sent), sent)
+                if not piece:  # found wrong while we were behind, and removed
+                    raise Offline(f"{self._upstream.url} sent something else than {self.digest}")
                 await answer.write(piece)
                 sent += len(piece)
         except Refusal:
@@ -126,15 +130,11 @@ class Download:
         """Wait until more than `sent` bytes may be sent. Returns how many may. Raises Refusal."""
         assert self.task is not None
         async with self._news:
-            await self._news.wait_for(lambda: self.size - 1 > sent or self._over())
-        if self._over():
+            await self._news.wait_for(lambda: self.size - 1 > sent or self._ended)
+        if self._ended:
             await asyncio.shield(self.task)
             return self.size
         return self.size - 1
-
-    def _over(self) -> bool:
-        assert self.task is not None
-        return self.task.done()
 
     def close(self) -> None:
         """Give back the descriptor for those who follow; who follows has its own."""
