@@ -1,6 +1,6 @@
 """Build what must be C: two cffi modules (limited API, one wheel for 3.11+) and the freestanding programs.
 
-The freestanding programs (csrc/plan, csrc/init, csrc/guest) are not Python extensions: each has a
+The programs (csrc/plan, csrc/init, csrc/guest; csrc/agent, which is not freestanding) are not Python extensions: each has a
 Makefile of its own that puts one .elf file next to the Python that loads it.
 """
 
@@ -13,7 +13,7 @@ from setuptools.command.build import build
 from setuptools.command.build_ext import build_ext
 
 # csrc folder -> package folder that its program is loaded from
-PROGRAMS = {"csrc/plan": "minirt/plan", "csrc/init": "minirt/engine", "csrc/guest": "minivm/boot"}
+PROGRAMS = {"csrc/plan": "minirt/plan", "csrc/init": "minirt/engine", "csrc/guest": "minivm/boot", "csrc/agent": "minivm/boot"}
 
 
 class BuildAnew(build):

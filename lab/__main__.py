@@ -27,6 +27,8 @@ def parser() -> argparse.ArgumentParser:
     words.add_argument("-e", "--env", action="append", default=[], metavar="NAME[=VALUE]", help="set or pass on")
     words.add_argument("-T", "--no-tty", action="store_true", help="no terminal, even where this is one")
     words.add_argument("--console", metavar="FILE", help="save what the machine's console said")
+    words.add_argument("--with", dest="more", action="append", default=[], metavar="PACKAGE", help="a machine that has it too")
+    words.add_argument("--disk", action="append", default=[], metavar="FILE", help="a disk, /dev/vdb and on; FILE stays as it is")
     words.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND")
     return words
 
@@ -42,18 +44,18 @@ def main() -> int:
     argv = options.command[1:] if options.command[:1] == ["--"] else options.command
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        image = find()
+        image = find(options.more)
         if options.check:
             print("\n".join(doctor.report(cache_directory(), image)))
             return 1 if doctor.missing(image is not None) else 0
         lacks = doctor.missing(image is not None)
         if lacks:
             raise LabError("\nlab: ".join(lacks))
-        image = image or find_or_build()
+        image = image or find_or_build(options.more)
         if options.build:
             return 0
         timeout = options.timeout or (900.0 if argv else float("inf"))
-        return session.run(image, job(argv, options.env, options.no_tty), timeout, options.console)
+        return session.run(image, job(argv, options), timeout, options.console)
     except session.TimedOut as error:
         print(f"lab: {error}", file=sys.stderr)
         return TIMED_OUT
@@ -66,18 +68,18 @@ def main() -> int:
         return 128 + signal.SIGPIPE
 
 
-def job(argv: list[str], settings: list[str], no_tty: bool) -> Job:
+def job(argv: list[str], options: argparse.Namespace) -> Job:
     """Return the job: in the same directory of the repository as here, or at its top."""
     environment = {name: os.environ[name] for name in ("TERM", "NO_COLOR") if name in os.environ}
-    for setting in settings:
+    for setting in options.env:
         name, given, value = setting.partition("=")
         if given or name in os.environ:
             environment[name] = value if given else os.environ[name]
     here = Path.cwd()
     cwd = here if here.is_relative_to(REPOSITORY) else REPOSITORY
-    terminal = not no_tty and all(os.isatty(fd) for fd in (0, 1, 2))
+    terminal = not options.no_tty and all(os.isatty(fd) for fd in (0, 1, 2))
     size = os.get_terminal_size(0) if terminal else os.terminal_size((80, 24))
-    return Job(argv, str(cwd), environment, terminal, (size.lines or 24, size.columns or 80))
+    return Job(argv, str(cwd), environment, terminal, (size.lines or 24, size.columns or 80), options.disk)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,10 @@ import sys
 import time
 from pathlib import Path
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 __all__ = ["Image", "LabError", "cache_directory", "find", "find_or_build"]
 
 # Debian 13: kernel 6.12 and C library 2.41, newer than those of any supported host, so that programs
@@ -25,6 +29,7 @@ MIRROR = os.environ.get("LAB_MIRROR", "http://deb.debian.org/debian")  # apt ver
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 PACKAGES = [
     *("busybox-static", "kmod", "procps", "util-linux", "mount", "zstd", "less", "nano", "strace", "gdb"),
+    "e2fsprogs",  # mke2fs makes the root disks of minivm's machines
     *("iproute2", "nftables", "iputils-ping", "iperf3"),
     *("crun", "runc", "qemu-system-x86"),  # peers to compare with
     *("criu", "systemd-sysv", "libpam-systemd", "dbus"),  # what a runtime asks to save processes, and for a unit of its own
@@ -62,27 +67,27 @@ def cache_directory() -> Path:
     return Path(base) / "minirt" / "lab"
 
 
-def key() -> str:
-    """Return the hash of all that an image is built from."""
+def key(more: Sequence[str] = ()) -> str:
+    """Return the hash of all that an image is built from; `more`: packages beside the usual ones."""
     here = Path(__file__).parent
-    parts = [SUITE, *PACKAGES, str(DISK_SIZE)]
+    parts = [SUITE, *PACKAGES, *sorted(more), str(DISK_SIZE)]
     parts += [(here / name).read_text() for name in ("build-image", "extract_vmlinux.py")]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
-def find() -> Image | None:
+def find(more: Sequence[str] = ()) -> Image | None:
     """Return the image that these sources make, None where it is not built."""
-    directory = cache_directory() / key()
+    directory = cache_directory() / key(more)
     if not directory.exists():
         return None
     os.utime(directory)  # when it was last used
     return Image(directory)
 
 
-def find_or_build() -> Image:
+def find_or_build(more: Sequence[str] = ()) -> Image:
     """Return the image, building it first where there is none. Raises LabError."""
     cache = cache_directory()
-    final = cache / key()
+    final = cache / key(more)
     if not final.exists():
         cache.mkdir(parents=True, exist_ok=True)
         with open(cache / "lock", "w") as lock:
@@ -91,7 +96,7 @@ def find_or_build() -> Image:
                 fcntl.flock(lock, fcntl.LOCK_EX)
             if not final.exists():
                 _remove_leftovers(cache)
-                _build(cache / f"{final.name}.part", final)
+                _build(cache / f"{final.name}.part", final, more)
     return Image(final)
 
 
@@ -111,11 +116,11 @@ def _remove_leftovers(cache: Path) -> None:
             shutil.rmtree(entry, ignore_errors=True)
 
 
-def _build(part: Path, final: Path) -> None:
+def _build(part: Path, final: Path, more: Sequence[str]) -> None:
     begin = time.monotonic()
     _say(f"building the machine from Debian {SUITE}, once; this takes about a minute")
     part.mkdir()
-    _bootstrap(part, begin)
+    _bootstrap(part, begin, more)
     disk = part / "disk.ext4"
     os.truncate(disk, DISK_SIZE)
     _run(["resize2fs", str(disk)], part / "build.log")
@@ -123,14 +128,14 @@ def _build(part: Path, final: Path) -> None:
     _say(f"[{time.monotonic() - begin:3.0f} s] ready: {final}")
 
 
-def _bootstrap(part: Path, begin: float) -> None:
+def _bootstrap(part: Path, begin: float, more: Sequence[str]) -> None:
     """Run mmdebstrap, a progress line for each of its phases, everything else into build.log."""
     here = Path(__file__).parent
     command = ["mmdebstrap", "--variant=apt", "--format=null", "--architectures=amd64"]
     command += [
         f"--keyring={KEYRING}",
         '--aptopt=Acquire::Languages "none"',
-        f"--include={','.join(PACKAGES)}",
+        f"--include={','.join([*PACKAGES, *more])}",
     ]
     command += [f"--customize-hook='{here}/build-image' \"$1\" '{here}'"]
     # `download` is done by mmdebstrap outside of the namespace where an unprivileged build happens

@@ -16,6 +16,8 @@ from pathlib import Path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lab.image import Image
 
 __all__ = ["PORTS", "accelerators", "command", "remember_that_kvm_fails"]
@@ -69,13 +71,14 @@ def _nests() -> bool:
     return False
 
 
-def command(image: Image, directory: Path, accelerator: str) -> list[str]:
+def command(image: Image, directory: Path, accelerator: str, disks: Sequence[str] = ()) -> list[str]:
     """Return QEMU's command line.
 
     Args:
         image: disk and kernel.
         directory: where the sockets, the payload and the boot log of this run are.
         accelerator: "kvm" or "tcg".
+        disks: files that are disks too, behind its own.
     """
     # setpriv: if this process is killed, so is the machine (man 2 PR_SET_PDEATHSIG)
     argv = ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64"]
@@ -87,6 +90,9 @@ def command(image: Image, directory: Path, accelerator: str) -> list[str]:
     # snapshot=on: the disk is opened read-only, writes go to a temporary file that has no name
     argv += ["-drive", f"if=none,id=disk,file={_escape(image.disk)},format=raw,snapshot=on,cache=unsafe"]
     argv += ["-device", "virtio-blk-pci,drive=disk"]
+    for number, path in enumerate(disks):
+        argv += ["-drive", f"if=none,id=disk{number},file={_escape(Path(path))},format=raw,snapshot=on,cache=unsafe"]
+        argv += ["-device", f"virtio-blk-pci,drive=disk{number}"]
     argv += ["-chardev", f"file,id=log,path={_escape(directory / 'boot.log')}", "-serial", "chardev:log"]
     argv += ["-device", f"virtio-serial-pci,max_ports={len(PORTS) + 2}"]
     argv += ["-chardev", f"socket,id=tty,path={_escape(directory / 'tty')}"]

@@ -35,6 +35,7 @@ class Job:
         cwd: its working directory.
         environment: what is added to the machine's few variables.
         tty: whether it gets a terminal, of `size` rows and columns.
+        disks: files that the machine has as disks; what it writes to them is lost.
     """
 
     def __init__(
@@ -44,12 +45,14 @@ class Job:
         environment: dict[str, str],
         tty: bool,
         size: tuple[int, int] = (24, 80),
+        disks: list[str] | None = None,
     ) -> None:
         self.argv = argv or ["bash", "-i"]
         self.cwd = cwd
         self.environment = environment
         self.tty = tty
         self.size = size
+        self.disks = disks or []
 
     def script(self) -> str:
         """Return it as a shell script; exec leaves the shell's own 126 and 127 for what cannot run."""

@@ -77,7 +77,7 @@ def _run_with(accelerator: str, image: Image, job: Job, end: float, needs_kvm: b
         directory = Path(name)
         write_payload(directory / "payload.cpio", image, job)
         try:
-            with _start(accelerator, image, directory) as streams:
+            with _start(accelerator, image, directory, job.disks) as streams:
                 ready = _wait_until_ready(streams["status"], time.monotonic() + READY_LIMIT[accelerator], end)
                 if needs_kvm and b"kvm" not in ready:
                     raise NotReady("this host's KVM does not nest")
@@ -91,7 +91,7 @@ def _run_with(accelerator: str, image: Image, job: Job, end: float, needs_kvm: b
 
 
 @contextlib.contextmanager
-def _start(accelerator: str, image: Image, directory: Path) -> Iterator[dict[str, socket.socket]]:
+def _start(accelerator: str, image: Image, directory: Path, disks: list[str]) -> Iterator[dict[str, socket.socket]]:
     """Start QEMU and yield its streams by name; end it when the block is left, however."""
     with contextlib.ExitStack() as stack:
         listeners = {}
@@ -101,7 +101,7 @@ def _start(accelerator: str, image: Image, directory: Path) -> Iterator[dict[str
             listeners[name].listen(1)
         record = stack.enter_context(open(directory / "qemu.log", "wb"))
         process = subprocess.Popen(
-            command(image, directory, accelerator),
+            command(image, directory, accelerator, disks),
             stdin=subprocess.DEVNULL,
             stdout=record,
             stderr=record,

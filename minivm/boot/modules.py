@@ -68,6 +68,10 @@ class Modules:
         except FileNotFoundError:
             return set()
 
+    def has(self, name: str) -> bool:
+        """Say whether there is a file of that name; what is built into the kernel has none."""
+        return name in self._files
+
     def read(self, name: str) -> bytes:
         """Return a module's ELF file. Raises BootError."""
         path, ending = self._files[name]

@@ -19,6 +19,7 @@ __all__ = ["build_parser", "main"]
 # command -> (module with add_parser(commands), one line)
 COMMANDS = {
     "run": ("words", "build a machine, run a guest in it, end with the guest's exit status"),
+    "boot": ("boot", "run a container's image as a machine of its own"),
     "create": ("machines", "make a machine with a name, from a file or from flags"),
     "start": ("machines", "start machines"),
     "stop": ("machines", "press the power button of machines, wait, and end what is not off by then"),
@@ -45,6 +46,7 @@ examples:
   minivm run --plan                 only list the ioctls that would build the machine
   minivm kernel fetch debian-cloud  take Debian's kernel out of its package
   minivm run debian-cloud --rootfs DIR --init 'uname -a'
+  minivm boot busybox uname -a      an image of minirt's, with a kernel of its own
   minivm create box && minivm start box && minivm console box
   minivm doctor                     what this host's /dev/kvm offers
 

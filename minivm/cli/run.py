@@ -20,14 +20,23 @@ if TYPE_CHECKING:
     from minivm.machine.machine import Machine, Outcome
     from minivm.machine.plan import Operation
 
-__all__ = ["run"]
+__all__ = ["check_timeout", "run", "run_config"]
 
 
 def run(options: argparse.Namespace) -> int:
     """Do what the command line says. Returns the exit status. Raises MinivmError."""
+    check_timeout(options)
+    return run_config(options, config_of(options))
+
+
+def check_timeout(options: argparse.Namespace) -> None:
+    """Refuse a time that is none."""
     if options.timeout is not None and not options.timeout > 0:
         raise UsageError(f"--timeout {options.timeout:g}: must be more than 0 seconds")
-    config = config_of(options)
+
+
+def run_config(options: argparse.Namespace, config: Config) -> int:
+    """Run a machine as the words of add_looking say. Returns the exit status."""
     start = prepare(config)
     if options.plan:
         from minivm.machine.plan import machine_plan
@@ -72,6 +81,8 @@ def _report(options: argparse.Namespace, machine: Machine, outcome: Outcome) -> 
     """Say how it ended, where that needs saying, and return the exit status."""
     if outcome.error is not None and (options.debug or not isinstance(outcome.error, MinivmError)):
         raise outcome.error
+    if machine.config.rootfs and machine.config.rootfs.program and outcome.how == "reset":
+        outcome.status, outcome.reason = 125, "the machine was reset before its program ended: --cmdline loglevel=7 shows more"
     if outcome.reason:
         print(f"minivm: {outcome.reason}", file=sys.stderr)
     if options.stats or options.explain or options.profile:

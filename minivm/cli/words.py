@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["add_machine", "add_parser"]
+__all__ = ["add_looking", "add_machine", "add_parser"]
 
 RUN_EPILOG = """\
 kernel formats (--boot):
@@ -60,6 +60,12 @@ def add_parser(commands: Any) -> None:
     add = parser.add_argument
     add("kernel", nargs="?", metavar="KERNEL", help="file to boot, or a name of `minivm kernel ls`; without it, the in-tree guest")
     add_machine(parser)
+    add_looking(parser)
+    parser.set_defaults(do=_run)
+
+
+def add_looking(parser: Any) -> None:
+    """Add the flags of a machine that is stayed with: how long, and what is told of it."""
     add = parser.add_argument_group("its time").add_argument
     add("--timeout", type=float, metavar="SECONDS", help="stop the machine after so long, with status 124")
     looking = parser.add_argument_group("looking at it (on stderr, but for --plan)")
@@ -91,13 +97,18 @@ def add_parser(commands: Any) -> None:
         default=argparse.SUPPRESS,
         help="show where an error came from; show a crashed guest's registers",
     )
-    parser.set_defaults(do=_run)
 
 
-def add_machine(parser: Any) -> None:
-    """Add the flags that say what a machine is to be: the same for each command that makes one."""
+def add_machine(parser: Any, root: bool = True) -> None:
+    """Add the flags that say what a machine is to be: the same for each command that makes one.
+
+    Args:
+        root: whether those are among them that say what Linux has as its root.
+    """
     machine = parser.add_argument_group("the machine")
     add = machine.add_argument
+    if root:
+        _add_root(add)
     add("--boot", choices=("auto", *FORMATS), default="auto", help="how to start KERNEL (auto: look at its bytes)")
     add("-m", "--memory", metavar="SIZE", help="guest memory: 64m, 1g (default: 64m; 256m for a kernel that is kept)")
     add("--kernel", dest="kernel_option", metavar="FILE", help="another way to name KERNEL")
@@ -119,14 +130,6 @@ def add_machine(parser: Any) -> None:
         metavar="tap:NAME|user[,mac=M][,in=N][,out=N]",
         help="a network card: on a tap of this host, or in user mode by passt; in and out limit bytes a second (10m)",
     )
-    add(
-        "--rootfs",
-        metavar="DIR|IMAGE[,ro]",
-        help="what Linux is to have as its root: a directory (copied into the initramfs), or an ext4 or squashfs image"
-        " (the first disk); the initramfs is made here",
-    )
-    add("--init", default="", metavar="COMMAND", help="with --rootfs: run this there; its status is minivm's")
-    add("--modules", default="", metavar="DIR", help="with --rootfs: the kernel's modules (default: beside the kernel)")
     add("--rng", action="store_true", help="a virtio-rng: random bytes from the host")
     add(
         "--console",
@@ -148,6 +151,18 @@ def add_machine(parser: Any) -> None:
         help="processors of the host that may run the virtual ones, as 0,2-3; one list for all, or one for each",
     )
     add("--cgroup", default="", metavar="DIR", help="control group to run in, which must be there; below /sys/fs/cgroup, or a path")
+
+
+def _add_root(add: Any) -> None:
+    """Add the flags for Linux's root."""
+    add(
+        "--rootfs",
+        metavar="DIR|IMAGE[,ro]",
+        help="what Linux is to have as its root: a directory (copied into the initramfs), or an ext4 or squashfs image"
+        " (the first disk); the initramfs is made here",
+    )
+    add("--init", default="", metavar="COMMAND", help="with --rootfs: run this there; its status is minivm's")
+    add("--modules", default="", metavar="DIR", help="with --rootfs: the kernel's modules (default: beside the kernel)")
 
 
 def _run(options: argparse.Namespace) -> int:

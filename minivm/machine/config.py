@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from minivm.machine.devices import Net
 
-__all__ = ["Config", "Disk", "Rootfs", "parse_affinity", "parse_disk", "parse_size"]
+__all__ = ["Config", "Disk", "Program", "Rootfs", "parse_affinity", "parse_disk", "parse_size"]
 
 MINIMUM = 1 << 20
 PROCESSORS = 8192  # more than any host has: CONFIG_NR_CPUS at its largest
@@ -70,13 +70,41 @@ class Config:
 class Rootfs:
     """What Linux is to have as its root, by way of an initramfs that is made here."""
 
-    __slots__ = ("command", "modules", "path", "read_only")
+    __slots__ = ("command", "modules", "path", "program", "read_only")
 
-    def __init__(self, path: str, *, command: str = "", modules: str = "", read_only: bool = False) -> None:
+    def __init__(
+        self, path: str, *, command: str = "", modules: str = "", read_only: bool = False, program: Program | None = None
+    ) -> None:
+        self.program = program  # what the agent runs there (boot/agent.py), rather than a script
         self.path = path  # a directory, or an image of a file system, which becomes the first disk
         self.command = command  # what to run there; "" is its own init
         self.modules = modules  # directory of the kernel's modules; "" is to be found
         self.read_only = read_only
+
+
+class Program:
+    """What a machine made of an image runs, and how."""
+
+    __slots__ = ("args", "cwd", "env", "hostname", "stop_signal", "terminal", "user")
+
+    def __init__(
+        self,
+        args: Sequence[str],
+        *,
+        env: Sequence[str] = (),
+        cwd: str = "/",
+        user: str = "",
+        hostname: str = "minivm",
+        terminal: bool = False,
+        stop_signal: int = 15,
+    ) -> None:
+        self.args = args  # the first one is looked up in PATH
+        self.env = env  # NAME=VALUE
+        self.cwd = cwd
+        self.user = user  # USER[:GROUP], looked up in the root; "" is root
+        self.hostname = hostname
+        self.terminal = terminal  # somebody sits at the console
+        self.stop_signal = stop_signal  # what a press of the power button sends it
 
 
 def parse_affinity(text: str) -> set[int]:

@@ -47,9 +47,10 @@ __all__ = ["Machine", "Outcome"]
 class Outcome:
     """How a machine ended."""
 
-    __slots__ = ("error", "reason", "status")
+    __slots__ = ("error", "how", "reason", "status")
 
-    def __init__(self, status: int, reason: str, error: BaseException | None = None) -> None:
+    def __init__(self, status: int, reason: str, error: BaseException | None = None, how: str = "") -> None:
+        self.how = how  # where the guest ended it: "exit" with a status, "off" or "reset" without one
         self.status = status  # exit status for the command, 0 to 255
         self.reason = reason  # in words, "" where the guest ended it itself
         self.error = error  # what went wrong on our side
@@ -100,7 +101,7 @@ class Machine:
         self.uart = Uart(self.send, self._uart_interrupt, lambda: self.wake(), self._uart_shortcut)
         self.bus = Bus()
         ends = DebugExit(self._guest_exit), DebugExit(self._guest_exit, qemu=True)
-        off = Keyboard(self._guest_off), Power(self._guest_off)
+        off = Keyboard(self._guest_reset), Power(self._guest_off)
         for device in (self.uart, Rtc(), *ends, *off):
             self.bus.add(device)
         self.memory_bus = MemoryBus()
@@ -453,10 +454,13 @@ class Machine:
         self.uart.hang_up()
 
     def _guest_exit(self, status: int) -> None:
-        self.stop(Outcome(status, ""))
+        self.stop(Outcome(status, "", how="exit"))
 
     def _guest_off(self) -> None:
-        self.stop(Outcome(0, ""))
+        self.stop(Outcome(0, "", how="off"))
+
+    def _guest_reset(self) -> None:
+        self.stop(Outcome(0, "", how="reset"))
 
     def send(self, data: bytes | memoryview) -> None:
         from minivm.machine.foreground import send

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from minivm.boot import bzimage, initramfs
+from minivm.boot import agent, bzimage, initramfs
 from minivm.boot.modules import Modules, find_directory
 from minivm.errors import BootError
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from minivm.machine.config import Config, Rootfs
 
 __all__ = ["make"]
+
+BUTTON = ("button", "evdev")  # so that a press of the power button reaches whoever reads /dev/input
 
 
 def make(config: Config, kernel: str, image: Bytes) -> tuple[bytes, str]:
@@ -31,13 +33,16 @@ def make(config: Config, kernel: str, image: Bytes) -> tuple[bytes, str]:
     tree = rootfs.path if os.path.isdir(rootfs.path) else None
     kind = "" if tree else initramfs.file_system(rootfs.path)
     modules = _modules(config, rootfs, kernel, image, kind)
-    text = initramfs.script(modules, kind, rootfs.read_only, rootfs.command)
-    words = [config.cmdline, f"rdinit={initramfs.INIT}"]
+    if rootfs.program:
+        ours = agent.build(modules, tree, agent.settings(rootfs.program, kind, rootfs.read_only, modules))
+    else:
+        ours = initramfs.build(modules, tree, initramfs.script(modules, kind, rootfs.read_only, rootfs.command))
+    words = [config.cmdline, f"rdinit={agent.INIT if rootfs.program else initramfs.INIT}"]
     if "console=" not in config.cmdline:
         words.append("console=hvc0" if config.hvc else "console=ttyS0")
     if "panic=" not in config.cmdline:
         words.append("panic=-1")  # reset at once: the machine ends, rather than wait for somebody to read
-    return initramfs.build(modules, tree, text), " ".join(word for word in words if word)
+    return ours, " ".join(word for word in words if word)
 
 
 def _modules(config: Config, rootfs: Rootfs, kernel: str, image: Bytes, kind: str) -> dict[str, bytes]:
@@ -50,7 +55,8 @@ def _modules(config: Config, rootfs: Rootfs, kernel: str, image: Bytes, kind: st
     directory = rootfs.modules
     if not directory:
         directory = find_directory(kernel, _release(kernel, image))
-    return Modules(directory).closure(names)
+    found = Modules(directory)
+    return found.closure(names + [name for name in BUTTON if found.has(name)])
 
 
 def _release(kernel: str, image: Bytes) -> str:

@@ -4,6 +4,7 @@
                   state.json     what became of it (machines.py)
                   console.log    what its console said; console.log.1 before that (log.py)
                   vmm.log        what its process had to complain of
+                  root.ext4      its root disk, where it was made of an image
                   api.sock       its control socket, while it runs (control.py)
                   lock           held by a command that changes the machine
                   vmm.lock       held by its process as long as that lives: whether it runs is asked of the kernel

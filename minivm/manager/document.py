@@ -81,6 +81,16 @@ SECTIONS: dict[str, dict[str, Field]] = {
         "modules_directory": TEXT,
         "cpu_affinity": Field(list, items=str),
         "cgroup": TEXT,
+        "program": Field(dict),
+    },
+    "minivm.program": {
+        "args": Field(list, required=True, items=str),
+        "env": Field(list, items=str),
+        "cwd": TEXT,
+        "user": TEXT,
+        "hostname": TEXT,
+        "terminal": FLAG,
+        "stop_signal": Field(int, least=1, most=64),
     },
 }
 LISTS = {"drives"}
@@ -117,10 +127,11 @@ def check(document: Any) -> dict[str, Any]:
             raise DocumentError(f"{name}: not implemented")
         if name in UNKNOWN_HERE:
             continue
-        if name not in SECTIONS:
-            raise DocumentError(f"{name}: no such section{_meant(name, [*SECTIONS, *UNKNOWN_HERE])}")
+        if name not in SECTIONS or "." in name:
+            raise DocumentError(f"{_key(name)}: no such section{_meant(name, [*SECTIONS, *UNKNOWN_HERE])}")
         _check_section(name, value)
     _check_drives(document.get("drives", []))
+    _check_program((document.get("minivm") or {}).get("program"))
     if "machine-config" not in document:
         raise DocumentError("machine-config: is missing")
     return document
@@ -141,7 +152,7 @@ def _check_object(path: str, value: Any, fields: dict[str, Field]) -> None:
         raise DocumentError(f"{path}: must be an object, not {_kind(value)}")
     for key, item in value.items():
         if key not in fields:
-            raise DocumentError(f"{path}.{key}: no such field{_meant(key, list(fields))}")
+            raise DocumentError(f"{path}.{_key(key)}: no such field{_meant(key, list(fields))}")
         if item is not None:
             _check_field(f"{path}.{key}", item, fields[key])
     for key, field in fields.items():
@@ -181,6 +192,13 @@ def _check_drives(drives: list[dict[str, Any]]) -> None:
         raise DocumentError(f"drives[{roots[1]}].is_root_device: drives[{roots[0]}] is the root already")
 
 
+def _check_program(program: Any) -> None:
+    if program is not None:
+        _check_object("minivm.program", program, SECTIONS["minivm.program"])
+        if not program["args"]:
+            raise DocumentError("minivm.program.args: must name a program")
+
+
 def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Make an object of JSON, in which a key must not come twice: which one would count?"""
     made = dict(pairs)
@@ -196,6 +214,11 @@ def _meant(word: str, words: list[str]) -> str:
 
     close = get_close_matches(word, words, 1, 0.5)
     return f"; {close[0]!r} is meant?" if close else f"; there are {', '.join(sorted(words))}"
+
+
+def _key(text: str) -> str:
+    """Return a key as it may stand in a line."""
+    return text if text.replace("-", "").replace("_", "").isalnum() else _shown(text)
 
 
 def _kind(value: Any) -> str:

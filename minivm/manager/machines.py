@@ -18,9 +18,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["Busy", "MachineError", "NamedMachine", "create", "find", "machines", "remove"]
+__all__ = ["Busy", "MachineError", "NamedMachine", "create", "find", "machines", "remove", "root_of"]
 
 LONGEST = 64
+ROOT = "root.ext4"
 KILLED = "its process was killed"
 
 
@@ -122,8 +123,15 @@ class NamedMachine:
         return True
 
 
-def create(name: str, document: dict[str, Any]) -> NamedMachine:
-    """Make a machine. Raises MachineError where the name is wrong or taken."""
+def create(name: str, document: dict[str, Any], disk: str = "") -> NamedMachine:
+    """Make a machine.
+
+    Args:
+        document: what it is to be, checked.
+        disk: a file of which it gets a copy of its own, as root_of says.
+
+    Raises MachineError where the name is wrong or taken, OSError.
+    """
     import json
 
     check_name(name)
@@ -133,6 +141,10 @@ def create(name: str, document: dict[str, Any]) -> NamedMachine:
         os.mkdir(made, 0o700)
         replace_file(f"{made}/machine.json", json.dumps(document, indent=1).encode() + b"\n")
         replace_file(f"{made}/state.json", b'{"status": "created"}\n')
+        if disk:
+            from minivm.images.root_disk import copy_sparse
+
+            copy_sparse(disk, f"{made}/{ROOT}")
         os.rename(made, os.path.join(directory(), name))
     except OSError as error:
         import errno
@@ -144,6 +156,11 @@ def create(name: str, document: dict[str, Any]) -> NamedMachine:
         remove_tree(path)
         os.close(fd)
     return NamedMachine(name)
+
+
+def root_of(name: str) -> str:
+    """Return the path of a machine's own root disk, whether it has one or not."""
+    return os.path.join(directory(), name, ROOT)
 
 
 def remove(machine: NamedMachine) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from minivm.errors import MinivmError
-from minivm.machine.config import Config, Disk, Rootfs, parse_affinity
+from minivm.machine.config import Config, Disk, Program, Rootfs, parse_affinity
 from minivm.manager.document import check
 
 TYPE_CHECKING = False
@@ -62,7 +62,15 @@ def _rootfs(root: dict[str, Any] | None, ours: dict[str, Any]) -> Rootfs | None:
     if not path:
         return None
     read_only = bool(root and root.get("is_read_only"))
-    return Rootfs(path, command=ours.get("init") or "", modules=ours.get("modules_directory") or "", read_only=read_only)
+    modules, program = ours.get("modules_directory") or "", _program(ours.get("program"))
+    return Rootfs(path, command=ours.get("init") or "", modules=modules, read_only=read_only, program=program)
+
+
+def _program(said: dict[str, Any] | None) -> Program | None:
+    """Return what the agent runs; what is not said is as a Program has it."""
+    if said is None:
+        return None
+    return Program(said["args"], **{name: value for name, value in said.items() if name != "args" and value is not None})
 
 
 def document_of(config: Config, kernel: str | None = None) -> dict[str, Any]:
@@ -89,6 +97,7 @@ def document_of(config: Config, kernel: str | None = None) -> dict[str, Any]:
         "modules_directory": _absolute(root.modules) if root and root.modules else None,
         "cpu_affinity": [",".join(map(str, sorted(cpus))) for cpus in config.affinity],
         "cgroup": config.cgroup,
+        "program": _said_program(root.program) if root else None,
     }
     document: dict[str, Any] = {
         "boot-source": _said(source),
@@ -135,6 +144,13 @@ def _drive(number: int, disk: Disk, root: Rootfs | None) -> dict[str, Any]:
         "is_root_device": is_root,
         "is_read_only": disk.read_only,
     }
+
+
+def _said_program(program: Program | None) -> dict[str, Any] | None:
+    if program is None:
+        return None
+    said = _said({name: getattr(program, name) for name in Program.__slots__})
+    return {name: list(value) if name in ("args", "env") else value for name, value in said.items()}
 
 
 def _said(settings: dict[str, Any]) -> dict[str, Any]:

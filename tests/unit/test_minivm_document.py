@@ -103,6 +103,7 @@ PLACES = [(), ("boot-source",), ("drives",), ("drives", 0), ("machine-config",),
 
 
 @given(st.sampled_from(PLACES), st.data())
+@settings(deadline=None)
 def test_anything_anywhere_is_right_or_a_document_error(place, data):
     document = copy.deepcopy(WHOLE)
     inside = document
@@ -134,7 +135,7 @@ WORDS = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=12)
 
 
 @given(st.data())
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_a_config_survives_as_a_document(data):
     draw = data.draw
     disks = [Disk(path, draw(st.booleans())) for path in draw(st.lists(PATHS, max_size=3, unique=True))]
@@ -160,6 +161,7 @@ def test_a_setting_that_no_document_can_say_is_refused_not_lost(monkeypatch):
 
 
 @given(st.sets(st.integers(0, 40), min_size=1))
+@settings(deadline=None)
 def test_a_list_of_processors_is_read_as_taskset_writes_it(cpus):
     numbers = sorted(cpus)
     ranges: list[list[int]] = []

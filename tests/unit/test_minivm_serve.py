@@ -6,7 +6,7 @@ import socket
 import tempfile
 from pathlib import Path
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minivm.manager.log import ConsoleLog, tail
@@ -14,6 +14,7 @@ from minivm.manager.serve import KEPT, Client
 
 
 @given(st.lists(st.binary(min_size=1, max_size=40), max_size=30), st.integers(1, 60))
+@settings(deadline=None)
 def test_the_log_holds_the_last_of_what_was_said_and_never_more_than_twice_its_length(pieces, longest):
     with tempfile.TemporaryDirectory() as directory:
         path = str(Path(directory) / "log")

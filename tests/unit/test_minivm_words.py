@@ -165,7 +165,7 @@ def test_plan_needs_no_kvm_and_names_every_step(tmp_path):
         (["run", "--timeout", "0"], 2, "more than 0"),
         (["run", "--timeout", "nan"], 2, "more than 0"),
         (["run", "--flag"], 2, "unrecognized"),
-        (["walk"], 2, "invalid choice"),
+        (["nosuch"], 2, "invalid choice"),
         ([], 2, "required"),
     ],
 )
