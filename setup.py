@@ -1,14 +1,14 @@
 """Build what must be C: two cffi modules (limited API, one wheel for 3.11+) and the freestanding programs.
 
-The programs (csrc/plan, csrc/init, csrc/guest; csrc/agent, which is not freestanding) are not Python extensions: each has a
-Makefile of its own that puts one .elf file next to the Python that loads it.
+The programs (csrc/plan, csrc/init, csrc/start, csrc/guest; csrc/agent, which is not freestanding) are not Python extensions:
+each has a Makefile of its own that puts one .elf file next to the Python that loads it, and minirt-oci beside the interpreter.
 """
 
 import shutil
 import subprocess
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import Distribution, setup
 from setuptools.command.build import build
 from setuptools.command.build_ext import build_ext
 
@@ -37,8 +37,17 @@ class BuildAll(build_ext):
             subprocess.run(["make", "-s", "-C", str(root / source), f"OUT={out}"], check=True)
 
 
+class BuildStart(Distribution().get_command_class("build_scripts")):  # type: ignore[misc]
+    """build_scripts, of a program in C: what starts the OCI runtime (csrc/start)."""
+
+    def run(self) -> None:
+        out = Path(self.build_dir).resolve()
+        out.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["make", "-s", "-C", str(Path(__file__).resolve().parent / "csrc/start"), f"OUT={out}"], check=True)
+
+
 setup(
     cffi_modules=["csrc/plan/bindings.py:ffi", "csrc/kvm/bindings.py:ffi"],
-    scripts=["bin/minirt-oci"],  # not an entry point: see there
-    cmdclass={"build": BuildAnew, "build_ext": BuildAll},
+    scripts=["csrc/start/start.c"],  # made into minirt-oci; not an entry point: see there
+    cmdclass={"build": BuildAnew, "build_ext": BuildAll, "build_scripts": BuildStart},
 )

@@ -70,10 +70,14 @@ static uint64_t argument(const struct record *r, int i)
     }
 }
 
+/* Make a record's call, or say what it is to pretend. EINTR: a signal that stopped us from waiting is no failure. EAGAIN of
+ * openat2: somebody on this machine renamed something while ".." was followed, and the kernel could not tell whether that
+ * led out; asked again it mostly can (man 2 openat2). */
 static long perform(const struct record *r)
 {
     uint64_t a[6];
     long result;
+    int tries = r->nr == SYS_openat2 ? PLAN_TRIES : 0;
 
     if (r->inject)
         return -(long)r->inject;
@@ -83,7 +87,7 @@ static long perform(const struct record *r)
         return check(a);
     do
         result = syscall6(r->nr, a);
-    while (result == -EINTR);  /* a signal that stopped us from waiting is no failure */
+    while (result == -EINTR || (result == -EAGAIN && tries-- > 0));
     return result;
 }
 

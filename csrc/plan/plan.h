@@ -25,6 +25,7 @@
 #define PLAN_CHECK 0xffff0000U      /* not a system call: compare memory under a mask */
 #define PLAN_PENDING INT64_MIN      /* the call has begun and has not returned (an execve that worked never does) */
 #define PLAN_ERRNOS 4
+#define PLAN_TRIES 1000             /* of an openat2 that says EAGAIN: see executor.c */
 #define PLAN_END 0xffff             /* where to go on: nowhere, this process has done its part */
 
 enum { LOAD_NONE = 0, LOAD_S32 = 1, LOAD_64 = 2 };  /* two bits for each argument */

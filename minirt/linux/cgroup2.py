@@ -21,8 +21,9 @@ import errno as errors
 import os
 
 from minirt.linux import cgroup_files as files
+from minirt.linux.cgroup_files import CgroupError
 from minirt.linux.cgroup_group import Cgroup
-from minirt.linux.cgroup_limits import CgroupError, is_no_limit, limits
+from minirt.linux.cgroup_limits import is_no_limit, limits
 from minirt.linux.cgroup_tree import LAB, Place, controllers, find_mount, find_parent, make, own_group, refuse_missing
 
 TYPE_CHECKING = False

@@ -10,14 +10,15 @@ from __future__ import annotations
 import errno as errors
 import os
 
-from minirt.linux.cgroup_limits import CgroupError
-from minirt.plan.events import Event
+from minirt.errors import MinirtError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minirt.plan.events import Sink
 
-__all__ = ["keyed", "put", "read", "rmdir", "tell", "write"]
+__all__ = ["NAME", "CgroupError", "keyed", "put", "read", "rmdir", "tell", "write"]
+
+NAME = "minirt"  # the directory that containers' groups are in, unless a path says where
 
 WHY = {
     "memory.max": "beyond this the kernel takes pages back, and if that is not enough it kills",
@@ -34,6 +35,10 @@ WHY = {
     "io.weight": "its share of devices among siblings",
     "io.bfq.weight": "its share of devices among siblings, where the BFQ scheduler serves them",
 }
+
+
+class CgroupError(MinirtError):
+    """A limit cannot be set here; the message names the controller, or the file."""
 
 
 def read(directory: str, file: str) -> str:
@@ -90,6 +95,8 @@ def rmdir(path: str, why: str, sink: Sink | None) -> int:
 def tell(sink: Sink | None, call: str, args: tuple[str, ...], errno: int, result: int, why: str) -> None:
     """Give a call of ours to the event stream."""
     if sink is not None:
+        from minirt.plan.events import Event
+
         sink(Event(call, args, step="cgroup", why=why, result=-1 if errno else result, errno=errno))
 
 

@@ -15,7 +15,7 @@ import signal as signals
 
 from minirt.errors import KernelError
 from minirt.linux import cgroup_files as files
-from minirt.linux.cgroup_limits import CgroupError
+from minirt.linux.cgroup_files import CgroupError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -12,8 +12,7 @@ import errno as errors
 import os
 
 from minirt.linux import cgroup_files as files
-from minirt.linux.cgroup_limits import CgroupError
-from minirt.linux.cgroup_tree import NAME
+from minirt.linux.cgroup_files import NAME, CgroupError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ Sources: runtime-spec config-linux.md#control-groups; Documentation/admin-guide/
 
 from __future__ import annotations
 
-from minirt.errors import MinirtError
+from minirt.linux.cgroup_files import CgroupError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,17 +22,13 @@ if TYPE_CHECKING:
     File = tuple[str, str]  # name and text
     Warn = Callable[[str], None]
 
-__all__ = ["CgroupError", "blkio_to_io_weight", "io_weight", "is_no_limit", "limits", "shares_to_weight", "swap_alone"]
+__all__ = ["blkio_to_io_weight", "io_weight", "is_no_limit", "limits", "shares_to_weight", "swap_alone"]
 
 PERIOD = 100_000  # us, the kernel's default for cpu.max
 THROTTLES = {"ReadBps": "rbps", "WriteBps": "wbps", "ReadIOPS": "riops", "WriteIOPS": "wiops"}  # config.json: io.max
 
 # Writing these moves processes; they are no limits.
 NO_LIMITS = ("cgroup.procs", "cgroup.threads", "cgroup.kill")
-
-
-class CgroupError(MinirtError):
-    """A limit cannot be set here; the message names the controller, or the file."""
 
 
 def shares_to_weight(shares: int) -> int:

@@ -17,8 +17,7 @@ from __future__ import annotations
 import errno as errors
 import os
 
-from minirt.linux.cgroup_files import cause, read, tell, write
-from minirt.linux.cgroup_limits import CgroupError
+from minirt.linux.cgroup_files import NAME, CgroupError, cause, read, tell, write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Place", "controllers", "find_mount", "find_parent", "hand_down", "make", "own_group", "refuse_missing"]
 
-NAME = "minirt"  # the directory that containers' groups are in, unless a path says where
 LAB = "run it in the lab (lab/run minirt run ...), or boot the host with cgroup v2 alone"
 
 

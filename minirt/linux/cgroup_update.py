@@ -12,7 +12,8 @@ from __future__ import annotations
 import os
 
 from minirt.linux import cgroup_files as files
-from minirt.linux.cgroup_limits import CgroupError, limits
+from minirt.linux.cgroup_files import CgroupError
+from minirt.linux.cgroup_limits import limits
 from minirt.linux.cgroup_tree import controllers, find_mount, hand_down, refuse_missing
 
 TYPE_CHECKING = False

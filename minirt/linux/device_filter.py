@@ -34,7 +34,7 @@ from __future__ import annotations
 import struct
 
 from minirt.linux import constants as k
-from minirt.linux.cgroup_limits import CgroupError
+from minirt.linux.cgroup_files import CgroupError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from errno import ELOOP
+from errno import EAGAIN, ELOOP
 
 from minirt.errors import KernelError
 from minirt.linux import constants as k
@@ -28,7 +28,10 @@ def open_in_root(root: int, path: str, flags: int = os.O_RDONLY) -> int:
     how = ffi.new("uint64_t[3]", [flags | os.O_CLOEXEC, 0, k.RESOLVE_IN_ROOT | k.RESOLVE_NO_MAGICLINKS])
     text = ffi.new("char[]", path.encode(errors="surrogateescape"))
     address = int(ffi.cast("uintptr_t", how))
-    fd: int = lib.plan_syscall(k.SYS_openat2, root, int(ffi.cast("uintptr_t", text)), address, 24, 0, 0)
+    for _ in range(k.PLAN_TRIES):
+        fd: int = lib.plan_syscall(k.SYS_openat2, root, int(ffi.cast("uintptr_t", text)), address, 24, 0, 0)
+        if fd != -EAGAIN:  # else something was renamed meanwhile, and the kernel cannot tell whether ".." led out
+            break
     if fd < 0:
         raise KernelError(-fd, f"openat2({path!r}, RESOLVE_IN_ROOT): {os.strerror(-fd)}")
     return fd

@@ -4,6 +4,7 @@ May import minirt.linux and minirt.errors. Read in this order:
 
     builder.py   Plan: a method a system call; appends records, calls nothing
     record.py    what a record is made of
+    layout.py    where things lie in a plan's memory
     lower.py     records -> the memory that csrc/plan/executor.c runs
     birth.py     start the executor, stand at barriers, read the ring
     cut.py       --upto, --without, --fail: the same list with a piece changed
@@ -11,7 +12,20 @@ May import minirt.linux and minirt.errors. Read in this order:
     causes.py    why a call usually fails
 """
 
-from minirt.plan.builder import Plan, Step
-from minirt.plan.record import Address, Late, Memory, Slot, Words
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minirt.plan.builder import Plan, Step
+    from minirt.plan.record import Address, Late, Memory, Slot, Words
 
 __all__ = ["Address", "Late", "Memory", "Plan", "Slot", "Step", "Words"]
+
+
+def __getattr__(name: str) -> object:
+    """Load these when they are asked for (PEP 562): who wants one of the files above does not pay for the others."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from minirt.plan import builder, record
+
+    value: object = getattr(record if hasattr(record, name) else builder, name)
+    globals()[name] = value
+    return value

@@ -15,7 +15,8 @@ import os
 from minirt.errors import KernelError, MinirtError
 from minirt.linux import constants
 from minirt.linux._sys import ffi, lib
-from minirt.plan.lower import EXTENT_AT, HEADER_AT, OUTCOME, PENDING, USED_AT, lower
+from minirt.plan.layout import EXTENT_AT, HEADER_AT, OUTCOME, PENDING, USED_AT
+from minirt.plan.lower import lower
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

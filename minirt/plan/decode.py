@@ -6,7 +6,7 @@ import os
 
 from minirt.linux import constants
 from minirt.plan.events import Event
-from minirt.plan.lower import PENDING
+from minirt.plan.layout import PENDING
 from minirt.plan.record import Address, Late, Memory, Record, Slot, Words
 
 TYPE_CHECKING = False

@@ -1,6 +1,6 @@
 """From records to the memory that csrc/plan/executor.c runs: numbers, and pointers that are plain numbers.
 
-The layout is csrc/plan/plan.h's: the ring, a header, the records, the arena that their arguments point into. The
+The layout is csrc/plan/plan.h's (layout.py): the ring, a header, the records, the arena that their arguments point into. The
 same file is mapped by the executor at PLAN_BASE and read and written here by offset, so nothing is shared but a
 descriptor.
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 from struct import Struct
 
 from minirt.linux import constants
+from minirt.plan.layout import CAPACITY, EXTENT, HEADER, RECORD
 from minirt.plan.record import END, Address, Label, Load, Memory, Record, Slot, Words
 
 TYPE_CHECKING = False
@@ -19,17 +20,8 @@ if TYPE_CHECKING:
     from minirt.plan.builder import Plan
     from minirt.plan.record import Argument
 
-__all__ = ["PENDING", "Lowered", "lower"]
+__all__ = ["Lowered", "lower"]
 
-HEADER = Struct("<QQIIQII")  # struct plan: magic records count used ring capacity reserved
-HEADER_AT = constants.PLAN_HEADER - constants.PLAN_BASE  # in the file
-EXTENT = Struct("<QI")  # of it: records count
-EXTENT_AT = HEADER_AT + 8
-USED_AT = EXTENT_AT + EXTENT.size
-RECORD = Struct("<IHH6QQiHH8H")  # struct record
-OUTCOME = Struct("<IIqQQ")  # struct outcome
-PENDING = -(1 << 63)  # the call has begun and has not returned
-CAPACITY = HEADER_AT // OUTCOME.size  # of the ring, which fills the file up to the header; a hole until it is written to
 ERRNOS = 4
 WORD = (1 << 64) - 1
 ZEROS = (0,) * 6

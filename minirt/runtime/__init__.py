@@ -8,7 +8,8 @@ minirt.terminal; nothing heavy at the top of a file, as an engine starts this fo
     flags.py     flags as runc's callers write them
     container.py a container's directory: state, lock, what its status is
     birth.py     from config.json to a process, and what is done at each barrier
-    create.py    create, run, start
+    create.py    create, run
+    starting.py  start
     joining.py   exec
     ending.py    kill, delete
     hooks.py     hooks, on the host and inside

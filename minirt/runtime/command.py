@@ -128,7 +128,7 @@ def _run(call: Call) -> int:
 
 
 def _start(call: Call) -> int:
-    from minirt.runtime.create import start
+    from minirt.runtime.starting import start
 
     return start(call.root, call.id, call.log.warn)
 
@@ -316,7 +316,7 @@ def main(words: list[str] | None = None) -> int:
 
 
 def begin(modules: Modules) -> None:
-    """Run the command as a process of its own, and end it (bin/minirt-oci).
+    """Run the command as a process of its own, and end it (csrc/start/launch.py).
 
     No garbage is collected in so short a life, nor is the interpreter taken apart at its end: 2 ms.
     """

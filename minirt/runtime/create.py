@@ -1,8 +1,7 @@
-"""create, run, start: a container's birth in two halves, or in one.
+"""create, run: a container's birth, in two halves or in one.
 
-create   config.json ─▶ plan ─▶ a process that is all but started, and waits at a FIFO
-start    a byte into the FIFO; the process becomes the program
-run      both, and stays until the end
+create   config.json ─▶ plan ─▶ a process that is all but started, and waits at a FIFO (starting.py goes on)
+run      both halves, and stays until the end
 """
 
 from __future__ import annotations
@@ -10,13 +9,11 @@ from __future__ import annotations
 import os
 
 from minirt.errors import MinirtError
-from minirt.linux import constants as k
-from minirt.linux._sys import lib
 from minirt.oci.compile import begin_plan, finish_plan
 from minirt.oci.step import Context
 from minirt.runtime import hooks
 from minirt.runtime.birth import Delivery, compile_filter, descriptors, is_rootless, null_descriptors, write_pid
-from minirt.runtime.console import check_terminal, send_fd
+from minirt.runtime.console import check_terminal, send_fd, stay
 from minirt.runtime.container import Container, RuntimeFailure, start_time
 from minirt.runtime.undo import Undo
 
@@ -31,7 +28,7 @@ if TYPE_CHECKING:
 
     Warn = Callable[[str], None]
 
-__all__ = ["create", "load_bundle", "run", "start"]
+__all__ = ["create", "load_bundle", "run"]
 
 
 def load_bundle(bundle: str, warn: Warn) -> tuple[str, dict[str, Any]]:
@@ -217,82 +214,3 @@ def run(root: str, id: str, values: dict[str, Any], warn: Warn) -> int:
             making.undo.keep()
             birth.close()
         return status
-
-
-def stay(birth: Birth, master: int, signals: Any) -> int:
-    """Stay with a program in the foreground until its end; reap it. Returns its exit status."""
-    if master < 0:
-        from minirt.terminal.wait import wait
-
-        return wait(birth.pidfd, signals)
-    from minirt.terminal.attach import attach
-
-    status = attach(birth.pidfd, master=master, detach_keys=None, signals=signals, sized=True)
-    assert status is not None  # there are no keys to detach by
-    return status
-
-
-def start(root: str, id: str, warn: Warn) -> int:
-    """Start a created container. Raises: RuntimeFailure."""
-    container = Container(root, id).load(lock=True)
-    status = container.status()
-    if status == "stopped":
-        raise RuntimeFailure("cannot start a container that has stopped")
-    if status != "created":
-        raise RuntimeFailure("cannot start an already running container")
-    config = container.config
-    try:
-        state = container.oci_state("created")
-        hooks.run_inside("startContainer", hooks.of(config, "startContainer"), state, container.pid)
-        release(container)
-        hooks.run_outside("poststart", hooks.of(config, "poststart"), container.oci_state("running"))
-    except MinirtError:
-        kill_first(container)
-        raise
-    container.save(status="running")
-    return 0
-
-
-def release(container: Container) -> None:
-    """Write the byte, and see whether the program started. Raises: RuntimeFailure.
-
-    Its end of the FIFO is close-on-exec: when nobody reads any more (POLLERR), it has become the program, or has died.
-    """
-    import select
-
-    try:
-        fd = os.open(container.fifo, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        os.write(fd, b"0")
-    except OSError:
-        raise RuntimeFailure("container process is already dead") from None
-    poll = select.poll()
-    poll.register(fd, 0)
-    poll.poll()
-    os.close(fd)
-    os.unlink(container.fifo)
-    failure = last_failure(f"{container.path}/plan")
-    if failure:
-        args = (container.config.get("process") or {}).get("args") or [""]
-        raise RuntimeFailure(f'exec: "{args[0]}": {failure}')
-
-
-def last_failure(path: str) -> str:
-    """Return why the plan in a file ended, "" where its last call became the program (see csrc/plan/plan.h)."""
-    from minirt.plan.lower import OUTCOME, USED_AT
-
-    with open(path, "rb", buffering=0) as file:
-        file.seek(USED_AT)
-        used = int.from_bytes(file.read(4), "little")
-        file.seek(OUTCOME.size * (used - 1))
-        result: int = OUTCOME.unpack(file.read(OUTCOME.size))[2]
-    return os.strerror(-result).lower() if -4096 < result < 0 else ""
-
-
-def kill_first(container: Container) -> None:
-    """Kill a container's first process."""
-    try:
-        fd = container.pidfd()
-    except RuntimeFailure:
-        return
-    lib.plan_syscall(k.SYS_pidfd_send_signal, fd, k.SIGKILL, 0, 0, 0, 0)
-    os.close(fd)

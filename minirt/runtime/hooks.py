@@ -16,15 +16,17 @@ import select
 
 from minirt.documents import dumps
 from minirt.errors import MinirtError
-from minirt.linux import constants as k
 from minirt.runtime.container import RuntimeFailure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal as _signal
     from collections.abc import Sequence
     from typing import Any
 
     Hook = dict[str, Any]
+else:
+    import _signal  # the C half: see minirt.terminal.wait
 
 __all__ = ["before_pivot", "of", "run_inside", "run_outside"]
 
@@ -49,7 +51,7 @@ def run_outside(kind: str, hooks: Sequence[Hook], state: dict[str, Any]) -> None
             try:
                 pid = os.posix_spawn(
                     hook["path"], hook.get("args") or [hook["path"]], environment(hook), file_actions=actions, setsigmask=(),
-                    setsigdef=(k.SIGPIPE, k.SIGXFSZ),
+                    setsigdef=(_signal.SIGPIPE, _signal.SIGXFSZ),
                 )  # fmt: skip
             except OSError as error:
                 raise RuntimeFailure(f"error running {kind} hook #{i}: {hook['path']}: {error.strerror}") from None
@@ -88,6 +90,7 @@ def run_inside(kind: str, hooks: Sequence[Hook], state: dict[str, Any], pid: int
 
 def inside(hook: Hook, pid: int) -> Any:
     """Return the plan of a hook's process in the namespaces of another."""
+    from minirt.linux import constants as k
     from minirt.oci.join import namespace_flags
     from minirt.plan import Memory, Plan, Slot
 
@@ -150,7 +153,7 @@ def wait(what: str, hook: Hook, pid: int, pidfd: int, pipes: Pipes, close: bool 
             break
         if not ready:
             late = True
-            os.kill(pid, k.SIGKILL)
+            os.kill(pid, _signal.SIGKILL)
             end = None
     _, status = os.waitpid(pid, 0)
     if close:

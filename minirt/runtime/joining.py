@@ -9,9 +9,8 @@ from minirt.errors import MinirtError
 from minirt.oci.join import begin_join, finish_join
 from minirt.oci.step import Context
 from minirt.runtime.birth import Delivery, compile_filter, descriptors, is_rootless, null_descriptors, write_pid
-from minirt.runtime.console import check_terminal, send_fd
+from minirt.runtime.console import check_terminal, send_fd, stay
 from minirt.runtime.container import Container, RuntimeFailure
-from minirt.runtime.create import stay
 from minirt.runtime.undo import Undo
 
 TYPE_CHECKING = False

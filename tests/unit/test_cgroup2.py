@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minirt.linux import cgroup2, cgroup_limits
-from minirt.linux.cgroup_limits import CgroupError, blkio_to_io_weight, io_weight, limits, shares_to_weight, swap_alone
+from minirt.linux.cgroup_files import CgroupError
+from minirt.linux.cgroup_limits import blkio_to_io_weight, io_weight, limits, shares_to_weight, swap_alone
 from minirt.linux.cgroup_tree import Place
 
 GIB = 1 << 30

@@ -22,7 +22,8 @@ from minirt.oci.step import Context, Overlay
 from minirt.plan import Plan
 from minirt.plan.cut import ALWAYS, SAFETY, cut, inject
 from minirt.plan.decode import FLAGS, call_text, describe, flags_text, plan_as_dict
-from minirt.plan.lower import CAPACITY, EXTENT_AT, HEADER, HEADER_AT, OUTCOME, RECORD, USED_AT, lower
+from minirt.plan.layout import CAPACITY, EXTENT_AT, HEADER, HEADER_AT, OUTCOME, RECORD, USED_AT
+from minirt.plan.lower import lower
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -95,6 +96,7 @@ def assert_legal(plan: Plan) -> None:
         for need in step.needs:
             if need in first:
                 assert first[need] < first[step.name], f"{step.name} needs {need}"
+    assert HEADER_AT == k.PLAN_HEADER - k.PLAN_BASE
     lowered = lower(plan)
     assert len(lowered.records) == len(plan.records) <= CAPACITY // 2
     assert HEADER_AT + len(lowered.image) < k.PLAN_SPAN
