@@ -12,6 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes is the machine's load, not the code's doing.
+settings.register_profile("minirt", deadline=None)
+settings.load_profile("minirt")
 
 LIMIT = 60  # seconds for one run of the command
 
