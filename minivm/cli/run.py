@@ -37,6 +37,8 @@ def check_timeout(options: argparse.Namespace) -> None:
 
 def run_config(options: argparse.Namespace, config: Config) -> int:
     """Run a machine as the words of add_looking say. Returns the exit status."""
+    if options.jail and (options.gdb or options.dump or options.profile or options.step):
+        raise UsageError("--jail does not go together with --gdb, --dump, --profile and --step, which want files")
     start = prepare(config)
     if options.plan:
         from minivm.machine.plan import machine_plan
@@ -54,6 +56,10 @@ def _run(options: argparse.Namespace, config: Config, start: Start, sinks: list[
     with Machine(config, start, recorder) as machine, _debugger(options, machine):
         machine.timed = options.stats or bool(options.profile)
         machine.build()
+        if options.jail:
+            from minivm.machine.jail import enter
+
+            enter(sinks[0] if options.explain else None)
         if options.step:
             from minivm.cli.step import step
 

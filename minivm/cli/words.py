@@ -42,6 +42,7 @@ examples:
   minivm run --timeout 2 --dump guest.core        then: gdb guest.elf guest.core
   minivm run --profile </dev/null                 which functions of the guest exit, how often, at which instruction
   minivm run --gdb 1234                           wait for: gdb guest.elf -ex 'target remote :1234'
+  minivm run --jail --explain </dev/null          the machine's process gives up its rights: each call, and why
   minivm run --fail KVM_CREATE_VCPU=ENOMEM        make one call fail, and see that all is undone
 """
 
@@ -66,8 +67,13 @@ def add_parser(commands: Any) -> None:
 
 def add_looking(parser: Any) -> None:
     """Add the flags of a machine that is stayed with: how long, and what is told of it."""
-    add = parser.add_argument_group("its time").add_argument
+    add = parser.add_argument_group("its process").add_argument
     add("--timeout", type=float, metavar="SECONDS", help="stop the machine after so long, with status 124")
+    add(
+        "--jail",
+        action="store_true",
+        help="once the machine is built, give up all rights: no files, no network, a user that nobody is, few system calls",
+    )
     looking = parser.add_argument_group("looking at it (on stderr, but for --plan)")
     add = looking.add_argument
     add("--plan", action="store_true", help="list the calls that would build the machine, and why; run nothing")

@@ -43,9 +43,12 @@ class Clock:
 
 
 def _guest_seconds() -> float:
-    """Return the seconds that this thread has spent in guest mode, by the kernel's count."""
-    with open("/proc/thread-self/stat") as file:
-        fields = file.read().rpartition(")")[2].split()
+    """Return the seconds that this thread has spent in guest mode, by the kernel's count; 0 where there is no /proc (a jail)."""
+    try:
+        with open("/proc/thread-self/stat") as file:
+            fields = file.read().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
     return int(fields[GUEST_TIME - 2]) / os.sysconf("SC_CLK_TCK")
 
 

@@ -1,0 +1,72 @@
+"""Which system calls a machine's process still makes once it is built: the profile of its seccomp filter.
+
+As Firecracker's filters (resources/seccomp in its source): a list of what is needed, arguments included where they decide,
+and death for the rest, for a call that is not on the list is somebody else's. Opening files, which an interpreter tries
+for its own reasons, is refused rather than punished: the root is empty anyway.
+
+Simplified: one filter for all threads; Firecracker has one for the vCPUs, which need still less.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["profile"]
+
+# Of files that are open: the console, disks, eventfds, the trace. (The C library's fstat is newfstatat without a path.)
+FILES = ("read", "write", "readv", "writev", "pread64", "pwrite64", "preadv", "pwritev", "preadv2", "pwritev2", "lseek", "fstat",
+         "newfstatat", "fdatasync", "fsync", "fallocate", "close", "poll", "ppoll", "epoll_wait", "epoll_pwait", "epoll_ctl",
+         "eventfd2", "pipe2", "select", "pselect6")  # fmt: skip
+# Of memory and threads: what malloc, pthread_create and the interpreter do.
+THREADS = ("brk", "munmap", "mremap", "madvise", "futex", "set_robust_list", "rseq", "gettid", "getpid", "getppid", "sched_yield",
+           "sched_getaffinity", "clock_gettime", "clock_nanosleep", "nanosleep", "getrandom", "rt_sigaction", "rt_sigprocmask",
+           "rt_sigreturn", "sigaltstack", "restart_syscall", "exit", "exit_group", "getrusage", "times")  # fmt: skip
+# Refused with an errno.
+REFUSED = ("open", "openat", "openat2", "stat", "lstat", "statx", "access", "faccessat", "faccessat2", "readlink", "readlinkat",
+           "getcwd", "getdents64", "socket", "socketpair", "getuid", "geteuid", "getgid", "getegid", "uname", "sysinfo",
+           "unlink", "unlinkat")  # fmt: skip
+# Requests of ioctl to KVM that a running machine makes, by their names in minivm.kvm.lib; and to a terminal.
+KVM = ("KVM_RUN", "KVM_IRQ_LINE", "KVM_GET_REGS", "KVM_GET_SREGS", "KVM_KVMCLOCK_CTRL")
+TERMINAL = {"TCGETS": 0x5401, "TCSETS": 0x5402, "TCSETSW": 0x5403, "TCSETSF": 0x5404, "TIOCGWINSZ": 0x5413}  # asm-generic/ioctls.h
+CLONE_THREAD, PROT_EXEC = 0x10000, 4  # linux/sched.h, asm-generic/mman-common.h
+EACCES, ENOSYS = 13, 38
+
+
+def profile(pid: int) -> dict[str, Any]:
+    """Return it, in the OCI's form (runtime-spec config-linux.md#seccomp).
+
+    Args:
+        pid: of the process, which may send signals to itself alone.
+    """
+    from minivm.kvm import lib
+
+    def allow(names: tuple[str, ...], *args: dict[str, Any]) -> dict[str, Any]:
+        return {"names": list(names), "action": "SCMP_ACT_ALLOW"} | ({"args": list(args)} if args else {})
+
+    def refuse(names: tuple[str, ...], errno: int) -> dict[str, Any]:
+        return {"names": list(names), "action": "SCMP_ACT_ERRNO", "errnoRet": errno}
+
+    def equal(index: int, value: int) -> dict[str, Any]:
+        return {"index": index, "value": value, "op": "SCMP_CMP_EQ"}
+
+    def bits(index: int, mask: int, value: int) -> dict[str, Any]:
+        return {"index": index, "value": mask, "valueTwo": value, "op": "SCMP_CMP_MASKED_EQ"}
+
+    requests = [getattr(lib, name) for name in KVM] + list(TERMINAL.values())
+    return {
+        "defaultAction": "SCMP_ACT_KILL_PROCESS",
+        "architectures": ["SCMP_ARCH_X86_64"],
+        "syscalls": [
+            allow(FILES + THREADS),
+            *(allow(("ioctl",), equal(1, request)) for request in requests),
+            allow(("mmap", "mprotect"), bits(2, PROT_EXEC, 0)),  # no new code
+            allow(("clone",), bits(0, CLONE_THREAD, CLONE_THREAD)),  # no new process
+            refuse(("clone3",), ENOSYS),  # its flags are in memory, where a filter cannot look: the C library takes clone then
+            allow(("tgkill", "kill"), equal(0, pid)),
+            allow(("fcntl",), {"index": 1, "value": 5, "op": "SCMP_CMP_LT"}),  # F_DUPFD to F_SETFL
+            allow(("prctl",), equal(0, 15)),  # PR_SET_NAME, of threads
+            refuse(REFUSED, EACCES),
+        ],
+    }

@@ -1,0 +1,189 @@
+"""The jail of a machine's process: what /proc says of it, and what becomes of calls that it must not make."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from minirt.plan import Plan, Slot, Words
+from minirt.plan.here import perform
+from minivm.machine.confinement import profile
+
+LIMIT = 60
+COMMAND = [sys.executable, "-m", "minivm", "run", "--jail", "--timeout", str(LIMIT)]
+NOBODY = 65534
+pytestmark = [
+    pytest.mark.skipif(not os.access("/dev/kvm", os.R_OK | os.W_OK), reason="/dev/kvm is missing or not ours to open"),
+    pytest.mark.timeout(LIMIT + 30),
+]
+root = pytest.mark.skipif(os.geteuid() != 0, reason="another user is given up by root alone")
+
+
+def status_of(pid: int) -> dict[str, str]:
+    text = Path(f"/proc/{pid}/status").read_text()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in text.splitlines())}
+
+
+@pytest.fixture
+def jailed(tmp_path):
+    """A machine whose guest waits for input, with a disk."""
+    (tmp_path / "disk").write_bytes(bytes(1 << 20))
+    command = [*COMMAND, "--cpus", "2", "--disk", str(tmp_path / "disk"), "--rng"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        text = b""
+        while b"Type a line" not in text:
+            text += os.read(child.stdout.fileno(), 4096)
+        yield child
+        child.stdin.write(b"exit 9\n")
+        child.stdin.close()
+        child.stdout.read()
+        assert child.wait(LIMIT) == 9, "the guest's status gets out of the jail"
+
+
+@root
+def test_the_process_is_nobody_with_no_capabilities_and_a_filter_in_every_thread(jailed):
+    threads = sorted(map(int, os.listdir(f"/proc/{jailed.pid}/task")))
+    assert len(threads) >= 3
+    for thread in threads:
+        status = status_of(thread)
+        users, groups = set(status["Uid"].split()), set(status["Gid"].split())
+        assert users == groups and int(users.pop()) >= 0x7000_0000 and not status["Groups"]
+        assert {status[name] for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {"0" * 16}
+        assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
+
+
+@root
+def test_its_root_is_empty_and_its_namespaces_are_its_own(jailed):
+    assert os.listdir(f"/proc/{jailed.pid}/root") == [] and os.readlink(f"/proc/{jailed.pid}/cwd") == "/"
+    mounts = Path(f"/proc/{jailed.pid}/mountinfo").read_text().splitlines()
+    assert len(mounts) == 1 and re.search(r" / / ro,nosuid,nodev,noexec.* - tmpfs jail ", mounts[0])
+    for kind in ("mnt", "net", "ipc", "uts", "cgroup"):
+        assert os.readlink(f"/proc/{jailed.pid}/ns/{kind}") != os.readlink(f"/proc/self/ns/{kind}"), kind
+    assert Path(f"/proc/{jailed.pid}/net/dev").read_text().count(":") == 1, "the loopback alone"
+
+
+@root
+def test_it_holds_what_it_needs_and_no_directory_nor_socket(jailed):
+    held = [os.readlink(f"/proc/{jailed.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{jailed.pid}/fd")]
+    known = re.compile(r"pipe:|anon_inode:|/dev/kvm$|/dev/null$|.*/disk$")
+    assert [text for text in held if not known.match(text) and text != os.readlink("/proc/self/fd/2")] == []
+    limits = Path(f"/proc/{jailed.pid}/limits").read_text()
+    soft, hard = re.search(r"Max open files +(\d+) +(\d+)", limits).groups()
+    assert soft == hard and int(soft) <= len(held) + 40
+    assert re.search(r"Max core file size +0 +0", limits)
+
+
+def test_nobody_may_trace_it(jailed):
+    assert os.stat(f"/proc/{jailed.pid}/mem").st_uid == 0, "not dumpable: its files in /proc are root's"
+
+
+# In the jail, by a process of its own: {} is a call; what it returns or raises is written to descriptor 1.
+TRY = """
+import os, sys, mmap, socket, signal, ctypes, fcntl, threading
+from minivm import kvm
+libc = ctypes.CDLL(None, use_errno=True)
+system = kvm.open_kvm()
+from minivm.machine.jail import enter
+enter()
+try:
+    print("returned", {}, flush=True)
+except OSError as error:
+    print("refused", error.errno, flush=True)
+os._exit(0)
+"""
+
+
+def attempt(call: str) -> tuple[int, str]:
+    done = subprocess.run([sys.executable, "-c", TRY.format(call)], capture_output=True, text=True, timeout=LIMIT, check=False)
+    return done.returncode, done.stdout.strip() or done.stderr.strip()
+
+
+@pytest.mark.parametrize("call", ["os.open('/etc/passwd', os.O_RDONLY)", "os.listdir('/')", "os.readlink('/proc/self/exe')",
+                                  "socket.socket()", "os.open('/dev/mem', os.O_RDWR)"])  # fmt: skip
+def test_files_and_sockets_are_refused(call):
+    assert attempt(call) == (0, "refused 13")
+
+
+def test_what_is_asked_of_the_empty_root_is_not_there():
+    assert attempt("os.stat('/etc')") == (0, "refused 2") and attempt("os.stat('/').st_nlink") == (0, "returned 2")
+
+
+@pytest.mark.parametrize("call", [
+    "os.fork()", "os.execv('/bin/sh', ['sh'])", "os.kill(1, 9)", "os.kill(os.getppid(), 0)", "os.setuid(0)", "os.chroot('/')",
+    "os.mkdir('/x')", "libc.ptrace(0, 0, 0, 0)", "libc.mount(0, 0, 0, 0, 0)", "libc.unshare(0x10000000)", "libc.setns(3, 0)",
+    "libc.mprotect(0, 4096, 7)", "mmap.mmap(-1, 4096, prot=7)", "fcntl.ioctl(0, 0x5412, b'x')", "fcntl.fcntl(0, 8, os.getpid())",
+    "kvm.create_vm(system)", "libc.personality(0)", "libc.prctl(22, 0)", "libc.process_vm_readv(1, 0, 0, 0, 0, 0)",
+    "libc.memfd_create(b'x', 0)",
+    "libc.syscall(321, 0, 0, 0)", "libc.syscall(425, 1, 0)", "libc.syscall(248, 0, 0, 0)", "libc.syscall(298, 0, 0, 0)",
+    "libc.syscall(0x40000000)",
+])  # fmt: skip
+def test_what_no_machine_needs_is_death(call):
+    status, text = attempt(call)
+    assert status == -signal.SIGSYS, (status, text)
+
+
+@pytest.mark.parametrize("call", ["len(os.urandom(8))", "os.write(1, b'') or 0", "threading.Thread(target=print).start() or 0",
+                                  "kvm.check_extension.__name__"])  # fmt: skip
+def test_what_a_machine_needs_still_works(call):
+    status, text = attempt(call)
+    assert status == 0 and "returned" in text
+
+
+def test_explain_tells_each_call_of_the_jail_with_its_reason():
+    done = subprocess.run([*COMMAND, "--explain"], input="", capture_output=True, text=True, timeout=LIMIT, check=False)
+    assert done.returncode == 0, done.stderr
+    told = re.findall(r"^  (\w+)\(", done.stderr, re.M)
+    calls = ["unshare", "mount", "mount", "chdir", "pivot_root", "umount2", "chdir", "prlimit64", "prlimit64", "prctl"]
+    assert told[told.index("unshare") :][: len(calls)] == calls
+    assert "seccomp(SECCOMP_SET_MODE_FILTER" in done.stderr and "no path leads to the host's files" in done.stderr
+
+
+@root
+def test_a_user_without_rights_is_jailed_too(tmp_path):
+    """Where /dev/kvm is open to it, which is made so in a mount namespace of this test's own."""
+    kvm = tmp_path / "kvm"
+    os.mknod(kvm, 0o666 | stat.S_IFCHR, os.stat("/dev/kvm").st_rdev)
+    kvm.chmod(0o666)
+    script = f'mount --bind {kvm} /dev/kvm && exec setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups "$@"'
+    command = ["unshare", "--mount", "sh", "-ec", script, "sh", *COMMAND]
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": os.getcwd()}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes, cwd="/", env=environment) as child:
+        text = b""
+        while b"Type a line" not in text and (more := os.read(child.stdout.fileno(), 4096)):
+            text += more
+        status = status_of(child.pid)
+        assert set(status["Uid"].split()) == {str(NOBODY)} and status["CapEff"] == "0" * 16 == status["CapBnd"]
+        assert status["Seccomp"] == "2" and os.listdir(f"/proc/{child.pid}/root") == []
+        child.stdin.write(b"exit 5\n")
+        child.stdin.close()
+        child.stdout.read()
+        assert child.wait(LIMIT) == 5
+
+
+def test_a_jail_that_cannot_be_made_ends_the_command():
+    done = subprocess.run([*COMMAND, "--gdb", "1234"], input="", capture_output=True, text=True, timeout=LIMIT, check=False)
+    assert done.returncode == 2 and "--jail does not go together" in done.stderr
+
+
+def test_a_plan_runs_in_the_process_that_made_it(tmp_path):
+    fd, seen = Slot("fd"), []
+    plan = Plan().step("files").openat(-100, str(tmp_path / "x"), os.O_CREAT | os.O_RDWR, 0o600, store=fd, why="a file")
+    plan.write(fd, b"hello", 5).close(fd).unlinkat(-100, "/nonexistent", tolerate=(2,))
+    perform(plan, seen.append)
+    assert (tmp_path / "x").read_bytes() == b"hello"
+    assert [(event.call, event.result, event.errno) for event in seen] == [
+        ("openat", seen[0].result, 0), ("write", 5, 0), ("close", 0, 0), ("unlinkat", -1, 2),
+    ]  # fmt: skip
+    with pytest.raises(OSError, match=r"chdir\(\"/nonexistent\"\): No such file"):
+        perform(Plan().chdir("/nonexistent"))
+    with pytest.raises(ValueError, match="needs the executor"):
+        perform(Plan().execve("/bin/true"))
+    assert Words(1).size == 8 and profile(1)["defaultAction"] == "SCMP_ACT_KILL_PROCESS"
