@@ -1,0 +1,131 @@
+"""A seed for cloud-init: the disk from which a stock cloud image learns its user, key, name and network at its first boot.
+
+NoCloud, as cloud-init calls it: a file system with the label `cidata` that has three files, each YAML (JSON is YAML too):
+
+    meta-data        who this machine is: a new instance-id makes cloud-init begin anew
+    user-data        #cloud-config, and what to set up
+    network-config   version 2, as netplan has it
+
+docs.cloudinit.io, reference/datasources/nocloud, reference/modules (Users and Groups), reference/network-config-format-v2.
+"""
+
+from __future__ import annotations
+
+import os
+
+from minivm.errors import MinivmError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+__all__ = ["network", "seed", "user_data", "write_iso"]
+
+LABEL = "cidata"
+KEY_TYPES = ("ssh-", "ecdsa-", "sk-")
+
+
+def seed(
+    *, user: str = "", keys: Sequence[str] = (), hostname: str = "", net: str = "dhcp", commands: Sequence[str] = ()
+) -> dict[str, bytes]:
+    """Return the files of a seed.
+
+    Args:
+        user: a user that is made, who may become root by sudo; "" keeps the image's own, who then gets the keys.
+        keys: public keys as in a .pub file, or paths of such files.
+        hostname: the machine's; "" for the image's own.
+        net: as `network` takes it.
+        commands: run by a shell at the end of the first boot.
+
+    Raises UsageError.
+    """
+    meta = {"instance-id": f"iid-{os.urandom(8).hex()}"} | ({"local-hostname": hostname} if hostname else {})
+    return {
+        "meta-data": _json(meta),
+        "user-data": b"#cloud-config\n" + _json(user_data(user, [_key(key) for key in keys], commands)),
+        "network-config": _json(network(net)),
+    }
+
+
+def user_data(user: str, keys: Sequence[str], commands: Sequence[str]) -> dict[str, Any]:
+    """Return the cloud-config."""
+    if not user:
+        said: dict[str, Any] = {"ssh_authorized_keys": list(keys)} if keys else {}
+    else:
+        if not (user.isascii() and user.replace("-", "").replace("_", "").isalnum() and not user[0].isdigit()):
+            raise UsageError(f"--user {user!r}: letters, digits, _ and -, and no digit first")
+        account = {"name": user, "shell": "/bin/bash", "sudo": "ALL=(ALL) NOPASSWD:ALL", "lock_passwd": True}
+        said = {"users": [account | ({"ssh_authorized_keys": list(keys)} if keys else {})]}
+    return said | ({"runcmd": list(commands)} if commands else {})
+
+
+def network(text: str) -> dict[str, Any]:
+    """Return the network's settings.
+
+    Args:
+        text: `dhcp`, `none`, or ADDRESS/PREFIX[,GATEWAY[,NAMESERVER...]].
+
+    Raises UsageError.
+    """
+    import ipaddress
+
+    if text == "none":
+        return {"version": 2, "ethernets": {}}
+    card: dict[str, Any] = {"match": {"name": "e*"}}  # the first card is eth0 or enp..., whatever the bus
+    if text == "dhcp":
+        return {"version": 2, "ethernets": {"card": card | {"dhcp4": True}}}
+    address, *more = text.split(",")
+    try:
+        own = ipaddress.ip_interface(address)
+        others = [str(ipaddress.ip_address(word)) for word in more]
+    except ValueError as error:
+        raise UsageError(f"--net {text!r}: {error}; write dhcp, none, or ADDRESS/PREFIX,GATEWAY,NAMESERVER") from None
+    if "/" not in address:
+        raise UsageError(f"--net {text!r}: how long is the network's prefix? Write {own.ip}/24, say")
+    card["addresses"] = [str(own)]
+    if others:
+        card["routes"] = [{"to": "default", "via": others[0]}]
+    if others[1:]:
+        card["nameservers"] = {"addresses": others[1:]}
+    return {"version": 2, "ethernets": {"card": card}}
+
+
+def write_iso(path: str, files: dict[str, bytes]) -> None:
+    """Write an ISO 9660 file system with the label, by pycdlib; with Rock Ridge, for names in lower case.
+
+    Raises MinivmError without pycdlib, FileExistsError.
+    """
+    from io import BytesIO
+
+    try:
+        import pycdlib
+    except ImportError:
+        raise MinivmError("a seed is written by the package pycdlib: .venv/bin/pip install pycdlib") from None
+    iso = pycdlib.PyCdlib()
+    iso.new(vol_ident=LABEL, rock_ridge="1.09", joliet=3)
+    for number, (name, data) in enumerate(files.items()):
+        iso.add_fp(BytesIO(data), len(data), f"/FILE{number}.;1", rr_name=name, joliet_path=f"/{name}")
+    with open(path, "xb") as file:
+        iso.write_fp(file)
+    iso.close()
+
+
+def _key(text: str) -> str:
+    """Return a public key: what was given, or what is in the file of that name. Raises UsageError."""
+    if text.startswith(KEY_TYPES):
+        return text.strip()
+    try:
+        with open(text, encoding="utf-8") as file:
+            key = file.read().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--key {text!r} is neither a public key nor a file with one ({error})") from None
+    if not key.startswith(KEY_TYPES) or "\n" in key:
+        raise UsageError(f"--key {text!r}: not one public key (the file ends in .pub)")
+    return key
+
+
+def _json(value: object) -> bytes:
+    import json
+
+    return json.dumps(value, indent=1).encode() + b"\n"
