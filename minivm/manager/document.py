@@ -34,21 +34,29 @@ class Field:
     Args:
         kind: str, int, bool, list; or a tuple of the words that it may be.
         required: whether it must be there.
-        least, most: of a number; of a list, what is in it is `kind` of `items`.
+        least, most: of a number.
+        items: the kind of what is in a list.
+        fields: of an object.
         only: the one value that minivm can do; any other is not implemented.
     """
 
-    __slots__ = ("items", "kind", "least", "most", "only", "required")
+    __slots__ = ("fields", "items", "kind", "least", "most", "only", "required")
 
     def __init__(
-        self, kind: Any, *, required: bool = False, least: int = 0, most: int = 1 << 40, items: Any = None, only: Any = ...
-    ) -> None:
+        self, kind: Any, *, required: bool = False, least: int = 0, most: int = 1 << 40, items: Any = None, only: Any = ...,
+        fields: dict[str, Field] | None = None,
+    ) -> None:  # fmt: skip
         self.kind, self.required, self.least, self.most = kind, required, least, most
-        self.items, self.only = items, only
+        self.items, self.fields, self.only = items, fields, only
 
 
 TEXT, FLAG = Field(str), Field(bool)
 LACKING = Field(dict, only=None)  # an object that Firecracker has
+NUMBER = Field(int, required=True, least=1)
+# So many tokens in so many ms; how many may be used at once is not chosen (minivm/machine/devices.py, bucket).
+BUCKET = Field(dict, fields={"size": NUMBER, "refill_time": NUMBER, "one_time_burst": LACKING})
+LIMITER = Field(dict, fields={"bandwidth": BUCKET, "ops": BUCKET})
+LIMITER_OF_BYTES = Field(dict, fields={"bandwidth": BUCKET, "ops": LACKING})
 SECTIONS: dict[str, dict[str, Field]] = {
     "boot-source": {"kernel_image_path": TEXT, "initrd_path": TEXT, "boot_args": TEXT},
     "drives": {
@@ -59,7 +67,16 @@ SECTIONS: dict[str, dict[str, Field]] = {
         "cache_type": Field(("Unsafe", "Writeback")),  # a flush is one here: Unsafe asks for less
         "io_engine": Field(("Sync", "Async")),
         "partuuid": Field(str, only=""),
-        "rate_limiter": LACKING,
+        "rate_limiter": LIMITER,
+        "minivm": Field(dict, fields={"overlay": TEXT, "format": Field(("raw", "qcow2")), "queues": Field(int, least=1, most=16)}),
+    },
+    "network-interfaces": {
+        "iface_id": Field(str, required=True),
+        "host_dev_name": TEXT,  # a tap; Firecracker must have one, here none is a network in user mode, by passt
+        "guest_mac": TEXT,
+        "rx_rate_limiter": LIMITER_OF_BYTES,
+        "tx_rate_limiter": LIMITER_OF_BYTES,
+        "mtu": LACKING,
     },
     "machine-config": {
         "vcpu_count": Field(int, required=True, least=1, most=254),
@@ -81,20 +98,22 @@ SECTIONS: dict[str, dict[str, Field]] = {
         "modules_directory": TEXT,
         "cpu_affinity": Field(list, items=str),
         "cgroup": TEXT,
-        "program": Field(dict),
-    },
-    "minivm.program": {
-        "args": Field(list, required=True, items=str),
-        "env": Field(list, items=str),
-        "cwd": TEXT,
-        "user": TEXT,
-        "hostname": TEXT,
-        "terminal": FLAG,
-        "stop_signal": Field(int, least=1, most=64),
+        "program": Field(
+            dict,
+            fields={
+                "args": Field(list, required=True, items=str),
+                "env": Field(list, items=str),
+                "cwd": TEXT,
+                "user": TEXT,
+                "hostname": TEXT,
+                "terminal": FLAG,
+                "stop_signal": Field(int, least=1, most=64),
+            },
+        ),
     },
 }
-LISTS = {"drives"}
-UNKNOWN_HERE = ("balloon", "cpu-config", "logger", "metrics", "mmds-config", "network-interfaces", "vsock")
+LISTS = {"drives": "drive_id", "network-interfaces": "iface_id"}  # section -> what each in it has for itself
+UNKNOWN_HERE = ("balloon", "cpu-config", "logger", "metrics", "mmds-config", "vsock")
 
 
 def read(path: str) -> dict[str, Any]:
@@ -127,11 +146,15 @@ def check(document: Any) -> dict[str, Any]:
             raise DocumentError(f"{name}: not implemented")
         if name in UNKNOWN_HERE:
             continue
-        if name not in SECTIONS or "." in name:
+        if name not in SECTIONS:
             raise DocumentError(f"{_key(name)}: no such section{_meant(name, [*SECTIONS, *UNKNOWN_HERE])}")
         _check_section(name, value)
-    _check_drives(document.get("drives", []))
-    _check_program((document.get("minivm") or {}).get("program"))
+    for name, id in LISTS.items():
+        _check_ids(name, id, document.get(name, []))
+    _check_roots(document.get("drives", []))
+    program = (document.get("minivm") or {}).get("program")
+    if program and not program["args"]:
+        raise DocumentError("minivm.program.args: must name a program")
     if "machine-config" not in document:
         raise DocumentError("machine-config: is missing")
     return document
@@ -173,30 +196,27 @@ def _check_field(path: str, value: Any, field: Field) -> None:
         raise DocumentError(f"{path}: {value} is not between {field.least} and {field.most}")
     if field.kind is str and "\0" in value:
         raise DocumentError(f"{path}: must not have a zero byte in it")
+    if field.fields is not None:
+        _check_object(path, value, field.fields)
     if field.kind is list:
         for number, item in enumerate(value):
             _check_field(f"{path}[{number}]", item, Field(field.items))
 
 
-def _check_drives(drives: list[dict[str, Any]]) -> None:
-    """What the drives mean to each other: each has an id of its own, and at most one is the root."""
-    ids: dict[str, int] = {}
-    roots = []
-    for number, drive in enumerate(drives):
-        if drive["drive_id"] in ids:
-            raise DocumentError(f"drives[{number}].drive_id: drives[{ids[drive['drive_id']]}] is {drive['drive_id']!r} too")
-        ids[drive["drive_id"]] = number
-        if drive.get("is_root_device"):
-            roots.append(number)
+def _check_ids(name: str, id: str, items: list[dict[str, Any]]) -> None:
+    """Each of a list has an id of its own."""
+    seen: dict[str, int] = {}
+    for number, item in enumerate(items):
+        if item[id] in seen:
+            raise DocumentError(f"{name}[{number}].{id}: {name}[{seen[item[id]]}] is {item[id]!r} too")
+        seen[item[id]] = number
+
+
+def _check_roots(drives: list[dict[str, Any]]) -> None:
+    """At most one drive is the root."""
+    roots = [number for number, drive in enumerate(drives) if drive.get("is_root_device")]
     if len(roots) > 1:
         raise DocumentError(f"drives[{roots[1]}].is_root_device: drives[{roots[0]}] is the root already")
-
-
-def _check_program(program: Any) -> None:
-    if program is not None:
-        _check_object("minivm.program", program, SECTIONS["minivm.program"])
-        if not program["args"]:
-            raise DocumentError("minivm.program.args: must name a program")
 
 
 def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

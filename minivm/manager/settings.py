@@ -6,6 +6,7 @@ import os
 
 from minivm.errors import MinivmError
 from minivm.machine.config import Config, Disk, Program, Rootfs, parse_affinity
+from minivm.manager.devices import card_of, disk_of, drive_of, net_of
 from minivm.manager.document import check
 
 TYPE_CHECKING = False
@@ -17,8 +18,8 @@ __all__ = ["absolute", "config_of", "document_of"]
 MIB = 1 << 20
 # The settings of a Config that a document can say.
 SAYS = {
-    "affinity", "boot", "cgroup", "cmdline", "cpus", "disks", "hvc", "initrd", "irqchip", "kernel", "memory", "modules", "rng",
-    "rootfs",
+    "affinity", "boot", "cgroup", "cmdline", "cpus", "disks", "hvc", "initrd", "irqchip", "kernel", "memory", "modules", "nets",
+    "rng", "rootfs",
 }  # fmt: skip
 
 
@@ -43,17 +44,14 @@ def config_of(document: dict[str, Any]) -> Config:
         initrd=first + (ours.get("initrds") or []),
         modules=ours.get("modules") or [],
         cpus=machine["vcpu_count"],
-        disks=[_disk(drive) for drive in sorted(drives, key=lambda drive: drive is not root)],
+        disks=[disk_of(drive) for drive in sorted(drives, key=lambda drive: drive is not root)],
         rng=document.get("entropy") is not None,
         hvc=ours.get("console") == "virtio",
         rootfs=_rootfs(root, ours),
         affinity=[parse_affinity(text) for text in ours.get("cpu_affinity") or []],
         cgroup=ours.get("cgroup") or "",
+        nets=tuple(net_of(card) for card in document.get("network-interfaces") or []),
     )
-
-
-def _disk(drive: dict[str, Any]) -> Disk:
-    return Disk(drive["path_on_host"], bool(drive.get("is_read_only")))
 
 
 def _rootfs(root: dict[str, Any] | None, ours: dict[str, Any]) -> Rootfs | None:
@@ -101,7 +99,8 @@ def document_of(config: Config, kernel: str | None = None) -> dict[str, Any]:
     }
     document: dict[str, Any] = {
         "boot-source": _said(source),
-        "drives": [_drive(number, disk, root) for number, disk in enumerate(config.disks)],
+        "drives": [drive_of(n, disk, n == 0 and _is_root(disk, root)) for n, disk in enumerate(config.disks)],
+        "network-interfaces": [card_of(number, net) for number, net in enumerate(config.nets)],
         "machine-config": {"vcpu_count": config.cpus, "mem_size_mib": -(-config.memory // MIB)},
         "minivm": _said(ours),
     }
@@ -121,7 +120,8 @@ def absolute(document: dict[str, Any], directory: str) -> dict[str, Any]:
     made = copy.deepcopy(document)
     source, ours = made.get("boot-source") or {}, made.get("minivm") or {}
     places = [(source, "initrd_path"), (ours, "root_directory"), (ours, "modules_directory")]
-    places += [(drive, "path_on_host") for drive in made.get("drives") or []]
+    for drive in made.get("drives") or []:
+        places += [(drive, "path_on_host"), (drive.get("minivm") or {}, "overlay")]
     kernel = source.get("kernel_image_path") or ""
     if "/" in kernel or os.path.exists(os.path.join(directory, kernel)):
         places.append((source, "kernel_image_path"))
@@ -134,16 +134,8 @@ def absolute(document: dict[str, Any], directory: str) -> dict[str, Any]:
     return made
 
 
-def _drive(number: int, disk: Disk, root: Rootfs | None) -> dict[str, Any]:
-    if not disk.plain:
-        raise MinivmError(f"disk {disk.path!r}: overlay, qcow2, queues, rate and iops are not implemented for a machine by name")
-    is_root = number == 0 and root is not None and root.path == disk.path
-    return {
-        "drive_id": "root" if is_root else f"disk{number}",
-        "path_on_host": _absolute(disk.path),
-        "is_root_device": is_root,
-        "is_read_only": disk.read_only,
-    }
+def _is_root(disk: Disk, root: Rootfs | None) -> bool:
+    return root is not None and root.path == disk.path
 
 
 def _said_program(program: Program | None) -> dict[str, Any] | None:

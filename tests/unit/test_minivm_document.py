@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minivm.errors import MinivmError, UsageError
-from minivm.machine.config import Config, Disk, Rootfs, parse_affinity
+from minivm.machine.config import Config, Disk, Program, Rootfs, parse_affinity
+from minivm.machine.devices import Net
 from minivm.manager.document import DocumentError, check, read
 from minivm.manager.settings import SAYS, absolute, config_of, document_of
 
@@ -51,11 +52,14 @@ def test_a_whole_document_is_right_and_means_what_it_says():
         (("drives", 0, "path_on_host"), None, "drives[0].path_on_host: is missing"),
         (("drives", 1, "drive_id"), "data", "drives[1].drive_id: drives[0] is 'data' too"),
         (("drives", 0, "is_root_device"), True, "drives[1].is_root_device: drives[0] is the root already"),
-        (("drives", 0, "rate_limiter"), {"ops": {}}, "drives[0].rate_limiter: not implemented"),
+        (("drives", 0, "rate_limiter"), {"ops": {}}, "drives[0].rate_limiter.ops.size: is missing"),
+        (("drives", 1, "minivm"), {"queues": 17}, "drives[1].minivm.queues: 17 is not between 1 and 16"),
+        (("minivm", "program"), {"args": []}, "minivm.program.args: must name a program"),
+        (("vsock",), {"guest_cid": 3}, "vsock: not implemented"),
         (("drives", 0, "io_engine"), "Fast", 'drives[0].io_engine: must be one of Sync, Async, not "Fast"'),
         (("drives", 0, "path_on_host"), "a\0b", "drives[0].path_on_host: must not have a zero byte in it"),
         (("minivm", "cpu_affinity", 1), 7, "minivm.cpu_affinity[1]: must be a string, not a whole number"),
-        (("network-interfaces",), [{"iface_id": "eth0"}], "network-interfaces: not implemented"),
+        (("network-interfaces",), [{"iface_id": "eth0", "mtu": {}}], "network-interfaces[0].mtu: not implemented"),
         (("machine",), {}, "machine: no such section; 'machine-config' is meant?"),
     ],
 )  # fmt: skip
@@ -124,9 +128,13 @@ def test_anything_anywhere_is_right_or_a_document_error(place, data):
 
 def settings_of(config: Config) -> dict[str, object]:
     plain = {name: getattr(config, name) for name in Config.__slots__}
-    plain["disks"] = [(disk.path, disk.read_only) for disk in config.disks]
+    plain["disks"] = [[getattr(disk, name) for name in Disk.__slots__] for disk in config.disks]
+    plain["nets"] = [[getattr(net, name) for name in Net.__slots__] for net in config.nets]
     root = config.rootfs
-    plain["rootfs"] = root and (root.path, root.command, root.modules, root.read_only)
+    program = root and root.program and {name: getattr(root.program, name) for name in Program.__slots__}
+    if program:
+        program |= {name: list(program[name]) for name in ("args", "env")}
+    plain["rootfs"] = root and (root.path, root.command, root.modules, root.read_only, program)
     return {name: list(value) if isinstance(value, tuple) and name != "rootfs" else value for name, value in plain.items()}
 
 
@@ -134,21 +142,34 @@ PATHS = st.from_regex(r"/[a-z]{1,8}", fullmatch=True)
 WORDS = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=12)
 
 
+RATES = st.just(0) | st.integers(1, 1 << 40)
+
+
+def draw_disk(draw, path: str) -> Disk:
+    more = {"overlay": draw(st.none() | st.just("") | PATHS), "form": draw(st.sampled_from(["raw", "qcow2"]))}
+    return Disk(path, draw(st.booleans()), draw(st.integers(1, 16)), rate=draw(RATES), requests=draw(RATES), **more)
+
+
 @given(st.data())
 @settings(max_examples=200, deadline=None)
 def test_a_config_survives_as_a_document(data):
     draw = data.draw
-    disks = [Disk(path, draw(st.booleans())) for path in draw(st.lists(PATHS, max_size=3, unique=True))]
+    disks = [draw_disk(draw, path) for path in draw(st.lists(PATHS, max_size=3, unique=True))]
+    nets = tuple(
+        Net(draw(WORDS), mac=draw(WORDS), incoming=draw(RATES), outgoing=draw(RATES)) for _ in range(draw(st.integers(0, 2)))
+    )
     rootfs = None
     if disks:
         more = {"command": draw(WORDS), "modules": draw(st.just("") | PATHS), "read_only": disks[0].read_only}
-        rootfs = Rootfs(disks[0].path, **more)
+        words = draw(st.lists(WORDS, max_size=3))
+        program = Program(["x", *words], env=words, cwd=draw(PATHS), user=draw(WORDS), hostname="h", terminal=draw(st.booleans()))
+        rootfs = Rootfs(disks[0].path, program=draw(st.sampled_from([None, program])), **more)
     config = Config(
         draw(st.none() | PATHS), boot=draw(st.sampled_from(["auto", "pvh", "bzimage"])), memory=draw(st.integers(1, 64)) << 20,
         cmdline=draw(WORDS), irqchip=draw(st.sampled_from([None, True, False])), initrd=draw(st.lists(PATHS, max_size=2)),
         modules=draw(st.lists(PATHS, max_size=2)), cpus=draw(st.integers(1, 254)), disks=disks, rng=draw(st.booleans()),
         hvc=draw(st.booleans()), rootfs=rootfs, affinity=draw(st.lists(st.sets(st.integers(0, 9), min_size=1), max_size=2)),
-        cgroup=draw(st.just("") | PATHS),
+        cgroup=draw(st.just("") | PATHS), nets=nets,
     )  # fmt: skip
     document = json.loads(json.dumps(document_of(config)))
     assert settings_of(config_of(check(document))) == settings_of(config)
