@@ -171,6 +171,15 @@ int overlay_destroy(struct overlay *overlay);
 struct path *blk_create(uint8_t *registers, int interrupt, int fd, uint64_t size, int read_only, const char *serial,
                         struct overlay *overlay);
 struct path *net_create(uint8_t *registers, int interrupt, int fd, int stream);
+#define CONSOLE_PORTS ...
+struct path *console_create(uint8_t *registers, int interrupt, uint32_t count);
+int console_join(struct path *path, uint32_t number, int in, int out, int socket);
+void console_part(struct path *path, uint32_t number);
+int console_listen(struct path *path, uint32_t number, int fd);
+void console_open(struct path *path, uint32_t number, int open);
+int console_gone(struct path *path, uint32_t number);
+int console_pending(struct path *path);
+void console_want_room(struct path *path, uint32_t number);
 void net_agree(struct path *path, int mergeable, uint32_t largest);
 void net_limit(struct path *path, uint64_t in, uint64_t in_refill, uint64_t out, uint64_t out_refill);
 void blk_limit(struct path *path, uint64_t bytes, uint64_t bytes_refill, uint64_t requests, uint64_t requests_refill);
@@ -178,7 +187,7 @@ void blk_limit(struct path *path, uint64_t bytes, uint64_t bytes_refill, uint64_
 
 SOURCES = (
     *("memory", "ioctl", "vcpu", "kick"),
-    *("ram", "queue", "packed", "path", "io", "bucket", "overlay", "blk", "net"),
+    *("ram", "queue", "packed", "path", "io", "bucket", "overlay", "blk", "net", "console"),
 )
 
 ffi.cdef("".join(f"#define {name} ...\n" for name in CONSTANTS.split()))

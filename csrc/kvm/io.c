@@ -7,7 +7,7 @@
 #include "virtio.h"
 
 /* Shorten the parts by so many bytes at their front. */
-static void skip(struct cursor *cursor, uint64_t length)
+void cursor_skip(struct cursor *cursor, uint64_t length)
 {
     while (cursor->count && length >= cursor->parts->iov_len) {
         length -= cursor->parts->iov_len;
@@ -30,7 +30,7 @@ static uint64_t copy(struct cursor *cursor, uint8_t *data, uint64_t length, int 
 
         memcpy(put ? cursor->parts->iov_base : data + done, put ? data + done : cursor->parts->iov_base, piece);
         done += piece;
-        skip(cursor, piece);
+        cursor_skip(cursor, piece);
     }
     return done;
 }
@@ -68,7 +68,7 @@ int cursor_transfer(struct cursor *cursor, int fd, int write, uint64_t offset, u
             continue;
         if (done <= 0)
             return done < 0 ? -errno : -EIO;
-        skip(cursor, done);
+        cursor_skip(cursor, done);
         offset += done;
         length -= done;
     }

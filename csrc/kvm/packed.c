@@ -20,7 +20,8 @@
 #define EVENT_DISABLE 1
 #define EVENT_PLACE 2
 
-static int is_available(struct queue *queue)
+/* queue_waiting of a packed queue. */
+int packed_waiting(struct queue *queue)
 {
     uint16_t flags = __atomic_load_n((uint16_t *)(queue->descriptors + 16 * queue->next_available + 14), __ATOMIC_ACQUIRE);
 
@@ -37,7 +38,7 @@ static int look_again(struct queue *queue)
     __atomic_store_n((uint16_t *)queue->device, place, __ATOMIC_RELEASE);
     __atomic_store_n((uint16_t *)(queue->device + 2), EVENT_PLACE, __ATOMIC_RELEASE);
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    return is_available(queue);
+    return packed_waiting(queue);
 }
 
 /* Go on by so many places; at the end of the ring a new round begins. */
@@ -81,7 +82,7 @@ int packed_pop(struct queue *queue, struct chain *chain)
 {
     uint16_t place = queue->next_available;
 
-    if (!is_available(queue) && !look_again(queue))
+    if (!packed_waiting(queue) && !look_again(queue))
         return 0;
     for (uint16_t entries = 1; entries <= queue->size; entries++) {
         struct descriptor descriptor = read_packed(queue->descriptors, place);

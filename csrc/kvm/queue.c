@@ -158,6 +158,12 @@ static uint16_t available(struct queue *queue)
     return waiting;
 }
 
+/* Say whether there is a buffer to take, without taking it or asking to be told. */
+int queue_waiting(struct queue *queue)
+{
+    return queue->packed ? packed_waiting(queue) : load16(queue->driver + 2) != queue->next_available;
+}
+
 /* Take the next buffer. Returns 1 with *chain filled in, 0 where the driver has made none available (it will notify us
  * of the next), or -EPROTO where it broke a rule: queue->why says which. */
 int queue_pop(struct queue *queue, struct chain *chain)

@@ -8,7 +8,8 @@
  * local copy, each address is checked by ram_at, and what breaks a rule ends the queue (-EPROTO) until the driver
  * resets the device.
  *
- * Read in this order: ram.c, queue.c, packed.c, path.c, io.c, blk.c, net.c. Functions return 0 (or what they name) or -errno. */
+ * Read in this order: ram.c, queue.c, packed.c, path.c, io.c, blk.c,
+ * net.c, console.c. Functions return 0 (or what they name) or -errno. */
 #ifndef MINIVM_VIRTIO_H
 #define MINIVM_VIRTIO_H
 
@@ -70,6 +71,7 @@ struct descriptor {
 int queue_create(const struct ram *ram, uint32_t size, int packed, int event_idx, int indirect, uint64_t descriptors,
                  uint64_t driver, uint64_t device, struct queue **queue);
 void queue_destroy(struct queue *queue);
+int queue_waiting(struct queue *queue);
 int queue_pop(struct queue *queue, struct chain *chain);
 void queue_stage(struct queue *queue, uint16_t head, uint16_t entries, uint32_t written);
 void queue_publish(struct queue *queue);
@@ -81,6 +83,7 @@ int queue_broken(struct queue *queue, const char *why);
 int chain_add(struct queue *queue, struct chain *chain, const struct descriptor *descriptor);
 struct descriptor descriptor_read(const uint8_t *table, uint32_t number);
 uint8_t *indirect_table(struct queue *queue, const struct descriptor *descriptor);
+int packed_waiting(struct queue *queue);
 int packed_pop(struct queue *queue, struct chain *chain);
 void packed_stage(struct queue *queue, uint16_t head, uint16_t entries, uint32_t written);
 void packed_publish(struct queue *queue);
@@ -135,6 +138,7 @@ struct cursor {
     uint32_t count;
 };
 
+void cursor_skip(struct cursor *cursor, uint64_t length);
 uint64_t cursor_take(struct cursor *cursor, void *data, uint64_t length);
 uint64_t cursor_put(struct cursor *cursor, const void *data, uint64_t length);
 int cursor_transfer(struct cursor *cursor, int fd, int write, uint64_t offset, uint64_t length);
@@ -174,5 +178,18 @@ void blk_limit(struct path *path, uint64_t bytes, uint64_t bytes_refill, uint64_
 struct path *net_create(uint8_t *registers, int interrupt, int fd, int stream);
 void net_agree(struct path *path, int mergeable, uint32_t largest);
 void net_limit(struct path *path, uint64_t in, uint64_t in_refill, uint64_t out, uint64_t out_refill);
+
+/* console.c */
+
+#define CONSOLE_PORTS 7
+
+struct path *console_create(uint8_t *registers, int interrupt, uint32_t count);
+int console_join(struct path *path, uint32_t number, int in, int out, int socket);
+void console_part(struct path *path, uint32_t number);
+int console_listen(struct path *path, uint32_t number, int fd);
+void console_open(struct path *path, uint32_t number, int open);
+int console_gone(struct path *path, uint32_t number);
+int console_pending(struct path *path);
+void console_want_room(struct path *path, uint32_t number);
 
 #endif

@@ -6,11 +6,13 @@ import os
 
 from minivm.errors import UsageError
 from minivm.machine.config import Config, Disk, Rootfs, parse_affinity, parse_disk, parse_size
-from minivm.machine.devices import parse_net
+from minivm.machine.devices import parse_net, parse_port
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
+
+MOST_PORTS = 6  # of a virtio-console, besides the console itself
 
 __all__ = ["config_of", "kernel_name"]
 
@@ -30,6 +32,7 @@ def config_of(options: argparse.Namespace) -> Config:
         cpus=_cpus(options),
         disks=_disks(options),
         nets=tuple(parse_net(text) for text in options.net),
+        ports=_ports(options),
         rootfs=_rootfs(options),
         rng=options.rng,
         hvc=options.console == "virtio",
@@ -60,7 +63,7 @@ def _cpus(options: argparse.Namespace) -> int:
     count: int = options.cpus
     if not 1 <= count <= 254:
         raise UsageError(f"--cpus {count}: 1 to 254")
-    if options.irqchip == "none" and (options.disk or options.net or options.rng or options.console == "virtio"):
+    if options.irqchip == "none" and (options.disk or options.net or options.port or options.rng or options.console == "virtio"):
         raise UsageError("virtio devices need --irqchip kernel: they interrupt through the IOAPIC")
     if count > 1 and options.irqchip == "none":
         raise UsageError(f"--cpus {count} needs --irqchip kernel: processors start each other through their local APICs")
@@ -78,6 +81,13 @@ def _disks(options: argparse.Namespace) -> list[Disk]:
     """Return the disks: a root that is an image comes first."""
     root = [parse_disk(options.rootfs)] if options.rootfs and not os.path.isdir(options.rootfs) else []
     return root + [parse_disk(text) for text in options.disk]
+
+
+def _ports(options: argparse.Namespace) -> tuple[tuple[str, str], ...]:
+    ports = tuple(parse_port(text) for text in options.port)
+    if len(ports) > MOST_PORTS:
+        raise UsageError(f"--port: {len(ports)} ports are too many; {MOST_PORTS} is the most")
+    return ports
 
 
 def _rootfs(options: argparse.Namespace) -> Rootfs | None:

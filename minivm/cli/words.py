@@ -143,6 +143,13 @@ def add_machine(parser: Any, root: bool = True) -> None:
         default="serial",
         help="where input goes: the UART (ttyS0) or a virtio-console (hvc0)",
     )
+    add(
+        "--port",
+        action="append",
+        default=[],
+        metavar="NAME=PATH",
+        help="a port of the virtio-console: /dev/virtio-ports/NAME in the guest, a socket at PATH here; may be given again",
+    )
     add("--cmdline", "--append", default="", metavar="TEXT", help="command line for the kernel")
     add(
         "--irqchip",

@@ -24,7 +24,7 @@ class Config:
 
     __slots__ = (
         "affinity", "boot", "cgroup", "cmdline", "cpus", "disks", "hvc", "initrd", "irqchip", "kernel", "memory", "modules",
-        "nets", "rng", "rootfs",
+        "nets", "ports", "rng", "rootfs",
     )  # fmt: skip
 
     def __init__(
@@ -45,6 +45,7 @@ class Config:
         affinity: Sequence[set[int]] = (),
         cgroup: str = "",
         nets: Sequence[Net] = (),
+        ports: Sequence[tuple[str, str]] = (),
     ) -> None:
         self.kernel = kernel  # path; None is the in-tree guest
         self.boot = boot  # "auto" or a key of minivm.boot.formats.FORMATS
@@ -55,6 +56,7 @@ class Config:
         self.cpus = cpus  # virtual processors
         self.disks = disks
         self.nets = nets
+        self.ports = ports  # of the virtio-console: (name in the guest, path of the host's socket)
         self.rng = rng  # whether there is a virtio-rng
         self.rootfs = rootfs
         self.hvc = hvc  # whether there is a virtio-console, and input goes there rather than to the UART
@@ -64,7 +66,7 @@ class Config:
 
     def virtio(self) -> list[Any]:
         """Return what the virtio devices are to be (minivm/machine/devices.py), in the order of their slots."""
-        return [*self.disks, *[Rng()] * self.rng, *[Console()] * self.hvc, *self.nets]
+        return [*self.disks, *[Rng()] * self.rng, *[Console(self.ports)] * (self.hvc or bool(self.ports)), *self.nets]
 
 
 class Rootfs:

@@ -6,13 +6,15 @@ for the driver's notifications, since a thread serves them (minivm/devices/virti
 
 from __future__ import annotations
 
+import os
+
 from minivm.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Console", "Disk", "Net", "Rng", "parse_disk", "parse_net", "parse_rate"]
+__all__ = ["Console", "Disk", "Net", "Rng", "parse_disk", "parse_net", "parse_port", "parse_rate"]
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 BURST = 100_000_000  # ns in which a bucket of a rate limit fills: a burst is a tenth of a second's worth
@@ -58,9 +60,17 @@ class Rng:
 
 
 class Console:
-    """A console for people."""
+    """A console for people, and ports for programs."""
 
-    kind, module, kicked = "console", "virtio_console", 0
+    kind, module = "console", "virtio_console"
+    __slots__ = ("ports",)
+
+    def __init__(self, ports: Sequence[tuple[str, str]] = ()) -> None:
+        self.ports = ports  # (name in the guest, path of the socket on the host)
+
+    @property
+    def kicked(self) -> int:
+        return 4 + 2 * len(self.ports) if self.ports else 2
 
 
 class Net:
@@ -153,6 +163,14 @@ def parse_net(text: str) -> Net:
         raise UsageError(f"--net {text!r}: write mac= as six bytes, the first of them even: 52:54:00:12:34:56")
     rates = {word: parse_rate("--net", word, words[word]) for word in ("in", "out") if word in words}
     return Net(name, mac=mac, incoming=rates.get("in", 0), outgoing=rates.get("out", 0))
+
+
+def parse_port(text: str) -> tuple[str, str]:
+    """Return (name, path) of the port that `NAME=PATH` means. Raises UsageError."""
+    name, _, path = text.partition("=")
+    if not name or not path or "/" in name or len(os.fsencode(path)) > 107:
+        raise UsageError(f"--port {text!r}: write NAME=PATH: a name for the guest, and where the host's socket is to be")
+    return name, path
 
 
 def is_mac(text: str) -> bool:

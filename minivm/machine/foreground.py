@@ -70,15 +70,21 @@ class Running:
 
     def __exit__(self, *_: object) -> None:
         self._machine.stop(Outcome(125, "interrupted"))  # counts only where there is no outcome yet
+        self._join(self._threads)
+        if all(thread.is_alive() for thread in self._paths):
+            self._machine.drain()
         for path in self._machine.paths:
             path.stop()
-        for thread in (*self._threads, *self._paths):
-            if thread.ident is not None:
-                thread.join()
+        self._join(self._paths)
         self._signals.__exit__()
         self._machine.wake = lambda: None
         os.close(self._look)
         os.close(self._poke)
+
+    def _join(self, threads: list[threading.Thread]) -> None:
+        for thread in threads:
+            if thread.ident is not None:
+                thread.join()
 
 
 def _watch(machine: Machine, terminal: Terminal, look: int, end: float | None) -> None:

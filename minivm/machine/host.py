@@ -8,7 +8,22 @@ from struct import pack
 from minivm.errors import KvmError
 from minivm.kvm import ffi, ioctl, lib, pointer
 
-__all__ = ["become_tap", "lock_file", "offload", "open_file", "set_header_size", "socket_pair"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from socket import socket
+
+__all__ = [
+    "become_tap",
+    "listen",
+    "lock_file",
+    "offload",
+    "open_file",
+    "set_header_size",
+    "socket_pair",
+    "terminal_size",
+    "unlisten",
+    "without_blocking",
+]
 
 MODE = 0o600
 
@@ -97,3 +112,53 @@ def socket_pair() -> tuple[int, int]:
         raise KvmError("socketpair", error.errno or 0, "AF_UNIX, SOCK_STREAM") from None
     ours.setblocking(False)
     return ours.detach(), theirs.detach()
+
+
+def without_blocking(fd: int) -> tuple[int, bool]:
+    """Return another descriptor of what a descriptor writes to, which does not block, and whether it is a socket.
+
+    O_NONBLOCK belongs to what is open, which others share (a shell's standard output): so a pipe or terminal is opened once
+    more (man 5 proc, /proc/PID/fd). A socket is told with each send, and a file never blocks for long.
+    """
+    import stat
+
+    kind = os.fstat(fd).st_mode
+    if stat.S_ISFIFO(kind) or stat.S_ISCHR(kind):
+        try:
+            return os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC), False
+        except OSError:
+            pass  # of another user, or not in a /proc of ours: it will block then
+    return os.dup(fd), stat.S_ISSOCK(kind)
+
+
+def terminal_size(fd: int) -> tuple[int, int] | None:
+    """Return (columns, rows) where a descriptor is of a terminal that knows them."""
+    try:
+        columns, rows = os.get_terminal_size(fd)
+    except OSError:
+        return None
+    return (columns, rows) if columns and rows else None
+
+
+def listen(path: str) -> socket:
+    """Return a socket that listens at a path, not blocking. Raises KvmError. man 7 unix."""
+    import socket
+
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        listener.bind(path)
+    except OSError as error:
+        listener.close()
+        cause = "another machine listens there, or one that was killed has left it: remove it" if os.path.exists(path) else ""
+        raise KvmError("bind", error.errno or 0, repr(path), cause) from None
+    listener.listen(64)
+    return listener
+
+
+def unlisten(listener: socket, path: str) -> None:
+    """Close such a socket, and remove its name."""
+    listener.close()
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass

@@ -88,7 +88,7 @@ class Machine:
         self._eventfd = -1  # made last
         self.transports: list[Mmio] = []  # of the virtio devices, in the order of their slots
         self.registers: kvm.GuestMemory | None = None  # their pages
-        self._hvc: tuple[Mmio, Console] | None = None
+        self._hvc: Console | None = None
         self._offered: set[str] = set()  # capabilities
         self._leaves: Any = None
         self._sregs: Any = None
@@ -251,8 +251,8 @@ class Machine:
         self.opened.clear()
         self.transports.append(made)
         self.memory_bus.add(address, made)
-        if device == "console":
-            self._hvc = made, made.device  # type: ignore[assignment]
+        if device == "console" and self.config.hvc:
+            self._hvc = made.device  # type: ignore[assignment]
         return 0, (f"a virtio-{device} answers at {address:#x}",)
 
     def _do_kvm_ioeventfd(self, device: str, address: int, queue: int) -> Done:
@@ -443,15 +443,21 @@ class Machine:
         """Give the guest console input. Returns False when to wait, until wake() is called."""
         if self._hvc is None:
             return self.uart.push(data)
-        transport, console = self._hvc
-        with transport.lock:
-            more = console.push(data, transport.queue(0))
-            transport.after()
-        return more
+        return self._hvc.push(data)
 
     def hang_up(self) -> None:
         """The console's input has ended. (A virtio-console has no way to say so.)"""
         self.uart.hang_up()
+
+    def drain(self) -> None:
+        """Wait until what the guest has printed is written."""
+        for transport in self.transports:
+            if hasattr(transport.device, "drain"):
+                transport.device.drain()
+
+    def unread(self) -> None:
+        """Nobody reads the console's output any more."""
+        self.stop(Outcome(128 + 13, "cannot write the console's output: nobody reads it"))  # SIGPIPE
 
     def _guest_exit(self, status: int) -> None:
         self.stop(Outcome(status, "", how="exit"))

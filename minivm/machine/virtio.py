@@ -59,10 +59,19 @@ def _rng(machine: Machine, _: Any) -> VirtioDevice:
     return Rng()
 
 
-def _console(machine: Machine, _: Any) -> VirtioDevice:
-    from minivm.devices.virtio.console import Console
+def _console(machine: Machine, console: Any) -> VirtioDevice:
+    from minivm.devices.virtio.console import Console, Port
+    from minivm.machine import host
 
-    return Console(machine.send, lambda: machine.wake())
+    out, is_socket = host.without_blocking(machine.console)
+    machine.undo("close console", lambda: os.close(out))
+    ports = []
+    for name, path in console.ports:
+        listener = host.listen(path)
+        machine.undo(f"close {path}", lambda listener=listener, path=path: host.unlisten(listener, path))  # type: ignore[misc]
+        ports.append(Port(name, listener))
+    size = host.terminal_size(out)
+    return Console(out, ports, room=lambda: machine.wake(), gone=machine.unread, size=size, socket=is_socket)
 
 
 def _net(machine: Machine, net: Any) -> VirtioDevice:

@@ -103,6 +103,10 @@ class Mmio:
         self.lock = threading.RLock()
         self.paths = device.connect(self._registers, interrupt)
         self._served = {number: path for path in self.paths for number in path.queues}
+        # queues whose notifications come by a path, and whose buffers Python takes
+        self._in_python = set(range(device.queues)) - set(self._served) | getattr(device, "in_python", set())
+        if hasattr(device, "transport"):
+            device.transport = self
         for path in self.paths:
             path.broken = self._broken
         self._setups: list[Setup] = []
@@ -130,7 +134,7 @@ class Mmio:
 
     def after(self) -> None:
         """Interrupt the driver, where it wants to hear of what a queue that Python serves has given back."""
-        ours = [setup.queue for number, setup in enumerate(self._setups) if setup.queue and number not in self._served]
+        ours = [queue for number in self._in_python if (queue := self._setups[number].queue)]
         wanted = [queue.wants_interrupt() for queue in ours]  # each is to be asked
         if any(wanted):
             lib.registers_interrupt(self._registers, self._interrupt, USED_BUFFER)
@@ -148,9 +152,11 @@ class Mmio:
         self._served[number].kick(number, fd)
 
     def close(self) -> None:
-        """Free the paths; neither the guest nor a path may run any more."""
+        """Free the paths and what the device has; neither the guest nor a path may run any more."""
         for path in self.paths:
             path.close()
+        if hasattr(self.device, "close"):
+            self.device.close()
 
     # --- the page ---
 

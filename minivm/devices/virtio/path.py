@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 
+from minivm.devices.virtio.queue import QueueError
 from minivm.errors import KvmError
 from minivm.kvm._kvm import ffi, lib
 
@@ -65,9 +66,15 @@ class Path:
                 raise KvmError("epoll_wait", -result)
             else:
                 sources = lib.path_looked(self.c)
-                for source in range(64):
-                    if sources >> source & 1:
-                        self._look(source)
+                self._look_at(sources)
+
+    def _look_at(self, sources: int) -> None:
+        try:
+            for source in range(64):
+                if sources >> source & 1:
+                    self._look(source)
+        except QueueError:
+            self.broken()
 
     def stop(self) -> None:
         """Make run() return, from any thread."""
