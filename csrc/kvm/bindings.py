@@ -150,6 +150,7 @@ struct chain {
 int queue_create(const struct ram *ram, uint32_t size, int packed, int event_idx, int indirect, uint64_t descriptors,
                  uint64_t driver, uint64_t device, struct queue **queue);
 void queue_destroy(struct queue *queue);
+int queue_ask(struct queue *queue);
 int queue_pop(struct queue *queue, struct chain *chain);
 void queue_push(struct queue *queue, uint16_t head, uint16_t entries, uint32_t written);
 int queue_wants_interrupt(struct queue *queue);

@@ -28,13 +28,13 @@ int packed_waiting(struct queue *queue)
     return !!(flags & AVAIL) == queue->available_wrap && !!(flags & USED) != queue->available_wrap;
 }
 
-/* Ask to be told of the next buffer, and look again as in a split queue. */
-static int look_again(struct queue *queue)
+/* queue_ask of a packed queue. */
+int packed_ask(struct queue *queue)
 {
     uint16_t place = queue->next_available | queue->available_wrap << 15;
 
-    if (!queue->event_idx)
-        return 0;
+    if (packed_waiting(queue) || !queue->event_idx)
+        return packed_waiting(queue);
     __atomic_store_n((uint16_t *)queue->device, place, __ATOMIC_RELEASE);
     __atomic_store_n((uint16_t *)(queue->device + 2), EVENT_PLACE, __ATOMIC_RELEASE);
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
@@ -82,7 +82,7 @@ int packed_pop(struct queue *queue, struct chain *chain)
 {
     uint16_t place = queue->next_available;
 
-    if (!packed_waiting(queue) && !look_again(queue))
+    if (!packed_ask(queue))
         return 0;
     for (uint16_t entries = 1; entries <= queue->size; entries++) {
         struct descriptor descriptor = read_packed(queue->descriptors, place);

@@ -164,6 +164,12 @@ int queue_waiting(struct queue *queue)
     return queue->packed ? packed_waiting(queue) : load16(queue->driver + 2) != queue->next_available;
 }
 
+/* The same, asking to be told where there is none. */
+int queue_ask(struct queue *queue)
+{
+    return queue->packed ? packed_ask(queue) : available(queue) != 0;
+}
+
 /* Take the next buffer. Returns 1 with *chain filled in, 0 where the driver has made none available (it will notify us
  * of the next), or -EPROTO where it broke a rule: queue->why says which. */
 int queue_pop(struct queue *queue, struct chain *chain)

@@ -72,6 +72,7 @@ int queue_create(const struct ram *ram, uint32_t size, int packed, int event_idx
                  uint64_t driver, uint64_t device, struct queue **queue);
 void queue_destroy(struct queue *queue);
 int queue_waiting(struct queue *queue);
+int queue_ask(struct queue *queue);
 int queue_pop(struct queue *queue, struct chain *chain);
 void queue_stage(struct queue *queue, uint16_t head, uint16_t entries, uint32_t written);
 void queue_publish(struct queue *queue);
@@ -84,6 +85,7 @@ int chain_add(struct queue *queue, struct chain *chain, const struct descriptor 
 struct descriptor descriptor_read(const uint8_t *table, uint32_t number);
 uint8_t *indirect_table(struct queue *queue, const struct descriptor *descriptor);
 int packed_waiting(struct queue *queue);
+int packed_ask(struct queue *queue);
 int packed_pop(struct queue *queue, struct chain *chain);
 void packed_stage(struct queue *queue, uint16_t head, uint16_t entries, uint32_t written);
 void packed_publish(struct queue *queue);

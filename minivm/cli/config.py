@@ -6,7 +6,7 @@ import os
 
 from minivm.errors import UsageError
 from minivm.machine.config import Config, Disk, Rootfs, parse_affinity, parse_disk, parse_size
-from minivm.machine.devices import parse_net, parse_port
+from minivm.machine.devices import parse_net, parse_port, parse_vsock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def config_of(options: argparse.Namespace) -> Config:
         disks=_disks(options),
         nets=tuple(parse_net(text) for text in options.net),
         ports=_ports(options),
+        vsock=parse_vsock(options.vsock) if options.vsock else None,
         rootfs=_rootfs(options),
         rng=options.rng,
         hvc=options.console == "virtio",
@@ -63,7 +64,8 @@ def _cpus(options: argparse.Namespace) -> int:
     count: int = options.cpus
     if not 1 <= count <= 254:
         raise UsageError(f"--cpus {count}: 1 to 254")
-    if options.irqchip == "none" and (options.disk or options.net or options.port or options.rng or options.console == "virtio"):
+    virtio = options.disk or options.net or options.port or options.vsock or options.rng or options.console == "virtio"
+    if options.irqchip == "none" and virtio:
         raise UsageError("virtio devices need --irqchip kernel: they interrupt through the IOAPIC")
     if count > 1 and options.irqchip == "none":
         raise UsageError(f"--cpus {count} needs --irqchip kernel: processors start each other through their local APICs")

@@ -150,6 +150,11 @@ def add_machine(parser: Any, root: bool = True) -> None:
         metavar="NAME=PATH",
         help="a port of the virtio-console: /dev/virtio-ports/NAME in the guest, a socket at PATH here; may be given again",
     )
+    add(
+        "--vsock",
+        metavar="PATH[,cid=N]",
+        help='sockets between guest and host: a client of PATH says "CONNECT port"; the guest reaches PATH_port at cid 2',
+    )
     add("--cmdline", "--append", default="", metavar="TEXT", help="command line for the kernel")
     add(
         "--irqchip",

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from minivm.machine.devices import Net
+    from minivm.machine.devices import Net, Vsock
 
 __all__ = ["Config", "Disk", "Program", "Rootfs", "parse_affinity", "parse_disk", "parse_size"]
 
@@ -24,7 +24,7 @@ class Config:
 
     __slots__ = (
         "affinity", "boot", "cgroup", "cmdline", "cpus", "disks", "hvc", "initrd", "irqchip", "kernel", "memory", "modules",
-        "nets", "ports", "rng", "rootfs",
+        "nets", "ports", "rng", "rootfs", "vsock",
     )  # fmt: skip
 
     def __init__(
@@ -46,6 +46,7 @@ class Config:
         cgroup: str = "",
         nets: Sequence[Net] = (),
         ports: Sequence[tuple[str, str]] = (),
+        vsock: Vsock | None = None,
     ) -> None:
         self.kernel = kernel  # path; None is the in-tree guest
         self.boot = boot  # "auto" or a key of minivm.boot.formats.FORMATS
@@ -56,6 +57,7 @@ class Config:
         self.cpus = cpus  # virtual processors
         self.disks = disks
         self.nets = nets
+        self.vsock = vsock
         self.ports = ports  # of the virtio-console: (name in the guest, path of the host's socket)
         self.rng = rng  # whether there is a virtio-rng
         self.rootfs = rootfs
@@ -66,7 +68,9 @@ class Config:
 
     def virtio(self) -> list[Any]:
         """Return what the virtio devices are to be (minivm/machine/devices.py), in the order of their slots."""
-        return [*self.disks, *[Rng()] * self.rng, *[Console(self.ports)] * (self.hvc or bool(self.ports)), *self.nets]
+        console = [Console(self.ports)] if self.hvc or self.ports else []
+        vsock = [self.vsock] if self.vsock else []
+        return [*self.disks, *[Rng()] * self.rng, *console, *self.nets, *vsock]
 
 
 class Rootfs:

@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Console", "Disk", "Net", "Rng", "parse_disk", "parse_net", "parse_port", "parse_rate"]
+__all__ = ["Console", "Disk", "Net", "Rng", "Vsock", "parse_disk", "parse_net", "parse_port", "parse_rate", "parse_vsock"]
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 BURST = 100_000_000  # ns in which a bucket of a rate limit fills: a burst is a tenth of a second's worth
@@ -83,6 +83,17 @@ class Net:
         self.tap = tap  # name of a tap of the host; "" is a network of user mode, by passt
         self.mac = mac  # "52:54:..."; "" is a random one
         self.incoming, self.outgoing = incoming, outgoing  # bytes a second into and out of the guest; 0: no limit
+
+
+class Vsock:
+    """Sockets between guest and host without a network."""
+
+    kind, module, kicked = "vsock", "vmw_vsock_virtio_transport", 3
+    __slots__ = ("cid", "path")
+
+    def __init__(self, path: str, cid: int = 3) -> None:
+        self.path = path  # of the host's socket; those of the host's programs are PATH_PORT
+        self.cid = cid  # the guest's address
 
 
 def bucket(rate: int) -> tuple[int, int]:
@@ -171,6 +182,17 @@ def parse_port(text: str) -> tuple[str, str]:
     if not name or not path or "/" in name or len(os.fsencode(path)) > 107:
         raise UsageError(f"--port {text!r}: write NAME=PATH: a name for the guest, and where the host's socket is to be")
     return name, path
+
+
+def parse_vsock(text: str) -> Vsock:
+    """Return the device that `PATH[,cid=N]` means. Raises UsageError."""
+    path, words = split(text, "--vsock", ("cid",), "path")
+    if len(os.fsencode(path)) > 107 - 11:
+        raise UsageError(f"--vsock {text!r}: PATH_PORT would be longer than the 107 bytes that a socket's name may have")
+    cid = number("--vsock", "cid", words.get("cid", "3"), (1 << 32) - 2)
+    if cid < 3:
+        raise UsageError(f"--vsock {text!r}: cid={cid} is the host's; a guest's is 3 or more")
+    return Vsock(path, cid)
 
 
 def is_mac(text: str) -> bool:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from minivm.boot.start import Start
     from minivm.devices.virtio.console import Console
+    from minivm.devices.virtio.loop import Loop
     from minivm.devices.virtio.mmio import Mmio
     from minivm.devices.virtio.path import Path
     from minivm.inspect.gdb.halt import Halt
@@ -267,8 +268,8 @@ class Machine:
         self._undo.append((call, function))
 
     @property
-    def paths(self) -> list[Path]:
-        """The threads in C of the virtio devices."""
+    def paths(self) -> list[Path | Loop]:
+        """What serves the virtio devices' queues, each in a thread of its own."""
         return [path for transport in self.transports for path in transport.paths]
 
     def _do_mmap(self, length: int = 0, fd: str = "", what: str = "") -> Done:
@@ -413,7 +414,7 @@ class Machine:
             with self._stopping:
                 del self._runners[number]
 
-    def path_thread(self, path: Path) -> None:
+    def path_thread(self, path: Path | Loop) -> None:
         """Serve a device's queues until path.stop(): the body of its thread."""
         try:
             path.run()

@@ -85,4 +85,13 @@ def _net(machine: Machine, net: Any) -> VirtioDevice:
     return Net(fd, mac, tell, (*bucket(net.incoming), *bucket(net.outgoing)))
 
 
-MAKERS = {"blk": _blk, "rng": _rng, "console": _console, "net": _net}
+def _vsock(machine: Machine, vsock: Any) -> VirtioDevice:
+    from minivm.devices.virtio.vsock import Vsock
+    from minivm.machine import host
+
+    listener = host.listen(vsock.path)
+    machine.undo(f"close {vsock.path}", lambda: host.unlisten(listener, vsock.path))
+    return Vsock(vsock.cid, vsock.path, listener)
+
+
+MAKERS = {"blk": _blk, "rng": _rng, "console": _console, "net": _net, "vsock": _vsock}

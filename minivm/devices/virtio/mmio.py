@@ -36,8 +36,10 @@ from minivm.kvm.memory import GuestMemory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any, Protocol
 
+    from minivm.devices.virtio.loop import Loop
     from minivm.devices.virtio.path import Path
     from minivm.devices.virtio.queue import Ram
 
@@ -51,7 +53,7 @@ if TYPE_CHECKING:
 
         def config(self) -> bytes: ...
 
-        def connect(self, registers: Any, interrupt: int) -> list[Path]: ...
+        def connect(self, registers: Any, interrupt: int) -> Sequence[Path | Loop]: ...
 
 
 __all__ = ["QUEUE_NOTIFY", "Mmio"]

@@ -114,6 +114,11 @@ class Queue:
             raise QueueError(self.why)
         return Chain(self._chain) if result else None
 
+    @property
+    def waiting(self) -> bool:
+        """Whether there is a buffer; if not, the driver is asked to notify us of the next."""
+        return bool(lib.queue_ask(self.c))
+
     def push(self, chain: Chain, written: int) -> None:
         """Give a buffer back to the driver, with so many bytes written to it."""
         lib.queue_push(self.c, chain.head, chain.entries, written)

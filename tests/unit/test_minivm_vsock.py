@@ -1,0 +1,257 @@
+"""virtio-vsock: a guest's side with ports and credit, against sockets of the host."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from virtio_driver import EVENT_IDX, PACKED, VERSION_1, Driver, until
+
+from minivm.devices.virtio import vsock_stream as vs
+from minivm.devices.virtio.vsock import Vsock
+from minivm.machine import host
+
+CID, MAXIMUM = 42, 0xFFFFFFFF
+
+
+class Guest(Driver):
+    """A driver of the device, and packets."""
+
+    def __init__(self, directory, features=VERSION_1 | EVENT_IDX, buffers=16):
+        self.path = os.path.join(directory, "v")
+        self.listener = host.listen(self.path)
+        super().__init__(Vsock(CID, self.path, self.listener), features, size=32)
+        for _ in range(buffers):
+            self.supply()
+
+    def close(self):
+        super().close()
+        host.unlisten(self.listener, self.path)
+
+    def supply(self):
+        self.offer([4096], 0)
+        self.rings[0].enable()
+        self.notify(0)
+
+    def say(self, op, port, peer, data=b"", flags=0, buffer=1 << 20, passed_on=0, cid=CID, target=2, length=None, kind=1):
+        length = len(data) if length is None else length
+        head = vs.HEADER.pack(cid, target, peer, port, length, kind, op, flags, buffer, passed_on)
+        self.ask([head, data] if data else [head], 1)
+
+    def hear(self):
+        """Return the next packet: (op, the host's port, the guest's port, flags, data, fwd_cnt)."""
+        _, written, (data,) = self.wait(0)
+        self.supply()
+        source, target, port, peer, length, kind, op, flags, buffer, passed_on = vs.HEADER.unpack_from(data)
+        assert (source, target, kind, written) == (2, CID, 1, vs.HEADER.size + length) and buffer == vs.BUFFER
+        return op, port, peer, flags, data[vs.HEADER.size : written], passed_on
+
+    def client(self, line):
+        end = socket.socket(socket.AF_UNIX)
+        end.settimeout(10)
+        end.connect(self.path)
+        end.sendall(line)
+        return end
+
+    def joined(self, peer=52):
+        """Return (a client of the host that is joined to the guest's port, its own port)."""
+        end = self.client(f"CONNECT {peer}\n".encode())
+        op, port, got, *_ = self.hear()
+        assert (op, got) == (vs.REQUEST, peer)
+        self.say(vs.RESPONSE, port, peer)
+        assert end.recv(100) == f"OK {port}\n".encode()
+        return end, port
+
+
+@pytest.fixture(params=[VERSION_1 | EVENT_IDX, VERSION_1 | PACKED])
+def guest(tmp_path, request):
+    with Guest(tmp_path, request.param) as guest:
+        yield guest
+
+
+def service(guest, port):
+    """A program of the host that listens at a port."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.settimeout(10)
+    listener.bind(f"{guest.path}_{port}")
+    listener.listen()
+    return listener
+
+
+def test_the_guest_is_told_its_address(guest):
+    assert guest.read(0x100, 8) == CID
+
+
+def test_a_client_of_the_host_is_joined_to_a_port_of_the_guest(guest):
+    end, port = guest.joined()
+    with end:
+        end.sendall(b"question")
+        assert guest.hear()[:5] == (vs.RW, port, 52, 0, b"question")
+        guest.say(vs.RW, port, 52, b"answer")
+        assert end.recv(100) == b"answer"
+
+
+def test_a_port_where_nobody_listens_closes_the_client(guest):
+    with guest.client(b"CONNECT 9\n") as end:
+        _, port, *_ = guest.hear()
+        guest.say(vs.RST, port, 9)
+        assert end.recv(100) == b""
+
+
+@pytest.mark.parametrize("line", [b"HELLO 5\n", b"CONNECT x\n", b"CONNECT\n", b"CONNECT 99999999999\n", b"C" * 40, b"\n"])
+def test_other_words_close_the_client(guest, line):
+    with guest.client(line) as end:
+        try:
+            assert end.recv(100) == b""
+        except ConnectionResetError:
+            pass  # closed before all of it was read
+
+
+def test_a_program_of_the_guest_reaches_one_of_the_host(guest):
+    with service(guest, 1234) as listener:
+        guest.say(vs.REQUEST, 1234, 77)
+        with listener.accept()[0] as end:
+            assert guest.hear()[:3] == (vs.RESPONSE, 1234, 77)
+            guest.say(vs.RW, 1234, 77, b"hello")
+            assert end.recv(10) == b"hello"
+            end.sendall(b"hello yourself")
+            assert guest.hear()[:5] == (vs.RW, 1234, 77, 0, b"hello yourself")
+
+
+def test_where_nobody_listens_the_guest_is_refused(guest):
+    guest.say(vs.REQUEST, 1235, 77)
+    assert guest.hear()[:3] == (vs.RST, 1235, 77)
+
+
+def test_the_host_sends_no_more_than_the_guest_has_room_for(guest):
+    end, port = guest.joined()
+    with end:
+        guest.say(vs.CREDIT_UPDATE, port, 52, buffer=100)
+        end.sendall(b"x" * 250)
+        assert guest.hear()[4] == b"x" * 100
+        time.sleep(0.05)
+        assert guest.collect(0) is None, "the guest has room for 100 bytes and has passed none on"
+        guest.say(vs.CREDIT_UPDATE, port, 52, buffer=100, passed_on=60)
+        assert guest.hear()[4] == b"x" * 60
+
+
+def test_a_guest_that_sends_more_than_there_is_room_for_is_cut_off(guest):
+    end, port = guest.joined()
+    with end:
+        sent = 0
+        while sent <= 2 * vs.BUFFER + (4 << 20):
+            guest.say(vs.RW, port, 52, b"y" * 60_000)
+            sent += 60_000
+            if got := guest.collect(0):
+                assert vs.HEADER.unpack_from(got[2][0])[6] in (vs.RST, vs.CREDIT_UPDATE)
+                if vs.HEADER.unpack_from(got[2][0])[6] == vs.RST:
+                    return
+    raise AssertionError("it was never cut off")
+
+
+def test_all_that_was_sent_arrives_and_then_the_end(guest):
+    """Half a connection is closed, then the other half."""
+    end, port = guest.joined()
+    with end:
+        guest.say(vs.RW, port, 52, b"last words")
+        guest.say(vs.SHUTDOWN, port, 52, flags=vs.NO_SEND)
+        assert end.recv(100) == b"last words" and end.recv(100) == b""
+        end.sendall(b"still heard")
+        assert guest.hear()[4] == b"still heard"
+        end.close()
+        assert guest.hear()[:4] == (vs.SHUTDOWN, port, 52, vs.NO_SEND)
+        guest.say(vs.SHUTDOWN, port, 52, flags=vs.NO_SEND | vs.NO_RECEIVE)
+        assert guest.hear()[0] == vs.RST
+
+
+def test_a_reset_of_the_device_closes_everything(guest):
+    end, _ = guest.joined()
+    with end:
+        guest.write(0x70, 0)
+        guest.negotiate(guest.features)
+        guest.rings = {number: guest.set_up(number) for number in guest.queues}
+        guest.write(0x70, 15)
+        assert end.recv(10) == b""
+
+
+def test_a_stream_of_megabytes_keeps_its_order_both_ways(guest):
+    end, port = guest.joined()
+    data = os.urandom(1 << 20)
+    got, echoed = bytearray(), bytearray()
+
+    def echo():
+        while len(echoed) < len(data):
+            piece = end.recv(1 << 16)
+            echoed.extend(piece)
+            end.sendall(piece)
+
+    thread = threading.Thread(target=echo)
+    thread.start()
+    sent = passed_on = 0
+    while len(got) < len(data):
+        if sent < len(data) and sent - passed_on < vs.BUFFER - 20_000:
+            guest.say(vs.RW, port, 52, data[sent : sent + 20_000], passed_on=len(got))
+            sent += len(data[sent : sent + 20_000])
+        while received := guest.collect(0):
+            guest.supply()
+            fields = vs.HEADER.unpack_from(received[2][0])
+            passed_on = fields[9]
+            if fields[6] == vs.RW:
+                got += received[2][0][vs.HEADER.size : received[1]]
+    thread.join(10)
+    end.close()
+    assert bytes(echoed) == data and bytes(got) == data
+
+
+def test_a_client_that_hangs_up_while_the_guest_has_no_room_costs_no_time(guest):
+    end, port = guest.joined()
+    guest.say(vs.CREDIT_UPDATE, port, 52, buffer=0)
+    end.sendall(b"z" * 100)
+    end.close()
+    time.sleep(0.05)
+    before = time.process_time()
+    time.sleep(0.2)
+    assert time.process_time() - before < 0.1, "the loop sleeps though the socket says that it was hung up"
+    guest.say(vs.CREDIT_UPDATE, port, 52, buffer=1000)
+    assert guest.hear()[4] == b"z" * 100 and guest.hear()[0] == vs.SHUTDOWN
+
+
+PORTS = st.sampled_from([0, 1, 52, 1 << 30, (1 << 30) + 1, MAXIMUM])
+PACKETS = st.lists(
+    st.one_of(
+        st.fixed_dictionaries({
+            "op": st.integers(0, 9), "port": PORTS, "peer": PORTS, "data": st.binary(max_size=40), "flags": st.integers(0, 7),
+            "buffer": st.sampled_from([0, 1, 4096, MAXIMUM]), "passed_on": st.sampled_from([0, 5, MAXIMUM]),
+            "cid": st.sampled_from([CID, CID, 2, 0]), "target": st.sampled_from([2, 2, 1]),
+            "length": st.sampled_from([None, None, 0, MAXIMUM]), "kind": st.sampled_from([1, 1, 2]),
+        }),
+        st.binary(min_size=1, max_size=60),
+        st.just("connect"),
+    ),
+    max_size=40,
+)  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None)
+@given(PACKETS)
+def test_no_packet_does_harm(tmp_path_factory, packets):
+    clients = []
+    with Guest(tmp_path_factory.mktemp("v")) as guest:
+        for packet in packets:
+            if packet == "connect":
+                clients.append(guest.client(b"CONNECT 52\nmore"))
+            elif isinstance(packet, bytes):
+                guest.ask([packet], 1)
+            else:
+                guest.say(**packet)
+            while guest.collect(0):
+                guest.supply()
+        until(lambda: guest.ask([b"?"], 1)[0] == 0 and not guest.read(0x70) & 0x40)
+        assert len(guest.device._by_fd) == len(guest.device._streams) <= len(clients) + len(packets)
+    for client in clients:
+        client.close()
