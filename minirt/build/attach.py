@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from minirt.engine.container import Container
     from minirt.image.view import Found
 
-__all__ = ["Attached", "cache_directory", "materialise"]
+__all__ = ["Attached", "cache_directory", "forget_caches", "materialise"]
 
 
 class Attached:
@@ -221,3 +221,26 @@ def _make_cache(path: str, lock: int, fill: Callable[[str], None] | None, owner:
     os.chown(new, *owner)
     os.chmod(new, mode)
     os.rename(new, path)
+
+
+def forget_caches() -> int:
+    """Remove the caches that no build uses. Returns how many."""
+    import fcntl
+
+    from minirt.engine.rmtree import remove_tree
+
+    top, count = os.path.join(cache_root(), "build"), 0
+    for name in sorted(os.listdir(top)) if os.path.isdir(top) else ():
+        if not name.endswith(".lock"):
+            continue
+        path = os.path.join(top, name.removesuffix(".lock"))
+        with open(os.path.join(top, name), "rb") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            for one in (path, f"{path}.new"):
+                if os.path.isdir(one):
+                    remove_tree(one)
+                    count += one == path
+    return count

@@ -248,8 +248,6 @@ class Build:
 
     def located(self, instruction: Instruction, error: Exception) -> BuildError:
         """Return an error with its place before it."""
-        if isinstance(error, Cancelled):
-            return error
         text = error.text if isinstance(error, DockerfileError) else str(error)
         text = getattr(error, "strerror", None) or text
         first = instruction.source.splitlines()[0]

@@ -2,7 +2,7 @@
 
     a file to a name that ends in /, or that is a directory     DEST/NAME
     a file to any other name                                    DEST
-    a directory                                                 its content into DEST; DEST is made like it where it is missing
+    a directory                                                 its content into DEST
     ADD of an archive (tar; gzip, bzip2, xz, zstd)              its content into DEST
     ADD of a URL                                                one file, of mode 0600
     <<NAME                                                      a file NAME with the here-document's lines
@@ -18,7 +18,6 @@ import stat
 from minirt.build import fingerprint
 from minirt.build.errors import BuildError
 from minirt.build.globs import has_glob, regular
-from minirt.image.errors import ImageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -189,15 +188,10 @@ def _put_file(changes: Changes, item: Item, path: bytes, owner: tuple[int, int] 
 def _put_directory(
     changes: Changes, item: Item, destination: bytes, owner: tuple[int, int] | None, mode: int | None, skip: Callable[[bytes], bool]
 ) -> None:  # fmt: skip
-    """Copy a directory's content. The destination is made like the directory where it is missing, else left as it is."""
-    assert item.tree is not None and item.found is not None
-    top = changes.resolve(destination)
+    """Copy a directory's content. The destination is made where it is missing, as any directory on the way is."""
+    assert item.tree is not None
+    top = changes.make_directories(destination, owner or (0, 0))
     mine = _owner(item, owner)
-    if changes.find(top) is None and top:
-        changes.make_directories(top.rpartition(b"/")[0], owner or (0, 0))
-        changes.put(top, item.found, mine, mode)
-    elif not changes.is_directory(top):
-        raise ImageError(f"/{os.fsdecode(top)} is no directory, and a directory is copied there")
     skipped: list[bytes] = []
     for inner, found in item.tree.walk(item.path):
         if any(inner.startswith(one) for one in skipped):

@@ -68,12 +68,13 @@ class Output:
         import json
 
         from minirt.image.index import MEDIA_INDEX, REF_NAME
+        from minirt.image.reference import Reference
 
         if self.kind != "oci":
             return
         store, top = image._store, self.destination
         top_index = {"schemaVersion": 2, "mediaType": MEDIA_INDEX}
-        entry = {**image.descriptor, "annotations": {REF_NAME: name.rpartition(":")[2] or "latest"}}
+        entry = {**image.descriptor, "annotations": {REF_NAME: Reference.parse(name).tag or "latest"}}
         try:
             for descriptor in (image.descriptor, image.manifest["config"], *image.manifest["layers"]):
                 self._blob(store.blobs.path(str(descriptor["digest"])), str(descriptor["digest"]))

@@ -7,6 +7,7 @@ from minirt.build.context import Tree
 from minirt.build.errors import BuildError, DockerfileError
 from minirt.build.instructions import check
 from minirt.build.lines import parse
+from minirt.build.run import Cancelled
 from minirt.build.scope import Scope
 from minirt.build.state import State
 from minirt.build.steps import LAYERED
@@ -50,6 +51,9 @@ class Running:
         told = self.build.progress.step(f"[{self.stage.title} 1/{self._total}] {start.source}")
         try:
             self.state = self._base()
+        except (Cancelled, StepFailed):  # of the stage that this one is built on
+            told.tell("error", "stopped")
+            raise
         except MinirtError as error:
             told.tell("error", str(error))
             raise self.build.located(start, error) from None
@@ -100,6 +104,9 @@ class Running:
         told = self.build.progress.step(f"[{self.stage.title} {self._count}/{self._total}] {instruction.source}")
         try:
             told.tell(LAYERED[instruction.name](self, instruction, told))
+        except (Cancelled, StepFailed):  # of a stage that it takes files from
+            told.tell("error", "stopped")
+            raise
         except (MinirtError, OSError) as error:
             told.tell("error", str(error))
             failure = self.build.located(instruction, error)

@@ -61,7 +61,7 @@ def run(running: Running, instruction: Instruction, told: Told) -> str:
             mount.add(step, undo)
         status = step.run(undo)
         if status:
-            raise BuildError(f"the command ended with status {status}: {shown.splitlines()[0] if shown else ''}")
+            raise BuildError(f"the command ended with status {status}")
         _layer(running, step.pieces(build.latest), key, created_by)
     return DONE
 
@@ -183,14 +183,17 @@ def _skipper(patterns: list[str]) -> Callable[[bytes], bool]:
 
 
 def workdir(running: Running, instruction: Instruction, told: Told) -> str:
-    """Set the working directory, and make it where it is missing."""
+    """Set the working directory, and make it where it is missing, for the user that is set."""
     state, build = running.state, running.build
+    from minirt.build.copying import find_owner
+
     text = expand(instruction.text, state.variables, instruction.escape)
     if not text:
         raise BuildError("WORKDIR: the path is empty")
     path = resolve_workdir(state, text)
     changes = running.changes()
-    changes.make_directories(os.fsencode(path))
+    user = state.config.get("User") or ""
+    changes.make_directories(os.fsencode(path), find_owner(running.view(), user) if user else (0, 0))
     state.config["WorkingDir"] = path
     if not len(changes):
         state.note(f"WORKDIR {path}", state.created or build.created(), empty=True)

@@ -23,6 +23,7 @@ COMMANDS = {
     "gc": ("gc", "remove what a killed minirt left"),
     "image": ("image", "import, list, inspect, verify and remove images"),
     "build": ("build", "make an image from a Dockerfile"),
+    "builder": ("builder", "prune what builds keep"),
     "pull": ("image.short", "fetch an image from a registry and unpack it"),
     "push": ("image.short", "send an image to a registry"),
     "images": ("image.short", "list images"),

@@ -1,0 +1,49 @@
+"""`minirt builder prune`: forget steps of builds and what their caches hold."""
+
+from __future__ import annotations
+
+import argparse
+
+from minirt.cli.help import Help
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["add_parser"]
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command."""
+    parser = commands.add_parser("builder", help="prune what builds keep", description="What builds keep.", formatter_class=Help)
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    prune = verbs.add_parser(
+        "prune", help="forget steps that were not used for long, and content that nothing else needs",
+        description="Forget steps of builds that were not used for 14 days, and remove content that no image needs.",
+        epilog="examples:\n  minirt builder prune\n  minirt builder prune --all     and the caches of RUN --mount=type=cache",
+        formatter_class=Help,
+    )  # fmt: skip
+    prune.add_argument("-a", "--all", action="store_true", help="all steps, and all caches")
+    prune.add_argument("--format", choices=("table", "json"), default="table", help="how to print (table)")
+    prune.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prune, and print what went."""
+    from minirt import paths
+    from minirt.build.attach import forget_caches
+    from minirt.image.store import Store
+
+    store = Store(paths.data_root() + "/image")
+    steps = store.steps.forget(0) if args.all else store.steps.forget()
+    caches = forget_caches() if args.all else 0
+    blobs = store.collect()
+    if args.format == "json":
+        import json
+
+        print(json.dumps({"Steps": steps, "Caches": caches, "Deleted": blobs}))
+        return 0
+    print(f"forgot {steps} step{'' if steps == 1 else 's'} and {caches} cache{'' if caches == 1 else 's'}")
+    for digest in blobs:
+        print(f"Deleted: {digest}")
+    return 0
