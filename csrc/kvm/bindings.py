@@ -111,6 +111,7 @@ struct shortcut {
     uint16_t port;
     uint8_t answer_in, forward_out, value;
     int32_t fd;
+    uint32_t burst, credit;
     uint64_t ins, outs;
 };
 struct window { uint64_t address, size; uint8_t *pages; uint64_t acknowledged; };

@@ -30,6 +30,8 @@ struct shortcut {
     uint8_t forward_out; /* 1: an 8-bit `out` to the port goes to `fd` by write(2) */
     uint8_t value;
     int32_t fd;
+    uint32_t burst;      /* bytes that surely fit there when poll(2) says that there is room; 0 where that is not known */
+    uint32_t credit;     /* how many of them are left */
     uint64_t ins, outs;  /* how many it has answered, for the exit counts */
 };
 

@@ -49,11 +49,21 @@ int vcpu_destroy(struct vcpu *vcpu)
 
 /* Write one byte if that does not block. Returns 1 if it is written; whatever else there is (a full pipe, a closed
  * one, a signal) Python sorts out. man 2 poll. */
-static int forward(int fd, const uint8_t *byte)
+static int forward(struct shortcut *s, const uint8_t *byte)
 {
-    struct pollfd out = {.fd = fd, .events = POLLOUT};
+    struct pollfd out = {.fd = s->fd, .events = POLLOUT};
 
-    return poll(&out, 1, 0) == 1 && out.revents == POLLOUT && write(fd, byte, 1) == 1;
+    if (!s->credit) {
+        if (poll(&out, 1, 0) != 1 || out.revents != POLLOUT)
+            return 0;
+        s->credit = s->burst;
+    }
+    if (write(s->fd, byte, 1) != 1) {
+        s->credit = 0;
+        return 0;
+    }
+    s->credit -= s->credit > 0;
+    return 1;
 }
 
 /* Answer an I/O exit here, if a shortcut may. Returns 1 if it did: KVM completes the instruction at the
@@ -75,7 +85,7 @@ static int answered(struct vcpu *vcpu)
             s->ins++;
             return 1;
         }
-        if (run->io.direction == KVM_EXIT_IO_OUT && s->forward_out && forward(s->fd, data)) {
+        if (run->io.direction == KVM_EXIT_IO_OUT && s->forward_out && forward(s, data)) {
             s->outs++;
             return 1;
         }

@@ -23,6 +23,7 @@ from minivm.errors import KvmError, MinivmError
 from minivm.inspect.exits import ExitCounts
 from minivm.machine.bus import Bus, MemoryBus
 from minivm.machine.gate import Gate
+from minivm.machine.output import burst
 from minivm.machine.plan import machine_plan
 from minivm.machine.recorder import Recorder
 
@@ -98,6 +99,7 @@ class Machine:
         self._runners: dict[int, int] = {}  # processor -> the thread inside its KVM_RUN
         self._stopping = threading.RLock()  # a signal's handler may come while its thread is in stop()
         self._shortcuts: tuple[int | None, bool] = (None, False)
+        self._burst = burst(console)
 
         self.uart = Uart(self.send, self._uart_interrupt, lambda: self.wake(), self._uart_shortcut)
         self.bus = Bus()
@@ -510,7 +512,7 @@ class Machine:
             status, data = vcpu.shortcut(0), vcpu.shortcut(1)
             status.port, status.value = COM1 + LSR, lsr or 0
             status.answer_in = lsr is not None
-            data.port, data.fd = COM1 + DATA, self.console
+            data.port, data.fd, data.burst = COM1 + DATA, self.console, self._burst
             data.forward_out = direct
             if self.registers is not None:
                 vcpu.answer_acknowledgements(layout.VIRTIO, self.registers)
