@@ -9,7 +9,7 @@ The rooms, each folder's first lines saying what it is for; arrows go down only:
     minivm/kernels   Linux kernels by name, out of the distribution's packages
     minivm/boot      how a guest starts: flat, ELF, Multiboot, Linux; what it is told
     minivm/devices   one device a file: uart, rtc, debug-exit, virtio
-    minivm/inspect   what can be seen from outside: exits, registers
+    minivm/inspect   what can be seen from outside: exits, time, page tables, dumps; gdb's server
     minivm/kvm       one function per ioctl, over csrc/kvm
 
 Read minivm/kvm/__init__.py first: it builds and runs a machine by hand in a dozen lines. Then
