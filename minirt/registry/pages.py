@@ -65,7 +65,8 @@ def day(seconds: float) -> str:
 
 
 async def _page(request: web.Request, template: str, status: int = 200, **values: Any) -> web.Response:
-    text = await work(lambda: _environment().get_template(template).render(host=request.host, **values))
+    plain = "" if request.secure else "--tls-verify=false "  # what `minirt pull` wants to hear of plain HTTP
+    text = await work(lambda: _environment().get_template(template).render(host=request.host, plain=plain, **values))
     return web.Response(text=text, status=status, content_type="text/html", headers=HEADERS)
 
 
