@@ -55,6 +55,7 @@ def _add_serve(verbs: Any) -> None:
     parser.add_argument("--proxy", metavar="URL", help="be a cache of the registry there")
     parser.add_argument("--proxy-auth", metavar="FILE", help="a file with USER:PASSWORD for it")
     parser.add_argument("--proxy-ca", metavar="FILE", help="the certificate authority to believe there")
+    parser.add_argument("--workers", type=int, default=0, metavar="N", help="processes (one a processor, 4 at most; 1 for a cache)")
     parser.add_argument("-q", "--quiet", action="store_true", help="no line for each request")
     parser.add_argument("--format", choices=("text", "json"), default="text", help="of what is printed once it listens (text)")
     parser.set_defaults(run=_serve)
@@ -101,24 +102,31 @@ def _serve(args: argparse.Namespace) -> int:
     try:
         from minirt.registry.server import serve
         from minirt.registry.service import Service
+        from minirt.registry.workers import default_count, listen, run
     except ImportError as error:
         raise ServeError(f"the registry needs the package {error.name}: .venv/bin/pip install -e '.[serve]'") from None
     host, port = _address(args.listen)
+    if args.workers < 0:
+        raise ServeError(f"--workers {args.workers}: a number of processes, such as 2")
     tls = _tls(args)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     access_log = None if args.quiet else logging.getLogger("aiohttp.access")
 
-    def ready(address: str, port: int) -> None:
-        shown = f"[{address}]" if ":" in address else address
-        url = f"{'https' if tls else 'http'}://{shown}:{port}"
-        print(f'{{"url": "{url}"}}' if args.format == "json" else f"serving {args.root} at {url}", flush=True)
+    registry = _registry(args.root).make()
+    service = Service(registry, _access(args), _proxy(args, registry), read_only=args.read_only)
+    listener = listen(host, port)
+    address, port = listener.getsockname()[:2]
+    url = f"{'https' if tls else 'http'}://{f'[{address}]' if ':' in address else address}:{port}"
+    print(f'{{"url": "{url}"}}' if args.format == "json" else f"serving {args.root} at {url}", flush=True)
 
-    async def run() -> None:
-        registry = _registry(args.root).make()
-        service = Service(registry, _access(args), _proxy(args, registry), read_only=args.read_only)
-        await serve(service, host, port, tls=tls, access_log=access_log, ready=ready)
+    def work(parent: int = -1) -> None:
+        asyncio.run(serve(service, listener, tls=tls, access_log=access_log, parent=parent))
 
-    asyncio.run(run())
+    # A cache has one process, so that two who want the same blob wait for the same download.
+    count = args.workers or (1 if args.proxy else default_count())
+    if count > 1:
+        return run(count, work)
+    work()
     return 0
 
 

@@ -26,4 +26,5 @@ Read in this order, the registry first, then how it is spoken to:
     upstream.py, download.py, proxy.py          a cache of another registry
     describe.py, search.py, pages.py            search, and pages for people
     server.py        the application
+    workers.py       several processes of it
 """

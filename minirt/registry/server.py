@@ -10,17 +10,21 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import os
 import signal
+import sys
 
 from aiohttp import web
 
 from minirt.errors import MinirtError
 from minirt.registry import discover, manage, pages, pull, push, push_manifest, search
-from minirt.registry.errors import Refusal, ServeError
+from minirt.registry.errors import Refusal
 from minirt.registry.service import SERVICE, service_of
+from minirt.registry.workers import BACKLOG
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import socket
     import ssl
     from collections.abc import Awaitable, Callable
 
@@ -85,29 +89,29 @@ async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamRe
 
 async def serve(
     service: Service,
-    host: str,
-    port: int,
+    listener: socket.socket,
     *,
     tls: ssl.SSLContext | None = None,
     access_log: logging.Logger | None = None,
-    ready: Callable[[str, int], None] | None = None,
+    parent: int = -1,
 ) -> None:
     """Serve until SIGTERM or SIGINT comes; then answer what has begun, for ten seconds at most.
 
-    Args: host, an address or a name; port, 0 for any that is free; tls, for HTTPS; access_log, for a line a request;
-    ready, called with the address and port once clients may connect.
-    Raises ServeError.
+    Args: listener, a socket that listens, which other processes may share; tls, for HTTPS; access_log, for a line a
+    request; parent, a descriptor that has no more to read once the process is gone with which this one is to die.
     """
+    # A thread that has written a piece of an upload waits for the interpreter's lock, by default up to 5 ms while the
+    # loop is busy: more than the writing took.
+    sys.setswitchinterval(0.0005)
+    if parent >= 0:
+        asyncio.get_running_loop().add_reader(parent, os._exit, 1)
     runner = web.AppRunner(application(service), access_log=access_log, read_bufsize=1 << 20, shutdown_timeout=10)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, host, port, ssl_context=tls, backlog=1024)
-        await site.start()
-        if ready is not None:
-            ready(*runner.addresses[0][:2])
+        # asyncio accepts as many connections at once as its backlog says: few, so that the other processes get theirs.
+        await web.SockSite(runner, listener, ssl_context=tls, backlog=4).start()
+        listener.listen(BACKLOG)
         await _until_told()
-    except OSError as error:
-        raise ServeError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
     finally:
         if service.proxy is not None:
             await service.proxy.close()

@@ -37,7 +37,7 @@ def test_many_pulls_at_once_are_not_slower_than_docker_registry_s() -> None:
 @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("strace") is None, reason="strace of another process takes root, and strace")
 def test_a_blob_goes_out_by_sendfile(tmp_path: Path) -> None:
     """man 2 sendfile: the bytes of a blob never come into the process."""
-    server = Server(tmp_path / "r", "-q")
+    server = Server(tmp_path / "r", "-q", "--workers", 1)
     try:
         digest = server.client.push_blob("a", b"x" * 1_000_000)
         log = tmp_path / "strace"
@@ -48,7 +48,8 @@ def test_a_blob_goes_out_by_sendfile(tmp_path: Path) -> None:
         tracer.terminate()
         tracer.wait(20)
         calls = [line.split(maxsplit=1)[1] for line in log.read_text().splitlines()]
-        sent = sum(int(call.rpartition("= ")[2].split()[0]) for call in calls if call.startswith("sendfile(") and "= -1" not in call)
-        assert sent == 1_000_000 and not [call for call in calls if call.startswith(("read(", "pread64(")) and '"xxx' in call]
+        sent = [int(call.rpartition("= ")[2].split()[0]) for call in calls if call.startswith("sendfile(")]
+        assert sum(count for count in sent if count > 0) == 1_000_000
+        assert not [call for call in calls if call.startswith(("read(", "pread64(")) and '"xxx' in call]
     finally:
         server.stop()

@@ -270,6 +270,7 @@ def test_a_read_only_registry_refuses_what_writes(tmp_path: Path) -> None:
     (["--htpasswd", "/none"], "cannot read /none"), (["--rules", "{rules}"], "rule 1: a rule has users, may and repositories"),
     (["--htpasswd", "{md5}"], "line 1: not USER:HASH with a bcrypt hash"), (["--cert", "/none"], "HTTPS needs --cert and --key"),
     (["--cert", "/none", "--key", "/none"], "cannot use the certificate /none"), (["--proxy", "x"], "not a URL"),
+    (["--workers", "-1"], "a number of processes"),
     (["--root", "{store}"], "is the image store of `minirt run`"), (["--root", "/proc/x"], "cannot make a registry in /proc/x"),
 ])  # fmt: skip
 def test_what_cannot_be_served_is_told_in_a_line(tmp_path: Path, options: list[str], words: str) -> None:

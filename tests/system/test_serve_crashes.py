@@ -132,6 +132,36 @@ def test_pulls_go_on_to_their_end_when_the_server_is_told_to_stop(server: Server
     server.start(server.port)
 
 
+def workers(server: Server) -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()]
+
+
+def test_a_worker_that_dies_is_replaced(tmp_path: Path) -> None:
+    server = Server(tmp_path / "r", "-q", "--workers", 2)
+    try:
+        digest = server.client.push_blob("a", b"blob")
+        time.sleep(2.1)  # who dies sooner would do so again
+        for pid in workers(server):
+            os.kill(pid, signal.SIGKILL)
+        assert server.client("GET", f"/v2/a/blobs/{digest}").body == b"blob"
+        assert len(workers(server)) == 2
+    finally:
+        server.stop()
+    assert server.process.returncode == 0
+
+
+def test_workers_die_with_who_began_them(tmp_path: Path) -> None:
+    server = Server(tmp_path / "r", "-q", "--workers", 2)
+    assert server.client("GET", "/v2/").status == 200
+    pids = workers(server)
+    server.stop(signal.SIGKILL)
+    end = time.monotonic() + 20
+    while any(Path(f"/proc/{pid}/exe").exists() for pid in pids):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert len(pids) == 2
+
+
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Server]:
     """A registry on a file system of 12 MiB."""
