@@ -80,7 +80,7 @@ test-long: .venv/installed-test
 lint: .venv/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	@tmp=$$(mktemp -d); trap 'rm -rf $$tmp' EXIT; for d in plan init start guest agent; do $(MAKE) -s -C csrc/$$d OUT=$$tmp CC='gcc -Wall -Wextra -Werror'; done; echo "C: no warnings"
+	@tmp=$$(mktemp -d); trap 'rm -rf $$tmp' EXIT; for d in plan init start monitor guest agent; do $(MAKE) -s -C csrc/$$d OUT=$$tmp CC='gcc -Wall -Wextra -Werror'; done; echo "C: no warnings"
 
 lab: .venv/installed-run
 	@$(call install,$(PACKAGES_LAB))

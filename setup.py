@@ -13,7 +13,10 @@ from setuptools.command.build import build
 from setuptools.command.build_ext import build_ext
 
 # csrc folder -> package folder that its program is loaded from
-PROGRAMS = {"csrc/plan": "minirt/plan", "csrc/init": "minirt/engine", "csrc/guest": "minivm/boot", "csrc/agent": "minivm/boot"}
+PROGRAMS = {
+    "csrc/plan": "minirt/plan", "csrc/init": "minirt/engine", "csrc/monitor": "minirt/engine",
+    "csrc/guest": "minivm/boot", "csrc/agent": "minivm/boot",
+}  # fmt: skip
 
 
 class BuildAnew(build):

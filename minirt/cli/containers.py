@@ -39,13 +39,13 @@ def add_parser(commands: Any) -> None:
 
 def status_of(container: Container) -> str:
     """Return docker's words for a container's state."""
-    if container.running:
-        return "running"
-    status = container.state.get("status")
-    if status == "exited":
-        code = container.state.get("exit_code")
-        return f"exited ({code})" if code is not None else "exited (minirt was killed before it saw how)"
-    return "created" if status == "created" else "ending"
+    from minirt.engine.inspect import status_of as word
+
+    status = word(container)
+    if status != "exited":
+        return "ending" if status == "creating" else status
+    code = container.state.get("exit_code")
+    return f"exited ({code})" if code is not None else "exited (minirt was killed before it saw how)"
 
 
 def list_containers(args: argparse.Namespace) -> int:

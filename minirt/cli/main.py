@@ -18,6 +18,19 @@ __all__ = ["build_parser", "main"]
 # command -> (module with add_parser(subparsers), one line)
 COMMANDS = {
     "run": ("run", "run a command in a new container"),
+    "create": ("run", "make a container, to be started"),
+    "start": ("lifecycle", "start containers that were created, or have ended"),
+    "stop": ("lifecycle", "end containers: TERM, and KILL after a while"),
+    "restart": ("lifecycle", "stop and start containers"),
+    "kill": ("lifecycle", "send containers a signal"),
+    "pause": ("lifecycle", "hold containers still"),
+    "unpause": ("lifecycle", "let paused containers go on"),
+    "wait": ("lifecycle", "wait until containers have ended"),
+    "rename": ("lifecycle", "give a container another name"),
+    "inspect": ("lifecycle", "tell all about containers"),
+    "logs": ("streams", "print what a container wrote"),
+    "attach": ("streams", "be at a container's streams or terminal"),
+    "exec": ("streams", "run one more command in a container"),
     "ps": ("containers", "list containers"),
     "rm": ("containers", "remove containers"),
     "gc": ("gc", "remove what a killed minirt left"),
@@ -93,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args, unknown = parser.parse_known_args(words)
     if unknown:
         print(f"minirt {chosen}: no option {unknown[0]} (see minirt {chosen} --help)".replace("  ", " "), file=sys.stderr)
-        return 125 if chosen == "run" else 2
+        return 125 if chosen in ("run", "create", "exec") else 2
     if args.version:
         print(f"minirt {__version__}")
         return 0

@@ -1,4 +1,4 @@
-"""`minirt run`: docker's flags to RunOptions, and one call."""
+"""`minirt run` and `minirt create`: docker's flags to RunOptions, and one call."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from minirt.errors import UsageError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
+
+    from minirt.engine.options import RunOptions
 
 __all__ = ["add_parser"]
 
@@ -39,13 +41,22 @@ class Parser(argparse.ArgumentParser):
 
 def add_parser(commands: Any) -> None:
     """Add the `run` command."""
-    commands._parser_class = Parser
-    parser = commands.add_parser(
-        "run", help="run a command in a new container", description="Run a command in a new container.",
-        add_help=False, epilog=EPILOG, formatter_class=Help,
-        usage="minirt run [OPTIONS] IMAGE [COMMAND [ARG...]]",
-    )  # fmt: skip
-    commands._parser_class = argparse.ArgumentParser
+    for name, do, help, description in (
+        ("run", run, "run a command in a new container", "Run a command in a new container."),
+        ("create", create, "make a container, to be started", "Make a container; `minirt start` starts it."),
+    ):
+        commands._parser_class = Parser
+        parser = commands.add_parser(
+            name, help=help, description=description, add_help=False, epilog=EPILOG.replace("minirt run ", f"minirt {name} "),
+            formatter_class=Help, usage=f"minirt {name} [OPTIONS] IMAGE [COMMAND [ARG...]]",
+        )  # fmt: skip
+        commands._parser_class = argparse.ArgumentParser
+        add_options(parser)
+        parser.set_defaults(run=do)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add docker's flags."""
 
     def many(group: Any, *names: str, metavar: str, help: str) -> None:
         group.add_argument(*names, action="append", default=[], metavar=metavar, help=help)
@@ -55,9 +66,16 @@ def add_parser(commands: Any) -> None:
     g.add_argument("--rm", action="store_true", help="remove it, with what it changed, when it ends")
     g.add_argument("-i", "--interactive", action="store_true", help="give it our standard input")
     g.add_argument("-t", "--tty", action="store_true", help="give it a terminal")
+    g.add_argument("-d", "--detach", action="store_true", help="do not stay with it; print its id")
     g.add_argument("--detach-keys", default="ctrl-p,ctrl-q", metavar="KEYS", help="leave it with these (ctrl-p,ctrl-q)")
     g.add_argument("--sig-proxy", default=True, type=truth, metavar="true|false", help="pass signals on to it (true)")
     g.add_argument("--init", action="store_true", help="an init as pid 1 that reaps orphans and passes signals on")
+    g.add_argument("--restart", default="no", metavar="POLICY", help="start it again: on-failure[:N], always, unless-stopped (no)")
+    g.add_argument("--stop-signal", default="", metavar="SIGNAL", help="what `minirt stop` sends it (TERM)")
+    g.add_argument("--stop-timeout", type=int, default=10, metavar="SECONDS", help="before `minirt stop` kills it (10)")
+    g.add_argument("--log-driver", default="json-file", metavar="NAME", help="json-file or none, for `minirt logs` (json-file)")
+    many(g, "--log-opt", metavar="KEY=VALUE", help="max-size=SIZE of one file, max-file=NUMBER of them")
+    g.add_argument("--cidfile", default="", metavar="FILE", help="write its id there")
     g.add_argument("--entrypoint", default=None, metavar="PROGRAM", help="instead of the image's entry point")
     many(g, "-e", "--env", metavar="NAME[=VALUE]", help="set a variable; without a value, take ours")
     many(g, "--env-file", metavar="FILE", help="set variables from a file")
@@ -126,7 +144,6 @@ def add_parser(commands: Any) -> None:
 
     parser.add_argument("image", metavar="IMAGE", help="name of an image (busybox is always there)")
     parser.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND", help="instead of the image's own")
-    parser.set_defaults(run=run)
 
 
 def truth(text: str) -> bool:
@@ -136,14 +153,41 @@ def truth(text: str) -> bool:
     return text.lower() in ("true", "1")
 
 
-def run(args: argparse.Namespace) -> int:
-    """Hand the words over."""
+def options_of(args: argparse.Namespace) -> RunOptions:
+    """Return what was asked for."""
     from minirt.engine.options import RunOptions
-    from minirt.engine.run import run as run_container
 
     chosen = {k: v for k, v in vars(args).items() if k not in ("image", "words", "run", "command", "debug", "version")}
+    return RunOptions(args.image, args.words, **chosen)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Hand the words over."""
+    options = options_of(args)
     try:
-        return run_container(RunOptions(args.image, args.words, **chosen))
+        if options.detach:
+            from minirt.engine.start import create as make
+            from minirt.engine.start import run_detached
+
+            print(run_detached(make(options)).id)
+            return 0
+        from minirt.engine.run import run as run_container
+
+        return run_container(options)
     except UsageError as error:
         error.exit_code = 125  # as for a wrong flag
         raise
+
+
+def create(args: argparse.Namespace) -> int:
+    """Make it, and print its id."""
+    from minirt.engine.start import create as make
+
+    options = options_of(args)
+    options.detach = True
+    try:
+        print(make(options).id)
+    except UsageError as error:
+        error.exit_code = 125
+        raise
+    return 0

@@ -9,4 +9,15 @@ May import minirt.oci, minirt.image, minirt.plan and minirt.linux. Read in this 
     owner.py      ... and whose it is
     gc.py         what a killed minirt leaves
     run.py        all of it together, with minirt.terminal to stay with it
+
+and for containers that nobody stays with:
+
+    monitor.py    the monitor (csrc/monitor), and what it is told
+    start.py      create, start: a birth as the monitor's child
+    ended.py      what the monitor runs in the end: tidy up, start again
+    control.py    stop, kill, pause, wait, rename
+    logs.py       what they wrote
+    attach.py     their streams, with others
+    exec.py       one more process in them
+    inspect.py    all that is known of one
 """

@@ -4,6 +4,11 @@
                   state.json    name, image, status          work/    overlayfs's own
                   hosts, hostname, resolv.conf               merged/  where the root is mounted, in its namespace only
 
+    and of one that is made to be started (start.py):
+                  options.json  what was asked for           log      what it wrote; log.1 ... are older
+                  attach        socket of its monitor        exit     how it ended, as the monitor saw it
+                  stop          there: its end is wanted, so it is not started again
+
 A directory is made under a name that begins with a dot and renamed when it is whole, so one without that is whole.
 Who makes it holds a lock on it (owner.py), so that what a killed minirt leaves can be told from what is in use.
 """
@@ -19,7 +24,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["Container", "ContainerError", "containers", "find"]
+    from minirt.linux.cgroup_group import Cgroup
+
+__all__ = ["Container", "ContainerError", "check_name", "containers", "find"]
 
 
 class ContainerError(MinirtError):
@@ -59,9 +66,7 @@ class Container:
         from minirt.engine import owner
 
         if name:
-            allowed = name.replace("-", "a").replace("_", "a").replace(".", "a")
-            if not (allowed.isascii() and allowed.isalnum() and name[0].isalnum()):
-                raise UsageError(f"--name {name!r}: a name is made of letters, digits, _ . -")
+            check_name(name)
             if any(c.state.get("name") == name and _still_there(c) for c in containers()):
                 raise UsageError(f"the name {name!r} is in use: minirt rm {name} removes that container")
         id = os.urandom(32).hex()
@@ -72,7 +77,7 @@ class Container:
             "image": image,
             "command": command,
             "created": time.time(),
-            "status": "created",
+            "status": "creating",
             "rm": rm,
         }
         hidden = os.path.join(directory(), f".{id}")
@@ -134,6 +139,19 @@ class Container:
         pid = self.state.get("pid", 0)
         return bool(pid) and start_time(pid) == self.state.get("started_ticks")
 
+    @property
+    def label(self) -> str:
+        """What people call it: its name, or the beginning of its id."""
+        return str(self.state.get("name") or self.id[:12])
+
+    @property
+    def cgroup(self) -> Cgroup | None:
+        """Its cgroup, None where it has none now."""
+        from minirt.engine.gc import groups
+        from minirt.linux.cgroup_group import Cgroup
+
+        return next((Cgroup.open(group) for group in groups(self.id)), None)
+
     def remove(self) -> None:
         """Remove the directory with all that the container changed, and let go of its image."""
         from minirt.engine.rmtree import remove_tree
@@ -146,6 +164,13 @@ class Container:
             return
         Store(os.path.join(data_root(), "image")).release(self.id)  # first: who holds an image has a directory
         remove_tree(hidden)
+
+
+def check_name(name: str) -> None:
+    """Refuse what is no name. Raises: UsageError."""
+    allowed = name.replace("-", "a").replace("_", "a").replace(".", "a")
+    if not (allowed.isascii() and allowed.isalnum() and name[0].isalnum()):
+        raise UsageError(f"--name {name!r}: a name is made of letters, digits, _ . -")
 
 
 def start_time(pid: int) -> int:

@@ -21,7 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Garbage", "clear", "collect", "mend"]
+__all__ = ["Garbage", "clear", "collect", "groups", "mend"]
 
 
 class Garbage:
@@ -106,7 +106,7 @@ def _container(name: str, dry: bool) -> list[Garbage]:
         if container is not None and _alive(container):
             return []
         why = _verdict(name, container)
-        found = [Garbage("cgroup", group, "no process is in it, and its container is over") for group in _groups(id)]
+        found = [Garbage("cgroup", group, "no process is in it, and its container is over") for group in groups(id)]
         found += [Garbage("mount", point, "its container is over") for point in _mounts(path)]
         if why:
             found.append(Garbage("container", path, why))
@@ -127,7 +127,7 @@ def _verdict(name: str, container: Container | None) -> str:
         return "half made, or half removed"
     if container is None:
         return "its state.json cannot be read"
-    if container.state.get("status") == "created":
+    if container.state.get("status") == "creating":
         return "minirt was killed before it began"
     return "minirt was killed before it could remove it (--rm)" if container.state.get("rm") else ""
 
@@ -136,7 +136,7 @@ def clear(id: str, path: str, keep: bool = False) -> None:
     """Remove a container's group, the mounts below its directory, and unless it is to be kept the directory."""
     from minirt.linux.cgroup2 import Cgroup
 
-    for group in _groups(id):
+    for group in groups(id):
         Cgroup.open(group).remove()
     for point in _mounts(path):  # before the directory: else what is mounted there would be removed too
         _unmount(point)
@@ -144,7 +144,7 @@ def clear(id: str, path: str, keep: bool = False) -> None:
         Container(id, path, {}).remove()
 
 
-def _groups(id: str) -> list[str]:
+def groups(id: str) -> list[str]:
     """Return the container's group, if there is one."""
     from minirt.linux.cgroup2 import CgroupError, locate
 

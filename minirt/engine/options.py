@@ -36,8 +36,15 @@ class RunOptions:
         self.read_only = False
         self.interactive = False
         self.tty = False
+        self.detach = False
         self.detach_keys = "ctrl-p,ctrl-q"
         self.sig_proxy = True
+        self.stop_signal = ""
+        self.stop_timeout = 10
+        self.restart = "no"
+        self.log_driver = "json-file"
+        self.log_opt: list[str] = []
+        self.cidfile = ""
         # files
         self.volume: list[str] = []
         self.mount: list[str] = []

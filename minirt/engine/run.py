@@ -115,6 +115,8 @@ def discard(container: Container) -> None:
 
 def check(options: RunOptions) -> None:
     """Refuse what cannot be, before anything is made."""
+    if options.restart != "no" and not options.detach:
+        raise UsageError(f"--restart {options.restart}: a container in the foreground ends with us: give -d")
     if options.plan and options.step:
         raise UsageError("--plan prints and runs nothing, --step runs: give one of them")
     if options.tty and options.interactive and not options.plan:
@@ -304,7 +306,7 @@ class Session:
     """One run: what happens at each barrier, and who watches."""
 
     def __init__(
-        self, options: RunOptions, context: Context, container: Container, image: Image, sink: Sink | None
+        self, options: RunOptions, context: Context, container: Container, image: Image | None, sink: Sink | None
     ) -> None:
         self.options = options
         self.context = context
@@ -342,19 +344,22 @@ class Session:
             raise self.verdict(failure) from None
         birth.flush()
         self.container.save(status="running", pid=birth.pid, started_ticks=start_time(birth.pid))
-        keys = None
-        if options.tty:
-            from minirt.terminal.detach_keys import parse_detach_keys
-
-            keys = parse_detach_keys(options.detach_keys)
         status = attach(
-            birth.pidfd, master=self.master, detach_keys=keys, interactive=options.interactive,
+            birth.pidfd, master=self.master, detach_keys=self.keys(), interactive=options.interactive,
             sig_proxy=options.sig_proxy, signals=signals,
         )  # fmt: skip
         if status is None:
             return self.leave_behind(birth)
         birth.reaped()
         return status
+
+    def keys(self) -> bytes | None:
+        """Return the keys that detach, None where there is no terminal."""
+        if not self.options.tty:
+            return None
+        from minirt.terminal.detach_keys import parse_detach_keys
+
+        return parse_detach_keys(self.options.detach_keys)
 
     def leave_behind(self, birth: Birth) -> int:
         """Detach: a process of its own stays with the container, holds its terminal and tidies up in the end.
@@ -412,11 +417,12 @@ class Session:
 
         linux = self.context.linux
         write_maps(birth.pid, linux["uidMappings"], linux["gidMappings"], self.sink)
-        if not self.context.rootless:
+        if not self.context.rootless and self.image is not None:
             self.send_layers(birth, self.image.layers()[:MOST])
 
     def more_layers(self, birth: Birth) -> None:
         """Send the layers that one message does not take."""
+        assert self.image is not None
         self.sent += MOST
         self.send_layers(birth, self.image.layers()[self.sent : self.sent + MOST])
 

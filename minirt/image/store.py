@@ -332,6 +332,17 @@ class Store:
                 raise UnknownImage(f"image {image.name!r} was removed just now")
             replace_file(self._hold_path(owner), json.dumps(image.descriptor).encode(), sync=False)
 
+    def held(self, owner: str) -> Image:
+        """Return the image that an owner holds, whatever has become of its name. Raises UnknownImage, Damaged."""
+        import json
+
+        try:
+            with open(self._hold_path(owner), "rb") as stream:
+                descriptor = json.loads(stream.read())
+        except (FileNotFoundError, ValueError):
+            raise UnknownImage(f"no image is held for {owner}") from None
+        return Image(self, name_of(descriptor), descriptor)
+
     def release(self, owner: str) -> None:
         """End an owner's hold; the content goes with the next removal. No hold is no error."""
         try:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import os
 
-from minirt.linux.cgroup_limits import CgroupError
+from minirt.linux.cgroup_files import CgroupError
 from minirt.linux.cgroup_tree import find_mount
 from minirt.linux.dbus import Bus, BusError, address_path
 

@@ -12,7 +12,8 @@ Sources: man 5 systemd.resource-control; man 5 org.freedesktop.systemd1
 
 from __future__ import annotations
 
-from minirt.linux.cgroup_limits import CgroupError, limits
+from minirt.linux.cgroup_files import CgroupError
+from minirt.linux.cgroup_limits import limits
 from minirt.linux.device_filter import ANY, effective, parse
 
 TYPE_CHECKING = False

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from struct import error
 
-from minirt.linux.cgroup_limits import CgroupError
+from minirt.linux.cgroup_files import CgroupError
 from minirt.linux.dbus_values import marshal
 
 TYPE_CHECKING = False

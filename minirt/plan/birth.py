@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from minirt.plan.events import Event, Sink
     from minirt.plan.record import Memory, Record
 
-__all__ = ["Birth", "PlanFailed", "executor", "run"]
+__all__ = ["Birth", "Parent", "PlanFailed", "executor", "run"]
 
 LOOK = "look:"  # begins the names of barriers that explain and step put in; they are not told
 _executor = -1
@@ -59,6 +59,19 @@ def executor() -> int:
     return _executor
 
 
+class Parent:
+    """Who starts the executor, and so is the parent of it and of the child: this process; or another (minirt.engine.monitor)."""
+
+    def spawn(self, fds: list[int], plan: int) -> int:
+        """Start the executor with these descriptors as its 0, 1, ...; `plan` of them is the plan's. Returns its pid, or -errno."""
+        pid: int = lib.plan_spawn(executor(), fds, len(fds), plan)
+        return pid
+
+    def reap(self, pid: int) -> None:
+        """Wait for the end of one of the two."""
+        os.waitpid(pid, 0)
+
+
 class PlanFailed(KernelError):
     """A record of the plan failed: which, in which step, and with what.
 
@@ -81,6 +94,7 @@ class Birth:
         memory: descriptor of a file to hold the plan and its ring (a created container keeps one in its state
             directory); by default a memfd.
         rest: appends the rest of a plan that ends with `Plan.await_rest`, while the executor runs what there is.
+        parent: who starts the executor; by default this process.
 
     Use it as a context manager: what it started and nobody took over is killed and reaped at the end.
     """
@@ -92,8 +106,10 @@ class Birth:
         sink: Sink | None = None,
         memory: int = -1,
         rest: Callable[[Plan], Any] | None = None,
+        parent: Parent | None = None,
     ) -> None:
         self.plan = plan
+        self.parent = parent or Parent()
         self.sink = sink
         self.lowered = lower(plan)
         self.pid = 0  # the child, or the executor itself where the plan has no clone3
@@ -117,7 +133,7 @@ class Birth:
         self.executor = -1
         try:
             numbers = [*fds, theirs, self.memory]
-            self.executor = _must("vfork", lib.plan_spawn(executor(), numbers, len(numbers), len(numbers) - 1))
+            self.executor = _must("vfork", self.parent.spawn(numbers, len(numbers) - 1))
             if rest is not None:
                 self._add(rest)
         except BaseException:
@@ -206,7 +222,7 @@ class Birth:
         if self.pid:
             return
         if self.plan.pid is not None and self.executor > 0:
-            os.waitpid(self.executor, 0)  # it ends as soon as it has stored the child's pid
+            self.parent.reap(self.executor)  # it ends as soon as it has stored the child's pid
             self.executor = -1
         self.pid = self.executor if self.plan.pid is None else max(self.peek(self.plan.pid), 0)
         if self.pid:
@@ -313,13 +329,13 @@ class Birth:
             os.close(self.control)
             self.control = -1
             if self.executor > 0:
-                os.waitpid(self.executor, 0)
+                self.parent.reap(self.executor)
                 self.executor = -1
             self.pid = max(self.peek(self.plan.pid), 0)
         for pid in {self.pid, self.executor}:
             if pid > 0:
                 os.kill(pid, constants.SIGKILL)
-                os.waitpid(pid, 0)
+                self.parent.reap(pid)
         self.pid, self.executor = 0, -1
         self._close_sent()
         for name in ("control", "pidfd", "memory", "received"):

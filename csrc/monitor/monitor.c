@@ -1,0 +1,488 @@
+/* The monitor: stays with one detached container until its end. It holds the container's standard streams or terminal,
+ * writes its log, serves those who attach, reaps it, writes down how it ended, and runs the command that tidies up.
+ *
+ *     minirt ──orders──▶ monitor ──vfork, execveat──▶ executor ──clone3(CLONE_PARENT)──▶ the container, the monitor's child
+ *                          │  ▲
+ *                     log  ▼  └──▶ clients (frames, see monitor.h)
+ *
+ * It is a program of its own because it outlives the command that starts it, and there is one a container: it must cost
+ * less than a megabyte, and an interpreter costs ten. It is told what to do by a socket (descriptor 3) and decides nothing.
+ *
+ * Back-pressure: the program's output is read only when the log has taken what came before and each client has room for more.
+ * So no line is lost and no memory grows; a full disk, or a client that stops reading, stops the program at its next write.
+ */
+#define _GNU_SOURCE
+#include "monitor.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "../plan/spawn.c"
+
+#define CONTROL 3
+#define CLIENTS 32
+#define ROOM (4 * FRAME_MOST)
+#define PATIENCE 100  /* ms between two tries to write to a full disk */
+#define TRIES 100     /* of them once the program has ended; then what is left of the log is lost */
+
+/* Bytes on their way to a descriptor. */
+struct queue { size_t used; char data[ROOM]; };
+
+struct client {
+    int fd;
+    size_t got;             /* bytes of the frame that is coming in */
+    union { struct frame head; char in[sizeof(struct frame) + FRAME_MOST]; };
+    struct queue out;
+};
+
+/* One of the program's outputs, and what was read of it and not yet logged. */
+struct output { int fd, stream; size_t used, logged; char data[FRAME_MOST]; };
+
+static struct monitor {
+    int place, keep, listener, signals, tty, input;
+    int once, ending;       /* close the input after the first client's end; that has come */
+    pid_t pid;
+    int ended, status;
+    struct output outputs[2];
+    struct log log;
+    struct queue typed;
+    struct client *clients[CLIENTS];
+    size_t command;
+    char words[sizeof(((struct order_message *)0)->text)];
+} m = {.place = -1, .keep = -1, .listener = -1, .signals = -1, .tty = -1, .input = -1,
+       .outputs = {{.fd = -1, .stream = 1}, {.fd = -1, .stream = 2}}};
+
+static void drop(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
+/* -- orders ------------------------------------------------------------------------------------------------------------ */
+
+/* Receive one order with its descriptors, which are the caller's. Returns how many came, or -1 at the end. */
+static int receive(struct order_message *order, int *fds)
+{
+    union { struct cmsghdr head; char room[CMSG_SPACE(FDS_MAX * sizeof(int))]; } control;
+    struct iovec part = {order, sizeof *order};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+    ssize_t got;
+
+    memset(order, 0, sizeof *order);
+    do
+        got = recvmsg(CONTROL, &message, MSG_CMSG_CLOEXEC);
+    while (got < 0 && errno == EINTR);
+    if (got < (ssize_t)offsetof(struct order_message, text))
+        return -1;
+    struct cmsghdr *head = CMSG_FIRSTHDR(&message);
+    if (!head || head->cmsg_type != SCM_RIGHTS)
+        return 0;
+    int count = (int)((head->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+    memcpy(fds, CMSG_DATA(head), (size_t)count * sizeof(int));
+    return count;
+}
+
+static int reap(pid_t pid)
+{
+    int status;
+
+    while (waitpid(pid, &status, 0) < 0)
+        if (errno != EINTR)
+            return -errno;
+    return 0;
+}
+
+/* Do one order; the descriptors that it does not keep are closed by the caller. Returns the answer, and in *kept how many
+ * of the first descriptors stay open. */
+static int obey(const struct order_message *order, const int *fds, int count, int *kept)
+{
+    int nonblocking[] = {[ORDER_INPUT] = 1, [ORDER_OUTPUT] = 1, [ORDER_TTY] = 1, [ORDER_ATTACH] = 1, [ORDER_GO] = 0};
+
+    if (order->order < sizeof nonblocking / sizeof *nonblocking && nonblocking[order->order] && count == 1)
+        fcntl(fds[0], F_SETFL, fcntl(fds[0], F_GETFL) | O_NONBLOCK);
+    *kept = count == 1;
+    switch (order->order) {
+    case ORDER_SPAWN:
+        *kept = 0;
+        return count > 2 ? plan_spawn(fds[0], fds + 1, count - 1, (int)order->a) : -EINVAL;
+    case ORDER_REAP:
+        return reap((pid_t)order->a);
+    case ORDER_INPUT:
+        m.input = fds[0];
+        m.once = (int)order->a;
+        return 0;
+    case ORDER_OUTPUT:
+        m.outputs[order->a == 2].fd = fds[0];
+        return 0;
+    case ORDER_TTY:
+        m.tty = m.outputs[0].fd = fds[0];
+        return 0;
+    case ORDER_PLACE:
+        m.place = fds[0];
+        return 0;
+    case ORDER_LOG:
+        return log_open(&m.log, m.place, (uint64_t)order->a, order->b);
+    case ORDER_ATTACH:
+        m.listener = fds[0];
+        return 0;
+    case ORDER_KEEP:
+        m.keep = fds[0];
+        return 0;
+    case ORDER_EXIT:
+        memcpy(m.words, order->text, sizeof m.words - 1);
+        m.command = 1;
+        return 0;
+    case ORDER_CHILD:
+        m.pid = (pid_t)order->a;
+        return 0;
+    case ORDER_GO:
+        return 0;
+    }
+    *kept = 0;
+    return -ENOSYS;
+}
+
+/* Obey until ORDER_GO. Returns whether that came. */
+static int obey_all(void)
+{
+    static struct order_message order;
+    int fds[FDS_MAX], count;
+
+    while ((count = receive(&order, fds)) >= 0) {
+        int kept, answer = obey(&order, fds, count, &kept);
+        for (int i = kept; i < count; i++)
+            close(fds[i]);
+        if (send(CONTROL, &answer, sizeof answer, MSG_NOSIGNAL) < 0)
+            break;
+        if (order.order == ORDER_GO)
+            return 1;
+    }
+    return 0;
+}
+
+/* -- clients ----------------------------------------------------------------------------------------------------------- */
+
+static void leave(struct client **c)
+{
+    close((*c)->fd);
+    free(*c);
+    *c = NULL;
+}
+
+static void welcome(void)
+{
+    int fd = accept4(m.listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+    for (int i = 0; fd >= 0 && i < CLIENTS; i++)
+        if (!m.clients[i] && (m.clients[i] = calloc(1, sizeof *m.clients[i]))) {
+            m.clients[i]->fd = fd;
+            return;
+        }
+    if (fd >= 0)
+        close(fd);
+}
+
+/* Put a frame on its way to every client; there is room, as nothing was read otherwise. */
+static void tell(int type, const char *data, size_t size)
+{
+    struct frame head = {.type = (uint8_t)type, .size = htonl((uint32_t)size)};
+
+    for (int i = 0; i < CLIENTS; i++) {
+        struct queue *q = m.clients[i] ? &m.clients[i]->out : NULL;
+        if (q && q->used + sizeof head + size <= sizeof q->data) {
+            memcpy(q->data + q->used, &head, sizeof head);
+            memcpy(q->data + q->used + sizeof head, data, size);
+            q->used += sizeof head + size;
+        }
+    }
+}
+
+static int all_have_room(void)
+{
+    for (int i = 0; i < CLIENTS; i++)
+        if (m.clients[i] && m.clients[i]->out.used > ROOM / 2)
+            return 0;
+    return 1;
+}
+
+/* Write what the descriptor takes. Returns -1 where nobody reads there any more. */
+static int flush(struct queue *q, int fd)
+{
+    ssize_t n = write(fd, q->data, q->used);
+
+    if (n < 0)
+        return errno == EAGAIN || errno == EINTR ? 0 : -1;
+    memmove(q->data, q->data + n, q->used - (size_t)n);
+    q->used -= (size_t)n;
+    return 0;
+}
+
+static void resize(const char *data)
+{
+    uint16_t numbers[2];
+
+    memcpy(numbers, data, sizeof numbers);
+    struct winsize size = {.ws_row = ntohs(numbers[0]), .ws_col = ntohs(numbers[1])};
+    if (m.tty >= 0)
+        ioctl(m.tty, TIOCSWINSZ, &size);
+}
+
+/* A whole frame has come from a client. */
+static void heard(const struct frame *head, const char *data)
+{
+    size_t size = ntohl(head->size);
+
+    if (head->type == FRAME_SIZE && size == 4)
+        resize(data);
+    if (head->type != FRAME_INPUT || (m.input < 0 && m.tty < 0))
+        return;
+    if (!size)
+        m.ending = m.once;
+    else if (!m.ending) {
+        memcpy(m.typed.data + m.typed.used, data, size);
+        m.typed.used += size;
+    }
+}
+
+/* Read from a client; there is room for a frame's content. Returns -1 where it has gone, or does not keep to the form. */
+static int listen_to(struct client *c)
+{
+    size_t want = sizeof c->head + (c->got < sizeof c->head ? 0 : ntohl(c->head.size));
+    ssize_t n = read(c->fd, c->in + c->got, want - c->got);
+
+    if (n <= 0)
+        return n < 0 && (errno == EAGAIN || errno == EINTR) ? 0 : -1;
+    c->got += (size_t)n;
+    if (c->got < sizeof c->head)
+        return 0;
+    if (ntohl(c->head.size) > FRAME_MOST)
+        return -1;
+    if (c->got == sizeof c->head + ntohl(c->head.size)) {
+        heard(&c->head, c->in + sizeof c->head);
+        c->got = 0;
+    }
+    return 0;
+}
+
+/* -- the program ------------------------------------------------------------------------------------------------------- */
+
+/* Read from an output, and give it to clients and log. EIO is a terminal that no process has open (man 7 pty). */
+static void take(struct output *o)
+{
+    ssize_t n = read(o->fd, o->data, sizeof o->data);
+
+    if (n > 0) {
+        o->used = (size_t)n;
+        o->logged = 0;
+        tell(m.tty >= 0 ? FRAME_OUTPUT : o->stream, o->data, o->used);
+    } else if (n == 0 || (errno != EAGAIN && errno != EINTR && !(errno == EIO && !m.ended))) {
+        if (o->fd == m.tty)
+            m.tty = -1;
+        drop(&o->fd);
+    }
+}
+
+/* Log what was read. Returns whether all of it is. */
+static int logged(struct output *o)
+{
+    int n = o->logged < o->used ? log_write(&m.log, o->stream, o->data + o->logged, o->used - o->logged) : 0;
+
+    o->logged += n > 0 ? (size_t)n : 0;
+    return o->logged == o->used;
+}
+
+static void type(void)
+{
+    int *fd = m.tty >= 0 ? &m.tty : &m.input;
+
+    if (m.typed.used && flush(&m.typed, *fd) < 0) {
+        m.typed.used = 0;
+        if (fd == &m.input)
+            drop(&m.input);
+    }
+    if (m.ending && !m.typed.used)
+        drop(&m.input);
+}
+
+static void see_ends(void)
+{
+    struct signalfd_siginfo info;
+    pid_t pid;
+    int status;
+
+    while (read(m.signals, &info, sizeof info) > 0)
+        ;
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+        if (pid == m.pid) {
+            m.ended = 1;
+            m.status = status;
+        }
+}
+
+/* One turn: wait until something can be done, and do it. Returns whether anything was. */
+static int turn(int milliseconds)
+{
+    struct pollfd fds[6 + CLIENTS];
+    struct client **whose[6 + CLIENTS];
+    int n = 0, full = 0, room = all_have_room();
+
+    fds[n++] = (struct pollfd){m.signals, POLLIN, 0};
+    fds[n++] = (struct pollfd){m.listener, POLLIN, 0};
+    fds[n++] = (struct pollfd){m.tty < 0 && (m.typed.used || m.ending) ? m.input : -1, POLLOUT, 0};
+    for (int i = 0; i < 2; i++) {
+        struct output *o = &m.outputs[i];
+        int done = logged(o), events = (done && room ? POLLIN : 0) | (o->fd == m.tty && m.tty >= 0 && m.typed.used ? POLLOUT : 0);
+        full |= !done;
+        fds[n++] = (struct pollfd){events ? o->fd : -1, (short)events, 0};
+    }
+    int first = n;
+    for (int i = 0; i < CLIENTS; i++)
+        if (m.clients[i]) {
+            int events = (m.clients[i]->out.used ? POLLOUT : 0) | (m.typed.used + FRAME_MOST <= ROOM ? POLLIN : 0);
+            whose[n] = &m.clients[i];
+            fds[n++] = (struct pollfd){m.clients[i]->fd, (short)events, 0};
+        }
+    int ready = poll(fds, (nfds_t)n, full && (milliseconds < 0 || milliseconds > PATIENCE) ? PATIENCE : milliseconds);
+    if (ready <= 0)
+        return 0;
+    if (fds[0].revents)
+        see_ends();
+    if (fds[1].revents)
+        welcome();
+    for (int i = 0; i < 2; i++)
+        if (fds[3 + i].revents & ~POLLOUT)
+            take(&m.outputs[i]);
+    for (int i = first; i < n; i++) {
+        int gone = 0;
+        if (fds[i].revents & POLLOUT)
+            gone |= flush(&(*whose[i])->out, fds[i].fd) < 0;
+        if (fds[i].revents & ~POLLOUT)
+            gone |= listen_to(*whose[i]) < 0;
+        if (gone)
+            leave(whose[i]);
+    }
+    type();
+    return 1;
+}
+
+/* -- the end ----------------------------------------------------------------------------------------------------------- */
+
+/* Read what the program has left in its pipes. Whoever holds their other end may still live (--pid host): not waited for. */
+static void drain(void)
+{
+    int tries = TRIES;
+
+    m.typed.used = 0;
+    while (m.outputs[0].fd >= 0 || m.outputs[1].fd >= 0 || !logged(&m.outputs[0]) || !logged(&m.outputs[1])) {
+        int wait = !logged(&m.outputs[0]) || !logged(&m.outputs[1]) || !all_have_room();
+        if (!turn(wait ? PATIENCE : 0) && (!wait || !tries--))
+            break;
+    }
+}
+
+/* Write down how it ended: the status as wait(2) gives it, and when. Whole under its name, or not at all. */
+static void write_down(void)
+{
+    char text[64];
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    int n = snprintf(text, sizeof text, "%d %lld.%09ld\n", m.status, (long long)now.tv_sec, now.tv_nsec);
+    int fd = openat(m.place, "exit.new", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
+    if (fd >= 0 && write(fd, text, (size_t)n) == n)
+        renameat(m.place, "exit.new", m.place, "exit");
+    drop(&fd);
+}
+
+/* Tell the clients, and let them have it, if they take it. */
+static void say_goodbye(void)
+{
+    uint32_t status = htonl((uint32_t)m.status);
+
+    tell(FRAME_STATUS, (char *)&status, sizeof status);
+    drop(&m.listener);
+    for (int tries = TRIES; tries; tries--) {
+        int left = 0;
+        for (int i = 0; i < CLIENTS; i++)
+            left |= m.clients[i] && m.clients[i]->out.used;
+        if (!left || !turn(PATIENCE))
+            break;
+    }
+    for (int i = 0; i < CLIENTS; i++)
+        if (m.clients[i])
+            leave(&m.clients[i]);
+}
+
+/* Run the command that tidies up. It gets the lock, so that the container is somebody's all the while. */
+static void run_command(void)
+{
+    char *argv[64], *word = m.words;
+    sigset_t none;
+    int n = 0;
+
+    for (; *word && n < 63; word += strlen(word) + 1)
+        argv[n++] = word;
+    argv[n] = NULL;
+    pid_t pid = fork();
+    if (pid == 0) {
+        sigemptyset(&none);
+        sigprocmask(SIG_SETMASK, &none, NULL);
+        if (m.keep >= 0)
+            dup2(m.keep, 3);
+        close_range(4, ~0U, 0);
+        execv(argv[0], argv);
+        _exit(127);
+    }
+    if (pid > 0)
+        reap(pid);
+}
+
+int main(void)
+{
+    sigset_t all;
+
+    /* A child of its own, so that who started it need not wait for it, in a session of its own. */
+    if (fork())
+        _exit(0);
+    setsid();
+    prctl(PR_SET_NAME, "minirt-monitor");
+    sigfillset(&all);  /* none ends it but SIGKILL: who wants it to end ends the container */
+    sigprocmask(SIG_SETMASK, &all, NULL);
+    m.signals = signalfd(-1, &all, SFD_NONBLOCK | SFD_CLOEXEC);
+    fcntl(CONTROL, F_SETFD, FD_CLOEXEC);
+    if (!obey_all()) {
+        if (m.pid > 0)
+            kill(m.pid, SIGKILL);
+        while (wait(NULL) > 0 || errno == EINTR)
+            ;
+        return 1;
+    }
+    close(CONTROL);
+    if (chdir("/"))
+        return 1;
+    see_ends();  /* it may have ended already */
+    while (!m.ended)
+        turn(-1);
+    drain();
+    log_close(&m.log);
+    write_down();
+    say_goodbye();
+    if (m.command)
+        run_command();
+    return 0;
+}

@@ -1,0 +1,147 @@
+"""Containers that run: ended, killed, held still, waited for, renamed. None of these owns the container; its monitor does."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from minirt.engine import owner
+from minirt.engine.container import Container, ContainerError, check_name, containers
+from minirt.engine.ended import read_exit
+from minirt.engine.start import load_options, start
+from minirt.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minirt.linux.cgroup_group import Cgroup
+
+__all__ = ["kill", "pause", "rename", "restart", "signal_number", "stop", "unpause", "wait"]
+
+KILLED = 10.0  # seconds that the kernel has for a killed program, and the monitor for what comes after
+
+
+def signal_number(text: str) -> int:
+    """Return a signal by its name (TERM, SIGTERM) or number. Raises: UsageError."""
+    if text.isdigit() and 0 < int(text) < signal.NSIG:
+        return int(text)
+    name = text.upper().removeprefix("SIG")
+    if name.startswith("RTMIN+") and name[6:].isdigit():
+        return int(signal.SIGRTMIN) + int(name[6:])
+    number = getattr(signal, f"SIG{name}", None)
+    if not isinstance(number, signal.Signals):
+        raise UsageError(f"no signal {text!r}: write a name as TERM or a number (man 7 signal)")
+    return int(number)
+
+
+def kill(container: Container, number: int) -> None:
+    """Send a container's first process a signal. Raises: ContainerError where it does not run."""
+    pidfd = running(container)
+    try:
+        signal.pidfd_send_signal(pidfd, number)
+    finally:
+        os.close(pidfd)
+
+
+def running(container: Container) -> int:
+    """Return a pidfd of a container's first process. Raises: ContainerError."""
+    try:
+        pidfd = os.pidfd_open(container.state.get("pid") or 0)
+    except OSError:
+        pidfd = -1
+    if pidfd >= 0 and container.running:  # still the same process, now that the pidfd holds it
+        return pidfd
+    if pidfd >= 0:
+        os.close(pidfd)
+    raise ContainerError(f"container {container.label} is not running")
+
+
+def stop(container: Container, seconds: float | None = None, number: int | None = None) -> None:
+    """End a container: its stop signal, and SIGKILL if it has not ended after so many seconds; wait until all is tidied up.
+
+    Args:
+        container: one that does not run stays as it is, and is not started again.
+        seconds: by default what it was created with; negative: for ever.
+        number: of the signal; by default what it was created with, or TERM.
+    """
+    import select
+
+    options = load_options(container)
+    seconds = options.stop_timeout if seconds is None else seconds
+    with open(f"{container.path}/stop", "w", encoding="ascii"):
+        pass
+    try:
+        pidfd = running(container)
+    except ContainerError:
+        settle(container)
+        return
+    try:
+        signal.pidfd_send_signal(pidfd, number or signal_number(options.stop_signal or "TERM"))
+        if container.cgroup is not None and container.cgroup.is_frozen():
+            container.cgroup.thaw()
+        if not select.select([pidfd], [], [], None if seconds < 0 else seconds)[0]:
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            select.select([pidfd], [], [], KILLED)
+    except ProcessLookupError:
+        pass  # it has ended meanwhile
+    finally:
+        os.close(pidfd)
+    settle(container)
+
+
+def settle(container: Container) -> None:
+    """Wait until its monitor has tidied up, and read its state anew."""
+    fd = owner.wait(container.path, KILLED)
+    if fd >= 0:
+        os.close(fd)
+    fresh = Container.load(container.id)
+    if fresh is not None:
+        container.state = fresh.state
+
+
+def restart(container: Container, seconds: float | None = None) -> None:
+    """stop, and start."""
+    stop(container, seconds)
+    start(container)
+
+
+def pause(container: Container) -> None:
+    """Hold all processes of a container still. Raises: ContainerError, CgroupError."""
+    group_of(container).freeze()
+
+
+def unpause(container: Container) -> None:
+    """Let them go on. Raises: ContainerError, CgroupError."""
+    group_of(container).thaw()
+
+
+def group_of(container: Container) -> Cgroup:
+    """Return the cgroup of a container that runs. Raises: ContainerError."""
+    os.close(running(container))
+    group = container.cgroup
+    if group is None:
+        raise ContainerError(f"container {container.label} has no cgroup: this host has no cgroup v2 for it")
+    return group
+
+
+def wait(container: Container) -> int:
+    """Wait until a container has ended and all is tidied up. Returns its exit code."""
+    import select
+
+    try:
+        pidfd = running(container)
+        select.select([pidfd], [], [])
+        os.close(pidfd)
+        settle(container)
+    except ContainerError:
+        pass
+    ended = read_exit(container) or (container.state.get("exit_code"), 0.0)
+    return int(ended[0] or 0)
+
+
+def rename(container: Container, name: str) -> None:
+    """Give a container another name. Raises: UsageError, ContainerError where it is taken."""
+    check_name(name)
+    with owner.making(os.path.dirname(container.path), shared=False):
+        if any(other.state.get("name") == name for other in containers()):
+            raise ContainerError(f"the name {name!r} is in use")
+        container.save(name=name)

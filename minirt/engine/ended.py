@@ -1,0 +1,130 @@
+"""What the monitor runs when a container has ended: tidy up, write down how it was, start it again where that is wanted.
+
+    python -m minirt.engine.ended ID        with the lock that makes the container ours as descriptor 3
+
+It is a command of its own because a monitor lives as long as a container, and an interpreter should not.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from minirt.engine.container import Container
+from minirt.engine.gc import clear
+
+__all__ = ["end", "main", "next_start", "read_exit"]
+
+LOCK = 3
+FIRST, MOST = 0.1, 60.0  # seconds before the first start anew, doubled each time up to the most
+STEADY = 10.0  # after so many seconds of life it begins anew with FIRST
+LOOK = 0.05  # s between two looks whether its end is wanted
+
+
+def read_exit(container: Container) -> tuple[int, float] | None:
+    """Return the exit code and when it was (s since 1970), as the monitor wrote them down; None while it runs."""
+    from minirt.engine.start import exit_code
+
+    try:
+        with open(f"{container.path}/exit", encoding="ascii") as file:
+            status, when = file.read().split()
+    except FileNotFoundError:
+        return None
+    return exit_code(int(status)), float(when)
+
+
+def end(container: Container, policy: str) -> float | None:
+    """Remove what the container needed to run, and write down how it ended. The caller owns it.
+
+    Args:
+        container: whose program has ended.
+        policy: --restart.
+
+    Returns: after how many seconds it is started again, None if it is not.
+    """
+    code, when = read_exit(container) or (None, time.time())
+    killed = oom_killed(container)
+    clear(container.id, container.path, keep=True)
+    lived = when - (container.state.get("started") or when)
+    tries = container.state.get("tries", 0) if lived < STEADY else 0
+    delay = next_start(policy, code, tries, lived, is_stopped(container))
+    again = {} if delay is None else {"tries": tries + 1, "restarts": container.state.get("restarts", 0) + 1}
+    status = "exited" if delay is None else "restarting"
+    container.save(status=status, pid=0, exit_code=code, finished=when, oom_killed=killed, **again)
+    return delay
+
+
+def oom_killed(container: Container) -> bool:
+    """Say whether the kernel's out-of-memory killer ended a process of it, which its cgroup has counted."""
+    from minirt.engine.gc import groups
+    from minirt.linux.cgroup_group import Cgroup
+
+    return any(Cgroup.open(group).oom_kills() for group in groups(container.id))
+
+
+def next_start(policy: str, code: int | None, tries: int, lived: float, wanted: bool) -> float | None:
+    """Return after how many seconds a container is started again, None where it is not.
+
+    The n-th time in a row after FIRST * 2**n seconds, at most MOST, as docker does.
+
+    Args:
+        policy: --restart.
+        code: its exit code.
+        tries: how often it was started again in a row.
+        lived: seconds that it ran.
+        wanted: whether somebody ended it (minirt stop).
+    """
+    from minirt.engine.start import restart_policy
+
+    name, most = restart_policy(policy)
+    if wanted or name == "no" or (name == "on-failure" and (code == 0 or (most and tries >= most))):
+        return None
+    return FIRST if lived >= STEADY else min(FIRST * 2**tries, MOST)
+
+
+def wait_unless_stopped(container: Container, seconds: float) -> bool:
+    """Wait, and say whether it may be started then."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if is_stopped(container):
+            return False
+        time.sleep(LOOK)
+    return not is_stopped(container)
+
+
+def is_stopped(container: Container) -> bool:
+    """Say whether somebody wants it to have ended."""
+    return os.path.exists(f"{container.path}/stop")
+
+
+def main(id: str) -> int:
+    """Do all of that for the container with this id."""
+    from minirt.engine.start import load_options, start
+    from minirt.errors import MinirtError
+
+    container = Container.load(id)
+    if container is None:
+        return 0
+    container.owner = LOCK
+    os.set_inheritable(LOCK, False)
+    options = load_options(container)
+    delay = end(container, options.restart)
+    if options.rm:
+        container.remove()
+        return 0
+    if delay is None:
+        return 0
+    if not wait_unless_stopped(container, delay):
+        container.save(status="exited")
+        return 0
+    try:
+        start(container, owned=True)
+    except MinirtError as error:
+        container.save(status="exited", error=str(error))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

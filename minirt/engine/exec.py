@@ -1,0 +1,97 @@
+"""exec: one more process in a container that runs, as a user and in a directory of its own if wanted."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import ExitStack
+
+from minirt.engine import values
+from minirt.engine.container import Container
+from minirt.engine.control import running
+from minirt.engine.options import RunOptions
+from minirt.engine.run import Session, check, compile_filter
+from minirt.engine.start import load_options
+from minirt.oci.step import Context
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["execute"]
+
+
+def execute(container: Container, options: RunOptions) -> int:
+    """Run a process in a container, and stay with it unless it is to be detached.
+
+    Args:
+        container: one that runs.
+        options: command, user, env, env_file, workdir, tty, interactive, detach, detach_keys, privileged.
+
+    Returns: its exit status; 0 if detached. Raises: ContainerError, MinirtError with docker's 126 and 127.
+    """
+    check(options)
+    with ExitStack() as undo:
+        undo.callback(os.close, running(container))  # held: so its pid is nobody else's
+        context = make_context(container, options)
+        return Joining(options, context, container, undo).run_all()
+
+
+def make_context(container: Container, options: RunOptions) -> Context:
+    """Return what the plan of a joining process is compiled from."""
+    with open(f"{container.path}/config.json", encoding="utf-8") as file:
+        spec: dict[str, Any] = json.load(file)
+    first = spec["process"]
+    env = dict(item.partition("=")[::2] for item in first["env"]) | values.parse_environment(options.env, options.env_file)
+    process = {
+        **first, "args": options.command, "terminal": options.tty, "cwd": options.workdir or first["cwd"],
+        "env": [f"{key}={value}" for key, value in env.items() if key != "HOME"],
+    }  # fmt: skip
+    if options.privileged:
+        from minirt.linux import capabilities
+
+        everything = capabilities.names(capabilities.of_process()["permitted"])
+        process["capabilities"] = dict.fromkeys(("bounding", "effective", "permitted"), everything)
+    spec = {**spec, "process": process}
+    group = container.cgroup
+    return Context(
+        spec, container.path, user=options.user or container.state.get("user") or "", cgroup=group.path if group else "",
+        seccomp=compile_filter(load_options(container), spec), rootless=os.geteuid() != 0, join=container.state["pid"],
+        new_keyring=False,
+    )  # fmt: skip
+
+
+class Joining(Session):
+    """The birth of a process that joins, and our stay with it."""
+
+    def __init__(self, options: RunOptions, context: Context, container: Container, undo: ExitStack) -> None:
+        super().__init__(options, context, container, None, None)
+        self.undo = undo
+
+    def run_all(self) -> int:
+        """Give birth to it and stay with it. Returns its exit status."""
+        from minirt.oci.join import begin_join, finish_join
+        from minirt.plan.birth import Birth, PlanFailed
+        from minirt.terminal.attach import attach
+        from minirt.terminal.wait import Signals
+
+        options = self.options
+        stdin = 0
+        if not options.interactive or options.detach:
+            stdin = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+            self.undo.callback(os.close, stdin)
+        signals = self.undo.enter_context(Signals(options.sig_proxy)) if not options.detach else None
+        try:
+            birth = self.undo.enter_context(
+                Birth(begin_join(self.context), (stdin, 1, 2), rest=lambda plan: finish_join(plan, self.context))
+            )
+            for name in birth.barriers():
+                self.stand(name, birth)
+        except PlanFailed as failure:
+            raise self.verdict(failure) from None
+        if signals is None:
+            birth.reaped()
+            return 0
+        status = attach(birth.pidfd, master=self.master, detach_keys=self.keys(), interactive=options.interactive, signals=signals)
+        birth.reaped()
+        return status or 0

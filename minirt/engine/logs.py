@@ -1,0 +1,150 @@
+"""What a detached container wrote: its log files, read as one, and followed while they grow.
+
+Each line is a JSON object of Docker's json-file driver (csrc/monitor/log.c). `log` is the newest file; `log.1` is older.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from datetime import UTC
+
+from minirt.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from minirt.engine.container import Container
+
+__all__ = ["Line", "lines", "moment"]
+
+LOOK = 0.05  # s between two looks whether there is more
+UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+class Line:
+    """A line, or a piece of a long one."""
+
+    __slots__ = ("stream", "text", "time")
+
+    def __init__(self, text: str, stream: str, time: str) -> None:
+        self.text = text  # with its "\n", if it has one
+        self.stream = stream  # stdout or stderr
+        self.time = time  # RFC 3339, UTC, nanoseconds: such texts sort as the moments do
+
+
+def lines(container: Container, tail: int | None = None, since: str = "", until: str = "", follow: bool = False) -> Iterator[Line]:
+    """Yield the lines of a container's log.
+
+    Args:
+        container: whose.
+        tail: only so many from the end, and what comes after them.
+        since, until: only those of this time and later, before this time; as `moment` gives them.
+        follow: wait for more until the container has ended.
+    """
+    reader = Reader(container.path)
+    old = [line for line in reader.read() if line.time >= since and (not until or line.time < until)]
+    yield from old[len(old) - min(tail, len(old)) :] if tail is not None else old
+    while follow and not reader.ended:
+        over = not still_written(container)  # asked before: what was written until then is read now
+        for line in reader.read():
+            if until and line.time >= until:
+                return
+            yield line
+        if over:
+            return
+        time.sleep(LOOK)
+
+
+def still_written(container: Container) -> bool:
+    """Say whether a monitor is with the container: also while it waits to start it anew."""
+    from minirt.engine import owner
+
+    fd = owner.take(container.path)
+    if fd >= 0:
+        os.close(fd)
+    return fd < 0 and os.path.isdir(container.path)
+
+
+class Reader:
+    """Reads what is there, and each time it is asked what has come since; the files may be moved on meanwhile.
+
+    Args:
+        folder: the container's directory.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        self.inode = 0  # of the file that was read last
+        self.at = 0  # how far
+        self.ended = False
+
+    def files(self) -> list[str]:
+        """Return the paths of the files, the oldest first."""
+        names = [name for name in os.listdir(self.folder) if name.startswith("log.") and name[4:].isdigit()]
+        return [f"{self.folder}/{name}" for name in sorted(names, key=lambda name: -int(name[4:]))] + [f"{self.folder}/log"]
+
+    def read(self) -> Iterator[Line]:
+        """Yield the whole lines that were not read yet."""
+        try:
+            opened = [open(path, "rb") for path in self.files() if os.path.exists(path)]
+        except FileNotFoundError:
+            self.ended = True  # the container was removed
+            return
+        inodes = [os.fstat(file.fileno()).st_ino for file in opened]
+        first = inodes.index(self.inode) if self.inode in inodes else 0
+        for i, file in enumerate(opened):
+            with file:
+                if i < first:
+                    continue
+                if inodes[i] != self.inode:
+                    self.inode, self.at = inodes[i], 0
+                file.seek(self.at)
+                for text in file:
+                    if not text.endswith(b"\n"):
+                        break  # it is being written
+                    self.at += len(text)
+                    entry = json.loads(text)
+                    yield Line(entry["log"], entry["stream"], entry["time"])
+
+
+def moment(text: str) -> str:
+    """Return a time as `Line` has it: RFC 3339, seconds since 1970, or how long ago (10m, 1h30m). Raises: UsageError."""
+    from datetime import datetime
+
+    if not text:
+        return ""
+    try:
+        seconds = float(text)
+    except ValueError:
+        ago = duration(text)
+        if ago is not None:
+            seconds = time.time() - ago
+        else:
+            try:
+                when = datetime.fromisoformat(text)
+            except ValueError:
+                raise UsageError(f"time {text!r}: write 2026-11-25T12:00:00Z, seconds since 1970, or 10m for so long ago") from None
+            seconds = when.timestamp()
+    try:
+        when = datetime.fromtimestamp(seconds, UTC)
+    except (OverflowError, ValueError, OSError):
+        raise UsageError(f"time {text!r}: beyond the years that there are") from None
+    return f"{when:%Y-%m-%dT%H:%M:%S}.{when.microsecond:06d}000Z"
+
+
+def duration(text: str) -> float | None:
+    """Return the seconds of a duration as Go writes it (1h2m3.5s); None where it is none."""
+    total, number, rest = 0.0, "", text
+    while rest:
+        if rest[0].isdigit() or rest[0] == ".":
+            number, rest = number + rest[0], rest[1:]
+            continue
+        unit = next((unit for unit in ("ns", "us", "ms", "h", "m", "s") if rest.startswith(unit)), "")
+        if not unit or not number or number.count(".") > 1 or number == ".":
+            return None
+        total += float(number) * UNITS[unit]
+        number, rest = "", rest[len(unit) :]
+    return total if text and not number else None

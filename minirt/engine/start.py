@@ -1,0 +1,294 @@
+"""create and start: a container that is there before it runs and after, and runs with a monitor in place of us.
+
+    create   options ─▶ a directory with all that a start needs, and a hold on the image
+    start    options.json ─spec─▶ config.json ─▶ plan ─▶ the monitor's child ─▶ left alone with it
+    (its end: ended.py, which the monitor runs)
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from contextlib import ExitStack, closing
+
+from minirt.engine import monitor as m
+from minirt.engine import owner, values
+from minirt.engine.container import Container, ContainerError, start_time
+from minirt.engine.options import RunOptions
+from minirt.engine.run import Session, check, find_image, hold, make_cgroup, make_context, prepare
+from minirt.engine.spec import make_spec
+from minirt.errors import MinirtError, UsageError
+from minirt.oci.compile import begin_plan, finish_plan
+from minirt.paths import data_root
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from minirt.image.store import Image
+    from minirt.plan.birth import Birth
+
+__all__ = ["create", "exit_code", "load_options", "run_detached", "start"]
+
+ENDING = 10.0  # s that a monitor has to end in, when its container could not be started
+LOG_DRIVERS = ("json-file", "none")
+
+
+def create(options: RunOptions, image: Image | None = None) -> Container:
+    """Make a container that `start` can start.
+
+    Args:
+        options: what was asked for; what they take from our environment is taken now.
+        image: the image, where the caller has it already.
+
+    Returns: the container, which nobody owns. Raises: MinirtError, with docker's exit code 125.
+    """
+    check_detached(options)
+    image = image or find_image(options.image)
+    make_spec(options, image.config.get("config") or {}, "c" * 64)  # what is wrong with the options is said now
+    if options.cidfile and os.path.exists(options.cidfile):
+        raise UsageError(f"--cidfile {options.cidfile}: is there already: remove it, or name another")
+    container = Container.create(options.name, image.name, options.command, options.rm)
+    with ExitStack() as undo:
+        undo.callback(container.close)
+        keep = undo.enter_context(ExitStack())
+        keep.callback(container.remove)
+        hold(image, container)
+        container.write("options.json", json.dumps(frozen(options)))
+        container.save(status="created", user=options.user or (image.config.get("config") or {}).get("User") or "")
+        if options.cidfile:
+            with open(options.cidfile, "x", encoding="ascii") as file:
+                file.write(container.id)
+        keep.pop_all()
+    return container
+
+
+def check_detached(options: RunOptions) -> None:
+    """Refuse what a container without us cannot have. Raises: UsageError."""
+    watched = ("plan", "explain", "step", "trace")
+    for name in watched:
+        if getattr(options, name):
+            raise UsageError(f"--{name}: shows a birth in the foreground: leave out -d")
+    if options.log_driver not in LOG_DRIVERS:
+        raise UsageError(f"--log-driver {options.log_driver}: there are {' and '.join(LOG_DRIVERS)}")
+    restart_policy(options.restart)
+    if options.rm and options.restart != "no":
+        raise UsageError("--rm and --restart: a container that is removed at its end is not started again")
+    log_limits(options)
+    check(options)
+
+
+def restart_policy(text: str) -> tuple[str, int]:
+    """Return --restart's policy, and the most tries (0: any number). Raises: UsageError."""
+    policy, colon, most = text.partition(":")
+    if policy not in ("no", "always", "unless-stopped", "on-failure") or (colon and (policy != "on-failure" or not most.isdigit())):
+        raise UsageError(f"--restart {text}: there are no, always, unless-stopped, on-failure[:TIMES]")
+    return policy, int(most or 0)
+
+
+def log_limits(options: RunOptions) -> tuple[int, int]:
+    """Return --log-opt's max-size in bytes (0: any) and max-file. Raises: UsageError."""
+    size, files = 0, 1
+    for text in options.log_opt:
+        key, _, value = text.partition("=")
+        if key == "max-size":
+            size = values.parse_size(value, "--log-opt max-size")
+        elif key == "max-file" and value.isdigit() and int(value) > 0:
+            files = int(value)
+        else:
+            raise UsageError(f"--log-opt {text}: there are max-size=SIZE and max-file=NUMBER")
+    return size, files
+
+
+def frozen(options: RunOptions) -> dict[str, Any]:
+    """Return the options as a JSON object, with values in place of what they refer to here."""
+    chosen = {**vars(options), "env_file": []}
+    chosen["env"] = [f"{name}={value}" for name, value in values.parse_environment(options.env, options.env_file).items()]
+    return chosen
+
+
+def load_options(container: Container) -> RunOptions:
+    """Return what a container was created with. Raises: ContainerError where it was not made to be started."""
+    try:
+        with open(f"{container.path}/options.json", encoding="utf-8") as file:
+            chosen = json.load(file)
+    except FileNotFoundError:
+        name = container.state.get("name") or container.id[:12]
+        raise ContainerError(f"container {name} was run in the foreground: it cannot be started again") from None
+    image, command = chosen.pop("image"), chosen.pop("command")
+    return RunOptions(image, command, **chosen)
+
+
+def start(container: Container, owned: bool = False, before: Callable[[], object] | None = None) -> Container:
+    """Start a container, and leave it to its monitor.
+
+    Args:
+        container: to start.
+        owned: whether the caller owns it already.
+        before: called when its monitor listens, before its program begins.
+
+    Returns: the container, as it is now. Raises: MinirtError; it is then as it was before.
+    """
+    options = load_options(container)
+    if container.running:
+        return container
+    if not owned and not take(container):
+        raise ContainerError(f"container {container.id[:12]} is being started or is ending: try again")
+    with ExitStack() as undo:
+        undo.callback(container.close)
+        for name in ("exit", "stop"):
+            remove_file(f"{container.path}/{name}")
+        Start(container, options, undo).run(before)
+    return container
+
+
+def run_detached(container: Container) -> Container:
+    """Start a container that was made for that; where it cannot be, none is left. Raises: MinirtError."""
+    try:
+        return start(container)
+    except BaseException:
+        if take(container, ENDING):
+            container.remove()
+            container.close()
+        raise
+
+
+def take(container: Container, seconds: float = 0.0) -> bool:
+    """Own a container that nobody else owns, or will own no more in so many seconds; its state is read anew."""
+    container.owner = owner.wait(container.path, seconds)
+    fresh = Container.load(container.id) if container.owner >= 0 else None
+    if fresh is None:
+        container.close()
+        return False
+    container.state = fresh.state
+    return True
+
+
+def remove_file(path: str) -> None:
+    """Remove a file that may not be there."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
+class Start:
+    """One start: the streams, the monitor, the birth."""
+
+    def __init__(self, container: Container, options: RunOptions, undo: ExitStack) -> None:
+        self.container = container
+        self.options = options
+        self.undo = undo
+        self.monitor = undo.enter_context(m.Monitor())
+
+    def run(self, before: Callable[[], object] | None) -> None:
+        """Start it. Raises: MinirtError; all is undone then."""
+        from minirt.image.store import Store
+        from minirt.plan.birth import Birth, PlanFailed
+
+        container, options = self.container, self.options
+        image = Store(os.path.join(data_root(), "image")).held(container.id)
+        spec = make_spec(options, image.config.get("config") or {}, container.id)
+        ours = self.undo.enter_context(ExitStack())  # what goes where the start fails, and stays where it does not
+        cgroup = ours.enter_context(make_cgroup(container.id, spec, None))
+        context = make_context(options, image, container.path, spec, cgroup)
+        prepare(container, context, image)
+        self.instruct()
+        if before is not None:
+            before()
+        session = Detached(options, context, container, image, self.monitor)
+        session.undo = self.undo
+        try:
+            birth = self.undo.enter_context(
+                Birth(begin_plan(context), self.streams(), rest=lambda plan: finish_plan(plan, context), parent=self.monitor)
+            )
+            for name in birth.barriers():
+                self.monitor.order(m.CHILD, birth.pid)
+                session.stand(name, birth)
+        except PlanFailed as failure:
+            raise session.verdict(failure) from None
+        self.leave(birth)
+        ours.pop_all()
+
+    def instruct(self) -> None:
+        """Tell the monitor where to keep what, and what to run in the end."""
+        container, options = self.container, self.options
+        order = self.monitor.order
+        place = os.open(container.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            order(m.PLACE, fds=[place])
+        finally:
+            os.close(place)
+        if options.log_driver != "none":
+            size, files = log_limits(options)
+            order(m.LOG, size, files)
+        with closing(m.listen(f"{container.path}/attach")) as listener:
+            order(m.ATTACH, fds=[listener.fileno()])
+        order(m.KEEP, fds=[container.owner])
+        words = [sys.executable, "-m", "minirt.engine.ended", container.id]
+        order(m.EXIT, text=b"".join(os.fsencode(word) + b"\0" for word in words))
+
+    def streams(self) -> tuple[int, int, int]:
+        """Return the program's descriptors 0, 1, 2; the monitor has the other ends."""
+        nowhere = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        self.undo.callback(os.close, nowhere)
+        if self.options.tty:
+            return nowhere, nowhere, nowhere
+        stdin = nowhere
+        if self.options.interactive:
+            stdin, theirs = self.pipe()
+            self.monitor.order(m.INPUT, 1, fds=[theirs])
+        outputs = []
+        for stream in (m.SHOWN, m.ERROR):
+            theirs, writer = self.pipe()
+            self.monitor.order(m.OUTPUT, stream, fds=[theirs])
+            outputs.append(writer)
+        return stdin, outputs[0], outputs[1]
+
+    def pipe(self) -> tuple[int, int]:
+        """Return a pipe's two ends, which are closed here when the container has them."""
+        ends = os.pipe2(os.O_CLOEXEC)
+        for fd in ends:
+            self.undo.callback(os.close, fd)
+        return ends
+
+    def leave(self, birth: Birth) -> None:
+        """Write down that it runs, and leave it to the monitor."""
+        import time
+
+        self.container.save(
+            status="running", pid=birth.pid, started_ticks=start_time(birth.pid), started=time.time(), exit_code=None,
+            finished=None,
+        )  # fmt: skip
+        self.monitor.order(m.GO)
+        birth.reaped()
+
+
+class Detached(Session):
+    """What is done at each barrier of a container that its monitor will stay with."""
+
+    def __init__(self, options: RunOptions, context: Any, container: Container, image: Image, monitor: m.Monitor) -> None:
+        super().__init__(options, context, container, image, None)
+        self.monitor = monitor
+
+    def console(self, birth: Birth) -> None:
+        """Hand the terminal's master on."""
+        from minirt.terminal.tty import set_window_size
+
+        master, birth.received = birth.received, -1
+        try:
+            set_window_size(master, 24, 80)  # until a client says how large it is
+            self.monitor.order(m.TTY, fds=[master])
+        finally:
+            os.close(master)
+
+
+def exit_code(status: int) -> int:
+    """Return docker's exit code for a status of wait(2)."""
+    try:
+        code = os.waitstatus_to_exitcode(status)
+    except ValueError as error:
+        raise MinirtError(f"no status of wait(2): {status}") from error
+    return code if code >= 0 else 128 - code

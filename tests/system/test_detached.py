@@ -1,0 +1,252 @@
+"""Containers that nobody stays with: their monitor holds their streams, sees their end, and all else is as the kernel says."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from conftest import Minirt
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a container without a user namespace takes root")
+LIMIT = 30.0  # seconds that something may take on a busy machine
+
+
+def until(holds: Callable[[], object]) -> None:
+    end = time.monotonic() + LIMIT
+    while not holds():
+        assert time.monotonic() < end, "it never came to pass"
+        time.sleep(0.02)
+
+
+def good(minirt: Minirt, *words: object) -> str:
+    done = minirt(*words)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def folder(minirt: Minirt, name: str) -> Path:
+    return minirt.root / "lib" / "containers" / inspect(minirt, name)["Id"]
+
+
+def inspect(minirt: Minirt, name: str) -> dict:  # type: ignore[type-arg]
+    (found,) = json.loads(good(minirt, "inspect", name))
+    return found  # type: ignore[no-any-return]
+
+
+def pid(minirt: Minirt, name: str) -> int:
+    return int(inspect(minirt, name)["State"]["Pid"])
+
+
+def parent(of: int) -> int:
+    return int(Path(f"/proc/{of}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+@pytest.fixture
+def mine(minirt: Minirt) -> Iterator[Minirt]:
+    """A minirt whose containers are gone in the end."""
+    yield minirt
+    for id in good(minirt, "ps", "-aq").split():
+        minirt("rm", "-f", id)
+    assert not list((minirt.root / "lib" / "containers").glob("[0-9a-f]*"))
+
+
+def test_a_detached_container_is_its_monitor_s_child_and_outlives_us(mine: Minirt) -> None:
+    good(mine, "run", "-d", "--name", "box", "busybox", "sleep", "1000")
+    first = pid(mine, "box")
+    monitor = parent(first)
+    assert Path(f"/proc/{monitor}/comm").read_text().strip() == "minirt-monitor"
+    assert parent(monitor) != os.getpid()
+    assert Path(f"/proc/{first}/cmdline").read_bytes() == b"sleep\x001000\0"
+
+
+def test_a_monitor_costs_less_than_a_megabyte(mine: Minirt) -> None:
+    good(mine, "run", "-d", "--name", "box", "busybox", "sh", "-c", "seq 20000; sleep 1000")
+    until(lambda: "20000\n" in good(mine, "logs", "--tail", "1", "box"))
+    status = Path(f"/proc/{parent(pid(mine, 'box'))}/smaps_rollup").read_text()
+    private = sum(int(line.split()[1]) for line in status.splitlines() if line.startswith("Private_"))
+    assert private < 1024, "kB that are its own"
+
+
+def test_the_exit_code_is_the_program_s(mine: Minirt) -> None:
+    good(mine, "run", "-d", "--name", "box", "busybox", "sh", "-c", "exit 7")
+    assert good(mine, "wait", "box") == "7\n"
+    state = inspect(mine, "box")["State"]
+    assert (state["Status"], state["ExitCode"], state["Pid"]) == ("exited", 7, 0)
+
+
+def test_what_it_writes_is_logged_by_stream_and_in_order(mine: Minirt) -> None:
+    good(mine, "run", "-d", "--name", "box", "busybox", "sh", "-c", "echo one; echo two >&2; printf three")
+    good(mine, "wait", "box")
+    entries = [json.loads(line) for line in (folder(mine, "box") / "log").read_text().splitlines()]
+    written = {stream: "".join(e["log"] for e in entries if e["stream"] == stream) for stream in ("stdout", "stderr")}
+    assert written == {"stdout": "one\nthree", "stderr": "two\n"}
+    done = mine("logs", "box")
+    assert (done.stdout, done.stderr) == ("one\nthree", "two\n")
+
+
+def test_no_line_is_lost(mine: Minirt) -> None:
+    good(mine, "run", "-d", "--name", "box", "busybox", "seq", "50000")
+    good(mine, "wait", "box")
+    assert good(mine, "logs", "box") == "".join(f"{n}\n" for n in range(1, 50001))
+
+
+def test_a_log_goes_over_into_another_file_when_it_is_large(mine: Minirt) -> None:
+    limits = ("--log-opt", "max-size=10k", "--log-opt", "max-file=3")
+    good(mine, "run", "-d", "--name", "box", *limits, "busybox", "seq", "1000")
+    good(mine, "wait", "box")
+    sizes = [path.stat().st_size for path in sorted(folder(mine, "box").glob("log*"))]
+    assert len(sizes) == 3 and all(size < 11_000 for size in sizes)
+    numbers = [int(line) for line in good(mine, "logs", "box").split()]
+    assert numbers == list(range(numbers[0], 1001))
+
+
+def test_logs_are_followed_until_the_end(mine: Minirt) -> None:
+    good(mine, "run", "-d", "--name", "box", "busybox", "sh", "-c", "for i in 1 2 3; do echo $i; sleep 0.3; done")
+    assert good(mine, "logs", "-f", "box") == "1\n2\n3\n"
+    assert good(mine, "logs", "--tail", "1", "box") == "3\n"
+    assert good(mine, "logs", "--since", "1h", "--until", "30m", "box") == ""
+
+
+def test_a_full_disk_holds_the_program_up_and_loses_nothing(tmp_path: Path, minirt: Minirt) -> None:
+    """On a tmpfs of its own, filled while the program writes; freed, all goes on."""
+    script = """set -e
+    mount -t tmpfs -o size=24m tmpfs "$1"; export MINIRT_ROOT="$1/r"; m="$2 -m minirt"
+    $m run --rm busybox true
+    $m run -d --name box busybox sh -c 'sleep 1; seq 60000' >/dev/null
+    dd if=/dev/zero of="$1/filler" bs=4k status=none 2>/dev/null || true
+    sleep 2.5
+    $m ps -q | grep -q . || { echo "it did not wait"; exit 1; }
+    rm "$1/filler"; $m wait box; $m logs box | tail -n +1 | cksum; seq 60000 | cksum; $m rm box >/dev/null"""
+    done = subprocess.run(["unshare", "-m", "sh", "-c", script, "sh", tmp_path, minirt.program[0]],
+                          capture_output=True, text=True, timeout=90)  # fmt: skip
+    lines = done.stdout.splitlines()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert lines[0] == "0" and lines[1] == lines[2]
+
+
+def test_it_can_be_started_again_with_what_it_changed(mine: Minirt) -> None:
+    good(mine, "run", "-d", "--name", "box", "busybox", "sh", "-c", "ls /kept 2>/dev/null || touch /kept")
+    good(mine, "wait", "box")
+    good(mine, "start", "box")
+    good(mine, "wait", "box")
+    assert good(mine, "logs", "box") == "/kept\n"
+
+
+def test_create_makes_and_start_starts(mine: Minirt) -> None:
+    id = good(mine, "create", "--name", "box", "busybox", "echo", "hi").strip()
+    assert inspect(mine, "box")["State"]["Status"] == "created" and inspect(mine, "box")["Id"] == id
+    good(mine, "gc")
+    assert good(mine, "start", "-a", "box") == "hi\n"
+
+
+def test_stop_asks_and_then_kills(mine: Minirt) -> None:
+    good(mine, "run", "-d", "--name", "deaf", "busybox", "sleep", "1000")  # pid 1 without a handler gets no TERM
+    good(mine, "run", "-d", "--name", "polite", "busybox", "sh", "-c", "trap 'exit 3' TERM; while :; do sleep 0.1; done")
+    good(mine, "stop", "-t", "0.5", "deaf", "polite")
+    assert inspect(mine, "deaf")["State"]["ExitCode"] == 137
+    assert inspect(mine, "polite")["State"]["ExitCode"] == 3
+
+
+def test_on_failure_it_is_started_so_often_and_no_more(mine: Minirt) -> None:
+    good(mine, "run", "-d", "--name", "box", "--restart", "on-failure:2", "busybox", "sh", "-c", "echo run; exit 1")
+    until(lambda: inspect(mine, "box")["State"]["Status"] == "exited")
+    assert inspect(mine, "box")["RestartCount"] == 2
+    assert good(mine, "logs", "box") == "run\n" * 3
+
+
+def test_what_is_stopped_is_not_started_again(mine: Minirt) -> None:
+    good(mine, "run", "-d", "--name", "box", "--restart", "always", "busybox", "sleep", "1000")
+    os.kill(pid(mine, "box"), signal.SIGKILL)
+    until(lambda: inspect(mine, "box")["RestartCount"] == 1 and inspect(mine, "box")["State"]["Running"])
+    good(mine, "stop", "-t", "0", "box")
+    assert inspect(mine, "box")["State"]["Status"] == "exited"
+
+
+def test_with_rm_it_is_gone_at_its_end(mine: Minirt) -> None:
+    id = good(mine, "run", "-d", "--rm", "busybox", "true").strip()
+    until(lambda: not (mine.root / "lib" / "containers" / id).exists())
+    assert not list((mine.root / "lib" / "image" / "holds").glob(id))
+
+
+def test_a_killed_monitor_leaves_a_container_that_is_seen_and_can_be_removed(mine: Minirt) -> None:
+    good(mine, "run", "-d", "--name", "box", "busybox", "sleep", "1000")
+    first = pid(mine, "box")
+    os.kill(parent(first), signal.SIGKILL)
+    until(lambda: Path(f"/proc/{parent(first)}/comm").read_text().strip() != "minirt-monitor")
+    assert inspect(mine, "box")["State"]["Running"]
+    good(mine, "rm", "-f", "box")
+    until(lambda: not os.path.exists(f"/proc/{first}") or " Z " in Path(f"/proc/{first}/stat").read_text())
+
+
+@pytest.mark.parametrize(("words", "code"), [(("none",), 127), (("/etc",), 126)])
+def test_what_cannot_be_started_leaves_nothing(mine: Minirt, words: tuple[str, ...], code: int) -> None:
+    done = mine("run", "-d", "busybox", *words)
+    assert done.returncode == code and done.stderr.count("\n") == 1
+    assert good(mine, "ps", "-aq") == ""
+
+
+def test_pause_holds_all_processes_still(mine: Minirt) -> None:
+    good(mine, "run", "-d", "--name", "box", "busybox", "sh", "-c", "while :; do :; done")
+    if inspect(mine, "box")["State"]["Pid"] and mine("pause", "box").returncode:
+        pytest.skip("no cgroup v2 here that a group can be made in")
+    before = Path(f"/proc/{pid(mine, 'box')}/stat").read_text().rpartition(")")[2].split()[11]
+    assert inspect(mine, "box")["State"]["Status"] == "paused"
+    time.sleep(0.3)
+    assert Path(f"/proc/{pid(mine, 'box')}/stat").read_text().rpartition(")")[2].split()[11] == before
+    good(mine, "unpause", "box")
+    assert inspect(mine, "box")["State"]["Status"] == "running"
+
+
+def test_exec_joins_it_with_user_directory_and_environment(mine: Minirt) -> None:
+    good(mine, "run", "-d", "--name", "box", "-e", "A=1", "busybox", "sleep", "1000")
+    script = "id -u; id -g; pwd; echo $A$B; readlink /proc/self/ns/pid"
+    out = good(mine, "exec", "-u", "7:8", "-w", "/tmp", "-e", "B=2", "box", "sh", "-c", script)
+    assert out.splitlines() == ["7", "8", "/tmp", "12", os.readlink(f"/proc/{pid(mine, 'box')}/ns/pid")]
+    assert mine("exec", "box", "sh", "-c", "exit 5").returncode == 5
+    assert mine("exec", "box", "none").returncode == 127
+    assert mine("exec", "-i", "box", "cat", input="typed").stdout == "typed"
+
+
+def test_input_goes_to_it_and_its_end_too(mine: Minirt) -> None:
+    good(mine, "create", "-i", "--name", "box", "busybox", "sh", "-c", "cat; echo over")
+    assert mine("start", "-ai", "box", input="one\ntwo\n").stdout == "one\ntwo\nover\n"
+
+
+def test_several_may_look_at_once(mine: Minirt) -> None:
+    good(mine, "run", "-d", "--name", "box", "-i", "busybox", "sh", "-c", "read x; echo got $x; exit 4")
+    lookers = [mine.start("attach", "--no-stdin", "box") for _ in range(2)]
+    time.sleep(1)
+    typist = mine("attach", "box", input="word\n")
+    assert typist.returncode == 4 and typist.stdout == "got word\n"
+    for looker in lookers:
+        assert looker.communicate(timeout=LIMIT)[0] == "got word\n"
+        assert looker.returncode == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("run", "-d", "--restart", "sometimes", "busybox"), "--restart sometimes"),
+        (("run", "-d", "--rm", "--restart", "always", "busybox"), "--rm and --restart"),
+        (("run", "-d", "--log-opt", "color=red", "busybox"), "--log-opt color=red"),
+        (("run", "-d", "--log-driver", "syslog", "busybox"), "--log-driver syslog"),
+        (("run", "-d", "--explain", "busybox"), "leave out -d"),
+        (("run", "--restart", "always", "busybox"), "give -d"),
+        (("start", "none"), "no container 'none'"),
+        (("kill", "-s", "NONE", "box"), "no signal 'NONE'"),
+        (("logs", "--since", "yesterday", "box"), "time 'yesterday'"),
+        (("logs", "--tail", "few", "box"), "--tail few"),
+        (("rename", "box", "a b"), "'a b'"),
+    ],
+)
+def test_bad_input_is_one_line(minirt: Minirt, words: tuple[str, ...], said: str) -> None:
+    good(minirt, "create", "--name", "box", "busybox", "true")
+    done = minirt(*words)
+    assert done.returncode not in (0, None) and said in done.stderr and done.stderr.count("\n") == 1, done.stderr
+    good(minirt, "rm", "box")

@@ -1,0 +1,118 @@
+"""The log: what the C half writes is what was written, and what the Python half reads; durations and moments."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from minirt.engine.logs import Reader, duration, moment
+from minirt.errors import UsageError
+
+SOURCE = Path(__file__).resolve().parents[2] / "csrc" / "monitor"
+HARNESS = r"""
+#include "log.h"
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+/* log DIR MOST FILES: what comes on standard input, in pieces as they are read, of at most argv[4] bytes */
+int main(int argc, char **argv) {
+    static struct log l;
+    static char data[65536];
+    ssize_t n;
+    if (argc != 5 || log_open(&l, open(argv[1], O_RDONLY), strtoull(argv[2], 0, 10), (unsigned)atoi(argv[3]))) return 1;
+    while ((n = read(0, data, (size_t)atoi(argv[4]))) > 0)
+        if (log_write(&l, 1, data, (size_t)n) != n) return 2;
+    log_close(&l);
+    return 0;
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def harness(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A program that logs its standard input, under AddressSanitizer."""
+    place = tmp_path_factory.mktemp("log")
+    (place / "harness.c").write_text(HARNESS)
+    command = ["gcc", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover", f"-I{SOURCE}", "-o", place / "harness"]
+    subprocess.run([*command, place / "harness.c", SOURCE / "log.c"], check=True)
+    return place / "harness"
+
+
+def decoded(data: bytes) -> str:
+    """Return text as Go decodes it: each byte that is part of no character is U+FFFD."""
+    text, i = [], 0
+    while i < len(data):
+        for size in (1, 2, 3, 4):
+            try:
+                text.append(data[i : i + size].decode())
+                break
+            except UnicodeDecodeError:
+                continue
+        else:
+            text.append("\ufffd")
+            size = 1
+        i += size
+    return "".join(text)
+
+
+LONG = st.sampled_from([b"\n", b"\r\n", b"x" * 16383, b"\xf0\x9f\x98\x80" * 5000])
+LINES = st.lists(st.one_of(st.binary(max_size=60), st.text(max_size=40).map(str.encode), LONG))
+
+
+@settings(max_examples=60)
+@given(pieces=LINES, chunk=st.integers(1, 65536))
+def test_what_is_logged_is_what_was_written(
+    harness: Path, tmp_path_factory: pytest.TempPathFactory, pieces: list[bytes], chunk: int
+) -> None:
+    place, data = tmp_path_factory.mktemp("log"), b"".join(pieces)
+    subprocess.run([harness, place, "0", "1", str(chunk)], input=data, check=True)
+    entries = [json.loads(line) for line in (place / "log").read_bytes().splitlines()]
+    assert "".join(entry["log"] for entry in entries) == decoded(data)
+    assert all("\n" not in entry["log"][:-1] for entry in entries)
+    assert [line.text for line in Reader(str(place)).read()] == [entry["log"] for entry in entries]
+
+
+@settings(max_examples=20)
+@given(count=st.integers(1, 400), most=st.integers(100, 3000), files=st.integers(1, 4))
+def test_files_are_bounded_and_the_newest_lines_are_there(
+    harness: Path, tmp_path_factory: pytest.TempPathFactory, count: int, most: int, files: int
+) -> None:
+    place = tmp_path_factory.mktemp("log")
+    subprocess.run([harness, place, str(most), str(files), "4096"], input=b"".join(b"%d\n" % n for n in range(count)), check=True)
+    kept = [int(line.text) for line in Reader(str(place)).read()]
+    assert kept == list(range(count - len(kept), count)) and kept
+    assert len(list(place.iterdir())) <= files and all(path.stat().st_size < most + 100 for path in place.iterdir())
+
+
+def test_a_reader_goes_on_where_it_was_though_files_have_moved(tmp_path: Path) -> None:
+    def entry(n: int) -> str:
+        return json.dumps({"log": f"{n}\n", "stream": "stdout", "time": ""}) + "\n"
+
+    reader = Reader(str(tmp_path))
+    (tmp_path / "log").write_text(entry(1) + entry(2) + entry(3)[:10])
+    assert [line.text for line in reader.read()] == ["1\n", "2\n"]
+    with (tmp_path / "log").open("a") as file:
+        file.write(entry(3)[10:])
+    (tmp_path / "log").rename(tmp_path / "log.1")
+    (tmp_path / "log").write_text(entry(4))
+    assert [line.text for line in reader.read()] == ["3\n", "4\n"]
+    assert list(reader.read()) == []
+
+
+@given(h=st.integers(0, 99), m=st.integers(0, 59), s=st.integers(0, 59), ms=st.integers(0, 999))
+def test_durations_are_as_go_writes_them(h: int, m: int, s: int, ms: int) -> None:
+    assert duration(f"{h}h{m}m{s}s{ms}ms") == pytest.approx(h * 3600 + m * 60 + s + ms / 1000)
+
+
+@given(st.text(max_size=12))
+def test_any_text_is_a_moment_or_refused(text: str) -> None:
+    try:
+        assert moment(text) == "" or moment(text).endswith("000Z")
+    except UsageError as error:
+        assert "\n" not in str(error)
