@@ -79,6 +79,7 @@ class RunStep:
         container = Container.create("", "build", self.args, rm=True)
         undo.callback(container.close)
         undo.callback(discard, container)
+        container.save(step=True)  # whoever finds it without its build may end it
         for step in self.prepare:
             step(container)
         spec = make_spec(self._options(), self.state.config, container.id)

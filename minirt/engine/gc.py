@@ -103,6 +103,8 @@ def _container(name: str, dry: bool) -> list[Garbage]:
         return []
     try:
         container = None if name.startswith(".") else Container.load(id)
+        if container is not None and container.state.get("step") and not dry:
+            owner.end(id)
         if container is not None and _alive(container):
             return []
         why = _verdict(name, container)

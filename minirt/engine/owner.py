@@ -10,7 +10,7 @@ import os
 
 from minirt.image.scratch import Lock
 
-__all__ = ["making", "programs", "take", "wait"]
+__all__ = ["end", "making", "programs", "take", "wait"]
 
 
 def making(directory: str, *, shared: bool = True) -> Lock:
@@ -68,6 +68,25 @@ def programs(id: str) -> list[int]:
     from minirt.engine.container import start_time
 
     return sorted(found, key=lambda pid: (start_time(pid), pid))
+
+
+def end(id: str) -> None:
+    """Kill the processes that run in a container's root, and wait for their end: a step of a build has no life of its own."""
+    import select
+    import signal
+
+    for pid in programs(id):
+        try:
+            pidfd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            continue
+        try:
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            select.select([pidfd], [], [], 10)
+        except ProcessLookupError:
+            pass
+        finally:
+            os.close(pidfd)
 
 
 def _end_executor(pid: int) -> bool:
