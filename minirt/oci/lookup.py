@@ -13,7 +13,7 @@ from errno import EACCES, ENOENT, ENOTDIR
 from minirt.errors import KernelError, MinirtError, NotExecutable, NotFound
 from minirt.linux.files import open_in_root, read_in_root
 
-__all__ = ["DEFAULT_PATH", "User", "check_command", "find_command", "find_user", "parse_group", "parse_passwd"]
+__all__ = ["DEFAULT_PATH", "User", "check_command", "find_command", "find_user", "is_id", "parse_group", "parse_passwd"]
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 
 from minirt.documents import load_file
-from minirt.errors import MinirtError
+from minirt.linux import capabilities
+from minirt.oci import lookup
 from minirt.oci.join import begin_join, finish_join
 from minirt.oci.step import Context
 from minirt.runtime.birth import Delivery, compile_filter, descriptors, is_rootless, null_descriptors, write_pid
@@ -123,7 +124,7 @@ def process_of(
     else:
         if not words:
             raise RuntimeFailure("process args cannot be empty: name a command after the container")
-        process = changed(dict(config.get("process") or {}), words, values)
+        process = changed(dict(config.get("process") or {}), words, values, warn)
     if not process["cwd"].startswith("/"):
         raise RuntimeFailure(f"process.cwd {process['cwd']!r}: must be an absolute path")
     if values["tty"]:
@@ -131,8 +132,10 @@ def process_of(
     return process
 
 
-def changed(process: dict[str, Any], words: list[str], values: dict[str, Any]) -> dict[str, Any]:
-    """Return a process with the flags of `exec`."""
+def changed(
+    process: dict[str, Any], words: list[str], values: dict[str, Any], warn: Callable[[str], None]
+) -> dict[str, Any]:
+    """Return a process with the flags of `exec`. Raises: RuntimeFailure."""
     process["args"] = words
     process["terminal"] = False
     process.pop("consoleSize", None)
@@ -145,6 +148,9 @@ def changed(process: dict[str, Any], words: list[str], values: dict[str, Any]) -
     if values["no_new_privs"]:
         process["noNewPrivileges"] = True
     if values["cap"]:
+        for name in values["cap"]:
+            if name not in capabilities.NAMES:  # no error, as in config.json (config.md#linux-process)
+                warn(f"--cap {name}: ignored: no such capability")
         sets = dict(process.get("capabilities") or {})
         for kind in ("bounding", "effective", "permitted"):
             sets[kind] = [*(sets.get(kind) or ()), *values["cap"]]
@@ -152,20 +158,19 @@ def changed(process: dict[str, Any], words: list[str], values: dict[str, Any]) -
     user = dict(process.get("user") or {})
     if values["user"]:
         uid, colon, gid = values["user"].partition(":")
-        if not uid.isdigit() or (colon and not gid.isdigit()):
-            raise RuntimeFailure(f"--user {values['user']}: numbers are wanted, UID or UID:GID")
-        user["uid"] = int(uid)
+        user["uid"] = id_number("--user", values["user"], uid)
         if colon:
-            user["gid"] = int(gid)
+            user["gid"] = id_number("--user", values["user"], gid)
     if values["additional_gids"]:
-        user["additionalGids"] = [*(user.get("additionalGids") or ()), *numbers(values["additional_gids"])]
+        more = [id_number("--additional-gids", word, word) for word in values["additional_gids"]]
+        user["additionalGids"] = [*(user.get("additionalGids") or ()), *more]
     process["user"] = user
     return process
 
 
-def numbers(words: list[str]) -> list[int]:
-    """Return group ids. Raises: MinirtError."""
-    try:
-        return [int(word) for word in words]
-    except ValueError as error:
-        raise MinirtError(f"--additional-gids: {error}") from None
+def id_number(flag: str, value: str, word: str) -> int:
+    """Return a user's or group's number. Raises: RuntimeFailure for what is none; -1 would mean "as it is", so root."""
+    if not lookup.is_id(word):
+        form = "UID or UID:GID" if flag == "--user" else "GID"
+        raise RuntimeFailure(f"{flag} {value}: {form} is wanted, numbers from 0 to 4294967294")
+    return int(word)

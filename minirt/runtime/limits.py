@@ -15,6 +15,18 @@ if TYPE_CHECKING:
 
 __all__ = ["UPDATE", "events", "pause", "resume", "update"]
 
+def in_bytes(text: str) -> int:
+    """Return a number of bytes: 1048576, 64M, 1.5gb; -1 as it is (man 8 runc-update). Raises: ValueError."""
+    if text == "-1":
+        return -1
+    number = text.lower().rstrip("kmgtpib ")
+    unit = text.lower()[len(number) :].strip().removesuffix("b").removesuffix("i")
+    if unit not in UNITS or number.startswith("-"):
+        raise ValueError(text)
+    return int(float(number) * UNITS[unit]) if "." in number else int(number) * UNITS[unit]
+
+
+UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50}
 # flag, help, where in linux.resources, unit in bytes or as it is
 RESOURCES = (
     ("blkio-weight", "N weight of its disk requests, 10 to 1000", "blockIO weight", int),
@@ -27,14 +39,18 @@ RESOURCES = (
     ("cpuset-cpus", "LIST processors, as 0-3,7", "cpu cpus", str),
     ("cpuset-mems", "LIST memory nodes", "cpu mems", str),
     ("cpu-idle", "N 1: only what nobody else wants; 0: ordinary", "cpu idle", int),
-    ("memory", "BYTES limit of memory; -1: none", "memory limit", int),
-    ("memory-reservation", "BYTES protected while others can give", "memory reservation", int),
-    ("memory-swap", "BYTES limit of memory and swap together; -1: none", "memory swap", int),
+    ("memory", "BYTES limit of memory, also as 64M; -1: none", "memory limit", in_bytes),
+    ("memory-reservation", "BYTES protected while others can give", "memory reservation", in_bytes),
+    ("memory-swap", "BYTES limit of memory and swap together; -1: none", "memory swap", in_bytes),
     ("pids-limit", "N limit of processes and threads; -1: none", "pids limit", int),
 )
+INTEL_RDT = ("l3-cache-schema", "mem-bw-schema")
+OBSOLETE = ("kernel-memory", "kernel-memory-tcp")
 UPDATE = (
     Flag("resources r", "FILE linux.resources as JSON; - is standard input; other flags are not read then", ""),
     *(Flag(name, text, "") for name, text, _, _ in RESOURCES),
+    *(Flag(name, "SCHEMA of Intel RDT, which is not supported", "") for name in INTEL_RDT),
+    *(Flag(name, "N (ignored: no kernel has it any more)", "") for name in OBSOLETE),
 )  # fmt: skip
 
 
@@ -68,6 +84,12 @@ def resume(root: str, id: str) -> int:
 
 def update(root: str, id: str, values: dict[str, Any], warn: Callable[[str], None]) -> int:
     """Change a container's limits; those that are not named stay. Raises: MinirtError."""
+    for name in INTEL_RDT:
+        if values[name.replace("-", "_")]:
+            raise RuntimeFailure(f"--{name}: not supported: this runtime does not use the resctrl file system")
+    for name in OBSOLETE:
+        if values[name.replace("-", "_")]:
+            warn(f"--{name} is ignored: cgroup v2 counts the kernel's memory in --memory")
     container = Container(root, id).load(lock=True)
     group, resources = group_of(container), asked(values)
     if container.state.get("unit"):
@@ -100,7 +122,7 @@ def asked(values: dict[str, Any]) -> dict[str, Any]:
         try:
             resources.setdefault(part, {})[key] = kind(text)
         except ValueError:
-            raise RuntimeFailure(f"invalid value for {name}: {text}: a whole number is wanted") from None
+            raise RuntimeFailure(f"invalid value for {name}: {text}: a number is wanted") from None
     return resources
 
 
