@@ -11,6 +11,7 @@ What state.json says of a process holds only together with its start time, as pi
 from __future__ import annotations
 
 import os
+import time
 
 from minirt.documents import BadDocument, dumps, load_file
 from minirt.errors import MinirtError
@@ -66,22 +67,66 @@ class Container:
         """Make the directory, and lock it. Raises: RuntimeFailure where the name is taken."""
         try:
             os.makedirs(os.path.dirname(self.path), mode=0o711, exist_ok=True)
-            os.mkdir(self.path, 0o711)
+            while True:
+                os.mkdir(self.path, 0o711)
+                try:
+                    self.lock()
+                    break
+                except FileNotFoundError:
+                    continue  # `delete --force` took it for what a killed `create` left
+            if os.path.exists(f"{self.path}/state.json"):
+                self.unlock()  # removed and made anew between mkdir and lock: it is somebody else's
+                raise FileExistsError
         except FileExistsError:
             raise RuntimeFailure(f"container with id exists: {self.id}: minirt oci delete removes it") from None
         except OSError as error:
             raise RuntimeFailure(f"{self.path}: {error.strerror}: choose another place with --root") from None
-        self.lock()
 
-    def lock(self) -> None:
-        """Wait until no other command changes this container; held until this process ends, or `unlock`."""
-        from fcntl import LOCK_EX, flock
+    def lock(self, patience: float | None = None) -> bool:
+        """Wait until no other command changes this container; held until this process ends, or `unlock`.
 
-        self.lock_fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        flock(self.lock_fd, LOCK_EX)
+        What was locked is what is at the path now: meanwhile the container may have been removed, and made anew. But a
+        directory that was locked before is locked again, wherever it is by now (`is_ours`).
+
+        Args:
+            patience: seconds to wait; by default as long as it takes.
+
+        Returns: False if the time was up. Raises: FileNotFoundError where the container is gone.
+        """
+        from fcntl import LOCK_EX, LOCK_NB, flock
+
+        end = None if patience is None else time.monotonic() + patience
+        again = self.lock_fd >= 0
+        while True:
+            if self.lock_fd < 0:
+                self.lock_fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                flock(self.lock_fd, LOCK_EX if end is None else LOCK_EX | LOCK_NB)
+            except BlockingIOError:
+                if end is not None and time.monotonic() > end:
+                    return False
+                time.sleep(0.01)
+                continue
+            if again or self.is_ours():
+                return True
+            self.close()
 
     def unlock(self) -> None:
-        """Let other commands change it."""
+        """Let other commands change it; the descriptor stays, to know the directory by."""
+        from fcntl import LOCK_UN, flock
+
+        if self.lock_fd >= 0:
+            flock(self.lock_fd, LOCK_UN)
+
+    def is_ours(self) -> bool:
+        """Say whether the directory at the path is still the one that was locked."""
+        try:
+            return self.lock_fd < 0 or os.path.samestat(os.fstat(self.lock_fd), os.stat(self.path))
+        except FileNotFoundError:
+            return False
+
+    def close(self) -> None:
+        """Let go of the lock and of the directory."""
         if self.lock_fd >= 0:
             os.close(self.lock_fd)
             self.lock_fd = -1
@@ -101,26 +146,32 @@ class Container:
     def save(self, **changes: Any) -> None:
         """Change state.json as a whole: a reader, or whoever comes after a kill -9, sees the old or the new one.
 
-        Not fsync(2)ed: what it tells of ends with the machine's power, as the processes do.
+        In the directory that is locked, wherever that is by now: so that nothing is written into a later container's of the
+        same name. Not fsync(2)ed: what it tells of ends with the machine's power, as the processes do.
+
+        Raises: RuntimeFailure where the container was removed.
         """
         self.state.update(changes)
-        self.write(f"{self.path}/state.json", dumps(self.state))
-
-    def write(self, path: str, text: str) -> None:
-        """Replace a file."""
-        with open(f"{path}.new", "w", encoding="utf-8") as file:
-            file.write(text)
-        os.rename(f"{path}.new", path)
+        at = self.lock_fd
+        try:
+            fd = os.open("state.json.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600, dir_fd=at)
+            with open(fd, "w", encoding="utf-8") as file:
+                file.write(dumps(self.state))
+            os.rename("state.json.new", "state.json", src_dir_fd=at, dst_dir_fd=at)
+        except FileNotFoundError:
+            raise RuntimeFailure(f"container {self.id} was removed meanwhile") from None
 
     def remove(self) -> None:
         """Remove the directory; under another name first, so that no half of it is ever found."""
         hidden = os.path.join(os.path.dirname(self.path), f".{self.id}")
         for _ in range(2):
+            if not self.is_ours():
+                break
             try:
                 os.rename(self.path, hidden)
                 break
             except FileNotFoundError:
-                return
+                break
             except OSError:  # ENOTEMPTY: an earlier delete was killed
                 empty(hidden)
         empty(hidden)
@@ -143,7 +194,7 @@ class Container:
         if self.pid:
             try:
                 fd = os.pidfd_open(self.pid)
-            except ProcessLookupError:
+            except OSError:  # ESRCH; EINVAL if it was reaped while the kernel looked (kernel/pid.c, pidfd_open)
                 raise RuntimeFailure("container not running") from None
             if self.pid:  # still: so the descriptor is of that process and no later one
                 return fd
@@ -156,18 +207,29 @@ class Container:
             return "creating" if self.state.get("status") == "creating" and self.busy() else "stopped"
         if self.state.get("status") == "creating":
             return "creating"
-        if self.waits():
-            return "created"
-        group = self.cgroup()
-        return "paused" if group is not None and group.is_frozen() else "running"
+        if self.is_paused():
+            return "paused"  # also what waits for its start: a start would wait for the thaw, and hold the lock meanwhile
+        return "created" if self.waits() else "running"
+
+    def is_paused(self) -> bool:
+        """Say whether its cgroup is frozen, or ordered to be (Cgroup.is_frozen, without what else that module has)."""
+        path = self.state.get("cgroup")
+        try:
+            with open(f"{path}/cgroup.freeze", encoding="ascii") as order, open(f"{path}/cgroup.events", encoding="ascii") as fact:
+                return order.read() == "1\n" or "frozen 1" in fact.read()
+        except OSError:
+            return False
 
     def busy(self) -> bool:
-        """Say whether a command holds the lock."""
+        """Say whether another command holds the lock."""
         if self.lock_fd >= 0:
             return False
         from fcntl import LOCK_EX, LOCK_NB, flock
 
-        fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
         try:
             flock(fd, LOCK_EX | LOCK_NB)
         except BlockingIOError:
@@ -184,10 +246,14 @@ class Container:
             return False
         return True
 
-    def cgroup(self) -> Any:
-        """Return the container's cgroup (minirt.linux.cgroup_group.Cgroup), None where it has none."""
+    def cgroup(self, gone: bool = False) -> Any:
+        """Return the container's cgroup (minirt.linux.cgroup_group.Cgroup), None where it has none.
+
+        Args:
+            gone: also where the directory is not there any more, or not yet: those above it may be, for `remove`.
+        """
         path = self.state.get("cgroup")
-        if not path or not os.path.isdir(path):
+        if not path or not (gone or os.path.isdir(path)):
             return None
         from minirt.linux.cgroup_group import Cgroup
 

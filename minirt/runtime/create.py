@@ -106,7 +106,7 @@ class Making:
         if isinstance(group, cgroup2.NoCgroup):
             self.container.save(cgroup="", cgroup_made=[])
             return
-        self.undo.call(group.remove)
+        self.undo.call(self.remove_group, group)
         self.cgroup = group.path
 
     def filter_devices(self) -> None:
@@ -158,8 +158,15 @@ class Making:
         if self.values["pid_file"]:
             write_pid(self.values["pid_file"], birth.pid)
 
+    def remove_group(self, group: Any) -> None:
+        """Remove the cgroup, unless a `delete` has; another container may have the same by now."""
+        if self.container.is_ours():
+            group.remove()
+
     def poststop(self) -> None:
-        """Run the hooks that tell of the end."""
+        """Run the hooks that tell of the end, unless a `delete` has."""
+        if not self.container.is_ours():
+            return
         try:
             hooks.run_outside("poststop", hooks.of(self.config, "poststop"), self.container.oci_state("stopped"))
         except MinirtError as error:
@@ -179,6 +186,7 @@ def create(root: str, id: str, values: dict[str, Any], warn: Warn) -> int:
         birth.leave()
         making.undo.keep()
         birth.close()
+        container.close()
         return 0
 
 
@@ -206,10 +214,12 @@ def run(root: str, id: str, values: dict[str, Any], warn: Warn) -> int:
             birth.reaped()
             making.undo.keep()
             birth.close()
+            container.close()
             return 0
         container.unlock()
         status = stay(birth, delivery.master, signals)
         birth.reaped()
+        container.lock()  # what is undone below is undone if nobody has deleted the container meanwhile
         if values["keep"]:
             making.undo.keep()
             birth.close()

@@ -18,7 +18,7 @@ else:
 
 __all__ = ["delete", "kill", "signal_number"]
 
-PATIENCE = 10_000  # ms for a killed process to be gone
+PATIENCE = 10  # seconds for a killed process to be gone, and for the command that made it to notice
 
 
 def signal_number(text: str) -> int:
@@ -71,13 +71,18 @@ def delete(root: str, id: str, force: bool, warn: Callable[[str], None]) -> int:
     container = Container(root, id)
     if not os.path.isdir(container.path):
         if force:
+            container.remove()  # what a delete that was killed has left under another name
             return 0
         raise RuntimeFailure(f"container does not exist: {id}")
-    if force:
-        end_everything(container)  # before the lock: a create whose hook hangs has it
     try:
-        container.load(lock=True)
-    except RuntimeFailure:
+        if force:
+            end_everything(container)  # before the lock: a create whose hook hangs has it
+            if not container.lock(PATIENCE):
+                warn(f"another command has held container {id} for {PATIENCE} s (a hook that hangs?): removed all the same")
+            container.load()
+        else:
+            container.load(lock=True)
+    except (FileNotFoundError, RuntimeFailure):
         if not force:
             raise
         container.remove()
@@ -90,7 +95,7 @@ def delete(root: str, id: str, force: bool, warn: Callable[[str], None]) -> int:
         from minirt.runtime.scope import stop
 
         stop(container)
-    elif (group := container.cgroup()) is not None:
+    elif (group := container.cgroup(gone=True)) is not None:
         group.remove()
     state = container.oci_state("stopped")
     for hook in hooks.of(container.config, "poststop"):
@@ -129,7 +134,7 @@ def end_everything(container: Container) -> None:
     if fd >= 0:
         poll = select.poll()
         poll.register(fd, select.POLLIN)
-        gone = poll.poll(PATIENCE)
+        gone = poll.poll(PATIENCE * 1000)
         os.close(fd)
         if not gone:
             raise RuntimeFailure(f"container init still running: pid {container.state['pid']} does not die")

@@ -25,8 +25,10 @@ def start(root: str, id: str, warn: Callable[[str], None]) -> int:
     status = container.status()
     if status == "stopped":
         raise RuntimeFailure("cannot start a container that has stopped")
-    if status != "created":
+    if status == "running":
         raise RuntimeFailure("cannot start an already running container")
+    if status != "created":
+        raise RuntimeFailure(f"cannot start a container in the {status} state")
     config = container.config
     try:
         state = container.oci_state("created")

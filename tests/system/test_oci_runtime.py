@@ -130,6 +130,18 @@ def test_pause_stops_the_processes_and_resume_lets_them_go_on(oci: Runtime) -> N
     assert "frozen 0" in frozen.read_text() and oci.state()["status"] == "running"
 
 
+def test_what_was_paused_before_its_start_is_not_started(oci: Runtime) -> None:
+    """The start would wait for the thaw, with the lock that `resume` needs."""
+    oci.create()
+    oci.good("pause", "box")
+    assert oci.state()["status"] == "paused"
+    assert "cannot start a container in the paused state" in oci("start", "box").stderr
+    oci.good("resume", "box")
+    assert oci.state()["status"] == "created"
+    oci.good("start", "box")
+    assert oci.state()["status"] == "running"
+
+
 def test_exec_is_in_the_same_namespaces_and_cgroup(oci: Runtime) -> None:
     oci.create()
     oci.good("start", "box")
