@@ -6,6 +6,8 @@ import os
 import stat
 from errno import ENODATA, ENOTSUP
 
+from minirt.linux.files import open_regular
+
 __all__ = ["copy_tree"]
 
 
@@ -31,19 +33,24 @@ def copy_tree(source: int, target: int) -> None:
             os.chmod(name, stat.S_IMODE(found.st_mode), dir_fd=target)
         elif kind == stat.S_IFDIR:
             os.mkdir(name, 0o700, dir_fd=target)
-            _copy(name, source, target, os.O_DIRECTORY, os.O_RDONLY | os.O_DIRECTORY)
+            _copy(name, source, target, True)
         elif kind == stat.S_IFREG:
-            _copy(name, source, target, os.O_NONBLOCK, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+            _copy(name, source, target, False)
 
 
-def _copy(name: str, source: int, target: int, reading: int, writing: int) -> None:
+def _copy(name: str, source: int, target: int, directory: bool) -> None:
     """Copy one file or directory by name, if it is still what it was."""
     common = os.O_NOFOLLOW | os.O_CLOEXEC
-    old = os.open(name, os.O_RDONLY | reading | common, dir_fd=source)
+    old = os.open(name, (os.O_RDONLY | os.O_DIRECTORY if directory else os.O_PATH) | common, dir_fd=source)
     try:
-        new = os.open(name, writing | common, 0o600, dir_fd=target)
+        if directory:
+            new = os.open(name, os.O_RDONLY | os.O_DIRECTORY | common, dir_fd=target)
+        else:
+            looked_at, old = old, open_regular(old)
+            os.close(looked_at)
+            new = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | common, 0o600, dir_fd=target)
         try:
-            if reading & os.O_DIRECTORY:
+            if directory:
                 copy_tree(old, new)
             else:
                 while os.sendfile(new, old, None, 1 << 24):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
-from errno import EAGAIN, ELOOP
+from errno import EAGAIN, EINVAL, ELOOP
 
 from minirt.errors import KernelError
 from minirt.linux import constants as k
 from minirt.linux._sys import ffi, lib
 
-__all__ = ["make_in_root", "open_in_root", "read_in_root"]
+__all__ = ["make_in_root", "open_in_root", "open_regular", "read_in_root"]
 
 LINKS = 40  # the kernel's MAXSYMLINKS
 
@@ -38,17 +38,36 @@ def open_in_root(root: int, path: str, flags: int = os.O_RDONLY) -> int:
 
 
 def read_in_root(root: int, path: str, most: int = 1 << 20) -> str:
-    """Return the text of a file in another root, at most `most` bytes of it; empty where it cannot be read."""
+    """Return the text of a regular file in another root, at most `most` bytes of it; empty where it cannot be read."""
     try:
-        fd = open_in_root(root, path, os.O_RDONLY | os.O_NONBLOCK)
+        fd = open_in_root(root, path, os.O_PATH)
     except KernelError:
         return ""
     try:
-        return os.read(fd, most).decode(errors="replace")
+        regular = open_regular(fd)
     except OSError:
         return ""
     finally:
         os.close(fd)
+    try:
+        return os.read(regular, most).decode(errors="replace")
+    except OSError:
+        return ""
+    finally:
+        os.close(regular)
+
+
+def open_regular(fd: int) -> int:
+    """Return a descriptor to read what an O_PATH descriptor stands for, if that is a regular file.
+
+    Who may make nodes (CAP_MKNOD, of docker's defaults) could have a device in the file's place, and for a device to be
+    opened may be enough: a watchdog then counts down to the host's reset. No device filter holds for us.
+
+    Raises: OSError.
+    """
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        raise OSError(EINVAL, os.strerror(EINVAL))
+    return os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def make_in_root(root: int, path: str, directory: bool, owner: tuple[int, int] = (0, 0)) -> None:
@@ -103,13 +122,16 @@ def _kind(folder: int, name: str) -> int:
 
 
 def _make(folder: int, name: str, directory: bool, owner: tuple[int, int]) -> None:
-    """Make a directory or an empty file."""
+    """Make a directory or an empty file; what it gets besides it gets by descriptor, as the name may mean another by now."""
+    flags = os.O_NOFOLLOW | os.O_CLOEXEC
     if directory:
         os.mkdir(name, 0o755, dir_fd=folder)
-        os.chmod(name, 0o755, dir_fd=folder)  # whatever our umask
+        fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | flags, dir_fd=folder)
     else:
-        fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644, dir_fd=folder)
-        os.fchmod(fd, 0o644)
+        fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | flags, 0o644, dir_fd=folder)
+    try:
+        os.fchmod(fd, 0o755 if directory else 0o644)  # whatever our umask
+        if owner != (os.geteuid(), os.getegid()):
+            os.fchown(fd, *owner)
+    finally:
         os.close(fd)
-    if owner != (os.geteuid(), os.getegid()):
-        os.chown(name, *owner, dir_fd=folder, follow_symlinks=False)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "GIVING_UP", "await_start", "bounding", "capability_sets", "execute", "limits", "no_new_privileges", "resolve", "scheduling",
-    "seccomp_early", "seccomp_late", "seccomp_listened", "security_labels", "user", "working_directory",
+    "seccomp_early", "seccomp_late", "seccomp_listened", "security_labels", "untraceable", "user", "working_directory",
 ]  # fmt: skip
 
 PATH_MAX = 4096
@@ -90,6 +90,19 @@ def security_labels(p: Plan, c: Context) -> None:
         proc = procfs.open_proc(p, c)
         procfs.write(p, proc, "self/attr/exec", label, why="the label of the next execve")
         p.close(proc)
+
+
+@step("untraceable", "namespaces", why="let no other process of a shared pid namespace look into this one")
+def untraceable(p: Plan, c: Context) -> None:
+    """What this process has open until its execve is the host's: the cgroup's directory, the FIFO of the start.
+
+    A container of the same pid namespace (a pod's) that has the same user and rights would get it from /proc/PID/fd, all the
+    time between `create` and `start` (man 2 ptrace, access mode checking). execve makes the process dumpable again.
+
+    Simplified: not for a user's runtime, which then could not look into its own child either.
+    """
+    if not ("pid" in c.fresh or c.join or c.rootless):
+        p.prctl(k.PR_SET_DUMPABLE, 0, why="its /proc/PID belongs to the host's root, and its memory to nobody else")
 
 
 @step("scheduling", why="say how this process shares the processors and the disks with others")
@@ -278,6 +291,7 @@ GIVING_UP = (
     scheduling,
     limits,
     security_labels,
+    untraceable,
     seccomp_early,
     bounding,
     user,

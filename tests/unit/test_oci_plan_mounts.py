@@ -136,7 +136,7 @@ NAMED = {"mkdirat": (0, 1), "mknodat": (0, 1), "symlinkat": (1, 2), "unlinkat": 
 
 def named(record: Record) -> str:
     """Return the path of the container that a record makes or changes something at, if it names one."""
-    if record.call == "mount" and record.step not in ("masked", "readonly", "propagation"):
+    if record.call == "mount" and record.step not in ("masked", "readonly", "propagation", "pivot_root"):
         return str(record.args[1])
     at, path = NAMED.get(record.call, (-1, -1))
     return str(record.args[path]) if at >= 0 and record.args[at] == k.AT_FDCWD else ""
