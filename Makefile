@@ -21,6 +21,7 @@ PACKAGES_RUN := python3 python3-venv python3-dev gcc libc6-dev make busybox-stat
 PACKAGES_LAB := qemu-system-x86 mmdebstrap debian-archive-keyring e2fsprogs
 # docker.io has the command docker in it up to Debian 12; after that docker-cli has
 PACKAGES_PEERS = runc crun podman conmon containerd docker.io hyperfine $(shell apt-cache show docker-cli 2>/dev/null | sed -n 's/^Package: //p' | head -1)
+PACKAGES_ENGINES := podman conmon containerd docker.io docker-cli
 PACKAGES_TEST = $(PACKAGES_RUN) $(PACKAGES_LAB) libcap-dev strace gdb libseccomp2 linux-libc-dev golang-github-containers-common skopeo acpica-tools qemu-utils passt $(PACKAGES_PEERS)
 PACKAGES_TEST += docker-registry umoci buildah apache2-utils openssl chromium chromium-driver
 SOURCES := pyproject.toml setup.py $(wildcard csrc/*/*.[chS]) $(wildcard csrc/*/*.py) $(wildcard csrc/*/*.txt) $(wildcard csrc/*/Makefile)
@@ -68,14 +69,16 @@ test: .venv/installed-test
 	$(BIN)/python -m pytest tests/unit tests/system tests/peers -m 'not long'
 	$(MAKE) test-lab
 
+test-lab: WHICH = -m 'not long'
 test-lab: .venv/installed-test
 	@lacks=$$(lab/run --check) || { echo "tests/lab does not run here: $$(sed '/^processor:/,$$d' <<<"$$lacks" | paste -sd';')"; [ -z "$(CI)" ]; exit; }; \
 	gcc -O1 -Wall -Wextra -Werror -static -o tests/peers/probe/probe.elf tests/peers/probe/probe.c; \
-	lab/run --timeout 900 .venv/bin/python -m pytest tests/lab tests/peers/test_differential.py
+	lab/run --timeout 900 .venv/bin/python -m pytest tests/lab tests/peers/test_differential.py; \
+	lab/run $(addprefix --with ,$(PACKAGES_ENGINES)) --timeout 900 .venv/bin/python -m pytest $(WHICH) tests/peers/test_limits.py
 
 test-long: .venv/installed-test
 	$(BIN)/python -m pytest tests/unit tests/system tests/peers
-	$(MAKE) test-lab
+	$(MAKE) test-lab WHICH=
 
 lint: .venv/installed-test
 	$(BIN)/ruff check .

@@ -18,7 +18,7 @@ import pytest
 
 __all__ = ["RUNTIME", "Engine", "need", "place", "rootfs"]
 
-APPLETS = "sh ls cat sleep echo true id mount hostname ps touch kill stty tty"
+APPLETS = "sh ls cat dd sleep echo true id mount hostname ps touch kill stty tty"
 
 RUNTIME = Path(sys.executable).parent / "minirt-oci"
 
