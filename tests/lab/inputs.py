@@ -1,0 +1,86 @@
+"""`python tests/lab/inputs.py`: a disk with Debian's kernels and memtest86+, for the tests in the lab; prints its path.
+
+The lab has no network. So what its tests need of Debian's archive beside its own system is fetched here, by apt, once, and
+given to it by `lab/run --disk`: both kernels that `minivm kernel fetch` knows, with the modules that a virtual machine
+needs, and memtest86+.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from minivm.boot.modules import Modules
+from minivm.errors import MinivmError
+from minivm.kernels.cache import Kernel
+from minivm.kernels.debian import fetch
+
+MODULES = [
+    "virtio_mmio", "virtio_blk", "virtio_net", "virtio_rng", "virtio_console", "ext4", "overlay", "button", "evdev",
+]  # fmt: skip
+SIZE = "192M"
+
+
+def main() -> int:
+    """Make the disk where it is not there, and print its path. Returns 0."""
+    kernels = [fetch_updated(name) for name in ("debian-cloud", "debian")]
+    words = [Path(__file__).read_text(), *(f"{kernel.release} {kernel['version']}" for kernel in kernels)]
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "minirt" / "lab-inputs"
+    final = cache / f"{hashlib.sha256(''.join(words).encode()).hexdigest()[:16]}.ext4"
+    if not final.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache) as directory:
+            root = Path(directory) / "root"
+            for kernel in kernels:
+                add_kernel(root / kernel["name"], kernel)
+            add_memtest(root, Path(directory))
+            disk = Path(directory) / "disk"
+            mke2fs = shutil.which("mke2fs", path=os.environ["PATH"] + ":/usr/sbin:/sbin") or "mke2fs"
+            subprocess.run([mke2fs, "-q", "-t", "ext4", "-O", "^has_journal", "-d", root, disk, SIZE], check=True)
+            disk.rename(final)
+    print(final)
+    return 0
+
+
+def fetch_updated(name: str) -> Kernel:
+    """Fetch a kernel; where apt knows none its lists may be missing."""
+
+    def say(text: str) -> None:
+        print(text, file=sys.stderr)
+
+    try:
+        return fetch(name, say=say)
+    except MinivmError:
+        subprocess.run(["apt-get", "-qq", "update"], check=True, stdout=sys.stderr)
+        return fetch(name, say=say)
+
+
+def add_kernel(root: Path, kernel: Kernel) -> None:
+    """Lay a kernel out as Debian does, its modules uncompressed."""
+    (root / "boot").mkdir(parents=True)
+    shutil.copy(kernel.vmlinuz, root / "boot")
+    shutil.copy(kernel.vmlinux, root / "boot")
+    modules = Modules(kernel.modules)
+    place = root / "lib" / "modules" / kernel.release
+    (place / "kernel").mkdir(parents=True)
+    for name, data in modules.closure([name for name in MODULES if modules.has(name)]).items():
+        (place / "kernel" / f"{name}.ko").write_bytes(data)
+    shutil.copy(Path(kernel.modules) / "modules.builtin", place)
+
+
+def add_memtest(root: Path, directory: Path) -> None:
+    """Take memtest86+ out of its package."""
+    sandbox = ["-o", "APT::Sandbox::User=root"] if os.geteuid() == 0 else []
+    subprocess.run(["apt-get", "-qq", *sandbox, "download", "memtest86+"], cwd=directory, check=True, stdout=sys.stderr)
+    (deb,) = directory.glob("memtest86+_*.deb")
+    subprocess.run(["dpkg-deb", "-x", deb, directory / "memtest"], check=True)
+    shutil.copy(directory / "memtest" / "boot" / "memtest86+x64.bin", root)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
