@@ -79,15 +79,23 @@ def boot(words: list[str]) -> tuple[float, int]:
 
 
 def resident_beside_guest(pid: int) -> int:
-    """Return the KiB of a process's resident memory, but for the mapping that is the guest's (man 5 proc_pid_smaps)."""
-    total = size = 0
+    """Return the KiB of a process's resident memory, but for the guest's (man 5 proc_pid_smaps).
+
+    The guest's are the largest private anonymous mapping and what lies next to it without a gap, as a kernel's file that is
+    mapped in the middle of it.
+    """
+    found: list[tuple[int, int, int]] = []  # begin, end, resident KiB
     for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
-        if match := re.match(r"(Size|Rss): +(\d+) kB", line):
-            if match[1] == "Size":
-                size = int(match[2])
-            elif size < MEMORY * 1024 // 2:
-                total += int(match[2])
-    return total
+        if match := re.match(r"([0-9a-f]+)-([0-9a-f]+) ", line):
+            found.append((int(match[1], 16), int(match[2], 16), 0))
+        elif match := re.match(r"Rss: +(\d+) kB", line):
+            found[-1] = (*found[-1][:2], int(match[1]))
+    begin, end, _ = max(found, key=lambda each: each[1] - each[0])
+    while grown := [each for each in found if each[1] == begin or each[0] == end]:
+        begin, end = min(begin, *(each[0] for each in grown)), max(end, *(each[1] for each in grown))
+        if end - begin >= MEMORY << 20:
+            break
+    return sum(resident for first, last, resident in found if last <= begin or first >= end)
 
 
 def main() -> int:

@@ -45,13 +45,13 @@ def read_kernel(path: str, what: str = "kernel") -> Bytes:
 
     Raises BootError that says why it cannot be read.
     """
-    import mmap
-
     try:
         with open(path, "rb") as file:
             status = os.fstat(file.fileno())
             if stat.S_ISREG(status.st_mode) and status.st_size >= MAPPED:
-                return memoryview(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ))
+                from minivm.boot.mapped import MappedFile
+
+                return memoryview(MappedFile(file.fileno()))
             if stat.S_ISREG(status.st_mode) or stat.S_ISFIFO(status.st_mode):
                 return file.read()
     except OSError as error:

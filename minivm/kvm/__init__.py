@@ -49,7 +49,7 @@ All of it goes away with its file descriptors:
 from minivm.kvm._kvm import ffi, lib
 from minivm.kvm.call import close, ioctl, pointer
 from minivm.kvm.debug import get_fpu, get_mp_state, get_msr, set_fpu, set_guest_debug
-from minivm.kvm.memory import GuestMemory, set_user_memory_region
+from minivm.kvm.memory import GuestMemory, offset_in, set_user_memory_region
 from minivm.kvm.system import check_extension, get_api_version, get_supported_cpuid, get_vcpu_mmap_size, open_kvm
 from minivm.kvm.vcpu import (
     Vcpu,
@@ -98,6 +98,7 @@ __all__ = [
     "irqfd",
     "lib",
     "new_regs",
+    "offset_in",
     "open_kvm",
     "pointer",
     "set_cpuid2",

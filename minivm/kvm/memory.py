@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["GuestMemory", "set_user_memory_region"]
+__all__ = ["GuestMemory", "offset_in", "set_user_memory_region"]
 
 
 class GuestMemory:
@@ -51,11 +51,29 @@ class GuestMemory:
             raise IndexError(f"{length:#x} bytes at {offset:#x} do not lie in {self.size:#x} bytes of guest memory")
         return self._bytes[offset : offset + length]
 
+    def map_file(self, offset: int, length: int, fd: int, place: int) -> None:
+        """Put a file's bytes in place of [offset, offset + length), without copying; written pages are this process's own.
+
+        Args:
+            offset, length, place: multiples of 4096; place is where in the file.
+
+        Raises KvmError; IndexError as view() does. man 2 mmap, MAP_FIXED.
+        """
+        self.view(offset, length)
+        result = lib.memory_map_file(self._address + offset, length, fd, place)
+        if result < 0:
+            raise KvmError("mmap", -result, f"length={length:#x}, fd={fd}, offset={place:#x}")
+
     def close(self) -> None:
         """Unmap the pages. No guest may run on them any more, and no view be used."""
         self._bytes.release()
         lib.memory_destroy(self._address, self.size)
         self._address = ffi.NULL
+
+
+def offset_in(whole: Any, part: memoryview) -> int:
+    """Return how many bytes of a buffer lie before a slice of it."""
+    return pointer(ffi.from_buffer(part)) - pointer(ffi.from_buffer(whole))
 
 
 def set_user_memory_region(vm: int, slot: int, address: int, memory: GuestMemory, flags: int = 0) -> None:

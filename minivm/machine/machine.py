@@ -23,6 +23,7 @@ from minivm.errors import KvmError, MinivmError
 from minivm.inspect.exits import ExitCounts
 from minivm.machine.bus import Bus, MemoryBus
 from minivm.machine.gate import Gate
+from minivm.machine.mapping import file_behind
 from minivm.machine.output import burst
 from minivm.machine.plan import machine_plan
 from minivm.machine.recorder import Recorder
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
-    from minivm.boot.start import Start
+    from minivm.boot.start import Bytes, Start
     from minivm.devices.virtio.console import Console
     from minivm.devices.virtio.loop import Loop
     from minivm.devices.virtio.mmio import Mmio
@@ -274,8 +275,19 @@ class Machine:
         """What serves the virtio devices' queues, each in a thread of its own."""
         return [path for transport in self.transports for path in transport.paths]
 
-    def _do_mmap(self, length: int = 0, fd: str = "", what: str = "") -> Done:
+    def _do_mmap(self, length: int = 0, fd: str = "", what: str = "", data: Bytes = b"", address: int = 0, offset: int = 0) -> Done:
+        if data:
+            return self._map_file(address, length, data, offset)
         return self._map_run(fd) if fd else self._map_registers(length) if what else self._map_memory(length)
+
+    def _map_file(self, address: int, length: int, data: Bytes, offset: int) -> Done:
+        file = file_behind(data)
+        assert file is not None
+        for base, pages in self.memory:
+            if base <= address < base + pages.size:
+                pages.map_file(address - base, length, file.fd, offset)
+        file.forget()  # what was read of its headers: the guest's mapping is another
+        return length, ()
 
     def _map_memory(self, length: int) -> Done:
         pages = kvm.GuestMemory(length)
@@ -329,8 +341,11 @@ class Machine:
         done = kvm.set_msrs(self._vcpu_fds[number], msrs)
         return done, () if done == len(msrs) else (f"this KVM has no MSR {list(msrs)[done]:#x}",)
 
-    def _do_memcpy(self, address: int, what: str, data: bytes) -> Done:
+    def _do_memcpy(self, address: int, what: str, data: Bytes) -> Done:
         self.bytes_at(address, len(data))[:] = data
+        file = file_behind(data)
+        if file is not None:
+            file.forget()  # else it would count as memory of this process
         return len(data), ()
 
     def _do_kvm_get_sregs(self) -> Done:

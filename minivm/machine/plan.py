@@ -8,6 +8,7 @@ fail. One function a step, in the order in which the machine is built.
 from __future__ import annotations
 
 from minivm.boot import layout
+from minivm.machine.mapping import mappable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -225,7 +226,14 @@ def _vcpu(number: int) -> Iterator[Operation]:
 
 def _boot(start: Start) -> Iterator[Operation]:
     for piece in start.pieces:
-        yield Operation("boot", "memcpy", piece.why, address=piece.address, what=piece.what, data=piece.data)
+        length, place = mappable(piece)
+        if length:
+            why = f"{piece.why} Not copied: the file's own pages, until the guest writes to one."
+            args = {"address": piece.address, "what": piece.what, "length": length, "offset": place}
+            yield Operation("boot", "mmap", why, **args, data=piece.data[:length])
+        if length < len(piece.data):
+            rest = piece.data[length:]
+            yield Operation("boot", "memcpy", piece.why, address=piece.address + length, what=piece.what, data=rest)
     yield Operation("boot", "KVM_GET_SREGS", "The special registers as after reset: real mode, at the end of 4 GiB.")
     yield Operation("boot", "KVM_SET_SREGS", start.why_sregs, **start.sregs)
     yield Operation("boot", "KVM_SET_REGS", start.why_regs, **start.regs)
