@@ -11,5 +11,6 @@ May import minirt.errors and, for events, minirt.plan.events; nothing else of mi
     cgroup_*.py      what belongs to it: where in the tree, which limits, changes, freezing, statistics
     device_filter.py which devices the processes of a group may use: rules compiled to eBPF
     systemd.py       on a machine that systemd runs, groups are its to make: asked for over dbus.py, as systemd_*.py say
+    criu.py          a service that saves processes and brings them back
     seccomp/         a profile compiled to BPF
 """

@@ -26,7 +26,8 @@ def features() -> dict[str, Any]:
         "mountOptions": sorted(OPTIONS),
         "linux": linux(),
         "annotations": about(),
-        "potentiallyUnsafeConfigAnnotations": ["org.systemd.property."],  # properties of a scope (linux/systemd_unit.py)
+        # properties of a scope (linux/systemd_unit.py); a file that tells CRIU what to do (runtime/saved.py)
+        "potentiallyUnsafeConfigAnnotations": ["org.systemd.property.", "org.criu.config"],
     }
 
 
@@ -83,4 +84,4 @@ def about() -> dict[str, str]:
     """Return what is known of the program itself (features.md#annotations)."""
     from importlib.metadata import version
 
-    return {"minirt.version": version("minirt"), "minirt.checkpoint.enabled": "false"}
+    return {"minirt.version": version("minirt"), "minirt.checkpoint.enabled": "true"}

@@ -17,5 +17,6 @@ minirt.terminal; nothing heavy at the top of a file, as an engine starts this fo
     listing.py   state, list, ps
     limits.py    pause, resume, update, events
     scope.py     --systemd-cgroup: the group is a scope of systemd's
+    checkpoint.py, restore.py   by CRIU; saved.py is what they have in common
     undo.py      what is to be undone if something fails
 """

@@ -112,7 +112,7 @@ class Delivery:
                 self.hooks(birth)
             case "scope":
                 assert self.scope is not None  # who compiled the plan with one has set it
-                self.scope.enter(birth, self.context)
+                self.context.cgroup = self.scope.enter(birth.executor)
             case _:
                 from minirt.oci import parent
 

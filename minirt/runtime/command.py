@@ -220,15 +220,15 @@ def _features(call: Call) -> int:
 
 
 def _checkpoint(call: Call) -> int:
-    raise _not_implemented("checkpoint")
+    from minirt.runtime.checkpoint import checkpoint
+
+    return checkpoint(call.root, call.id, call.values, call.log.warn)
 
 
 def _restore(call: Call) -> int:
-    raise _not_implemented("restore")
+    from minirt.runtime.restore import restore
 
-
-def _not_implemented(what: str) -> MinirtError:
-    return MinirtError(f"{what}: not implemented")
+    return restore(call.root, call.id, call.values, call.log.warn)
 
 
 class Command:
@@ -244,7 +244,6 @@ class Command:
 
 
 MANY = 1 << 20
-UPDATE_PLACE = "update"  # its flags are many, and are loaded when they are wanted
 COMMANDS = {
     "create": Command(_create, "ID", "create a container; its program waits for `start`", 1, 1, *BIRTH),
     "start": Command(_start, "ID", "start a created container", 1, 1),
@@ -280,8 +279,8 @@ COMMANDS = {
         Flag("rootless", "for a user without root's rights"),
     ),
     "features": Command(_features, "", "print what this runtime can do, as JSON", 0, 0),
-    "checkpoint": Command(_checkpoint, "ID", "save a container's processes by CRIU (not implemented)", 0, MANY),
-    "restore": Command(_restore, "ID", "bring them back (not implemented)", 0, MANY),
+    "checkpoint": Command(_checkpoint, "ID", "save a container's processes by CRIU", 1, 1),
+    "restore": Command(_restore, "ID", "bring them back", 1, 1),
 }  # fmt: skip
 
 
@@ -340,11 +339,7 @@ def perform(name: str, words: list[str], values: dict[str, Any], log: Log) -> in
     command = COMMANDS.get(name)
     if command is None:
         raise MinirtError(f"no command {name!r}: minirt oci --help lists them")
-    flags = command.flags
-    if name == UPDATE_PLACE:
-        from minirt.runtime.limits import UPDATE
-
-        flags = (*UPDATE, *flags)
+    flags = (*rare_flags(name), *command.flags)
     own, rest = parse(words, flags)
     if own["help"]:
         return print_command_help(name, command, flags)
@@ -362,6 +357,19 @@ def perform(name: str, words: list[str], values: dict[str, Any], log: Log) -> in
 
         root = default_root()
     return command.do(Call(os.path.abspath(root), own, rest, log))
+
+
+def rare_flags(name: str) -> tuple[Flag, ...]:
+    """Return the flags of commands that have many, which are loaded when they are wanted."""
+    if name == "update":
+        from minirt.runtime.limits import UPDATE as flags
+    elif name == "checkpoint":
+        from minirt.runtime.checkpoint import FLAGS as flags
+    elif name == "restore":
+        from minirt.runtime.restore import FLAGS as flags
+    else:
+        return ()
+    return flags
 
 
 def phrase(name: str, text: str) -> str:

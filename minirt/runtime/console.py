@@ -10,7 +10,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from minirt.plan.birth import Birth
 
 __all__ = ["check_terminal", "send_fd", "set_size", "stay"]
 
@@ -74,14 +73,14 @@ def set_size(master: int, process: dict[str, Any], ours: bool) -> None:
         copy_window_size(master, 1, 0)
 
 
-def stay(birth: Birth, master: int, signals: Any) -> int:
+def stay(pidfd: int, master: int, signals: Any) -> int:
     """Stay with a program in the foreground until its end; reap it. Returns its exit status."""
     if master < 0:
         from minirt.terminal.wait import wait
 
-        return wait(birth.pidfd, signals)
+        return wait(pidfd, signals)
     from minirt.terminal.attach import attach
 
-    status = attach(birth.pidfd, master=master, detach_keys=None, signals=signals, sized=True)
+    status = attach(pidfd, master=master, detach_keys=None, signals=signals, sized=True)
     assert status is not None  # there are no keys to detach by
     return status

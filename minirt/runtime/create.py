@@ -217,7 +217,7 @@ def run(root: str, id: str, values: dict[str, Any], warn: Warn) -> int:
             container.close()
             return 0
         container.unlock()
-        status = stay(birth, delivery.master, signals)
+        status = stay(birth.pidfd, delivery.master, signals)
         birth.reaped()
         container.lock()  # what is undone below is undone if nobody has deleted the container meanwhile
         if values["keep"]:

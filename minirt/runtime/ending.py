@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 else:
     import _signal
 
-__all__ = ["delete", "kill", "signal_number"]
+__all__ = ["delete", "kill", "remove", "signal_number"]
 
 PATIENCE = 10  # seconds for a killed process to be gone, and for the command that made it to notice
 
@@ -90,6 +90,12 @@ def delete(root: str, id: str, force: bool, warn: Callable[[str], None]) -> int:
     status = container.status()
     if status not in ("stopped", "created") and not force:
         raise RuntimeFailure(f"cannot delete container {id} that is not stopped: {status}")
+    remove(container, warn)
+    return 0
+
+
+def remove(container: Container, warn: Callable[[str], None]) -> None:
+    """End what is left of a container, whose lock is held, and remove it. Raises: MinirtError."""
     end_everything(container)
     if container.state.get("unit"):
         from minirt.runtime.scope import stop
@@ -104,7 +110,6 @@ def delete(root: str, id: str, force: bool, warn: Callable[[str], None]) -> int:
         except MinirtError as error:  # runtime-spec config.md#poststop: warn, and go on
             warn(str(error))
     container.remove()
-    return 0
 
 
 def end_everything(container: Container) -> None:

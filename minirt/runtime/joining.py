@@ -75,7 +75,7 @@ def join(container: Container, process: dict[str, Any], values: dict[str, Any], 
     if signals is None:
         birth.reaped()
         return 0
-    status = stay(birth, delivery.master, signals)
+    status = stay(birth.pidfd, delivery.master, signals)
     birth.reaped()
     return status
 

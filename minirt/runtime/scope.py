@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from minirt.linux.cgroup_group import Cgroup
-    from minirt.oci.step import Context
-    from minirt.plan.birth import Birth
     from minirt.runtime.container import Container
 
     Warn = Callable[[str], None]
@@ -55,19 +53,19 @@ class Scope:
                            *from_annotations(config.get("annotations"))]  # fmt: skip
         self.systemd = Manager.find()
 
-    def enter(self, birth: Birth, context: Context) -> None:
-        """Let systemd make it around the executor, and set what systemd does not. Raises: CgroupError.
+    def enter(self, pid: int) -> str:
+        """Let systemd make it around a process, and set what systemd does not. Returns its directory. Raises: CgroupError.
 
         Simplified: for a moment there are two processes, so pids.limit 1 fails with EAGAIN (runc's own init needs more).
         """
-        directory = self.systemd.start(self.unit, birth.executor, self.properties)
+        directory = self.systemd.start(self.unit, pid, self.properties)
         self.container.save(cgroup=directory, unit=self.unit.name, unit_user=self.systemd.user)
         mount = find_mount()
         place = Place(self.container.id, directory[len(mount.rstrip("/")) :], mount)
         cgroup2.create(self.container.id, self.resources, None, place.directory, every=True, warn=lambda _: None,
                        place=place, inhabited=True)  # fmt: skip
         device_filter.attach(directory, self.resources.get("devices"))
-        context.cgroup = directory
+        return directory
 
     def remove(self) -> None:
         """Kill what is in it, and let systemd forget it."""
@@ -82,10 +80,12 @@ class JoinScope:
     def __init__(self, container: Container) -> None:
         self.container = container
 
-    def enter(self, birth: Birth, context: Context) -> None:
-        """Let systemd move the executor there; what that makes is born there. Raises: CgroupError."""
+    def enter(self, pid: int) -> str:
+        """Let systemd move a process there; what that makes is born there. Raises: CgroupError."""
+        unit: str = self.container.state["unit"]
         with Manager.find(user=True) as systemd:
-            systemd.attach(self.container.state["unit"], birth.executor)
+            systemd.attach(unit, pid)
+        return self.container.state.get("cgroup") or ""
 
 
 def stop(container: Container) -> None:

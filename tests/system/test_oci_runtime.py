@@ -40,12 +40,16 @@ class Runtime:
         self.group = f"minirt/{place.name}"  # not the container's name: other runs of these tests have it too
         self.config["linux"]["cgroupsPath"] = f"/{self.group}"
 
+    @property
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "minirt", "oci", "--root", str(self.root)]
+
     def write(self) -> None:
         (self.bundle.path / "config.json").write_text(json.dumps(self.config))
 
     def __call__(self, *words: object, stdin: Any = subprocess.DEVNULL, **more: Any) -> subprocess.CompletedProcess[str]:
         self.write()
-        command = [sys.executable, "-m", "minirt", "oci", "--root", str(self.root), *map(str, words)]
+        command = [*self.command, *map(str, words)]
         more = {"capture_output": True, **more}
         return subprocess.run(command, stdin=stdin, text=True, timeout=LIMIT, check=False, **more)
 
