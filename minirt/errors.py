@@ -10,6 +10,7 @@
     ├── CgroupError                       125  a limit that cannot be set here
     │   └── DeviceFilterError             125  a rule for devices, or the program made of them
     ├── BusError                          125  a call over D-Bus that was answered with an error, or not at all
+    ├── CriuError                         1    CRIU is not there, or does not save or restore
     ├── SeccompError(ValueError)          125  a profile that cannot become a filter
     ├── TooLong                           125  a filter with more instructions than the kernel takes
     ├── BadDocument                       125  a text that is not JSON

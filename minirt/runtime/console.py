@@ -10,7 +10,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-
 __all__ = ["check_terminal", "send_fd", "set_size", "stay"]
 
 SUN_PATH = 108  # sizeof(sockaddr_un.sun_path), man 7 unix
