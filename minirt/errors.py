@@ -35,6 +35,9 @@
         ├── BadChange                     1    no instruction that changes a configuration
         ├── Damaged                       1    content that is not what its digest says
         ├── StoreError                    1    the file system said no
+        ├── SigningError                  1    nothing can be signed or verified
+        │   ├── BadKey                    1    a key cannot be read
+        │   └── Unsigned                  1    an image lacks the signature that is asked for
         └── RegistryError                 1    a registry cannot be talked to, or said no
             ├── Denied                    1    the registry wants other credentials
             ├── NotThere                  1    the registry does not have what was asked for

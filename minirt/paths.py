@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-__all__ = ["cache_root", "data_root", "state_root"]
+__all__ = ["cache_root", "data_root", "policy_path", "state_root"]
 
 
 def _below(root_path: str, variable: str, fallback: str) -> str:
@@ -32,3 +32,12 @@ def state_root() -> str:
 def cache_root() -> str:
     """Return the directory of what can be made again: /var/cache/minirt, or below XDG_CACHE_HOME."""
     return _below("/var/cache/minirt", "XDG_CACHE_HOME", "~/.cache")
+
+
+def policy_path() -> str:
+    """Return the path of the policy that says which images may be used: MINIRT_POLICY, the user's, the machine's; "" for none."""
+    given = os.environ.get("MINIRT_POLICY")
+    if given:
+        return given
+    own = os.path.expanduser("~/.config/minirt/policy.json")
+    return next((path for path in (own, "/etc/minirt/policy.json") if os.path.exists(path)), "")

@@ -20,7 +20,7 @@ from minirt.oci.compile import begin_plan, compile_plan, finish_plan
 from minirt.oci.rootfs import is_too_long, overlay_options
 from minirt.oci.sources import MOST
 from minirt.oci.step import Context, Overlay
-from minirt.paths import cache_root, data_root
+from minirt.paths import cache_root, data_root, policy_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,7 +44,12 @@ def find_image(name: str) -> Image:
     from minirt.image.store import Store
 
     try:
-        image = find(Store(os.path.join(data_root(), "image")), name)
+        store = Store(os.path.join(data_root(), "image"))
+        image = find(store, name)
+        if policy_path():
+            from minirt.image.signing.policy import check as check_policy
+
+            check_policy(store, image)
         image.layers()
         return image
     except MinirtError as error:

@@ -197,13 +197,17 @@ class Store:
                 replace_file(self.root + "/oci-layout", b'{"imageLayoutVersion":"1.0.0"}\n')
 
     def add_image(
-        self, config: dict[str, Any], layers: list[Descriptor], annotations: dict[str, str] | None = None
+        self,
+        config: dict[str, Any],
+        layers: list[Descriptor],
+        annotations: dict[str, str] | None = None,
+        more: dict[str, Any] | None = None,
     ) -> Descriptor:
         """Write an image's configuration and manifest. Call it inside `adding`, and `set_name` after it.
 
         Returns the manifest's descriptor.
         """
-        return self.add_manifest(self.blobs.add_json(config, MEDIA_CONFIG), layers, config, annotations)
+        return self.add_manifest(self.blobs.add_json(config, MEDIA_CONFIG), layers, config, annotations, more)
 
     def add_manifest(
         self,
@@ -211,16 +215,19 @@ class Store:
         layers: list[Descriptor],
         config: dict[str, Any],
         annotations: dict[str, str] | None = None,
+        more: dict[str, Any] | None = None,
     ) -> Descriptor:
         """Write the manifest of an image whose configuration is a blob already. Call it as `add_image`.
 
-        Args: descriptor, of the configuration; config, what it says. Returns the manifest's descriptor.
+        Args: descriptor, of the configuration; config, what it says; more, other fields of the manifest: `subject`.
+        Returns the manifest's descriptor.
         """
         manifest: dict[str, Any] = {
             "schemaVersion": 2,
             "mediaType": MEDIA_MANIFEST,
             "config": descriptor,
             "layers": layers,
+            **(more or {}),
         }
         if annotations:
             manifest["annotations"] = annotations

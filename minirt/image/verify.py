@@ -39,7 +39,8 @@ def _layer_problem(store: Store, layer: dict[str, Any], diff_id: str) -> str:
     stored = digests.hasher(digest.partition(":")[0])
     unpacked = digests.hasher(diff_id.partition(":")[0])
     try:
-        compression = compression_of(str(layer.get("mediaType")))
+        media = str(layer.get("mediaType"))
+        compression = compression_of(media) if "tar" in media else ""  # else an artifact's: nothing to unpack
         fd = store.blobs.open(layer)
     except Damaged as error:
         return str(error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from minirt.cli.image.transfer import boolean
 from minirt.cli.image.verb import find, open_store, verb
 
 TYPE_CHECKING = False
@@ -17,10 +18,14 @@ __all__ = ["add"]
 def add(verbs: Subparsers) -> None:
     """Add the verbs."""
     verify = verb(verbs, "verify", _verify, "compute an image's digests again and name what is damaged",
-                  "minirt image verify busybox", "minirt image verify --all")  # fmt: skip
+                  "minirt image verify busybox", "minirt image verify --all",
+                  "minirt image verify --key team.pub registry.example/team/app:1")  # fmt: skip
     verify.add_argument("names", metavar="NAME", nargs="*")
     verify.add_argument("--all", action="store_true", help="every image of the store")
     verify.add_argument("--format", choices=("text", "json"), default="text", help="json: an object a blob")
+    verify.add_argument("--key", default="", metavar="FILE", help="and ask for a signature by this public key")
+    verify.add_argument("--tls-verify", type=boolean, nargs="?", const=True, default=True, metavar="true|false",
+                        help="as for pull: where a signature that is not here is fetched from")  # fmt: skip
     diff = verb(verbs, "diff", _diff, "print what a second image has otherwise: A added, C changed, D deleted",
                 "minirt image diff debian:12 mine", "minirt image diff --format json app:1 app:2")  # fmt: skip
     diff.add_argument("first", metavar="NAME")
@@ -61,7 +66,12 @@ def _problems(args: argparse.Namespace, store: Store, name: str) -> list[str]:
     from minirt.image.verify import verify
 
     problems = []
-    for digest, problem in verify(store, find(store, name)):
+    image = find(store, name)
+    if args.key:
+        from minirt.cli.image.signing import check_key
+
+        check_key(args, store, image)
+    for digest, problem in verify(store, image):
         if args.format == "json":
             print(json.dumps({"Image": name, "Digest": digest, "Problem": problem}), flush=True)
         else:

@@ -42,6 +42,7 @@ def add_ls(verbs: Subparsers, name: str) -> None:
     parser = verb(verbs, name, _ls, "list images", f"{command} -q", f"{command} --format json", f"{command} debian")
     parser.add_argument("names", metavar="NAME", nargs="*", help="only those of this repository, or with this name")
     parser.add_argument("--format", choices=("table", "json"), default="table", help="json: an object a line")
+    parser.add_argument("-a", "--all", action="store_true", help="signatures, too")
     parser.add_argument("--digests", action="store_true", help="the manifests' digests, too")
     parser.add_argument("--no-trunc", action="store_true", help="do not shorten")
     parser.add_argument("-q", "--quiet", action="store_true", help="only IDs")
@@ -50,8 +51,11 @@ def add_ls(verbs: Subparsers, name: str) -> None:
 def _ls(args: argparse.Namespace) -> int:
     import json
 
+    from minirt.image.signing.attach import is_attachment
+
     wanted = [_parts(name) for name in args.names]
-    rows = [_row(name, image, args.no_trunc) for name, image in listed(open_store()) if _is_wanted(name, wanted)]
+    everything = [(name, image) for name, image in listed(open_store()) if args.all or not is_attachment(name)]
+    rows = [_row(name, image, args.no_trunc) for name, image in everything if _is_wanted(name, wanted)]
     if args.quiet:
         for row in rows:
             print(row["ID"])

@@ -63,6 +63,11 @@ class Authorizer:
             response = send()
         return response
 
+    @property
+    def verified(self) -> bool:
+        """Whether the registry has to show a certificate that is trusted."""
+        return self._http.verify
+
     def pause(self, attempt: int) -> None:
         """Wait before another try."""
         self._http.pause(attempt)

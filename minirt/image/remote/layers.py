@@ -36,13 +36,14 @@ def arrive(
 ) -> None:
     """Let the store have layers, as blobs and as directories. Call it inside `Store.adding`.
 
+    Args: diff_ids, lowest first; none of them, where nothing is to be unpacked.
     Raises what `fetch` and `Layers.unpack_one` do, the first that went wrong; the others have stopped by then.
     """
     arrival = _Arrival(store, repository, layers, diff_ids, progress)
     with ThreadPoolExecutor(FETCHES, "fetch") as fetchers, ThreadPoolExecutor(UNPACKS, "unpack") as unpackers:
         try:
             futures = [fetchers.submit(arrival.fetch, layer) for layer in {one["digest"]: one for one in layers}.values()]
-            futures += [unpackers.submit(arrival.unpack, number) for number in range(len(layers))]
+            futures += [unpackers.submit(arrival.unpack, number) for number in range(len(diff_ids))]
             wait(futures, return_when=FIRST_EXCEPTION)
         finally:
             arrival.stop(futures)

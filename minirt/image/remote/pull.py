@@ -12,6 +12,7 @@ from minirt.image.remote.platform import Platform, choose
 from minirt.image.remote.registries import Registries
 from minirt.image.remote.registry import connect
 from minirt.image.remote.repository import INDEXES
+from minirt.image.signing import policy as signing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,11 +58,13 @@ def pull(
     verify: bool = True,
     credentials: Credentials | None = None,
     progress: Progress | None = None,
+    unpacked: bool = True,
 ) -> Image:
     """Fetch an image, unpack it and give it its name.
 
     Args: name, as a person types it; platform, OS/ARCHITECTURE[/VARIANT], by default this machine's; verify, as in
-    Http; credentials, in place of those that the files have.
+    Http; credentials, in place of those that the files have; unpacked, whether to unpack it: what only looks like an
+    image cannot be.
     Returns the image. Raises BadReference, RegistryError and those below it, ImageError, StoreError.
     """
     wanted = Platform.parse(platform)
@@ -71,7 +74,7 @@ def pull(
         for place in registries.places(reference):
             repository = connect(place, verify=verify, credentials=credentials)
             try:
-                return _pull(store, repository, reference, wanted, progress or Quiet())
+                return _pull(store, repository, reference, wanted, progress or Quiet(), unpacked)
             except Unreachable as error:  # what has arrived is good, and the next try goes on with it
                 problems.append(error)
             except (NotThere, Denied) as error:
@@ -87,7 +90,9 @@ def pull(
     raise type(problems[-1])("; ".join(map(str, problems)))
 
 
-def _pull(store: Store, repository: Repository, reference: Reference, wanted: Platform, progress: Progress) -> Image:
+def _pull(
+    store: Store, repository: Repository, reference: Reference, wanted: Platform, progress: Progress, unpacked: bool
+) -> Image:
     from minirt.image.remote.layers import arrive
 
     with store.adding(), Attempt(f"pull {reference.familiar}"):
@@ -101,12 +106,17 @@ def _pull(store: Store, repository: Repository, reference: Reference, wanted: Pl
                 raise RegistryError(f"{reference} is an index of indexes, which is not implemented")
         config, layers = _read(_json(data), reference)
         diff_ids = _configuration(store, repository, config, layers, reference)
-        arrive(store, repository, layers, diff_ids, progress)
+        arrive(store, repository, layers, diff_ids if unpacked else [], progress)
         _keep(store, descriptor, data)
         before = _set_name(store, reference, descriptor)
     if before and before != descriptor["digest"]:
         store.collect(wait=False)
-    return store.resolve(reference.familiar)
+    image = store.resolve(reference.familiar)
+    if unpacked and signing.wants_signature(reference):
+        from minirt.image.signing.attach import fetch
+
+        fetch(store, reference, image.digest, verify=repository.verified)
+    return image
 
 
 def _keep(store: Store, descriptor: Descriptor, data: bytes) -> None:

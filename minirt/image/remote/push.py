@@ -11,6 +11,7 @@ from minirt.image.remote.pull import Quiet
 from minirt.image.remote.registries import Registries
 from minirt.image.remote.registry import connect
 from minirt.image.remote.upload import upload
+from minirt.image.signing.attach import attachment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def push(
     credentials: Credentials | None = None,
     progress: Progress | None = None,
 ) -> tuple[Reference, Image]:
-    """Send an image, and give it its tag there.
+    """Send an image, and give it its tag there; then its signatures, if it has any under the name that it has there.
 
     Args: name, of the image; target, its name in the registry, by default the same; verify, as in Http; credentials,
     in place of those that the files have.
@@ -47,6 +48,9 @@ def push(
     repository = connect(Registries.load().home(reference), verify=verify, credentials=credentials)
     with store.adding(), Attempt(f"push {name!r}"):  # nothing of it is to be removed meanwhile
         push_image(store, repository, image, reference.digest or reference.tag or image.digest, progress or Quiet())
+        signatures = attachment(reference, image.digest)
+        if store.index.find(signatures.familiar) is not None:
+            push_image(store, repository, store.resolve(signatures.familiar), str(signatures.tag), progress or Quiet())
     return reference, image
 
 
@@ -80,7 +84,12 @@ def push_image(store: Store, repository: Repository, image: Image, tag: str, pro
     for future in futures:
         if not future.cancelled():
             future.result()
-    repository.put_manifest(tag, data, str(image.descriptor["mediaType"]))
+    response = repository.put_manifest(tag, data, str(image.descriptor["mediaType"]))
+    subject = image.manifest.get("subject")
+    if isinstance(subject, dict) and "OCI-Subject" not in response.headers:  # a registry without the referrers API
+        entry = {name: image.descriptor[name] for name in ("mediaType", "digest", "size")}
+        entry["artifactType"] = image.manifest.get("artifactType") or image.manifest["config"]["mediaType"]
+        repository.add_referrer(str(subject["digest"]), entry)
 
 
 def _neighbours(store: Store, repository: Repository, digests: set[str]) -> dict[str, list[str]]:

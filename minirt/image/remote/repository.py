@@ -6,6 +6,8 @@ checked by who writes it (fetch.py).
 
 from __future__ import annotations
 
+import json
+
 from minirt.image import digest as digests
 from minirt.image.remote.errors import Lied, NotThere, RegistryError
 from minirt.image.remote.http import check, document
@@ -42,6 +44,11 @@ class Repository:
 
     def __str__(self) -> str:
         return f"{self.host}/{self.name}"
+
+    @property
+    def verified(self) -> bool:
+        """Whether the registry has to show a certificate that is trusted."""
+        return self.auth.verified
 
     def send(self, method: str, path: str, rights: str = "pull", **more: Any) -> BaseHTTPResponse:
         """Send a request. Args: path, below the repository, or absolute; rights, what a token has to allow."""
@@ -136,6 +143,20 @@ class Repository:
                 return []
         return [entry for page in pages for entry in page.get("manifests") or () if isinstance(entry, dict)]
 
+    def add_referrer(self, subject: str, descriptor: Descriptor) -> None:
+        """Add to the tag that lists who refers to a manifest, where the registry itself keeps no such list.
+
+        distribution-spec "Pushing Manifests with Subject". Two who do so at once may lose one: so does the specification.
+        """
+        tag = subject.replace(":", "-")
+        try:
+            known = self.referrers(subject)
+        except NotThere:
+            known = []
+        entries = [entry for entry in known if entry.get("digest") != descriptor["digest"]]
+        index = {"schemaVersion": 2, "mediaType": MEDIA_INDEX, "manifests": [*entries, descriptor]}
+        self.put_manifest(tag, json.dumps(index, separators=(",", ":")).encode(), MEDIA_INDEX)
+
     def _pages(self, path: str, what: str) -> Iterator[dict[str, Any]]:
         """Yield the pages of a list; each names the next in a Link header (RFC 8288)."""
         from urllib.parse import urljoin
@@ -183,8 +204,6 @@ def _media(data: bytes, header: str, what: str) -> str:
 
 
 def _object(data: bytes, what: str) -> dict[str, Any]:
-    import json
-
     try:
         found = json.loads(data)
     except (ValueError, RecursionError):

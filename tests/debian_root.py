@@ -17,37 +17,36 @@ from pathlib import Path
 SUITE = "bookworm"
 MIRROR = os.environ.get("LAB_MIRROR", "http://deb.debian.org/debian")  # apt verifies signatures
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
-COMMAND = [
-    *("mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", "--include=python3-minimal", "--architectures=amd64"),
-    *("--format=tar", f"--keyring={KEYRING}", '--aptopt=Acquire::Languages "none"', SUITE),
-]
+WORDS = ("mmdebstrap", "--quiet", "--mode=root", "--variant=minbase")
+MORE = ("--architectures=amd64", "--format=tar", f"--keyring={KEYRING}", '--aptopt=Acquire::Languages "none"')
 BUILD_LIMIT = 600  # seconds
 UNUSED_LIMIT = 30 * 86400  # seconds after which a root of another key is removed
 
 
-def find_or_build() -> Path | str:
-    """Return the tar's path, or in one line why there is none."""
+def find_or_build(package: str = "python3-minimal", suite: str = SUITE) -> Path | str:
+    """Return the tar's path, or in one line why there is none. Args: package, that is in it beside the minimum."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "minirt" / "roots"
-    final = cache / (hashlib.sha256("\0".join(COMMAND).encode()).hexdigest()[:16] + ".tar")
+    command = [*WORDS, f"--include={package}", *MORE, suite]
+    final = cache / (hashlib.sha256("\0".join(command).encode()).hexdigest()[:16] + ".tar")
     if not final.exists():
         if not shutil.which("mmdebstrap"):
             return "mmdebstrap is not installed"
         cache.mkdir(parents=True, exist_ok=True)
         with open(cache / "lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if not final.exists() and (problem := build(cache, final)):
+            if not final.exists() and (problem := build(cache, final, command)):
                 return problem
     os.utime(final)  # when it was last used
     return final
 
 
-def build(cache: Path, final: Path) -> str:
+def build(cache: Path, final: Path, command: list[str]) -> str:
     """Make it; the caller holds the lock. Returns what went wrong, or ""."""
     for path in cache.glob("*.tar*"):
         if path.suffix == ".part" or time.time() - path.stat().st_mtime > UNUSED_LIMIT:
             path.unlink()
     part = final.with_suffix(".part")
-    words = ["timeout", "--signal=TERM", str(BUILD_LIMIT), *COMMAND, part, MIRROR]
+    words = ["timeout", "--signal=TERM", str(BUILD_LIMIT), *command, part, MIRROR]
     done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode:
         part.unlink(missing_ok=True)
