@@ -1,10 +1,11 @@
 """The symbols that a Linux kernel carries in itself, for its own stack traces: of a stripped vmlinux the only ones.
 
 Debian's System.map holds one line that says so and its vmlinux of 900 MB is another package's. scripts/kallsyms.c of the kernel's
-source writes these tables into .rodata, each aligned to 8 bytes, in one of two orders:
+source writes these tables into .rodata, each aligned to 8 bytes, in one of three orders:
 
-    up to 6.3   offsets | relative_base | num_syms | names | markers | token_table | token_index
-    later                                 num_syms | names | markers | token_table | token_index | offsets | relative_base
+    6.1         offsets | relative_base | num_syms | names | markers |        token_table | token_index
+    6.2 (and 6.1 as it is kept)               the same               | seqs | the same
+    from 6.4    num_syms | names | markers | token_table | token_index | offsets | relative_base | seqs
 
     token_table   256 strings, each ended by NUL; token_index their places (u16): common pieces of names
     names         a symbol: length (a byte, or two where the first has bit 7), then so many tokens; the text that comes
@@ -17,6 +18,7 @@ The digits from 0 to 9 are tokens of their own in every kernel, one behind the o
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 from struct import unpack_from
 
@@ -31,6 +33,10 @@ ZERO = ord("0")  # the token's number
 BLOCK = 256  # symbols a marker
 KERNEL = 0xFFFF_8000_0000_0000  # where its half of the addresses begins
 NAME_BYTES = 160  # of a symbol in `names`, far more than is met
+MOST, FARTHEST = 1 << 21, 1 << 25  # symbols; bytes from their number to the tokens
+# An address of the kernel at a whole page, a number of four bytes, and padding.
+PAGE = b"".join(rb"\x%02x" % high for high in range(0, 256, 16))  # second byte of such an address
+BASE_AND_NUMBER = re.compile(rb"(?=\x00[%b].[\x80-\xff]\xff{4}(..[\x00-\x1f]\x00)\x00{4})" % PAGE, re.DOTALL)
 
 
 def kallsyms(image: bytes) -> list[tuple[int, str, str]]:
@@ -60,19 +66,11 @@ def _all(image: bytes, wanted: bytes) -> Iterator[int]:
 
 
 def _read(image: bytes, digits: int) -> list[tuple[int, str, str]]:
-    start = digits
-    for _ in range(ZERO):
-        start = image.rindex(b"\0", 0, start - 1) + 1
-    tokens, end = _tokens(image, start)
-    index = _align(end)
-    places = unpack_from("<256H", image, index)
-    at = 0
-    for place, token in zip(places, tokens, strict=True):
-        if place != at:
-            raise ValueError("the index is of other tokens")
-        at += len(token) + 1
-    markers, before = _markers(image, start)
-    number, names = _names(image, before, markers)
+    start, tokens, index = _tokens(image, digits)
+    try:
+        number, names = _names(image, *_markers(image, start))
+    except ValueError:
+        number, names = _names_behind_base(image, start)
     addresses = _addresses(image, number, names - 8, index + 512)
     return sorted(zip(addresses, *_expand(image, names, number, tokens), strict=True))
 
@@ -81,14 +79,26 @@ def _align(place: int) -> int:
     return place + 7 & ~7
 
 
-def _tokens(image: bytes, start: int) -> tuple[list[bytes], int]:
-    """Return the 256 tokens, and where they end."""
-    parts = image[start : start + (1 << 14)].split(b"\0", 256)[:256]
-    return parts, start + sum(len(part) + 1 for part in parts)
+def _tokens(image: bytes, digits: int) -> tuple[int, list[bytes], int]:
+    """Return where the tokens begin, the 256 of them, and where their index begins.
+
+    Where the first one begins only the index tells: what stands before it need not end with NUL.
+    """
+    second = digits
+    for _ in range(ZERO - 1):
+        second = image.rindex(b"\0", 0, second - 1) + 1
+    tokens = image[second : second + (1 << 14)].split(b"\0", 255)[:255]
+    index = _align(second + sum(len(token) + 1 for token in tokens))
+    places = unpack_from("<256H", image, index)
+    start = second - places[1]
+    tokens.insert(0, image[start : second - 1])
+    if places[0] or start < 0 or any(b - a != len(token) + 1 for (a, b), token in zip(pairwise(places), tokens, strict=False)):
+        raise ValueError("the index is of other tokens")
+    return start, tokens, index
 
 
-def _markers(image: bytes, end: int) -> tuple[list[int], int]:
-    """Return the markers, read backwards from the tokens to the 0 of the first one, and where they begin."""
+def _markers(image: bytes, end: int) -> tuple[int, list[int]]:
+    """Return where the markers begin, read backwards from the tokens to the 0 of the first one, and the markers."""
     place = end - 4
     found: list[int] = []
     (value,) = unpack_from("<I", image, place)
@@ -100,7 +110,7 @@ def _markers(image: bytes, end: int) -> tuple[list[int], int]:
             raise ValueError("markers are to rise")
         found.append(value)
         if not value:
-            return found[::-1], place
+            return place, found[::-1]
         place -= 4
 
 
@@ -114,6 +124,19 @@ def _names(image: bytes, end: int, markers: list[int]) -> tuple[int, int]:
             _block(image, place + 8 + a, BLOCK) == place + 8 + b for a, b in pairwise(markers[:3])
         ):
             return number, place + 8
+    raise ValueError("the names are not found")
+
+
+def _names_behind_base(image: bytes, end: int) -> tuple[int, int]:
+    """Return the same where other tables lie between: the number is behind an address of the kernel, and before the names."""
+    for found in BASE_AND_NUMBER.finditer(image, max(0, end - FARTHEST), end):
+        place, number = found.start() + 16, int.from_bytes(found[1], "little")
+        if found.start() % 8 or not BLOCK < number < MOST:
+            continue
+        behind = _block(image, place, BLOCK) - place
+        last = _align(_block(image, place, number))
+        if unpack_from("<2I", image, last) == (0, behind):
+            return number, place
     raise ValueError("the names are not found")
 
 
