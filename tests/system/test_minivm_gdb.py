@@ -13,12 +13,19 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import minivm.boot
 from minivm import kvm
 from minivm.boot import formats
+from minivm.inspect.gdb.breakpoints import Breakpoints
+from minivm.inspect.gdb.commands import Commands, Goodbye
+from minivm.inspect.gdb.halt import Halt
+from minivm.inspect.gdb.memory import GuestView
 from minivm.inspect.gdb.packets import frame
 from minivm.inspect.paging import Modes, walk
+from minivm.inspect.probe import probe
 from minivm.machine.config import Config
 from minivm.machine.machine import Machine
 
@@ -189,6 +196,45 @@ def test_noise_at_the_socket_hurts_nobody(debugged):
 def test_words_that_make_no_sense_get_one_line(words, text):
     done = subprocess.run([*COMMAND, *words], capture_output=True, text=True, input="", timeout=LIMIT, check=False)
     assert done.returncode in (2, 125) and text in done.stderr and done.stderr.count("\n") == 1, done.stderr
+
+
+HEX = st.integers(0, (1 << 64) - 1).map(lambda number: b"%x" % number)
+NUMBERS = [b"0", b"1", b"2", b"-1", b"ff", b"100000", b"200000", b"3fffffe", b"", b"zz"]
+WORDS = [b":", b";", b",", b"=", b"read", b"target.xml", b"c", b"s"]
+PARTS = st.lists(st.one_of(st.sampled_from(NUMBERS), HEX, st.sampled_from(WORDS)), max_size=8)
+NAMES = b"""g G p P m M X Hg Hc T Z0, Z1, Z2, Z3, z0, z1, qSupported: qXfer:features:read: qXfer:memory-map:read: qRcmd,
+           qThreadExtraInfo, qfThreadInfo vCont; vCont? ? c s C ! qC D k vKill;""".split()
+MONITOR = st.text(max_size=30).map(lambda text: b"qRcmd," + text.encode().hex().encode())
+BUILT = st.builds(lambda name, parts: name + b"".join(parts), st.sampled_from(NAMES), PARTS)
+PACKETS = st.one_of(BUILT, st.binary(max_size=40), MONITOR)
+
+
+def test_no_packet_is_too_strange_for_an_answer_and_memory_is_left_as_it_was():
+    config, null = Config(cpus=2), os.open(os.devnull, os.O_RDWR)
+    start = formats.prepare(formats.read_kernel(formats.default_kernel()), "auto", config.memory, "", processors=2)
+    with Machine(config, start, console=null) as machine:
+        machine.build()
+        memory = GuestView(machine.bytes_at, [], lambda text: None)
+        breakpoints = Breakpoints(memory, probe())
+        halt = Halt(machine.vcpus, breakpoints, lambda: False, lambda: None, True, True)
+
+        @settings(max_examples=400, deadline=None)
+        @given(st.lists(PACKETS, max_size=12))
+        def talk(packets):
+            commands = Commands(machine.vcpus, halt, breakpoints, memory, machine.bytes_at, lambda: [(0, 1 << 20)])
+            before = bytes(machine.bytes_at(0x100000, 0x300000))
+            for packet in packets:
+                try:
+                    answer = commands.answer(packet)
+                except Goodbye:
+                    break
+                assert answer is None or len(answer) < 0x8000
+            breakpoints.clear()
+            changes = any(packet[:1] in (b"M", b"X", b"G", b"P") for packet in packets)
+            assert changes or machine.bytes_at(0x100000, 0x300000) == before
+
+        talk()
+    os.close(null)
 
 
 def test_our_walk_and_kvms_agree():
