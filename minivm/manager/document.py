@@ -35,7 +35,7 @@ class Field:
         kind: str, int, bool, list; or a tuple of the words that it may be.
         required: whether it must be there.
         least, most: of a number.
-        items: the kind of what is in a list.
+        items: the kind of what is in a list, or a Field.
         fields: of an object.
         only: the one value that minivm can do; any other is not implemented.
     """
@@ -87,6 +87,11 @@ SECTIONS: dict[str, dict[str, Field]] = {
         "huge_pages": Field(str, only="None"),
     },
     "entropy": {"rate_limiter": LACKING},
+    "vsock": {
+        "guest_cid": Field(int, required=True, least=3, most=(1 << 32) - 2),  # 0 to 2 are hypervisor, loopback, host
+        "uds_path": Field(str, required=True),
+        "vsock_id": TEXT,
+    },
     "minivm": {
         "format": Field(("auto", *FORMATS)),
         "console": Field(("serial", "virtio")),
@@ -98,6 +103,7 @@ SECTIONS: dict[str, dict[str, Field]] = {
         "modules_directory": TEXT,
         "cpu_affinity": Field(list, items=str),
         "cgroup": TEXT,
+        "ports": Field(list, items=Field(dict, fields={"name": Field(str, required=True), "path": Field(str, required=True)})),
         "program": Field(
             dict,
             fields={
@@ -113,7 +119,7 @@ SECTIONS: dict[str, dict[str, Field]] = {
     },
 }
 LISTS = {"drives": "drive_id", "network-interfaces": "iface_id"}  # section -> what each in it has for itself
-UNKNOWN_HERE = ("balloon", "cpu-config", "logger", "metrics", "mmds-config", "vsock")
+UNKNOWN_HERE = ("balloon", "cpu-config", "logger", "metrics", "mmds-config")
 
 
 def read(path: str) -> dict[str, Any]:
@@ -200,7 +206,7 @@ def _check_field(path: str, value: Any, field: Field) -> None:
         _check_object(path, value, field.fields)
     if field.kind is list:
         for number, item in enumerate(value):
-            _check_field(f"{path}[{number}]", item, Field(field.items))
+            _check_field(f"{path}[{number}]", item, field.items if isinstance(field.items, Field) else Field(field.items))
 
 
 def _check_ids(name: str, id: str, items: list[dict[str, Any]]) -> None:

@@ -6,6 +6,7 @@ import os
 
 from minivm.errors import MinivmError
 from minivm.machine.config import Config, Disk, Program, Rootfs, parse_affinity
+from minivm.machine.devices import Vsock
 from minivm.manager.devices import card_of, disk_of, drive_of, net_of
 from minivm.manager.document import check
 
@@ -19,7 +20,7 @@ MIB = 1 << 20
 # The settings of a Config that a document can say.
 SAYS = {
     "affinity", "boot", "cgroup", "cmdline", "cpus", "disks", "hvc", "initrd", "irqchip", "kernel", "memory", "modules", "nets",
-    "rng", "rootfs",
+    "ports", "rng", "rootfs", "vsock",
 }  # fmt: skip
 
 
@@ -51,7 +52,13 @@ def config_of(document: dict[str, Any]) -> Config:
         affinity=[parse_affinity(text) for text in ours.get("cpu_affinity") or []],
         cgroup=ours.get("cgroup") or "",
         nets=tuple(net_of(card) for card in document.get("network-interfaces") or []),
+        ports=[(port["name"], port["path"]) for port in ours.get("ports") or []],
+        vsock=_vsock(document.get("vsock")),
     )
+
+
+def _vsock(said: dict[str, Any] | None) -> Vsock | None:
+    return Vsock(said["uds_path"], said["guest_cid"]) if said else None
 
 
 def _rootfs(root: dict[str, Any] | None, ours: dict[str, Any]) -> Rootfs | None:
@@ -95,6 +102,7 @@ def document_of(config: Config, kernel: str | None = None) -> dict[str, Any]:
         "modules_directory": _absolute(root.modules) if root and root.modules else None,
         "cpu_affinity": [",".join(map(str, sorted(cpus))) for cpus in config.affinity],
         "cgroup": config.cgroup,
+        "ports": [{"name": name, "path": _absolute(path)} for name, path in config.ports],
         "program": _said_program(root.program) if root else None,
     }
     document: dict[str, Any] = {
@@ -106,6 +114,8 @@ def document_of(config: Config, kernel: str | None = None) -> dict[str, Any]:
     }
     if config.rng:
         document["entropy"] = {}
+    if config.vsock:
+        document["vsock"] = {"guest_cid": config.vsock.cid, "uds_path": _absolute(config.vsock.path)}
     return check({name: value for name, value in document.items() if value or name == "entropy"})
 
 
@@ -120,6 +130,7 @@ def absolute(document: dict[str, Any], directory: str) -> dict[str, Any]:
     made = copy.deepcopy(document)
     source, ours = made.get("boot-source") or {}, made.get("minivm") or {}
     places = [(source, "initrd_path"), (ours, "root_directory"), (ours, "modules_directory")]
+    places += [(made.get("vsock") or {}, "uds_path"), *((port, "path") for port in ours.get("ports") or [])]
     for drive in made.get("drives") or []:
         places += [(drive, "path_on_host"), (drive.get("minivm") or {}, "overlay")]
     kernel = source.get("kernel_image_path") or ""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from minivm.errors import MinivmError, UsageError
 from minivm.machine.config import Config, Disk, Program, Rootfs, parse_affinity
-from minivm.machine.devices import Net
+from minivm.machine.devices import Net, Vsock
 from minivm.manager.document import DocumentError, check, read
 from minivm.manager.settings import SAYS, absolute, config_of, document_of
 
@@ -55,7 +55,9 @@ def test_a_whole_document_is_right_and_means_what_it_says():
         (("drives", 0, "rate_limiter"), {"ops": {}}, "drives[0].rate_limiter.ops.size: is missing"),
         (("drives", 1, "minivm"), {"queues": 17}, "drives[1].minivm.queues: 17 is not between 1 and 16"),
         (("minivm", "program"), {"args": []}, "minivm.program.args: must name a program"),
-        (("vsock",), {"guest_cid": 3}, "vsock: not implemented"),
+        (("vsock",), {"guest_cid": 2, "uds_path": "/v"}, "vsock.guest_cid: 2 is not between 3 and 4294967294"),
+        (("minivm", "ports"), [{"name": "a"}], "minivm.ports[0].path: is missing"),
+        (("balloon",), {"amount_mib": 3}, "balloon: not implemented"),
         (("drives", 0, "io_engine"), "Fast", 'drives[0].io_engine: must be one of Sync, Async, not "Fast"'),
         (("drives", 0, "path_on_host"), "a\0b", "drives[0].path_on_host: must not have a zero byte in it"),
         (("minivm", "cpu_affinity", 1), 7, "minivm.cpu_affinity[1]: must be a string, not a whole number"),
@@ -130,12 +132,14 @@ def settings_of(config: Config) -> dict[str, object]:
     plain = {name: getattr(config, name) for name in Config.__slots__}
     plain["disks"] = [[getattr(disk, name) for name in Disk.__slots__] for disk in config.disks]
     plain["nets"] = [[getattr(net, name) for name in Net.__slots__] for net in config.nets]
+    plain["vsock"] = config.vsock and (config.vsock.path, config.vsock.cid)
     root = config.rootfs
     program = root and root.program and {name: getattr(root.program, name) for name in Program.__slots__}
     if program:
         program |= {name: list(program[name]) for name in ("args", "env")}
     plain["rootfs"] = root and (root.path, root.command, root.modules, root.read_only, program)
-    return {name: list(value) if isinstance(value, tuple) and name != "rootfs" else value for name, value in plain.items()}
+    lists = {name for name, value in plain.items() if isinstance(value, tuple)} - {"rootfs", "vsock"}
+    return {name: list(value) if name in lists else value for name, value in plain.items()}
 
 
 PATHS = st.from_regex(r"/[a-z]{1,8}", fullmatch=True)
@@ -169,7 +173,8 @@ def test_a_config_survives_as_a_document(data):
         cmdline=draw(WORDS), irqchip=draw(st.sampled_from([None, True, False])), initrd=draw(st.lists(PATHS, max_size=2)),
         modules=draw(st.lists(PATHS, max_size=2)), cpus=draw(st.integers(1, 254)), disks=disks, rng=draw(st.booleans()),
         hvc=draw(st.booleans()), rootfs=rootfs, affinity=draw(st.lists(st.sets(st.integers(0, 9), min_size=1), max_size=2)),
-        cgroup=draw(st.just("") | PATHS), nets=nets,
+        cgroup=draw(st.just("") | PATHS), nets=nets, ports=draw(st.lists(st.tuples(WORDS, PATHS), max_size=2)),
+        vsock=draw(st.none() | st.builds(Vsock, PATHS, st.integers(3, 99))),
     )  # fmt: skip
     document = json.loads(json.dumps(document_of(config)))
     assert settings_of(config_of(check(document))) == settings_of(config)
