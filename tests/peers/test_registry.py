@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -109,3 +110,25 @@ def test_a_catalog_is_searched(own_store: Minirt, registry: DockerRegistry) -> N
     rows = ok(own_store("search", PLAIN, "--format=json", f"{registry.host}/needle")).splitlines()
     assert [json.loads(row)["Name"] for row in rows] == ["find/needle"]
     assert ok(own_store("search", PLAIN, "--list-tags", f"{registry.host}/find/needle")).split()[-1] == "v2"
+
+
+@pytest.mark.parametrize("tool", ["podman", "buildah"])
+def test_podman_and_buildah_pull_what_we_push_and_push_what_we_pull(
+    own_store: Minirt, registry: DockerRegistry, tmp_path: Path, tool: str
+) -> None:
+    if shutil.which(tool) is None:
+        pytest.skip(f"{tool} is not installed")
+    conf = tmp_path / "storage.conf"
+    conf.write_text(f'[storage]\ndriver = "vfs"\ngraphroot = "{tmp_path}/graph"\nrunroot = "{tmp_path}/run"\n')
+    env = {**os.environ, "CONTAINERS_STORAGE_CONF": str(conf)}
+
+    def theirs(*words: str) -> str:
+        return ok(subprocess.run([tool, *words], capture_output=True, text=True, timeout=90, env=env))
+
+    ours, back = f"{registry.host}/{tool}/box:1", f"{registry.host}/{tool}/back:1"
+    id = ok(own_store("push", PLAIN, "busybox", ours))
+    assert theirs("pull", "-q", PLAIN, ours).splitlines()[-1] == id.partition(":")[2]
+    theirs("tag", ours, back)
+    theirs("push", "-q", PLAIN, back)
+    assert ok(own_store("pull", PLAIN, back)) == id or tool == "buildah"  # which may write the configuration anew
+    assert ok(own_store("run", "--rm", back, "echo", "hi")) == "hi"

@@ -171,8 +171,7 @@ class _Upload:
         if response.status == 416:  # it has another idea of where we are
             body.undo()
             response.close()
-            self._ask()
-            return
+            raise Unreachable(f"push of blob {self._digest}: {self._repository} has not the {self._at} bytes that it took")
         check(response, f"push of blob {self._digest} to {self._repository}", 202, 201, 204)
         response.drain_conn()
         response.release_conn()
