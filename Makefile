@@ -73,6 +73,7 @@ test-lab: WHICH = -m 'not long'
 test-lab: .venv/installed-test
 	@lacks=$$(lab/run --check) || { echo "tests/lab does not run here: $$(sed '/^processor:/,$$d' <<<"$$lacks" | paste -sd';')"; [ -z "$(CI)" ]; exit; }; \
 	gcc -O1 -Wall -Wextra -Werror -static -o tests/peers/probe/probe.elf tests/peers/probe/probe.c; \
+	gcc -O1 -Wall -Wextra -Werror -static -o tests/native/vsock_echo.elf tests/native/vsock_echo.c; \
 	inputs=$$($(BIN)/python tests/lab/inputs.py) || echo "Debian's kernels could not be fetched: their tests are skipped"; \
 	lab/run $${inputs:+--disk $$inputs} --timeout 1800 .venv/bin/python -m pytest $(WHICH) tests/lab tests/peers/test_differential.py; \
 	lab/run $(addprefix --with ,$(PACKAGES_ENGINES)) --timeout 900 .venv/bin/python -m pytest $(WHICH) tests/peers/test_limits.py

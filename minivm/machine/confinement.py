@@ -19,6 +19,8 @@ __all__ = ["profile"]
 FILES = ("read", "write", "readv", "writev", "pread64", "pwrite64", "preadv", "pwritev", "preadv2", "pwritev2", "lseek", "fstat",
          "newfstatat", "fdatasync", "fsync", "fallocate", "close", "poll", "ppoll", "epoll_wait", "epoll_pwait", "epoll_ctl",
          "eventfd2", "pipe2", "select", "pselect6")  # fmt: skip
+# Of sockets that are open: passt's is not (see cli/run.py); clients of a console's ports, and of virtio-vsock, are taken in.
+SOCKETS = ("sendmsg", "recvmsg", "sendto", "recvfrom", "accept4", "getsockname", "getsockopt", "shutdown")
 # Of memory and threads: what malloc, pthread_create and the interpreter do.
 THREADS = ("brk", "munmap", "mremap", "madvise", "futex", "set_robust_list", "rseq", "gettid", "getpid", "getppid", "sched_yield",
            "sched_getaffinity", "clock_gettime", "clock_nanosleep", "nanosleep", "getrandom", "rt_sigaction", "rt_sigprocmask",
@@ -27,9 +29,10 @@ THREADS = ("brk", "munmap", "mremap", "madvise", "futex", "set_robust_list", "rs
 REFUSED = ("open", "openat", "openat2", "stat", "lstat", "statx", "access", "faccessat", "faccessat2", "readlink", "readlinkat",
            "getcwd", "getdents64", "socket", "socketpair", "getuid", "geteuid", "getgid", "getegid", "uname", "sysinfo",
            "unlink", "unlinkat")  # fmt: skip
-# Requests of ioctl to KVM that a running machine makes, by their names in minivm.kvm.lib; and to a terminal.
-KVM = ("KVM_RUN", "KVM_IRQ_LINE", "KVM_GET_REGS", "KVM_GET_SREGS", "KVM_KVMCLOCK_CTRL")
-TERMINAL = {"TCGETS": 0x5401, "TCSETS": 0x5402, "TCSETSW": 0x5403, "TCSETSF": 0x5404, "TIOCGWINSZ": 0x5413}  # asm-generic/ioctls.h
+# Requests of ioctl to KVM and to a tap that a running machine makes, by their names in minivm.kvm.lib; and to a terminal or socket.
+KVM = ("KVM_RUN", "KVM_IRQ_LINE", "KVM_GET_REGS", "KVM_GET_SREGS", "KVM_KVMCLOCK_CTRL", "TUNSETOFFLOAD")
+TERMINAL = {"TCGETS": 0x5401, "TCSETS": 0x5402, "TCSETSW": 0x5403, "TCSETSF": 0x5404, "TIOCGWINSZ": 0x5413,
+            "FIONBIO": 0x5421}  # asm-generic/ioctls.h; the last of a socket that Python makes of an accepted descriptor
 CLONE_THREAD, PROT_EXEC = 0x10000, 4  # linux/sched.h, asm-generic/mman-common.h
 EACCES, ENOSYS = 13, 38
 
@@ -59,7 +62,7 @@ def profile(pid: int) -> dict[str, Any]:
         "defaultAction": "SCMP_ACT_KILL_PROCESS",
         "architectures": ["SCMP_ARCH_X86_64"],
         "syscalls": [
-            allow(FILES + THREADS),
+            allow(FILES + SOCKETS + THREADS),
             *(allow(("ioctl",), equal(1, request)) for request in requests),
             allow(("mmap", "mprotect"), bits(2, PROT_EXEC, 0)),  # no new code
             allow(("clone",), bits(0, CLONE_THREAD, CLONE_THREAD)),  # no new process

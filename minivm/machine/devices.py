@@ -1,7 +1,8 @@
 """What a machine's virtio devices are asked to be: plain data, a class a kind, and the words that they are read from.
 
 Each has `kind`, the Linux `module` that drives it, and `kicked`: how many of its queues, from the first on, have an eventfd
-for the driver's notifications, since a thread serves them (minivm/devices/virtio/path.py).
+for the driver's notifications, since a thread serves them (minivm/devices/virtio/path.py). `helped` says whether another
+program runs beside the machine for it (helpers.py).
 """
 
 from __future__ import annotations
@@ -48,6 +49,10 @@ class Disk:
         return all(getattr(self, name) == getattr(Disk(""), name) for name in self.__slots__ if name not in ("path", "read_only"))
 
     @property
+    def helped(self) -> bool:
+        return self.form == "qcow2"
+
+    @property
     def shared(self) -> bool:
         """Whether others may use path at the same time."""
         return self.read_only or self.overlay is not None
@@ -56,13 +61,13 @@ class Disk:
 class Rng:
     """Random bytes from the host."""
 
-    kind, module, kicked = "rng", "virtio_rng", 0
+    kind, module, kicked, helped = "rng", "virtio_rng", 0, False
 
 
 class Console:
     """A console for people, and ports for programs."""
 
-    kind, module = "console", "virtio_console"
+    kind, module, helped = "console", "virtio_console", False
     __slots__ = ("ports",)
 
     def __init__(self, ports: Sequence[tuple[str, str]] = ()) -> None:
@@ -84,11 +89,15 @@ class Net:
         self.mac = mac  # "52:54:..."; "" is a random one
         self.incoming, self.outgoing = incoming, outgoing  # bytes a second into and out of the guest; 0: no limit
 
+    @property
+    def helped(self) -> bool:
+        return not self.tap
+
 
 class Vsock:
     """Sockets between guest and host without a network."""
 
-    kind, module, kicked = "vsock", "vmw_vsock_virtio_transport", 3
+    kind, module, kicked, helped = "vsock", "vmw_vsock_virtio_transport", 3, False
     __slots__ = ("cid", "path")
 
     def __init__(self, path: str, cid: int = 3) -> None:

@@ -141,24 +141,51 @@ def terminal_size(fd: int) -> tuple[int, int] | None:
 
 
 def listen(path: str) -> socket:
-    """Return a socket that listens at a path, not blocking. Raises KvmError. man 7 unix."""
+    """Return a socket that listens at a path, not blocking. Raises KvmError. man 7 unix.
+
+    A name that nobody listens at any more (its machine was killed, or was in a jail) is taken over.
+    """
+    import errno
     import socket
 
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
-        listener.bind(path)
+        try:
+            listener.bind(path)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or not _abandoned(path):
+                raise
+            os.unlink(path)
+            listener.bind(path)
     except OSError as error:
         listener.close()
-        cause = "another machine listens there, or one that was killed has left it: remove it" if os.path.exists(path) else ""
+        cause = "another machine listens there, or a file is there" if os.path.exists(path) else ""
         raise KvmError("bind", error.errno or 0, repr(path), cause) from None
     listener.listen(64)
     return listener
 
 
+def _abandoned(path: str) -> bool:
+    """Say whether a socket is there that nobody listens at."""
+    import socket
+    import stat
+
+    if not stat.S_ISSOCK(os.lstat(path).st_mode):
+        return False
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as client:
+        try:
+            client.connect(path)
+        except ConnectionRefusedError:
+            return True
+        except OSError:
+            pass
+        return False
+
+
 def unlisten(listener: socket, path: str) -> None:
-    """Close such a socket, and remove its name."""
+    """Close such a socket, and remove its name; within a jail the name cannot be reached, and stays."""
     listener.close()
     try:
         os.unlink(path)
-    except FileNotFoundError:
+    except OSError:
         pass

@@ -8,6 +8,7 @@ import secrets
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -138,7 +139,7 @@ def test_debians_kernel_talks_tcp_over_a_tap_and_its_disk_is_an_overlay(tmp_path
         "busybox dd if=/dev/vda bs=1M count=8 2>/dev/null | busybox nc 10.9.0.1 9; exit 43\n"
     )
     words = ["--cpus", "2", "--net", f"tap:{tap}", "--disk", f"{disk},overlay,queues=2", "--rootfs", rootfs, "--init", "sh /up"]
-    command = [str(word) for word in (*COMMAND, KERNELS[-1], "-m", "256m", "--cmdline", "quiet", *words)]
+    command = [str(word) for word in (*COMMAND, KERNELS[-1], "--jail", "-m", "256m", "--cmdline", "quiet", *words)]
     with socket.create_server(("10.9.0.1", 9)) as server, subprocess.Popen(command, stdout=subprocess.PIPE) as child:
         text = b""
         while b"listening" not in text and (more := os.read(child.stdout.fileno(), 4096)):
@@ -152,3 +153,57 @@ def test_debians_kernel_talks_tcp_over_a_tap_and_its_disk_is_an_overlay(tmp_path
         assert child.wait(LIMIT) == 43, text + child.stdout.read()
     assert got == sent
     assert disk.read_bytes() == bytes(16 << 20)
+
+
+ECHO = Path(__file__).resolve().parents[1] / "native" / "vsock_echo.elf"
+
+
+def reach(path: Path, line: bytes = b"") -> socket.socket:
+    end = socket.socket(socket.AF_UNIX)
+    end.settimeout(LIMIT)
+    end.connect(str(path))
+    end.sendall(line)
+    return end
+
+
+def echo(end: socket.socket, size: int) -> bool:
+    """Say whether what is sent comes back."""
+    sent, got = os.urandom(size), b""
+    thread = threading.Thread(target=lambda: (end.sendall(sent), end.shutdown(socket.SHUT_WR)))
+    thread.start()
+    while piece := end.recv(1 << 16):
+        got += piece
+    thread.join()
+    return got == sent
+
+
+@linux
+@pytest.mark.skipif(not ECHO.exists(), reason="tests/native/vsock_echo.elf is not built: make test-lab does that")
+def test_programs_of_debians_kernel_and_of_the_host_meet_on_ports_and_vsock(tmp_path, rootfs):
+    """A port of the console, and AF_VSOCK in both directions; a megabyte goes there and back again."""
+    (rootfs / "echo").write_bytes(ECHO.read_bytes())
+    (rootfs / "echo").chmod(0o755)
+    (rootfs / "up").write_text(
+        "port=/dev/$(busybox ls /sys/class/virtio-ports | busybox grep p1)\n"
+        "busybox cat /sys/class/virtio-ports/*p1/name\n"
+        "/echo listen 52\n"
+        "/echo connect 53 && echo came back\n"
+        "read line <$port; echo heard $line >$port; busybox sleep 1; exit 44\n"
+    )
+    words = ["--vsock", tmp_path / "v", "--port", f"org.x={tmp_path / 'p'}", "--rootfs", rootfs, "--init", "sh /up"]
+    command = [str(word) for word in (*COMMAND, KERNELS[-1], "-m", "256m", "--cmdline", "quiet", *words)]
+    with socket.socket(socket.AF_UNIX) as server, subprocess.Popen(command, stdout=subprocess.PIPE) as child:
+        server.bind(f"{tmp_path / 'v'}_53")
+        server.listen()
+        server.settimeout(LIMIT)
+        text = b""
+        while b"listening" not in text and (more := os.read(child.stdout.fileno(), 4096)):
+            text += more
+        with reach(tmp_path / "v", b"CONNECT 52\n") as end:
+            assert end.recv(64).startswith(b"OK ") and echo(end, 1 << 20)
+        with server.accept()[0] as end:
+            assert echo(end, 1 << 20)
+        with reach(tmp_path / "p", b"by a port\n") as end:
+            assert end.recv(64) == b"heard by a port\n"
+        text += child.stdout.read()
+        assert child.wait(LIMIT) == 44 and b"org.x" in text and b"came back" in text, text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -187,3 +188,24 @@ def test_a_plan_runs_in_the_process_that_made_it(tmp_path):
     with pytest.raises(ValueError, match="needs the executor"):
         perform(Plan().execve("/bin/true"))
     assert Words(1).size == 8 and profile(1)["defaultAction"] == "SCMP_ACT_KILL_PROCESS"
+
+
+@root
+def test_sockets_of_ports_and_vsock_go_into_the_jail_and_what_is_left_of_them_is_taken_over(tmp_path):
+    """A client connects to each while the guest runs; after the end the names are still there, and the next run has them."""
+    command = [*COMMAND, "--console", "serial", "--port", f"x={tmp_path / 'p'}", "--vsock", str(tmp_path / "v")]
+    for _ in range(2):
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+            text = b""
+            while b"Type a line" not in text:
+                text += os.read(child.stdout.fileno(), 4096)
+            with socket.socket(socket.AF_UNIX) as one, socket.socket(socket.AF_UNIX) as other:
+                one.connect(str(tmp_path / "p"))
+                other.connect(str(tmp_path / "v"))
+                other.sendall(b"not the words\n")
+                assert other.recv(10) == b"", "it was heard, and closed"
+            child.stdin.write(b"exit 9\n")
+            child.stdin.close()
+            child.stdout.read()
+            assert child.wait(LIMIT) == 9
+    assert (tmp_path / "p").is_socket() and (tmp_path / "v").is_socket()
