@@ -20,6 +20,7 @@ Read in this order:
     pack.py         entries -> an archive, always the same bytes
     diff.py         what a container changed -> a layer
     view.py         layers as one tree, without a mount
+    bootstrap.py    a distribution's archive -> an image
     squash.py       several layers -> one
     steps.py        what steps of builds gave, to be found again
     busybox.py      the embedded default image

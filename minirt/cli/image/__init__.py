@@ -7,6 +7,7 @@
     archives.py  import, export, save, load
     checks.py    verify, diff
     signing.py   sign, keygen
+    bootstrap.py bootstrap
     transfer.py  pull, push
     account.py   login, logout, search
     short.py     docker's short names for some of these
@@ -26,9 +27,9 @@ __all__ = ["add_parser"]
 
 def add_parser(subparsers: Subparsers) -> None:
     """Register `image` and its sub-commands; each sets `run`, a function of the arguments to the exit code."""
-    from minirt.cli.image import archives, checks, listing, names, signing, transfer
+    from minirt.cli.image import archives, bootstrap, checks, listing, names, signing, transfer
 
     parser = subparsers.add_parser("image", help="import, list, inspect, tag, verify, remove and prune images")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
-    for module in (archives, listing, names, checks, signing, transfer):
+    for module in (archives, bootstrap, listing, names, checks, signing, transfer):
         module.add(verbs)
