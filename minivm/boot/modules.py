@@ -2,7 +2,8 @@
 
 A distribution's kernel has most drivers as modules; those that lead to the root file system must be in the initramfs,
 in an order in which each comes after those it needs. A module says what it needs itself: `depends=a,b` in its section
-.modinfo (man 8 modinfo), which saves us modules.dep: that is made only when a package is installed.
+.modinfo (man 8 modinfo), which saves us modules.dep: that is made only when a package is installed. `softdep=pre: x` asks
+for a module that is wanted, not needed for its symbols (man 5 modprobe.d): ext4's checksums come by the name crypto-crc32c.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["Modules", "find_directory"]
 
 DEPENDS = re.compile(rb"\0depends=([\w,-]*)\0")
+SOFTDEP = re.compile(rb"\0softdep=pre: ([\w\s-]*?)(?: post:[^\0]*)?(?=\0)")
+CRYPTO = "crypto_"  # what the kernel's crypto code puts before an algorithm's name when it asks for a module
 FILE = re.compile(r"([\w-]+)\.ko(?:\.(xz|gz|zst))?")
 KINDS = {"xz": "xz", "gz": "gzip", "zst": "zstd"}
 
@@ -108,4 +111,16 @@ class Modules:
         for needed in os.fsdecode(match[1]).split(",") if match else ():
             if needed:
                 self._add(needed.replace("-", "_"), found, (*above, name))
+        for wanted in os.fsdecode(b" ".join(SOFTDEP.findall(data))).split():
+            file = self._wanted(wanted.replace("-", "_"))
+            if file and file not in (*above, name):
+                self._add(file, found, (*above, name))
         found[name] = data
+
+    def _wanted(self, name: str) -> str:
+        """Return the module for a soft dependency, "" for none: it may be an alias, of which the crypto code's are known.
+
+        Simplified: other aliases stand in each module's own .modinfo, and depmod gathers them.
+        """
+        plain = name.removeprefix(CRYPTO)
+        return next((each for each in (name, plain, f"{plain}_generic") if each in self._files), "")

@@ -16,6 +16,7 @@ from minivm.errors import MinivmError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minirt.image.store import Image
+    from minirt.plan import Plan
 
 __all__ = ["copy_sparse", "root_disk"]
 
@@ -69,9 +70,12 @@ def _fill(disk: str, layers: list[str], mounted: str) -> None:
     if program is None:
         raise MinivmError("mke2fs is missing, which makes root disks: apt-get install e2fsprogs")
     plan = Plan()
-    source = layers[0] if len(layers) == 1 else mounted
+    rootless, source = os.geteuid() != 0, layers[0]
+    if rootless:
+        _become_root(plan)
     if len(layers) > 1:
-        options = "lowerdir=" + ":".join(map(escape, layers))
+        source = mounted
+        options = "lowerdir=" + ":".join(map(escape, layers)) + (",userxattr" if rootless else "")
         if len(options) >= 4096:
             raise MinivmError(f"{len(layers)} layers make {len(options)} bytes of mount options and mount(2) takes 4095")
         plan.unshare(k.CLONE_NEWNS, why="what is mounted now is gone when mke2fs ends")
@@ -83,6 +87,20 @@ def _fill(disk: str, layers: list[str], mounted: str) -> None:
     status = plan.run()
     if status:
         raise MinivmError(f"mke2fs could not make a root disk of the image (status {status})")
+
+
+def _become_root(plan: Plan) -> None:
+    """Append what makes us root of a user namespace: our files are then root's, as the image has them (man 7 user_namespaces)."""
+    from minirt.linux import constants as k
+    from minirt.plan import Slot
+
+    plan.unshare(k.CLONE_NEWUSER, why="a user namespace, in which one may mount")
+    maps = {"setgroups": "deny", "gid_map": f"0 {os.getegid()} 1\n", "uid_map": f"0 {os.geteuid()} 1\n"}
+    for name, text in maps.items():
+        fd = Slot(name)
+        plan.openat(k.AT_FDCWD, f"/proc/self/{name}", k.O_WRONLY | k.O_CLOEXEC, store=fd)
+        plan.write(fd, text.encode(), len(text), at_least=len(text), why=f"{name}: inside, outside, how many")
+        plan.close(fd)
 
 
 def _size(directory: str) -> int:

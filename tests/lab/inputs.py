@@ -24,6 +24,7 @@ MODULES = [
     "virtio_mmio", "virtio_blk", "virtio_net", "virtio_rng", "virtio_console", "ext4", "overlay", "button", "evdev",
 ]  # fmt: skip
 SIZE = "192M"
+VERSION = "2"  # of what is on the disk
 
 
 def main() -> int:

@@ -16,10 +16,7 @@ import pytest
 
 LIMIT = 60
 PATH = os.environ["PATH"] + ":/usr/sbin:/sbin"
-pytestmark = [
-    pytest.mark.skipif(not shutil.which("mke2fs", path=PATH), reason="e2fsprogs is not installed"),
-    pytest.mark.skipif(os.geteuid() != 0, reason="layers are mounted one over the other: root"),
-]
+pytestmark = pytest.mark.skipif(not shutil.which("mke2fs", path=PATH), reason="e2fsprogs is not installed")
 
 
 def minivm(store, *words: object) -> subprocess.CompletedProcess[str]:
@@ -94,6 +91,25 @@ def test_a_root_disk_has_what_the_layers_show_together(own_store, tmp_path, kern
     check = subprocess.run(["e2fsck", "-fn", disk], env={**os.environ, "PATH": PATH}, capture_output=True, timeout=LIMIT)
     assert check.returncode == 0 and not disk.stat().st_mode & 0o222
     assert disk.stat().st_blocks * 512 < 64 << 20 < disk.stat().st_size, "sparse"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="who is nobody here is chosen by root")
+def test_without_root_the_files_in_the_disk_are_roots_all_the_same(own_store, tmp_path, kernel):
+    """As a user who owns the store: each file there is his, and root's in the disk."""
+    add_layered_image(own_store, tmp_path)
+    place = own_store.root / "kernel"  # pytest's directories are its user's alone
+    shutil.copytree(kernel.parent, place)
+    subprocess.run(["chown", "-R", "nobody", own_store.root], check=True)
+    (own_store.root / "cache").unlink()  # a cache of his own
+    (own_store.root / "cache").mkdir()
+    os.chown(own_store.root / "cache", 65534, 65534)
+    words = ["boot", "--plan", "--kernel", place / "vmlinux", "--modules", place / "modules", "two", "true"]
+    drop = "import os, sys; os.setgroups([]); os.setgid(65534); os.setuid(65534)"
+    command = [sys.executable, "-c", f"{drop}; from minivm.cli.main import main; sys.exit(main())", *map(str, words)]
+    done = subprocess.run(command, env=own_store.env, capture_output=True, text=True, timeout=LIMIT)
+    assert done.returncode == 0, done.stderr
+    (disk,) = disks(own_store)
+    assert re.search(r"\(1\) +0 +0 +3 .* changed", debugfs(disk, "ls -l /")) and debugfs(disk, "cat /changed") == "new"
 
 
 def test_a_disk_is_made_once_and_each_machine_has_a_copy(minirt, kernel):

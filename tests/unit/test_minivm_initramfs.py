@@ -44,6 +44,23 @@ def test_any_order_can_be_loaded(tmp_path_factory, edges, data):
     assert all(order.index(need) < order.index(name) for name in order for need in needs[name])
 
 
+@pytest.mark.parametrize(
+    ("soft", "order"),
+    [
+        (b"pre: crypto-crc32c", ["crc32c_generic", "fs"]),
+        (b"pre: lz4-c nosuch post: late", ["lz4_c", "fs"]),
+        (b"post: late", ["fs"]),
+        (b"pre: fs", ["fs"]),
+        (b"pre: late\0softdep=pre: lz4_c", ["late", "lz4_c", "fs"]),
+    ],
+)
+def test_what_a_module_wants_before_it_comes_before_it_where_it_is_there(tmp_path, soft, order):
+    """Without crc32c an ext4 of Debian's ordinary kernel does not mount: "Cannot load crc32c driver"."""
+    modules = make_modules(tmp_path, {"fs": (), "crc32c_generic": (), "lz4-c": (), "late": ()})
+    (tmp_path / "kernel" / "drivers" / "fs.ko").write_bytes(module("fs") + b"\0softdep=" + soft + b"\0")
+    assert list(modules.closure(["fs"])) == order
+
+
 def test_compressed_modules_come_out_as_they_went_in(tmp_path):
     folder = tmp_path / "kernel"
     folder.mkdir()
