@@ -120,7 +120,7 @@ struct vcpu {
     int fd;
     struct kvm_run *run;
     uint64_t run_size, entries;
-    uint8_t timed;
+    uint8_t every, timed;
     uint64_t inside_ns, here_ns;
     struct shortcut shortcuts[...];
     struct window window;

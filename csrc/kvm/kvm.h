@@ -50,6 +50,7 @@ struct vcpu {
     struct kvm_run *run; /* owned: the page(s) shared with the kernel */
     uint64_t run_size;   /* bytes mapped at run */
     uint64_t entries;    /* how many times KVM_RUN was called */
+    uint8_t every;       /* 1: every exit is to come to Python, as it goes through the guest step by step */
     uint8_t timed;       /* 1: Python wants to know the next two */
     uint64_t inside_ns;  /* time inside KVM_RUN */
     uint64_t here_ns;    /* time inside vcpu_run, that included */

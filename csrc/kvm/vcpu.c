@@ -153,7 +153,7 @@ int vcpu_run(struct vcpu *vcpu)
             error = -errno;
             break;
         }
-    } while (handled(vcpu));
+    } while (!vcpu->every && handled(vcpu));
     if (vcpu->timed)
         vcpu->here_ns += now() - begin;
     return error;

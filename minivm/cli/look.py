@@ -35,8 +35,16 @@ examples:
 """
 
 
+DUMP = """\
+examples:
+  minivm dump box box.core; minivm walk box.core 0x100000
+  gdb kernel.elf box.core
+"""
+
+
 def add_parser(commands: Any) -> None:
     """Add the commands."""
+    _add_dump(commands)
     _add_symbols(commands)
     _add_exits(commands)
     _add_walk(commands)
@@ -116,6 +124,31 @@ def _exits(options: argparse.Namespace) -> int:
         print(json.dumps(profile_as_dict(profile, symbols)))
     else:
         print(profile_as_text(profile, symbols))
+    return 0
+
+
+def _add_dump(commands: Any) -> None:
+    parser = commands.add_parser(
+        "dump",
+        help="write a running machine's memory and registers as an ELF core",
+        description="Write memory and registers of a machine that runs as an ELF core, for gdb, crash and `minivm walk`.\n"
+        "It stands still meanwhile.",
+        epilog=DUMP,
+        formatter_class=Help,
+    )
+    parser.add_argument("name", metavar="NAME", help="the machine, as `minivm ps` shows it")
+    parser.add_argument("file", metavar="FILE", help="where to")
+    parser.set_defaults(do=_dump)
+
+
+def _dump(options: argparse.Namespace) -> int:
+    import os
+
+    from minivm.manager.client import request
+    from minivm.manager.machines import find
+
+    answer = request(find(options.name), "PUT", "/dump", {"path": os.path.abspath(options.file)})
+    print(f"minivm: {answer['written'] >> 10} KiB that are not zero in {options.file}", file=sys.stderr)
     return 0
 
 

@@ -34,6 +34,7 @@ COMMANDS = {
     "kernel": ("kernel", "fetch, list and remove Debian's kernels"),
     "symbols": ("look", "list a kernel's symbols, or write them to a file for gdb"),
     "exits": ("look", "count a trace's exits by place and guest function"),
+    "dump": ("look", "write a running machine's memory and registers as an ELF core"),
     "walk": ("look", "draw the walk through a guest's page tables, from a dump"),
     "disk": ("disk", "make disks, and seeds for cloud-init"),
     "doctor": ("doctor", "say what this host's /dev/kvm offers, and what to do about what is missing"),

@@ -68,9 +68,9 @@ def _run(options: argparse.Namespace, config: Config, start: Start, sinks: list[
             step(options, machine)
         outcome = machine.run(0, options.timeout)
         if options.dump:
-            from minivm.cli.dump import dump
+            from minivm.machine.dump import dump
 
-            dump(options.dump, machine)
+            print(f"minivm: {dump(machine, options.dump) >> 10} KiB that are not zero in {options.dump}", file=sys.stderr)
         if options.debug and outcome.reason:
             _show_registers(machine)
     return _report(options, machine, outcome)

@@ -43,7 +43,7 @@ def step(options: argparse.Namespace, machine: Machine) -> None:
         told = "".join(f"  [{reason_name(reason)}]" for reason in one.exits)
         where = f"{one.number:>6}  {one.address:>16x}  {symbols.name(one.address):24}"
         print(f"{where} {text:36} {difference(one)}{told}", file=sys.stderr)
-    exits.collect()
+    machine.exits.add(exits.counts)
 
 
 def _default() -> str:

@@ -47,6 +47,7 @@ def steps(
 
     Raises KvmError. Afterwards the guest runs freely again.
     """
+    vcpu.answer_alone(False)
     state = _state(vcpu.fd)
     kvm.set_guest_debug(vcpu.fd, lib.KVM_GUESTDBG_ENABLE | lib.KVM_GUESTDBG_SINGLESTEP)
     try:
@@ -67,6 +68,7 @@ def steps(
                 return
     finally:
         kvm.set_guest_debug(vcpu.fd, 0)
+        vcpu.answer_alone(True)
 
 
 def _state(vcpu: int) -> dict[str, int]:

@@ -124,6 +124,10 @@ class Vcpu:
         """How many times KVM_RUN has been called."""
         return int(self._c.entries)
 
+    def answer_alone(self, may: bool) -> None:
+        """Say whether the loop in C may answer exits by itself: while a guest is stepped through it would step on."""
+        self._c.every = not may
+
     def measure(self) -> None:
         """Have the loop in C measure where the time goes, from now on; see `times`."""
         self._c.timed = 1

@@ -51,6 +51,7 @@ class Control:
             ("GET", "/machine-config"): lambda body: (200, self._document["machine-config"]),
             ("PATCH", "/vm"): self._change,
             ("PUT", "/actions"): self._act,
+            ("PUT", "/dump"): self._dump,
             ("PUT", "/console"): lambda body: (200, None),
         }
 
@@ -106,6 +107,15 @@ class Control:
             raise MinivmError("the machine is paused: resume it first")
         self._machine.press_power()
         return 204, None
+
+    def _dump(self, body: dict[str, Any]) -> tuple[int, Any]:
+        """PUT /dump: memory and registers as an ELF core. (Not in Firecracker's API.)"""
+        path = body.get("path")
+        if not isinstance(path, str) or not os.path.isabs(path):
+            raise MinivmError(f"path: must be an absolute path, not {path!r}")
+        from minivm.machine.dump import dump_running
+
+        return 200, {"written": dump_running(self._machine, path)}
 
 
 def _fault(status: int, text: str) -> dict[str, Any]:

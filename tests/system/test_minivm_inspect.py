@@ -81,14 +81,16 @@ def test_the_time_is_divided_and_the_parts_make_the_whole():
 
 
 def test_steps_show_what_each_instruction_changed():
-    lines = [json.loads(line) for line in minivm_("run", "--step", 40, "--format", "json").stderr.splitlines()]
-    assert [line["number"] for line in lines] == list(range(1, 41))
+    lines = [json.loads(line) for line in minivm_("run", "--step", 90, "--format", "json").stderr.splitlines()]
+    assert [line["number"] for line in lines] == list(range(1, 91))
     for line, after in pairwise(lines):
         if line["text"].split()[0] in ("mov", "lea", "push", "xor", "out"):
             assert after["address"] == line["address"] + len(line["code"]) // 2, line
         if line["text"].startswith("push"):
             assert line["changes"]["rsp"]["before"] - line["changes"]["rsp"]["after"] == 8
     assert lines[0]["where"] == "start" and any(line["exits"] == ["KVM_EXIT_IO"] for line in lines)
+    outs = [line for line in lines if line["text"].startswith("out")]
+    assert outs and all(line["exits"] == ["KVM_EXIT_IO"] and not set(line["changes"]) - {"rip"} for line in outs), "one at a time"
     text = minivm_("run", "--step", 3).stderr
     assert re.search(r"^ +3 +100009 +start\+0x9 +call 0x\w+ +rsp 0x\w+ -> 0x\w+$", text, re.M)
 
@@ -160,3 +162,9 @@ def test_symbols_are_those_of_nm(tmp_path):
     minivm_("symbols", "-o", tmp_path / "s.elf")
     again = subprocess.run(["nm", str(tmp_path / "s.elf")], capture_output=True, text=True, check=True).stdout.splitlines()
     assert {(line.split()[0], line.split()[2]) for line in again} == strip
+
+
+def test_exits_of_stepped_instructions_are_counted_once():
+    done = minivm_("run", HELLO16, "--boot", "flat16", "--step", 100, "--stats", "--format", "json")
+    counts = {row["what"]: row["count"] for row in json.loads(done.stderr.splitlines()[-1])["exits"]}
+    assert counts == {"out 0x3f8": 30, "out 0x501": 1}

@@ -398,3 +398,16 @@ def test_a_machine_is_born_into_its_control_group(minivm):
         minivm.kill_all()
         assert until(lambda: not (group / "cgroup.procs").read_text())
         group.rmdir()
+
+
+def test_a_running_machine_is_dumped_and_runs_on(minivm, tmp_path):
+    name, core = minivm.started("box", "--cpus", "2", "--cmdline", "seen in the dump"), tmp_path / "core"
+    assert "KiB" in minivm("dump", name, core).stderr
+    assert b"seen in the dump" in core.read_bytes() and minivm.about(name)["status"] == "running"
+    found = json.loads(minivm.ok("walk", core, "0x200000", "--format", "json"))[0]
+    assert (found["physical"], found["page_size"]) == (0x200000, 2 << 20)
+    minivm.ok("pause", name)
+    minivm.ok("dump", name, core)
+    assert minivm.about(name)["status"] == "paused", "as it was"
+    assert "cannot write dump" in minivm("dump", name, "/nonexistent/x").stderr
+    assert "no machine" in minivm("dump", "nobody", core).stderr

@@ -76,6 +76,7 @@ class Halt:
     def loop(self, number: int, handlers: Mapping[int, Callable[[], None]], unknown: Callable[[], None]) -> None:
         """Run a processor until the machine has an outcome: the body of its thread, in place of machine/loop.py's."""
         vcpu = self._vcpus[number]
+        vcpu.answer_alone(False)
         with self._gate:
             self._threads[number] = threading.get_ident()
         try:
