@@ -103,7 +103,7 @@ class Browser:
     def url(self) -> str:
         return str(self._send("GET", "/url"))
 
-    def until(self, what: Any, seconds: float = 20) -> None:
+    def until(self, what: Any, seconds: float = 60) -> None:
         """Wait until a function says so."""
         end = time.monotonic() + seconds
         while not what():

@@ -10,6 +10,7 @@ Rules only give. What no rule gives is refused.
 
 from __future__ import annotations
 
+import logging
 import os
 import tomllib
 from fnmatch import fnmatchcase
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ACTIONS", "ALL", "Rules"]
 
+LOG = logging.getLogger("minirt.registry")
 ACTIONS = ("pull", "push", "delete")
 ALL = {"users": ["*"], "may": list(ACTIONS), "repositories": ["*"]}  # without passwords and rules
 USERS = {**ALL, "users": ["@users"]}  # with passwords, without rules
@@ -29,29 +31,34 @@ _KEYS = {"users", "may", "repositories"}
 
 
 class Rules:
-    """Rules, of a file that is read again when it changes, or given. Raises ServeError."""
+    """Rules, of a file that is read again when it changes, or given. Raises ServeError.
+
+    A file that cannot be read while we serve leaves the rules as they were when this process read them last.
+    """
 
     def __init__(self, path: str = "", rules: list[dict[str, list[str]]] | None = None) -> None:
         self._path = path
         self._stamp: tuple[int, int] = (0, 0)
         self._rules = rules or []
+        self._read = False  # whether the file could ever be read
         self._refresh()
 
     def _refresh(self) -> None:
-        """Read the file if it changed. One that cannot be read while we serve leaves the rules as they were."""
+        """Read the file if it changed."""
         if not self._path:
             return
         try:
             found = os.stat(self._path)
-            stamp = (found.st_mtime_ns, found.st_ino)
-            if stamp != self._stamp:
+            before, self._stamp = self._stamp, (found.st_mtime_ns, found.st_ino)
+            if before != self._stamp:
                 with open(self._path, "rb") as stream:
                     self._rules = parse(stream.read(), self._path)
-                self._stamp = stamp
+                self._read = True
         except (OSError, ServeError) as error:
-            if not self._stamp[1]:
-                why = f"cannot read {self._path}: {error.strerror}" if isinstance(error, OSError) else str(error)
+            why = f"cannot read {self._path}: {error.strerror}" if isinstance(error, OSError) else str(error)
+            if not self._read:
                 raise ServeError(why) from None
+            LOG.error("%s: the rules stay as they were", why)
 
     def may(self, user: str, action: str, repository: str) -> bool:
         """Return whether a user ("" is nobody in particular) may do something."""

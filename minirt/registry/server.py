@@ -1,8 +1,9 @@
 """The server: an aiohttp application, its gate and its answers when something is wrong.
 
-aiohttp was chosen among the well-kept servers for what a registry does most: its parser is C, it streams bodies in
-either direction with back pressure, and it lets the kernel send files (asyncio's loop.sendfile), which no ASGI server
-does. h11, which is Python, took twice the time for each request. bench/registry.py compares with docker-registry.
+aiohttp was chosen among the well-kept servers: it streams bodies in either direction with back pressure, it lets the
+kernel send files (asyncio's loop.sendfile), which no ASGI server does, and it has routes, conditions, ranges, TLS and a
+client, all of which a registry needs. Measured beside h11 on asyncio, which has only the protocol: 0.6 of the processor
+time for a small request, as its parser is C; 1.4 times for a byte of an upload. bench/registry.py compares with docker-registry.
 """
 
 from __future__ import annotations

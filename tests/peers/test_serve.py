@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import Minirt
 from engines import Engine, need, place, rootfs  # noqa: F401
+from registries import DockerRegistry
 from registry_server import INDEX, MANIFEST, Server, digest_of, image, registry  # noqa: F401
 from test_docker import daemon
 
@@ -255,3 +256,36 @@ def test_minirt_pushes_pulls_and_searches(own_store: Minirt, registry: Server) -
     rows = ok("search", plain, "--format=json", f"{registry.host}/minirt").splitlines()
     assert "minirt/box" in [json.loads(row)["Name"] for row in rows]
     assert hashlib.sha256(registry.client("GET", "/v2/minirt/box/manifests/v1").body).hexdigest()
+
+
+# -- docker-registry
+
+
+def test_skopeo_pulls_from_docker_registry_through_our_cache(place: Path, layout: Path) -> None:
+    need("docker-registry")
+    with DockerRegistry(place / "origin") as origin:
+        run("skopeo", "copy", *TARGET, f"oci:{layout}:one", f"docker://{origin.host}/team/box:v1")
+        cache = Server(place / "cache", "-q", "--proxy", f"http://{origin.host}")
+        try:
+            name = f"docker://{cache.host}/team/box:v1"
+            run("skopeo", "copy", *SOURCE, name, f"dir:{place}/first")
+            assert {digest.partition(":")[2] for digest in cache.blobs} == origin.blobs()
+            origin.__exit__()
+            run("skopeo", "copy", *SOURCE, name, f"dir:{place}/second")
+        finally:
+            cache.stop()
+    first, second = ({path.name: path.read_bytes() for path in (place / name).iterdir()} for name in ("first", "second"))
+    assert first == second
+
+
+def test_docker_registry_is_a_cache_of_ours(registry: Server, place: Path, layout: Path) -> None:
+    """Distribution's own pull-through cache takes what we say of manifests, blobs and ranges."""
+    need("docker-registry")
+    run("skopeo", "copy", *TARGET, f"oci:{layout}:one", f"docker://{registry.host}/mirrored/box:v1")
+    mirror = DockerRegistry(place / "mirror")
+    config = place / "mirror" / "config.yml"
+    config.write_text(config.read_text() + f"proxy: {{remoteurl: {registry.url}}}\n")
+    with mirror:
+        run("skopeo", "copy", *SOURCE, f"docker://{mirror.host}/mirrored/box:v1", f"dir:{place}/mirrored")
+    manifest = (place / "mirrored" / "manifest.json").read_bytes()
+    assert digest_of(manifest) == registry.client("GET", "/v2/mirrored/box/manifests/v1").headers["docker-content-digest"]

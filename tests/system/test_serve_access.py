@@ -198,7 +198,7 @@ def test_files_that_change_are_read_again(tmp_path: Path) -> None:
     users, rules = tmp_path / "users", tmp_path / "rules"
     passwd(users, "alice", "one")
     rules.write_text('[[rule]]\nusers = ["@users"]\nmay = ["pull"]\nrepositories = ["*"]\n')
-    server = Server(tmp_path / "r", "-q", "--htpasswd", users, "--rules", rules, "--auth", "basic")
+    server = Server(tmp_path / "r", "-q", "--htpasswd", users, "--rules", rules, "--auth", "basic", "--workers", 1)
     try:
         client = Client(server.url, basic("alice", "one"))
         assert client("GET", "/v2/").status == 200 and client("POST", "/v2/a/blobs/uploads/").status == 403
@@ -206,6 +206,8 @@ def test_files_that_change_are_read_again(tmp_path: Path) -> None:
         assert client("POST", "/v2/a/blobs/uploads/").status == 202
         rules.write_text("nonsense")  # while it serves, the last that could be read holds
         assert client("POST", "/v2/a/blobs/uploads/").status == 202
+        server.log.seek(0)
+        assert "the rules stay as they were" in server.log.read()
         passwd(users, "alice", "two")
         assert client("GET", "/v2/").status == 401
         assert Client(server.url, basic("alice", "two"))("GET", "/v2/").status == 200

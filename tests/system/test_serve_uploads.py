@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import signal
+import socket
 import tempfile
 import threading
 import uuid
@@ -21,13 +23,17 @@ CLIENTS = st.sampled_from([0, 1])
 
 
 def broken(client: Client, location: str, announced: int, data: bytes, range: str) -> None:
-    """Send less than was announced, and hang up."""
+    """Send less than was announced, and hang up; return when the server has seen it, as it may be one of several processes."""
     connection = client.connection()
     connection.putrequest("PATCH", location)
     connection.putheader("Content-Length", str(announced))
     if range:
         connection.putheader("Content-Range", range)
     connection.endheaders(data)
+    connection.sock.shutdown(socket.SHUT_WR)
+    with contextlib.suppress(ConnectionError):
+        while connection.sock.recv(1000):
+            pass
     connection.close()
 
 
