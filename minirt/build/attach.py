@@ -134,12 +134,18 @@ class Attached:
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
             with open(fd, "wb") as file:
                 file.write(data)
-                os.fchown(fd, self.mount.number("uid", 0), self.mount.number("gid", 0))
+                _give(fd, (self.mount.number("uid", 0), self.mount.number("gid", 0)))
                 os.fchmod(fd, self.mount.number("mode", 0o400, 8))
             _bind(step, path, self.target, read_only=True)
             step.born.append(lambda: os.unlink(path))
 
         step.prepare.append(write)
+
+
+def _give(target: str | int, owner: tuple[int, int]) -> None:
+    """Change an owner; without root all files are ours, and in the container root's."""
+    if os.geteuid() == 0:
+        os.chown(target, *owner)
 
 
 def _has_ignored(tree: Tree) -> bool:
@@ -218,7 +224,7 @@ def _make_cache(path: str, lock: int, fill: Callable[[str], None] | None, owner:
     os.mkdir(new, 0o700)
     if fill is not None:
         fill(new)
-    os.chown(new, *owner)
+    _give(new, owner)
     os.chmod(new, mode)
     os.rename(new, path)
 

@@ -268,10 +268,10 @@ class Build:
             descriptor = self._write(state)
             image = self.store.image(descriptor)
             names = self.options.names or [f"build:{image.id.partition(':')[2][:12]}"]
-            for name in names:
-                self.store.set_name(name, descriptor)
-        self.store.steps.forget()
-        self.store.collect(wait=False)
+            before = {self.store.set_name(name, descriptor) for name in names}
+        if before - {"", image.digest}:  # a name has left another image
+            self.store.steps.forget()
+            self.store.collect(wait=False)
         return image, names
 
     def _write(self, state: State) -> Descriptor:

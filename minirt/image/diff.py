@@ -56,6 +56,8 @@ def entry_of(status: os.stat_result, name: bytes, xattrs: dict[str, bytes]) -> E
     """Return the entry of what stat describes; without its data's map or a link's text."""
     entry = Entry(name, _KINDS[stat.S_IFMT(status.st_mode)])
     entry.mode, entry.uid, entry.gid = stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid
+    if os.geteuid() != 0:  # then all files are the caller's, who is root in the container
+        entry.uid = entry.gid = 0
     entry.mtime, entry.xattrs = status.st_mtime_ns, xattrs
     if entry.kind == "file":
         entry.size = entry.stored = status.st_size

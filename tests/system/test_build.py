@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import os
 import re
+import shutil
+import signal
 import subprocess
+import tarfile
+import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -334,3 +340,107 @@ def test_a_base_for_another_machine_is_refused(project: Project) -> None:
     project.write("FROM scratch\nCOPY Dockerfile /\n")
     project.good("--platform", "linux/arm64")
     assert project.store.resolve("made").config["architecture"] == "arm64"
+
+
+# -- what is not to be trusted
+
+
+def test_a_link_of_the_context_leads_nowhere_else(project: Project, tmp_path: Path) -> None:
+    (tmp_path / "outside").write_text("outside")
+    project.write("FROM busybox\nCOPY link /x\n")
+    (project.path / "link").symlink_to(tmp_path / "outside")
+    assert "link: not found in the build context" in project.fails()
+    (project.path / "up").symlink_to("../../../../../../../etc/passwd")
+    project.write("FROM busybox\nCOPY up /x\n")
+    assert "up: not found in the build context" in project.fails()
+
+
+def test_a_link_of_the_image_is_followed_inside_it(project: Project, tmp_path: Path) -> None:
+    project.write(f"FROM busybox\nRUN ln -s {tmp_path} /out && ln -s ../../../../.. /up && mkdir -p /t{tmp_path}\n"
+                  "COPY a /out/a\nCOPY a /up/b\nWORKDIR /out/w\nRUN pwd -P\n", a="1")  # fmt: skip
+    told = project.good()
+    assert f" {tmp_path}/w\n" in told and project.read("/b") == "1" and project.read(f"{tmp_path}/a") == "1"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["project"]
+
+
+def test_an_archive_that_is_added_stays_inside(project: Project, tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    project.write("FROM busybox\nADD evil.tar /d/\n")
+    with tarfile.open(project.path / "evil.tar", "w") as tar:
+        link, file = tarfile.TarInfo("a"), tarfile.TarInfo("a/file")
+        link.type, link.linkname = tarfile.SYMTYPE, str(tmp_path / "outside")
+        tar.addfile(link)
+        tar.addfile(file)
+    project("-q")
+    assert list((tmp_path / "outside").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", [".wh.x", "d/.wh..wh..opq"])
+def test_what_would_be_a_whiteout_is_refused(project: Project, name: str) -> None:
+    project.write("FROM busybox\nCOPY . /d/\n")
+    (project.path / name).parent.mkdir(exist_ok=True)
+    (project.path / name).touch()
+    assert "begins with .wh." in project.fails()
+    project.write("FROM busybox\nADD a.tar /d/\n")
+    with tarfile.open(project.path / "a.tar", "w") as tar:
+        tar.addfile(tarfile.TarInfo(name))
+    assert "begins with .wh." in project.fails()
+
+
+class Liar(http.server.BaseHTTPRequestHandler):
+    """Answers /good with a file, anything else with 404."""
+
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == "/good" else 404)
+        self.end_headers()
+        self.wfile.write(b"good")
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def test_what_a_url_gives_is_checked(project: Project) -> None:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Liar)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    try:
+        project.write(f"FROM busybox\nADD --checksum=sha256:{'0' * 64} {url}/good /x\n")
+        assert "its digest is sha256:770e607624d689265ca6c44884d0807d9b054d23c473c106c72be9de08b7376c" in project.fails()
+        project.write(f"FROM busybox\nADD {url}/bad /x\n")
+        assert "404" in project.fails() or "Not Found" in project.fails()
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert "refused" in project.fails()
+
+
+def test_a_signal_ends_a_build_and_its_steps(project: Project) -> None:
+    project.write("FROM busybox AS a\nRUN echo begun; sleep 1000\n")
+    build = project.minirt.start("build", project.path)
+    assert build.stderr is not None
+    while not build.stderr.readline().endswith(" begun\n"):
+        pass
+    build.send_signal(signal.SIGINT)
+    assert build.wait(timeout=30) == 130 and project.minirt.containers == []
+
+
+def test_without_root_files_are_roots_all_the_same(project: Project, tmp_path: Path) -> None:
+    """A user's own files are those of root in the container, and in the image."""
+    project.write("FROM busybox\nRUN --mount=type=cache,target=/c echo 1 > /f; echo c > /c/f; id -u\nCOPY a /a\n", a="a")
+    root = Path(tempfile.mkdtemp(prefix="minirt-user-", dir="/var/tmp"))
+    try:
+        shutil.copytree(project.path, root / "project")
+        subprocess.run(["chown", "-R", "1500:1500", root], check=True)
+        user = ["setpriv", "--reuid=1500", "--regid=1500", "--clear-groups"]
+        words = [*user, *project.minirt.program, "build", "-t", "made", root / "project"]
+        done = subprocess.run(words, env={**project.minirt.env, "MINIRT_ROOT": f"{root}/root", "HOME": str(root)},
+                              capture_output=True, text=True, timeout=60)  # fmt: skip
+        if "unshare" in done.stderr or "clone3" in done.stderr:
+            pytest.skip(f"users make no user namespaces here: {done.stderr}")
+        assert done.returncode == 0, done.stderr
+        store = Store(f"{root}/root/lib/image")
+        for layer, name in zip(store.resolve("made").manifest["layers"][-2:], ("f", "a"), strict=True):
+            with tarfile.open(store.blobs.path(layer["digest"])) as tar:
+                assert [(info.name, info.uid, info.gid) for info in tar] == [(name, 0, 0)]
+    finally:
+        shutil.rmtree(root)
