@@ -109,6 +109,29 @@ def test_a_blob_that_arrived_in_part_is_gone_on_with_by_the_next_command(empty: 
     assert list(partial.parent.iterdir()) == []
 
 
+def test_an_interrupt_ends_a_pull_at_once_though_the_registry_says_nothing(empty: Minirt) -> None:
+    silent, over = threading.Event(), threading.Event()
+
+    def silence(handler: Handler) -> bool:
+        if handler.blob and not over.is_set():
+            handler.answer(200, b"", Content_Length=len(handler.server.content.layers[-1]))
+            silent.set()
+            over.wait(50)
+        return handler.blob and not over.is_set()
+
+    with Registry(content(), silence) as registry:
+        pull = empty.start("pull", PLAIN, f"{registry.host}/app:1")
+        assert silent.wait(30)
+        time.sleep(0.5)
+        pull.send_signal(signal.SIGINT)
+        began = time.monotonic()
+        _, errors = pull.communicate(timeout=50)
+        over.set()
+    assert pull.returncode == 130 and errors.splitlines()[-1] == "minirt: stopped", errors
+    assert time.monotonic() - began < 30, "not the minute after which a silent registry is given up"
+    verified(empty)
+
+
 def test_what_arrived_in_part_and_was_torn_is_fetched_again(empty: Minirt) -> None:
     """After a power cut a file may hold zeros: the digest tells, and the registry is not to blame."""
     with Registry(content()) as registry:

@@ -68,6 +68,10 @@ class Authorizer:
         """Whether the registry has to show a certificate that is trusted."""
         return self._http.verify
 
+    def abort(self) -> None:
+        """End what other threads are reading."""
+        self._http.abort()
+
     def pause(self, attempt: int) -> None:
         """Wait before another try."""
         self._http.pause(attempt)

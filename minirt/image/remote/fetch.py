@@ -119,6 +119,8 @@ def _copy(
             if stopped():
                 raise Stopped("stopped")
     except urllib3.exceptions.HTTPError as error:
+        if stopped():
+            raise Stopped("stopped") from None
         return f" ({type(error).__name__})"
     finally:
         if partial.size < partial.total:

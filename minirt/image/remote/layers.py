@@ -79,6 +79,7 @@ class _Arrival:
         if all(future.done() for future in futures):
             return
         self._stopped.set()
+        self._repository.auth.abort()
         for future in futures:
             future.cancel()
         for event in [*self._fetched.values(), *self._unpacked]:

@@ -1,0 +1,77 @@
+"""An index of several platforms: which of its images is pulled, and by which names it is found again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import liars
+import pytest
+from conftest import Minirt
+from liars import Content, Handler, Registry, tar
+
+PLAIN = "--tls-verify=false"
+INDEX = "application/vnd.oci.image.index.v1+json"
+PLATFORMS = ("amd64", "arm64", "riscv64")
+
+
+class Indexed:
+    """The lie of a registry whose tags are an index of images, one a platform."""
+
+    def __init__(self) -> None:
+        self.images = {name: Content(tar({"which": name.encode()})) for name in PLATFORMS}
+        entries = [
+            {**liars.descriptor(image.manifest, liars.MANIFEST), "platform": {"os": "linux", "architecture": name}}
+            for name, image in self.images.items()
+        ]
+        self.index = json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}).encode()
+
+    def __call__(self, handler: Handler) -> bool:
+        name = handler.path.rpartition("/")[2]
+        if "/manifests/" in handler.path and (":" not in name or name == liars.digest(self.index)):
+            handler.answer(200, self.index, Content_Type=INDEX)
+            return True
+        for image in self.images.values():
+            if name == liars.digest(image.manifest):
+                handler.answer(200, image.manifest, Content_Type=liars.MANIFEST)
+                return True
+            if name in image.blobs:
+                handler.answer(200, image.blobs[name])
+                return True
+        return False
+
+
+@pytest.fixture
+def indexed() -> Iterator[tuple[Indexed, Registry]]:
+    lie = Indexed()
+    with Registry(Content(), lie) as registry:
+        yield lie, registry
+
+
+def layers(minirt: Minirt, name: str) -> list[str]:
+    return [layer["digest"] for layer in json.loads(minirt("image", "inspect", name).stdout)[0]["Layers"]]
+
+
+WANTED = [("", "amd64"), ("linux/arm64", "arm64"), ("linux/arm64/v8", "arm64"), ("riscv64", "riscv64")]
+
+
+@pytest.mark.parametrize(("wanted", "name"), WANTED)
+def test_the_image_of_the_platform_is_pulled(own_store: Minirt, indexed: tuple[Indexed, Registry], wanted: str, name: str) -> None:
+    lie, registry = indexed
+    done = own_store("pull", PLAIN, *([f"--platform={wanted}"] if wanted else []), f"{registry.host}/app:1")
+    assert done.returncode == 0, done.stderr
+    assert layers(own_store, f"{registry.host}/app:1") == [liars.digest(layer) for layer in lie.images[name].layers]
+
+
+def test_a_platform_that_is_not_there_is_told_with_those_that_are(own_store: Minirt, indexed: tuple[Indexed, Registry]) -> None:
+    done = own_store("pull", PLAIN, "--platform=linux/s390x", f"{indexed[1].host}/app:1")
+    assert done.returncode == 1 and "linux/amd64, linux/arm64, linux/riscv64" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_an_index_is_pulled_by_its_digest_and_found_by_it(own_store: Minirt, indexed: tuple[Indexed, Registry]) -> None:
+    lie, registry = indexed
+    name = f"{registry.host}/app@{liars.digest(lie.index)}"
+    assert own_store("pull", PLAIN, name).returncode == 0
+    assert layers(own_store, name) == [liars.digest(layer) for layer in lie.images["amd64"].layers]
+    assert layers(own_store, f"{registry.host}/app@{liars.digest(lie.images['amd64'].manifest)}") == layers(own_store, name)
+    assert own_store("rmi", name).returncode == 0 and own_store("image", "inspect", name).returncode == 1
