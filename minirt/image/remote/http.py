@@ -7,6 +7,7 @@ section 4), which redirects are followed, what an error's body says.
 from __future__ import annotations
 
 import time
+from functools import partial
 from weakref import WeakSet
 
 from minirt.image.remote.errors import Denied, Lied, NotThere, RegistryError, Unreachable
@@ -49,7 +50,7 @@ class Http:
         self.verify = verify
         self._sleep = sleep
         self._base = ""  # with its scheme, once known
-        self._pool = _pool(verify, certificates or {})
+        self._pool = _pool(host, verify, certificates or {})
         self._live: WeakSet[BaseHTTPResponse] = WeakSet()
 
     def abort(self) -> None:
@@ -148,14 +149,16 @@ class Http:
         raise Lied(f"the registry {self.host} redirects more than {REDIRECTS} times: {url[:200]}")
 
 
-def _pool(verify: bool, certificates: dict[str, str]) -> PoolManager:
+def _pool(host: str, verify: bool, certificates: dict[str, str]) -> PoolManager:
     try:
         import urllib3
     except ImportError:
         raise RegistryError("registries need the package urllib3: .venv/bin/pip install 'urllib3>=2'") from None
     if not verify:
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-    return urllib3.PoolManager(
+    proxy = proxy_for(host)
+    manager = partial(urllib3.ProxyManager, proxy) if proxy else urllib3.PoolManager
+    return manager(
         num_pools=8,
         maxsize=16,
         retries=False,
@@ -164,6 +167,16 @@ def _pool(verify: bool, certificates: dict[str, str]) -> PoolManager:
         cert_reqs="CERT_REQUIRED" if verify else "CERT_NONE",
         **certificates,  # type: ignore[arg-type]
     )
+
+
+def proxy_for(host: str) -> str:
+    """Return the URL of the proxy that the environment names for a host (HTTPS_PROXY, NO_PROXY), or "": as curl and Go read it."""
+    from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
+
+    name = host.rpartition("]")[0].lstrip("[") or host.partition(":")[0]
+    proxies = getproxies_environment()
+    here = name == "localhost" or name.startswith("127.") or name == "::1"
+    return "" if here or proxy_bypass_environment(host, proxies) else proxies.get("https", "")
 
 
 def _agent() -> str:
