@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 __all__ = ["add_parser"]
 
 EPILOG = """\
-The image's layers become an ext4 disk (made once, kept in the cache), of which the machine gets a copy that goes with it;
-the image's configuration and the words here say what runs, as with `minirt run`. Exit status: the program's; 126 and 127
-where it cannot be run or is not there; 125 where minivm failed. It needs a kernel: minivm kernel fetch debian-cloud
+The image's layers become an ext4 disk (made once, kept in the cache). What the machine writes goes with it, or stays with
+its name (-d, which gives it a copy). The image's configuration and the words here say what runs, as with `minirt run`.
+Exit status: the program's; 126 and 127 where it cannot be run or is not there; 125 where minivm failed.
+It needs a kernel: minivm kernel fetch debian-cloud
 
 examples:
   minivm boot busybox uname -a
@@ -73,16 +74,10 @@ def _boot(options: argparse.Namespace) -> int:
 
 
 def _stay(options: argparse.Namespace, config: Config, image: Any, base: str) -> int:
-    """Run the machine here, with a disk that goes with it."""
-    import tempfile
-
+    """Run the machine here; what it writes goes with it."""
     from minivm.cli.run import run_config
-    from minivm.images.root_disk import copy_sparse
 
-    with tempfile.TemporaryDirectory(prefix="minivm-boot-", dir=os.path.dirname(base)) as directory:
-        disk = f"{directory}/root.ext4"
-        copy_sparse(base, disk)
-        return run_config(options, _rooted(options, config, image, disk))
+    return run_config(options, _rooted(options, config, image, base, overlay=""))
 
 
 def _detach(options: argparse.Namespace, config: Config, image: Any, base: str) -> int:
@@ -92,7 +87,7 @@ def _detach(options: argparse.Namespace, config: Config, image: Any, base: str) 
     from minivm.manager.settings import document_of
 
     name = options.name or f"{image.name.rpartition('/')[2].partition(':')[0]}-{os.urandom(2).hex()}"
-    config = _rooted(options, config, image, root_of(name))
+    config = _rooted(options, config, image, root_of(name), overlay=None)
     kept = options.kernel_option if options.kernel_option != config.kernel else None  # a name stays a name
     machine = create(name, document_of(config, kept), base)
     life.start(machine)
@@ -114,8 +109,8 @@ def _config(options: argparse.Namespace) -> Config:
     return config
 
 
-def _rooted(options: argparse.Namespace, config: Config, image: Any, disk: str) -> Config:
-    """Return the machine with its root and its program."""
+def _rooted(options: argparse.Namespace, config: Config, image: Any, disk: str, overlay: str | None) -> Config:
+    """Return the machine with its root and its program; `overlay` as of a Disk."""
     from minirt.engine.options import RunOptions
     from minivm.images.command import program
     from minivm.machine.config import Disk, Rootfs
@@ -125,6 +120,6 @@ def _rooted(options: argparse.Namespace, config: Config, image: Any, disk: str) 
     words = {name: getattr(options, name) for name in ("env", "env_file", "workdir", "user", "entrypoint")}
     terminal = options.tty or (os.isatty(0) and os.isatty(1) and not options.detach)
     asked = RunOptions(options.image, list(options.argv), tty=terminal, **words)
-    config.disks = [Disk(disk), *config.disks]
+    config.disks = [Disk(disk, overlay=overlay), *config.disks]
     config.rootfs = Rootfs(disk, modules=options.modules, program=program(image, asked, options.hostname))
     return config

@@ -23,6 +23,7 @@ __all__ = ["copy_sparse", "root_disk"]
 VERSION = "1"  # of the way in which a disk is made
 ROOM = 1 << 30  # bytes that a machine may add; sparse, so they cost nothing until then
 CHUNK = 64 << 20
+UNUSED_LIMIT = 30 * 86400  # seconds after which a disk that no machine was made from goes
 
 
 def root_disk(image: Image, room: int = ROOM) -> str:
@@ -43,6 +44,7 @@ def root_disk(image: Image, room: int = ROOM) -> str:
         os.utime(final)  # when it was last used
         return final
     os.makedirs(directory + "/tmp", exist_ok=True)
+    _sweep(directory)
     path, fd = Scratch(directory + "/tmp").directory()
     try:
         disk, mounted = f"{path}/disk", f"{path}/root"
@@ -58,6 +60,16 @@ def root_disk(image: Image, room: int = ROOM) -> str:
         shutil.rmtree(path, ignore_errors=True)
         os.close(fd)
     return final
+
+
+def _sweep(directory: str) -> None:
+    """Remove disks that nobody used for long; a machine that runs on one keeps it open."""
+    from time import time
+
+    for name in os.listdir(directory):
+        path = os.path.join(directory, name)
+        if name.endswith(".ext4") and time() - os.stat(path).st_mtime > UNUSED_LIMIT:
+            os.unlink(path)
 
 
 def _fill(disk: str, layers: list[str], mounted: str) -> None:

@@ -112,13 +112,24 @@ def test_without_root_the_files_in_the_disk_are_roots_all_the_same(own_store, tm
     assert re.search(r"\(1\) +0 +0 +3 .* changed", debugfs(disk, "ls -l /")) and debugfs(disk, "cat /changed") == "new"
 
 
-def test_a_disk_is_made_once_and_each_machine_has_a_copy(minirt, kernel):
+def test_a_disk_is_made_once_and_no_machine_writes_to_it(minirt, kernel):
     first = plan(minirt, kernel, "busybox", "true")
     before = {disk: disk.stat().st_ino for disk in disks(minirt)}
-    second = plan(minirt, kernel, "busybox", "false")
+    plan(minirt, kernel, "busybox", "false")
     assert {disk: disk.stat().st_ino for disk in disks(minirt)} == before
-    used = [op["args"]["path"] for ops in (first, second) for op in ops if op["call"] == "openat"]
-    assert len(set(used)) == 2 and not any(Path(path).exists() for path in used), "copies that have gone with their machines"
+    opened = next(op["args"] for op in first if op["call"] == "openat")
+    assert Path(opened["path"]) in before and opened["flags"] == "O_RDONLY", "what a machine writes goes elsewhere"
+
+
+def test_a_disk_that_nobody_used_for_long_goes_when_another_is_made(own_store, tmp_path, kernel):
+    (own_store.root / "cache").unlink()
+    old, used = (own_store.root / "cache" / "disks" / f"{name}.ext4" for name in ("old", "used"))
+    old.parent.mkdir(parents=True)
+    for disk in (old, used):
+        disk.touch()
+    os.utime(old, (0, 0))
+    plan(own_store, kernel, "busybox", "true")
+    assert not old.exists() and used.exists() and len(disks(own_store)) == 2
 
 
 def test_a_machine_with_a_name_keeps_its_disk_and_its_program(minirt, kernel):
