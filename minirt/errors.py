@@ -17,6 +17,7 @@
     ├── ConfigError                       125  a config.json that breaks a rule of the specification
     ├── Wrong                             125  ... while its JSON path is still being put together
     ├── ContainerError                    1    a container is not there, or not in the state that is needed
+    ├── NetworkError                      1    a network of containers is not there, is in use, or cannot be
     ├── RuntimeFailure                    1    the OCI runtime cannot do what it is asked for
     ├── NotATerminal                      1    -i and -t, and standard input is not a terminal
     ├── Interrupted                       128+n  signal n ended our stay with the container

@@ -31,6 +31,8 @@ COMMANDS = {
     "logs": ("streams", "print what a container wrote"),
     "attach": ("streams", "be at a container's streams or terminal"),
     "exec": ("streams", "run one more command in a container"),
+    "network": ("network", "networks that containers share"),
+    "port": ("network", "which ports of the host lead to a container"),
     "ps": ("containers", "list containers"),
     "rm": ("containers", "remove containers"),
     "gc": ("gc", "remove what a killed minirt left"),

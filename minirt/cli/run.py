@@ -94,7 +94,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     g.add_argument("--shm-size", default="64m", metavar="SIZE", help="size of /dev/shm (64m)")
 
     g = parser.add_argument_group("namespaces")
-    g.add_argument("--net", "--network", dest="network", default="none", metavar="none|host", help="network (none)")
+    g.add_argument("--net", "--network", dest="network", default="none", metavar="NETWORK",
+                   help="none, host, bridge, container:NAME, or one of `minirt network` (none)")  # fmt: skip
+    many(g, "-p", "--publish", metavar="[[IP:]HOST:]PORT[/udp]", help="a port of the host that leads to one of it (network bridge)")
+    many(g, "--network-alias", metavar="NAME", help="another name in its network")
+    g.add_argument("--ip", default="", metavar="ADDRESS", help="its address there")
     g.add_argument("--pid", default="private", metavar="private|host", help="processes")
     g.add_argument("--ipc", default="private", metavar="private|host", help="shared memory and message queues")
     g.add_argument("--uts", default="private", metavar="private|host", help="host name")

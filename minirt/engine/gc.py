@@ -55,6 +55,7 @@ def collect(dry: bool = False) -> list[Garbage]:
         for name in _list(directory()):
             found += _container(name, dry)
         found += _holds(dry)
+        found += _places(dry)
     return [*found, *_image_parts(dry), *_filters(dry)]
 
 
@@ -140,6 +141,10 @@ def clear(id: str, path: str, keep: bool = False) -> None:
 
     for group in groups(id):
         Cgroup.open(group).remove()
+    if os.path.exists(_networks()):
+        from minirt.network.connect import leave
+
+        leave(id)
     for point in _mounts(path):  # before the directory: else what is mounted there would be removed too
         _unmount(point)
     if not keep:
@@ -185,6 +190,20 @@ def _holds(dry: bool) -> Iterator[Garbage]:
             if not dry:
                 store.release(id)
             yield Garbage("hold", path, "its container is not there any more")
+
+
+def _networks() -> str:
+    """Return the path of the database of networks, which is there if there has ever been one (minirt.network.store)."""
+    return os.path.join(data_root(), "network.sqlite")
+
+
+def _places(dry: bool) -> Iterator[Garbage]:
+    """Take containers that are not there any more out of their networks."""
+    if not dry and os.path.exists(_networks()):
+        from minirt.network.connect import sweep
+
+        for id in sweep(name.lstrip(".") for name in _list(directory())):
+            yield Garbage("network", id, "its container is not there any more")
 
 
 def _image_parts(dry: bool) -> Iterator[Garbage]:

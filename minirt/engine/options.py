@@ -53,6 +53,9 @@ class RunOptions:
         self.shm_size = "64m"
         # namespaces
         self.network = "none"
+        self.publish: list[str] = []
+        self.network_alias: list[str] = []
+        self.ip = ""
         self.pid = "private"
         self.ipc = "private"
         self.uts = "private"

@@ -13,7 +13,7 @@ import sys
 from contextlib import ExitStack
 
 from minirt.engine.container import Container, start_time
-from minirt.engine.spec import make_spec, security_options
+from minirt.engine.spec import make_spec, network_of, security_options
 from minirt.errors import MinirtError, NotExecutable, NotFound, UsageError
 from minirt.oci import lookup
 from minirt.oci.compile import begin_plan, compile_plan, finish_plan
@@ -168,7 +168,7 @@ def make_context(
     user = options.user or (image.config.get("config") or {}).get("User") or ""
     directory = cgroup.path if cgroup is not None else ""
     return Context(spec, path, overlay, user, directory, compile_filter(options, spec), rootless,
-                   INIT if options.init else "")  # fmt: skip
+                   INIT if options.init else "", network=bool(network_of(options)))  # fmt: skip
 
 
 def in_new_userns(spec: dict[str, Any]) -> bool:
@@ -321,7 +321,11 @@ class Session:
         self.master = -1
         self.sent = 0  # layers
         self.undo = ExitStack()
-        self.handlers = {"idmaps": self.id_maps, "layers": self.more_layers, "resolve": self.resolve, "console": self.console}
+        self.failing = ExitStack()  # what is undone where the birth fails, or the container ends with us
+        self.handlers = {
+            "network": self.network, "idmaps": self.id_maps, "layers": self.more_layers, "resolve": self.resolve,
+            "console": self.console,
+        }  # fmt: skip
 
     def run(self, plan: Plan, undo: ExitStack, begun: bool = False) -> int:
         """Give birth to the container, stay with it, and return its exit status; of a plan that is begun make the rest."""
@@ -330,7 +334,7 @@ class Session:
         from minirt.terminal.wait import Signals
 
         options = self.options
-        self.undo = undo
+        self.undo = self.failing = undo
         watch = self.watcher(plan)
         stdin = 0
         if not options.interactive and not options.tty:
@@ -468,6 +472,27 @@ class Session:
         self.master, birth.received = birth.received, -1
         self.undo.callback(os.close, self.master)
         copy_window_size(self.master, 1, 0)
+
+    def network(self, birth: Birth) -> None:
+        """Lead the network into it; whoever ends the container takes it out again."""
+        from minirt.network.connect import connect, leave
+        from minirt.network.ports import parse_ports
+
+        options, container = self.options, self.container
+        fd, birth.received = birth.received, -1
+        namespace = os.open(f"/proc/{birth.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            self.failing.callback(leave, container.id)
+            connect(
+                network_of(options), container.id, container.label, namespace, fd, aliases=options.network_alias,
+                ports=[port for text in options.publish for port in parse_ports(text)], address=options.ip,
+            )  # fmt: skip
+        except MinirtError as error:
+            error.exit_code = 125
+            raise
+        finally:
+            os.close(namespace)
+            os.close(fd)
 
     def verdict(self, failure: Any) -> MinirtError:
         """Turn a failed execve into docker's 126 and 127; anything else is ours: 125."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from minirt.engine.options import RunOptions
 
-__all__ = ["make_spec", "security_options"]
+__all__ = ["make_spec", "network_of", "security_options"]
 
 NAMESPACE_OPTIONS = {"pid": "pid", "ipc": "ipc", "uts": "uts", "cgroupns": "cgroup", "network": "network"}
 
@@ -60,9 +60,10 @@ def namespaces(options: RunOptions, linux: dict[str, Any]) -> None:
         private = "none" if option == "network" else "private"
         if value == "host":
             linux["namespaces"] = [n for n in linux["namespaces"] if n["type"] != kind]
-        elif value not in (private, ""):
-            later = " (bridge and other networks: not implemented)" if option == "network" else ""
-            raise UsageError(f"--{option} {value}: there are host and {private}{later}")
+        elif option == "network" and value.startswith("container:"):
+            share_network(value, linux)
+        elif value not in (private, "") and option != "network":
+            raise UsageError(f"--{option} {value}: there are host and {private}")
     if options.userns not in ("host", "auto"):
         raise UsageError(f"--userns {options.userns}: there are host and auto (or give --uidmap and --gidmap)")
     uids = [values.parse_id_map(text, "--uidmap") for text in options.uidmap]
@@ -83,6 +84,30 @@ def namespaces(options: RunOptions, linux: dict[str, Any]) -> None:
                 raise UsageError(f"{flag}: container id 0 must be mapped: it sets up the container")
         linux["namespaces"].append({"type": "user"})
         linux["uidMappings"], linux["gidMappings"] = uids, gids
+
+
+def share_network(value: str, linux: dict[str, Any]) -> None:
+    """Put the network namespace of another container in place of a new one. Raises: UsageError, ContainerError."""
+    from minirt.engine.container import find
+
+    other = find(value.removeprefix("container:"))
+    if not other.running:
+        raise UsageError(f"--network {value}: that container does not run, and has no network")
+    for namespace in linux["namespaces"]:
+        if namespace["type"] == "network":
+            namespace["path"] = f"/proc/{other.state['pid']}/ns/net"
+
+
+def network_of(options: RunOptions) -> str:
+    """Return the network that a container is in; empty for none, the host's, another container's. Raises: UsageError."""
+    name = options.network
+    if options.publish and name == "none":
+        return "bridge"
+    if name in ("none", "host", "") or name.startswith("container:"):
+        if options.publish or options.ip or options.network_alias:
+            raise UsageError(f"--publish, --ip and --network-alias: with --network {name} there is nothing to publish or to name")
+        return ""
+    return "bridge" if name == "default" else name
 
 
 def hostname(options: RunOptions, id: str) -> str:

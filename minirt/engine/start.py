@@ -199,7 +199,7 @@ class Start:
         if before is not None:
             before()
         session = Detached(options, context, container, image, self.monitor)
-        session.undo = self.undo
+        session.undo, session.failing = self.undo, ours
         try:
             birth = self.undo.enter_context(
                 Birth(begin_plan(context), self.streams(), rest=lambda plan: finish_plan(plan, context), parent=self.monitor)

@@ -1,6 +1,8 @@
-"""Network interfaces by rtnetlink: as much of it as moving one between network namespaces takes (man 7 rtnetlink).
+"""Network interfaces by rtnetlink: as much of it as moving one between network namespaces, and setting it up there, takes.
 
 A netlink socket belongs to the namespace that it was made in: so each function takes the socket of the namespace it works in.
+
+Source: man 7 rtnetlink
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from minirt.errors import KernelError
 from minirt.linux import constants as k
 from minirt.linux._sys import lib
 
-__all__ = ["Address", "add_address", "addresses", "find", "indexes", "move", "open_socket", "set_up"]
+__all__ = ["Address", "add_address", "add_default_route", "addresses", "find", "indexes", "move", "open_socket", "set_up"]
 
 HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length type flags sequence port
 LINK = struct.Struct("=BxHiII")  # struct ifinfomsg: family type index flags change
@@ -102,6 +104,19 @@ def add_address(fd: int, index: int, address: Address) -> None:
     body += b"".join(attribute(key, value) for key, value in address.attributes.items())
     flags = k.NLM_F_ACK | k.NLM_F_CREATE | k.NLM_F_EXCL
     request(fd, k.RTM_NEWADDR, flags, body, f"giving interface {index} its address back")
+
+
+def add_default_route(fd: int, index: int, gateway: bytes) -> None:
+    """Lead what is for no other network to a gateway (struct rtmsg). Raises: KernelError.
+
+    Args:
+        fd: socket of the namespace.
+        index: of the interface that leads to the gateway.
+        gateway: its IPv4 address, 4 bytes in network byte order.
+    """
+    body = struct.pack("=BBBBBBBBI", k.AF_INET, 0, 0, 0, k.RT_TABLE_MAIN, k.RTPROT_BOOT, k.RT_SCOPE_UNIVERSE, k.RTN_UNICAST, 0)
+    body += attribute(k.RTA_GATEWAY, gateway) + attribute(k.RTA_OIF, struct.pack("=I", index))
+    request(fd, k.RTM_NEWROUTE, k.NLM_F_ACK | k.NLM_F_CREATE | k.NLM_F_EXCL, body, "adding the default route")
 
 
 # -- messages ------------------------------------------------------------------------------------------------

@@ -46,6 +46,7 @@ ORDER = (
     devices.null_descriptors,
     system.hostname,
     system.loopback,
+    system.network,
     system.net_devices,
     system.sysctls,
     mounts.read_only_mounts,

@@ -57,6 +57,7 @@ class Context:
         start_fifo: path of the FIFO at which a created container then waits for a byte; by default it does not wait.
         hooks: whether the parent wants to run hooks when all is mounted and the host's files can still be seen.
         join: pid of a process whose namespaces to enter instead of making new ones; by default none.
+        network: whether the parent leads a network into it.
         new_keyring: give it a session keyring of its own.
         scope: stand at a barrier before the process is made, for who moves its maker into a cgroup (systemd).
     """
@@ -72,6 +73,7 @@ class Context:
         "init",
         "join",
         "made",
+        "network",
         "new_keyring",
         "no_pivot",
         "null_fds",
@@ -104,6 +106,7 @@ class Context:
         start_fifo: str = "",
         hooks: bool = False,
         join: int = 0,
+        network: bool = False,
         new_keyring: bool = True,
         scope: bool = False,
     ) -> None:
@@ -122,6 +125,7 @@ class Context:
         self.start_fifo = start_fifo
         self.hooks = hooks
         self.join = join
+        self.network = network
         self.new_keyring = new_keyring
         self.scope = scope
         self.process: dict[str, Any] = config.get("process") or {}

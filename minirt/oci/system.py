@@ -10,7 +10,7 @@ from minirt.oci import procfs
 from minirt.oci.step import Context, step
 from minirt.plan import Plan, Slot
 
-__all__ = ["hostname", "loopback", "net_devices", "sysctl_path", "sysctls"]
+__all__ = ["hostname", "loopback", "net_devices", "network", "sysctl_path", "sysctls"]
 
 
 @step("hostname", "namespaces", why="give the container a name of its own")
@@ -57,6 +57,17 @@ def net_devices(p: Plan, c: Context) -> None:
     fd = Slot("rtnetlink")
     p.socket(k.AF_NETLINK, k.SOCK_RAW | k.SOCK_CLOEXEC, k.NETLINK_ROUTE, store=fd, why="man 7 rtnetlink")
     p.barrier("netdevices", give=fd, why="minirt moves them here, gives them their addresses back, and sets them up")
+    p.close(fd)
+
+
+@step("network", "namespaces", why="lead a network into the container")
+def network(p: Plan, c: Context) -> None:
+    """One end of a pair of interfaces comes from the parent, which then sets it up through a socket made in here."""
+    if not c.network:
+        return
+    fd = Slot("rtnetlink")
+    p.socket(k.AF_NETLINK, k.SOCK_RAW | k.SOCK_CLOEXEC, k.NETLINK_ROUTE, store=fd, why="it acts where it was made (man 7 netlink)")
+    p.barrier("network", give=fd, why="minirt makes a veth pair from the bridge to here, with an address and a way out")
     p.close(fd)
 
 
