@@ -87,10 +87,14 @@ class _Loader:
                 raise BadArchive(f"it has more than {ENTRIES_LIMIT} entries")
             self._take(entry, archive)
         if "index.json" in self._files:
-            return self._oci()
-        if "manifest.json" in self._files:
-            return self._docker()
-        raise BadArchive("it has neither an index.json nor a manifest.json: `minirt image import` takes a root file system")
+            images = self._oci()
+        elif "manifest.json" in self._files:
+            images = self._docker()
+        else:
+            raise BadArchive("it has neither an index.json nor a manifest.json: `minirt image import` takes a root file system")
+        for name, descriptor in images:  # now that all of them are known to be right
+            self._store.set_name(name, descriptor)
+        return [name for name, _ in images]
 
     def _take(self, entry: Entry, archive: Archive) -> None:
         name = posixpath.normpath(entry.name.decode(errors="replace"))
@@ -132,7 +136,7 @@ class _Loader:
 
     # -- an OCI layout
 
-    def _oci(self) -> list[str]:
+    def _oci(self) -> list[tuple[str, Descriptor]]:
         index = self._document(self._files["index.json"])
         try:
             entries = [entry for entry in index["manifests"] if isinstance(entry, dict)]
@@ -156,42 +160,43 @@ class _Loader:
                 raise
             raise ImageError("the archive does not name its image: load --tag NAME does") from None
 
-    def _oci_image(self, entry: Descriptor, name: str) -> str:
+    def _oci_image(self, entry: Descriptor, name: str) -> tuple[str, Descriptor]:
         from minirt.image.remote.platform import Platform, choose
 
         if entry.get("mediaType") in INDEXES:
             entry = choose(self._store.blobs.read_json(entry), Platform.parse(self._platform), name)
         descriptor: Descriptor = {key: entry[key] for key in ("mediaType", "digest", "size", "platform") if key in entry}
-        return self._name(name, descriptor)
+        self._check(name, descriptor)
+        return name, descriptor
 
-    def _name(self, name: str, descriptor: Descriptor) -> str:
-        """See that an image is all there, and name it."""
+    def _check(self, name: str, descriptor: Descriptor) -> None:
+        """See that an image is all there and what it says, and unpack it."""
         from minirt.image.store import Image
 
         image = Image(self._store, name, descriptor)
         for layer in image.manifest["layers"]:
             if not self._store.blobs.has(layer):
                 raise Damaged(f"image {name!r}: its layer {layer['digest']} is not in the archive")
-        self._store.set_name(name, descriptor)
-        return name
+        if all("tar" in str(layer.get("mediaType")) for layer in image.manifest["layers"]):  # else they are signatures
+            image.layers()  # docker's archives have no digest of a layer but this one
 
     # -- docker's
 
-    def _docker(self) -> list[str]:
-        names: list[str] = []
+    def _docker(self) -> list[tuple[str, Descriptor]]:
+        images: list[tuple[str, Descriptor]] = []
         entries = self._document(self._files["manifest.json"])
         try:
             for entry in entries:
-                names += self._docker_image(entry, self._docker_names(entry, len(entries)))
+                images += self._docker_image(entry, self._docker_names(entry, len(entries)))
         except (TypeError, KeyError, AttributeError):
             raise BadArchive("its manifest.json is not docker's") from None
-        return names
+        return images
 
     def _docker_names(self, entry: dict[str, Any], count: int) -> list[str]:
         tags = [self._tag] if self._tag and count == 1 else entry.get("RepoTags") or [""]
         return [self._named(str(tag)) for tag in tags]
 
-    def _docker_image(self, entry: dict[str, Any], names: list[str]) -> list[str]:
+    def _docker_image(self, entry: dict[str, Any], names: list[str]) -> list[tuple[str, Descriptor]]:
         config = self._document(self._file(entry["Config"]))
         layers = []
         for path in entry["Layers"]:
@@ -200,4 +205,5 @@ class _Loader:
         descriptor = self._store.add_manifest(
             self._file(entry["Config"]).descriptor("application/vnd.oci.image.config.v1+json"), layers, config
         )
-        return [self._name(name, descriptor) for name in names]
+        self._check(names[0], descriptor)
+        return [(name, descriptor) for name in names]
