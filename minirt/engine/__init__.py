@@ -19,5 +19,6 @@ and for containers that nobody stays with:
     logs.py       what they wrote
     attach.py     their streams, with others
     exec.py       one more process in them
+    changes.py    what they changed
     inspect.py    all that is known of one
 """

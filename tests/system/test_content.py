@@ -1,0 +1,72 @@
+"""diff, export, commit, top: held against what tar, the kernel and a container of the new image say."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tarfile
+from collections.abc import Iterator
+
+import pytest
+from conftest import Minirt
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a container without a user namespace takes root")
+CHANGE = "echo new > /etc/new; rm /bin/ls; mkdir -p /a/b; touch /a/b/c; chmod 700 /etc"
+
+
+@pytest.fixture
+def box(minirt: Minirt) -> Iterator[Minirt]:
+    done = minirt("run", "--name", "box", "busybox", "sh", "-c", CHANGE)
+    assert done.returncode == 0, done.stderr
+    yield minirt
+    minirt("rm", "-f", "box")
+
+
+def good(minirt: Minirt, *words: object) -> str:
+    done = minirt(*words)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_diff_tells_what_was_added_changed_and_deleted(box: Minirt) -> None:
+    lines = set(good(box, "diff", "box").splitlines())
+    assert {"A /etc/new", "C /etc", "D /bin/ls", "A /a", "A /a/b", "A /a/b/c"} <= lines
+    told = json.loads(good(box, "diff", "--format", "json", "box"))
+    assert {f"{entry['kind']} {entry['path']}" for entry in told} == lines
+
+
+def test_export_is_the_tree_that_the_container_saw(box: Minirt, tmp_path: object) -> None:
+    good(box, "export", "-o", f"{tmp_path}/box.tar", "box")
+    with open(f"{tmp_path}/box.tar", "rb") as file, tarfile.open(fileobj=io.BytesIO(file.read())) as archive:
+        names = {member.name: member for member in archive}
+        assert archive.extractfile("etc/new").read() == b"new\n"  # type: ignore[union-attr]
+    assert names["etc"].mode == 0o700 and "bin/ls" not in names and "bin/sh" in names
+
+
+def test_a_committed_image_runs_with_what_was_changed(box: Minirt) -> None:
+    id = good(box, "commit", "-m", "why", "-a", "me", "-c", 'CMD ["cat", "/etc/new"]', "box", "boxed:1").strip()
+    assert good(box, "run", "--rm", "boxed:1") == "new\n"
+    assert box("run", "--rm", "boxed:1", "ls").returncode == 127
+    assert id in good(box, "image", "inspect", "boxed:1")
+    newest = json.loads(good(box, "image", "history", "--format", "json", "boxed:1").splitlines()[0])
+    assert newest["Comment"] == "why"
+    assert box("image", "verify", "boxed:1").returncode == 0
+
+
+def test_top_lists_the_processes_that_are_in_it(minirt: Minirt) -> None:
+    good(minirt, "run", "-d", "--name", "busy", "busybox", "sh", "-c", "sleep 1001 & sleep 1002")
+    try:
+        lines = good(minirt, "top", "busy", "-eo", "pid,args").splitlines()
+        pid = json.loads(good(minirt, "inspect", "busy"))[0]["State"]["Pid"]
+        assert str(pid) in {line.split()[0] for line in lines}
+        assert "sleep 1000" not in "".join(lines)
+    finally:
+        minirt("rm", "-f", "busy")
+
+
+@pytest.mark.parametrize("words", [("diff", "none"), ("export", "none"), ("commit", "none"), ("top", "none"), ("top", "box"),
+                                   ("commit", "box", "Not A Name"), ("commit", "-c", "RUN x", "box", "y")])  # fmt: skip
+def test_bad_input_is_one_line(box: Minirt, words: tuple[str, ...]) -> None:
+    done = box(*words)
+    assert done.returncode != 0 and done.stderr.count("\n") == 1, done.stderr
