@@ -12,7 +12,7 @@ May import: minirt.engine (a RUN is a container), minirt.image, minirt.oci, mini
     configure.py     instructions that change the configuration alone
     globs.py, context.py, fingerprint.py   what is copied, what is left out, and what makes it the same
     changes.py       entries of a layer, above what lies below
-    copying.py, unpacking.py, fetch.py     COPY and ADD
+    copying.py, modes.py, unpacking.py, fetch.py   COPY and ADD
     run.py, attach.py, stubs.py            RUN
     layering.py      a layer into the store
     steps.py         RUN, COPY, ADD, WORKDIR: found, or done

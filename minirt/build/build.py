@@ -23,6 +23,7 @@ from minirt.build.stages import find, read_stages, sources_of
 from minirt.build.state import State
 from minirt.build.words import BadWord, expand
 from minirt.image.view import View
+from minirt.paths import policy_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -212,6 +213,10 @@ class Build:
             from minirt.image.remote.pull import pull
 
             image = pull(self.store, name, platform=platform)
+        if policy_path():
+            from minirt.image.signing.policy import check as check_policy
+
+            check_policy(self.store, image)  # its programs are run here, as by `minirt run`
         wanted = _platform(platform)
         if not wanted.rank(image.config):
             have = f"{image.config.get('os')}/{image.config.get('architecture')}"

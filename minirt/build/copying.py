@@ -25,16 +25,17 @@ if TYPE_CHECKING:
 
     from minirt.build.changes import Changes
     from minirt.build.context import Tree
+    from minirt.build.modes import Mode
     from minirt.image.view import Found, View
 
-__all__ = ["Item", "find_items", "find_owner", "put_all"]
+__all__ = ["How", "Item", "find_items", "find_owner", "put_all"]
 
 
 class Item:
     """One thing to copy: part of a tree, or data.
 
-    Args: name, its last component; tree, path and found, where it is; data, instead of these; unpack, it is an archive whose
-    content is meant; mode and mtime (ns), of data; skip, whether a path of the tree is left out (--exclude).
+    Args: name, in a destination that is a directory; tree, path and found, where it is; data, instead of these; unpack, it
+    is an archive whose content is meant; mode and mtime (ns), of data.
     """
 
     def __init__(
@@ -64,10 +65,11 @@ class Item:
         return [os.fsdecode(self.name), self.unpack, fingerprint.of_tree(self.tree, self.path, self.found)]
 
 
-def find_items(tree: Tree, pattern: str, archives: bool = False) -> list[Item]:
+def find_items(tree: Tree, pattern: str, archives: bool = False, parents: bool = False) -> list[Item]:
     """Find what a source means.
 
-    Args: tree, where; pattern, a path with wild cards, absolute or not; archives, whether an archive means its content.
+    Args: tree, where; pattern, a path with wild cards, absolute or not; archives, whether an archive means its content;
+    parents, the name keeps the directories of the pattern, those after `/./` if that is in it.
     Returns at least one. Raises BuildError.
     """
     text = os.path.normpath("/" + pattern).lstrip("/")
@@ -75,6 +77,7 @@ def find_items(tree: Tree, pattern: str, archives: bool = False) -> list[Item]:
         names = _matches(tree, text) if has_glob(text) else [os.fsencode(text)]
     except ValueError as error:
         raise BuildError(f"{pattern}: {error}") from None
+    pivot = len([part for part in pattern.partition("/./")[0].split("/") if part not in ("", ".")]) if "/./" in pattern else 0
     items = []
     for name in names:
         path = tree.view.resolve(name)  # a link that is named itself is followed; those below a directory are copied
@@ -82,7 +85,8 @@ def find_items(tree: Tree, pattern: str, archives: bool = False) -> list[Item]:
         if found is None or _left_out(tree, name, found):
             continue
         unpack = archives and found.kind == stat.S_IFREG and _is_archive(found.path)
-        items.append(Item(name.rpartition(b"/")[2], tree, path, found, unpack=unpack))
+        kept = b"/".join(name.split(b"/")[pivot:]) if parents else name.rpartition(b"/")[2]
+        items.append(Item(kept, tree, path, found, unpack=unpack))
     if not items:
         why = " (.dockerignore leaves it out)" if any(tree.ignored(name) for name in names) else ""
         raise BuildError(f"{pattern}: not found in {tree.name}{why}")
@@ -144,59 +148,79 @@ def find_owner(view: View, text: str, expand: Callable[[str], str] = str) -> tup
     return uid, gid
 
 
-def put_all(
-    changes: Changes, items: list[Item], destination: bytes, owner: tuple[int, int] | None, mode: int | None,
-    skip: Callable[[bytes], bool] = lambda path: False,
-) -> None:  # fmt: skip
+class How:
+    """In what way things are copied.
+
+    Args: owner, asked for, or None; mode, what becomes of each mode, or None; skip, whether a path below a source is left out
+    (--exclude); parents, whether a source keeps the directories that were written before it.
+    """
+
+    def __init__(
+        self, owner: tuple[int, int] | None = None, mode: Mode | None = None, skip: Callable[[bytes], bool] = lambda path: False,
+        parents: bool = False,
+    ) -> None:  # fmt: skip
+        self.owner = owner
+        self._mode = mode
+        self.skip = skip
+        self.parents = parents
+
+    @property
+    def maker(self) -> tuple[int, int]:
+        """Whose the directories are that have to be made on the way."""
+        return self.owner or (0, 0)
+
+    def owner_of(self, item: Item) -> tuple[int, int] | None:
+        """Return whose a copy is: as asked, or root's, or (None) in a copy between images whoever's it was."""
+        return self.owner if self.owner is not None or (item.tree is not None and item.tree.keeps_owners) else (0, 0)
+
+    def mode_of(self, mode: int) -> int | None:
+        """Return the mode of what has this st_mode, or None: as it is."""
+        return None if self._mode is None else self._mode(mode)
+
+
+def put_all(changes: Changes, items: list[Item], destination: bytes, how: How) -> None:
     """Put what was found where it belongs.
 
-    Args: changes, the layer; destination, absolute, with a slash at its end if one was written; owner and mode, asked for;
-    skip, whether a path below a source is left out.
+    Args: changes, the layer; destination, absolute, with a slash at its end if one was written.
     Raises BuildError, ImageError, OSError.
     """
-    into = destination.endswith(b"/") or changes.is_directory(changes.resolve(destination))
+    into = how.parents or destination.endswith(b"/") or changes.is_directory(changes.resolve(destination))
     if len(items) > 1 and not into and not all(item.directory for item in items):
         raise BuildError(f"of {len(items)} sources the destination has to be a directory: {os.fsdecode(destination)}/")
     for item in items:
+        below = destination.rstrip(b"/") + b"/" + item.name
         if item.unpack:
             from minirt.build.unpacking import put_archive
 
             assert item.found is not None
-            put_archive(changes, item.found.path, changes.make_directories(destination, owner or (0, 0)), owner, mode)
+            put_archive(changes, item.found.path, changes.make_directories(destination, how.maker), how)
         elif item.directory:
-            _put_directory(changes, item, destination, owner, mode, skip)
+            _put_directory(changes, item, below if how.parents else destination, how)
         else:
-            name = destination.rstrip(b"/") + b"/" + item.name if into else destination
-            _put_file(changes, item, name, owner, mode)
+            _put_file(changes, item, below if into else destination, how)
 
 
-def _owner(item: Item, owner: tuple[int, int] | None) -> tuple[int, int] | None:
-    """Return whose a copy is: as asked, or root's, or in a copy between images whoever's it was."""
-    return owner if owner is not None or (item.tree is not None and item.tree.keeps_owners) else (0, 0)
-
-
-def _put_file(changes: Changes, item: Item, path: bytes, owner: tuple[int, int] | None, mode: int | None) -> None:
-    above = changes.make_directories(path.rpartition(b"/")[0], owner or (0, 0))
+def _put_file(changes: Changes, item: Item, path: bytes, how: How) -> None:
+    above = changes.make_directories(path.rpartition(b"/")[0], how.maker)
     name = path.rpartition(b"/")[2]
     path = changes.resolve(above + b"/" + name if above else name)
     if item.found is None:
-        changes.put_data(path, item.data or b"", item.mode if mode is None else mode, owner or (0, 0), item.mtime)
+        mode = how.mode_of(stat.S_IFREG | item.mode)
+        changes.put_data(path, item.data or b"", item.mode if mode is None else mode, how.maker, item.mtime)
     else:
-        changes.put(path, item.found, _owner(item, owner), mode)
+        changes.put(path, item.found, how.owner_of(item), how.mode_of(item.found.status.st_mode))
 
 
-def _put_directory(
-    changes: Changes, item: Item, destination: bytes, owner: tuple[int, int] | None, mode: int | None, skip: Callable[[bytes], bool]
-) -> None:  # fmt: skip
+def _put_directory(changes: Changes, item: Item, destination: bytes, how: How) -> None:
     """Copy a directory's content. The destination is made where it is missing, as any directory on the way is."""
     assert item.tree is not None
-    top = changes.make_directories(destination, owner or (0, 0))
-    mine = _owner(item, owner)
+    top = changes.make_directories(destination, how.maker)
+    owner = how.owner_of(item)
     skipped: list[bytes] = []
     for inner, found in item.tree.walk(item.path):
         if any(inner.startswith(one) for one in skipped):
             continue
-        if skip(inner):
+        if how.skip(inner):
             skipped.append(inner + b"/")
             continue
-        changes.put(top + b"/" + inner if top else inner, found, mine, mode)
+        changes.put(top + b"/" + inner if top else inner, found, owner, how.mode_of(found.status.st_mode))

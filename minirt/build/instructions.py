@@ -193,8 +193,8 @@ def _arg(instruction: Instruction) -> None:
 
 
 def _copy(instruction: Instruction) -> None:
-    if flag(instruction, "parents") not in ("", "false") or flag(instruction, "keep-git-dir") not in ("", "false"):
-        raise instruction.error(f"{instruction.name} --parents and --keep-git-dir are not implemented")
+    if flag(instruction, "keep-git-dir") not in ("", "false"):
+        raise instruction.error(f"{instruction.name} --keep-git-dir is not implemented")
     sources, destination = paths(instruction)
     if len(sources) > 1 and not destination.endswith("/") and destination not in (".", "..") and "$" not in destination:
         raise instruction.error(

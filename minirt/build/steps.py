@@ -10,6 +10,7 @@ from minirt.build.configure import resolve_workdir
 from minirt.build.errors import BuildError
 from minirt.build.instructions import command, flag, paths
 from minirt.build.layering import add_layer
+from minirt.build.modes import parse_mode
 from minirt.build.mounts import parse_mount
 from minirt.build.words import expand
 
@@ -104,20 +105,20 @@ def copy(running: Running, instruction: Instruction, told: Told) -> str:
         raise BuildError(f"of {len(sources)} sources the destination has to be a directory: {destination}/")
     chown, chmod, link = expanded(flag(instruction, "chown")), expanded(flag(instruction, "chmod")), flag(instruction, "link")
     excluded = [expanded(value or "") for name, value in instruction.flags if name == "exclude"]
-    mode = _mode(chmod)
+    mode, parents = parse_mode(chmod), flag(instruction, "parents") not in ("", "false")
     key = state.fingerprint(
-        "COPY", [item.fingerprint() for item in items], destination, chown, chmod, link, excluded, build.epoch
+        "COPY", [item.fingerprint() for item in items], destination, chown, chmod, link, excluded, parents, build.epoch
     )  # fmt: skip
     created_by = f"{instruction.name} {' '.join(instruction.source.split()[1:])}"
     if _found(running, key, created_by):
         return CACHED
-    from minirt.build.copying import find_owner, put_all
+    from minirt.build.copying import How, find_owner, put_all
 
     changes = running.changes(empty=link not in ("", "false"))
     with ExitStack() as undo:
         changes.scratch = lambda: running.scratch(undo)
         owner = find_owner(running.view(), chown) if chown else None
-        put_all(changes, items, os.fsencode(destination), owner, mode, _skipper(excluded))
+        put_all(changes, items, os.fsencode(destination), How(owner, mode, _skipper(excluded), parents))
         _layer(running, changes.pieces(), key, created_by)
     return DONE
 
@@ -140,7 +141,7 @@ def _items(
     where = flag(instruction, "from")
     tree = build.tree(where, running.stage.index) if where else build.context
     adding = instruction.name == "ADD"
-    unpack = flag(instruction, "unpack")
+    unpack, parents = flag(instruction, "unpack"), flag(instruction, "parents") not in ("", "false")
     documents = {("<<-" if doc.strip else "<<") + doc.name: doc for doc in instruction.heredocs}
     for text in sources:
         doc = documents.get(text.replace('"', "").replace("'", "")) if "<<" in text else None
@@ -160,16 +161,7 @@ def _items(
         elif flag(instruction, "checksum"):
             raise BuildError(f"{source}: --checksum is for URLs")
         else:
-            yield from find_items(tree, source, archives=adding and unpack != "false")
-
-
-def _mode(text: str) -> int | None:
-    """Return the mode of --chmod=0755. Raises BuildError."""
-    if not text:
-        return None
-    if text.strip("01234567") or len(text) > 5 or int(text, 8) > 0o7777:
-        raise BuildError(f"--chmod={text}: it is written in octal, as 0755 (letters are not implemented)")
-    return int(text, 8)
+            yield from find_items(tree, source, archives=adding and unpack != "false", parents=parents)
 
 
 def _skipper(patterns: list[str]) -> Callable[[bytes], bool]:

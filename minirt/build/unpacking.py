@@ -14,6 +14,7 @@ from minirt.image.errors import BadArchive
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minirt.build.changes import Changes
+    from minirt.build.copying import How
     from minirt.image.compression import Reader
 
 __all__ = ["is_archive", "open_tar", "put_archive"]
@@ -66,9 +67,7 @@ def is_archive(path: bytes) -> bool:
         return False
 
 
-def put_archive(
-    changes: Changes, path: bytes, top: bytes, owner: tuple[int, int] | None, mode: int | None
-) -> None:  # fmt: skip
+def put_archive(changes: Changes, path: bytes, top: bytes, how: How) -> None:
     """Put an archive's content below a directory.
 
     Args: changes, the layer; path, the archive's on the host; top, without links. Raises BuildError, ImageError, OSError.
@@ -97,4 +96,4 @@ def put_archive(
             continue
         above = changes.resolve(target.rpartition(b"/")[0])
         last = target.rpartition(b"/")[2]
-        changes.put(above + b"/" + last if above else last, found, owner, mode, force=True)
+        changes.put(above + b"/" + last if above else last, found, how.owner, how.mode_of(found.status.st_mode), force=True)

@@ -105,7 +105,7 @@ def _container(name: str, dry: bool) -> list[Garbage]:
     try:
         container = None if name.startswith(".") else Container.load(id)
         if container is not None and container.state.get("step") and not dry:
-            owner.end(id)
+            owner.end(id, container.state["pid"] if container.running else 0)
         if container is not None and _alive(container):
             return []
         why = _verdict(name, container)

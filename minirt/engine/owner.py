@@ -70,14 +70,17 @@ def programs(id: str) -> list[int]:
     return sorted(found, key=lambda pid: (start_time(pid), pid))
 
 
-def end(id: str) -> None:
-    """Kill the processes that run in a container's root, and wait for their end: a step of a build has no life of its own."""
+def end(id: str, pid: int = 0) -> None:
+    """Kill the processes that run in a container's root, and wait for their end: a step of a build has no life of its own.
+
+    Args: pid, of its program, where it is known: one that is just ending has no mounts any more to be found by.
+    """
     import select
     import signal
 
-    for pid in programs(id):
+    for one in {*programs(id), pid} - {0}:
         try:
-            pidfd = os.pidfd_open(pid)
+            pidfd = os.pidfd_open(one)
         except ProcessLookupError:
             continue
         try:

@@ -164,6 +164,13 @@ CASES = {
         {"Env": ["A=a.tar.gz", "B=tar.gz", "C=gz", "D=a.tar", "E=a", "F=b.tar.gz", "G=b.tbr.gz"]},
         f"{REFERENCE}, 'Environment replacement'",
     )),
+    "copy parents": Case(TREE, docker=(
+        {"/p/d/e.txt": "e", "/p/d/f/g.txt": "g", "/p/a.txt": "a", "/pivot/f/g.txt": "g", "/glob/d/f/g.txt": "g"},
+        f"{REFERENCE}, 'COPY --parents'",
+    )),
+    "copy modes": Case(TREE, docker=(
+        {"/modes": "755 /d/f\n644 /d/e.txt\n715 /x\n"}, f"{REFERENCE}, 'COPY --chown --chmod'; POSIX.1-2017 chmod",
+    )),
     "copy exclude": Case(TREE, docker=(
         {"/x/a.txt": "a", "/x/d/e.txt": "e", "/x/c.md": None, "/x/d/f": None, "/y/a.txt": "a"},
         f"{REFERENCE}, 'COPY --exclude', 'COPY --link'",
