@@ -115,7 +115,15 @@ struct shortcut {
     uint32_t burst, credit;
     uint64_t ins, outs;
 };
-struct window { uint64_t address, size; uint8_t *pages; uint64_t acknowledged; };
+#define PROMPT ...
+struct path;
+struct prompt { uint64_t address; uint32_t queue; struct path *path; };
+struct window {
+    uint64_t address, size;
+    uint8_t *pages;
+    uint64_t acknowledged, prompted;
+    struct prompt prompts[...];
+};
 struct vcpu {
     int fd;
     struct kvm_run *run;
@@ -142,6 +150,8 @@ VIRTIO = """
 struct iovec { void *iov_base; size_t iov_len; ...; };
 struct ram_slot { uint64_t base, size; uint8_t *host; };
 struct ram { uint32_t count; struct ram_slot slots[...]; };
+uint8_t *ram_at(const struct ram *ram, uint64_t address, uint64_t length);
+uint64_t ram_drop(uint8_t *at, uint64_t length);
 struct queue { const char *why; uint16_t next_available, next_used, untold; ...; };
 struct chain {
     uint16_t head, entries;
@@ -157,7 +167,8 @@ int queue_pop(struct queue *queue, struct chain *chain);
 void queue_push(struct queue *queue, uint16_t head, uint16_t entries, uint32_t written);
 int queue_wants_interrupt(struct queue *queue);
 
-struct path { uint64_t chains, bytes, interrupts, wakes; ...; };
+struct path {
+    uint64_t chains, bytes, interrupts, wakes; ...; };
 void path_destroy(struct path *path);
 int path_kick(struct path *path, uint32_t number, int fd);
 void path_give(struct path *path, uint32_t number, struct queue *queue);

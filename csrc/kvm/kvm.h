@@ -12,6 +12,8 @@
 #include <linux/if_tun.h>
 #include <linux/kvm.h>
 
+struct path; /* virtio.h */
+
 /* memory.c */
 int memory_create(uint64_t size, uint8_t **memory);
 int memory_map_file(uint8_t *where, uint64_t length, int fd, uint64_t offset);
@@ -36,12 +38,24 @@ struct shortcut {
     uint64_t ins, outs;  /* how many it has answered, for the exit counts */
 };
 
+#define PROMPT 4
+
+/* A queue that the vCPU's own thread serves at once when the guest notifies of it (path_prompt): where the guest waits for
+ * the answer with its interrupts off, as Linux's hvc console does, another thread would only come later. */
+struct prompt {
+    uint64_t address;  /* guest-physical, of the device's page of registers; 0: there is none */
+    uint32_t queue;    /* its number in the device and in the path */
+    struct path *path; /* borrowed */
+};
+
 /* Pages of registers that the guest reads as memory, with no exit; a write of 4 bytes to InterruptACK is answered by the
- * loop, as each interrupt makes one (VIRTIO 1.2, 4.2.2). */
+ * loop, as each interrupt makes one (VIRTIO 1.2, 4.2.2), and one to QueueNotify where the queue is to be served at once. */
 struct window {
     uint64_t address, size; /* guest-physical, bytes; size 0: there is none */
     uint8_t *pages;         /* borrowed */
     uint64_t acknowledged;  /* how many it has answered, for the exit counts */
+    uint64_t prompted;
+    struct prompt prompts[PROMPT];
 };
 
 /* One virtual processor, from vcpu_create to vcpu_destroy. */

@@ -224,12 +224,31 @@ int path_run(struct path *path)
         for (int i = 0; i < count; i++)
             ready |= 1ULL << events[i].data.u64;
         result = serve_all(path, ready);
+        result = path->broken ? path->broken : result;
+        path->broken = 0;
         look = path->look;
         pthread_mutex_unlock(&path->lock);
         if (result < 0 || look)
             return result < 0 ? result : 1;
     }
     return 0;
+}
+
+/* Serve a queue at once, as the thread of whoever calls; what only Python or the path's own thread can do is left to that. */
+void path_prompt(struct path *path, uint32_t source)
+{
+    int result;
+
+    __atomic_fetch_add(&path->waiting, 1, __ATOMIC_SEQ_CST);
+    pthread_mutex_lock(&path->lock);
+    __atomic_fetch_sub(&path->waiting, 1, __ATOMIC_SEQ_CST);
+    result = serve(path, source);
+    if (result < 0)
+        path->broken = result;
+    result = result < 0 || path->again || path->later || path->look;
+    pthread_mutex_unlock(&path->lock);
+    if (result)
+        wake(path);
 }
 
 /* Return the sources that want Python, one bit each, and forget them. */

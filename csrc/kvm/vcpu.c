@@ -15,6 +15,7 @@
 
 #define PAGE 0x1000
 #define INTERRUPT_ACK 0x64
+#define QUEUE_NOTIFY 0x50
 
 /* Map the kvm_run structure of a vCPU (its size is what KVM_GET_VCPU_MMAP_SIZE says). The caller owns
  * *vcpu and gives it back to vcpu_destroy; `fd` stays the caller's. Returns 0 or -errno.
@@ -93,7 +94,22 @@ static int answered(struct vcpu *vcpu)
     return 0;
 }
 
-/* Answer the acknowledgement of an interrupt in a page of the window. Returns 1 if it was one. */
+/* Serve a queue that the guest notifies of, if it is one of those that are served at once. Returns 1 if it was. */
+static int prompted(struct window *window, uint64_t address, uint32_t queue)
+{
+    for (int i = 0; i < PROMPT; i++) {
+        struct prompt *prompt = &window->prompts[i];
+
+        if (!prompt->path || prompt->address != address || prompt->queue != queue)
+            continue;
+        path_prompt(prompt->path, queue);
+        window->prompted++;
+        return 1;
+    }
+    return 0;
+}
+
+/* Answer a write to InterruptACK or QueueNotify in a page of the window. Returns 1 if it was one that is answered here. */
 static int acknowledged(struct vcpu *vcpu)
 {
     struct kvm_run *run = vcpu->run;
@@ -101,10 +117,13 @@ static int acknowledged(struct vcpu *vcpu)
     uint64_t offset = run->mmio.phys_addr - window->address;
     uint32_t bits;
 
-    if (!run->mmio.is_write || run->mmio.len != 4 || run->mmio.phys_addr < window->address || offset >= window->size ||
-        offset % PAGE != INTERRUPT_ACK)
+    if (!run->mmio.is_write || run->mmio.len != 4 || run->mmio.phys_addr < window->address || offset >= window->size)
         return 0;
     memcpy(&bits, run->mmio.data, 4);
+    if (offset % PAGE == QUEUE_NOTIFY)
+        return prompted(window, run->mmio.phys_addr - QUEUE_NOTIFY, bits);
+    if (offset % PAGE != INTERRUPT_ACK)
+        return 0;
     registers_acknowledge(window->pages + offset - INTERRUPT_ACK, bits);
     window->acknowledged++;
     return 1;

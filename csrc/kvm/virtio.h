@@ -31,6 +31,7 @@ struct ram {
 };
 
 uint8_t *ram_at(const struct ram *ram, uint64_t address, uint64_t length);
+uint64_t ram_drop(uint8_t *at, uint64_t length);
 
 /* queue.c and packed.c: virtqueues (VIRTIO 1.2, 2.7 and 2.8) */
 
@@ -106,6 +107,7 @@ struct path {
     uint64_t again;            /* sources to serve once more without waiting, one bit each */
     uint64_t later;            /* sources to serve at `deadline` */
     uint64_t deadline;         /* CLOCK_MONOTONIC, ns */
+    int broken;                /* path_prompt met with -EPROTO: path_run is to return it */
     uint64_t look;             /* sources that Python is to look at */
     int epoll, wake;           /* owned */
     int interrupt;             /* borrowed: an eventfd that KVM makes an interrupt of, or -1 */
@@ -121,6 +123,7 @@ int path_kick(struct path *path, uint32_t number, int fd);
 int path_watch(struct path *path, uint32_t source, int fd, uint32_t events);
 void path_give(struct path *path, uint32_t number, struct queue *queue);
 void path_poke(struct path *path, uint32_t source);
+void path_prompt(struct path *path, uint32_t source);
 int path_run(struct path *path);
 uint64_t path_looked(struct path *path);
 void path_stop(struct path *path);

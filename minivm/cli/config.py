@@ -21,7 +21,7 @@ def config_of(options: argparse.Namespace) -> Config:
     """Return the machine that the words describe. Raises UsageError."""
     name = kernel_name(options)
     kernel = _kernel(name, options.boot)
-    return Config(
+    config = Config(
         kernel,
         boot=options.boot,
         memory=parse_size(options.memory or ("256m" if kernel != name else "64m")),
@@ -33,6 +33,7 @@ def config_of(options: argparse.Namespace) -> Config:
         disks=_disks(options),
         nets=tuple(parse_net(text) for text in options.net),
         ports=_ports(options),
+        balloon=_balloon(options),
         vsock=parse_vsock(options.vsock) if options.vsock else None,
         rootfs=_rootfs(options),
         rng=options.rng,
@@ -40,6 +41,9 @@ def config_of(options: argparse.Namespace) -> Config:
         affinity=_affinity(options),
         cgroup=options.cgroup,
     )
+    if config.irqchip is False and config.virtio():
+        raise UsageError("virtio devices need --irqchip kernel: they interrupt through the IOAPIC")
+    return config
 
 
 def kernel_name(options: argparse.Namespace) -> str | None:
@@ -64,9 +68,6 @@ def _cpus(options: argparse.Namespace) -> int:
     count: int = options.cpus
     if not 1 <= count <= 254:
         raise UsageError(f"--cpus {count}: 1 to 254")
-    virtio = options.disk or options.net or options.port or options.vsock or options.rng or options.console == "virtio"
-    if options.irqchip == "none" and virtio:
-        raise UsageError("virtio devices need --irqchip kernel: they interrupt through the IOAPIC")
     if count > 1 and options.irqchip == "none":
         raise UsageError(f"--cpus {count} needs --irqchip kernel: processors start each other through their local APICs")
     return count
@@ -83,6 +84,12 @@ def _disks(options: argparse.Namespace) -> list[Disk]:
     """Return the disks: a root that is an image comes first."""
     root = [parse_disk(options.rootfs)] if options.rootfs and not os.path.isdir(options.rootfs) else []
     return root + [parse_disk(text) for text in options.disk]
+
+
+def _balloon(options: argparse.Namespace) -> int | None:
+    if options.balloon is None:
+        return None
+    return parse_size(options.balloon) if options.balloon.strip("0") else 0
 
 
 def _ports(options: argparse.Namespace) -> tuple[tuple[str, str], ...]:

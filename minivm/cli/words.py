@@ -151,6 +151,13 @@ def add_machine(parser: Any, root: bool = True) -> None:
         help="a port of the virtio-console: /dev/virtio-ports/NAME in the guest, a socket at PATH here; may be given again",
     )
     add(
+        "--balloon",
+        nargs="?",
+        const="0",
+        metavar="SIZE",
+        help="a virtio-balloon: memory that is free in the guest goes back to the host; it takes SIZE from the start (default: 0)",
+    )
+    add(
         "--vsock",
         metavar="PATH[,cid=N]",
         help='sockets between guest and host: a client of PATH says "CONNECT port"; the guest reaches PATH_port at cid 2',

@@ -48,7 +48,7 @@ class ExitCounts:
         self.mmio: dict[int, int] = {}  # by page of the address
         self.other: dict[int, int] = {}  # by reason
         self.in_c: dict[int, int] = {}  # keys as io: those that the loop in C answered
-        self.acknowledged = 0  # interrupts of virtio devices, by the loop in C
+        self.acknowledged = self.prompted = 0  # interrupts and notifications of virtio devices, by the loop in C
         self._port_name, self._address_name = port_name, address_name
         self._lock = threading.Lock()
 
@@ -60,6 +60,7 @@ class ExitCounts:
         """Add what another has counted; any thread may call this."""
         with self._lock:
             self.acknowledged += other.acknowledged
+            self.prompted += other.prompted
             for name in ("io", "mmio", "other", "in_c"):
                 ours = getattr(self, name)
                 for key, count in getattr(other, name).items():
@@ -76,8 +77,9 @@ class ExitCounts:
             rows.append(_row("KVM_EXIT_IO", what, device, self.io.get(key, 0) + in_c, in_c))
         for page, count in self.mmio.items():
             rows.append(_row("KVM_EXIT_MMIO", f"page {page:#x}", self._address_name(page) or "nobody", count, 0))
-        if self.acknowledged:
-            rows.append(_row("KVM_EXIT_MMIO", "InterruptACK", "virtio", self.acknowledged, self.acknowledged))
+        for what, count in (("InterruptACK", self.acknowledged), ("QueueNotify", self.prompted)):
+            if count:
+                rows.append(_row("KVM_EXIT_MMIO", what, "virtio", count, count))
         rows += [_row(reason_name(reason), "", "", n, 0) for reason, n in self.other.items()]
         return sorted(rows, key=lambda row: -row["count"])
 

@@ -196,10 +196,22 @@ class Vcpu:
         window.address, window.size = address, registers.size
         window.pages = registers.at(0)
 
+    def prompt(self, index: int, address: int, queue: int, path: Any) -> None:
+        """Let the loop serve a queue itself when the guest notifies of it.
+
+        Args:
+            index: which of lib.PROMPT entries to fill.
+            address: guest-physical, of the device's registers, within those of answer_acknowledgements.
+            queue: its number in the device and in its path.
+            path: struct path *, which outlives run().
+        """
+        entry = self._c.window.prompts[index]
+        entry.address, entry.queue, entry.path = address, queue, path
+
     @property
-    def acknowledged(self) -> int:
-        """How many of them it has answered."""
-        return int(self._c.window.acknowledged)
+    def window(self) -> tuple[int, int]:
+        """How many acknowledgements, and how many notifications, the loop has answered."""
+        return int(self._c.window.acknowledged), int(self._c.window.prompted)
 
     def close(self) -> None:
         """Unmap kvm_run; no thread may be in run()."""

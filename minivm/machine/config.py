@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from minivm.errors import UsageError
-from minivm.machine.devices import Console, Disk, Rng, parse_disk
+from minivm.machine.devices import Balloon, Console, Disk, Rng, parse_disk
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ class Config:
     """One machine's settings."""
 
     __slots__ = (
-        "affinity", "boot", "cgroup", "cmdline", "cpus", "disks", "hvc", "initrd", "irqchip", "kernel", "memory", "modules",
-        "nets", "ports", "rng", "rootfs", "vsock",
+        "affinity", "balloon", "boot", "cgroup", "cmdline", "cpus", "disks", "hvc", "initrd", "irqchip", "kernel", "memory",
+        "modules", "nets", "ports", "rng", "rootfs", "vsock",
     )  # fmt: skip
 
     def __init__(
@@ -47,6 +47,7 @@ class Config:
         nets: Sequence[Net] = (),
         ports: Sequence[tuple[str, str]] = (),
         vsock: Vsock | None = None,
+        balloon: int | None = None,
     ) -> None:
         self.kernel = kernel  # path; None is the in-tree guest
         self.boot = boot  # "auto" or a key of minivm.boot.formats.FORMATS
@@ -58,6 +59,7 @@ class Config:
         self.disks = disks
         self.nets = nets
         self.vsock = vsock
+        self.balloon = balloon  # bytes that a virtio-balloon holds at first; None: there is none
         self.ports = ports  # of the virtio-console: (name in the guest, path of the host's socket)
         self.rng = rng  # whether there is a virtio-rng
         self.rootfs = rootfs
@@ -70,7 +72,8 @@ class Config:
         """Return what the virtio devices are to be (minivm/machine/devices.py), in the order of their slots."""
         console = [Console(self.ports)] if self.hvc or self.ports else []
         vsock = [self.vsock] if self.vsock else []
-        return [*self.disks, *[Rng()] * self.rng, *console, *self.nets, *vsock]
+        balloon = [Balloon(self.balloon)] if self.balloon is not None else []
+        return [*self.disks, *[Rng()] * self.rng, *console, *self.nets, *vsock, *balloon]
 
 
 class Rootfs:

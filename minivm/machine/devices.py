@@ -1,7 +1,7 @@
 """What a machine's virtio devices are asked to be: plain data, a class a kind, and the words that they are read from.
 
-Each has `kind`, the Linux `module` that drives it, and `kicked`: how many of its queues, from the first on, have an eventfd
-for the driver's notifications, since a thread serves them (minivm/devices/virtio/path.py). `helped` says whether another
+Each has `kind`, the Linux `module` that drives it, and `kicked`: which of its queues have an eventfd for the driver's
+notifications, since a thread serves them (minivm/devices/virtio/path.py). `helped` says whether another
 program runs beside the machine for it (helpers.py).
 """
 
@@ -15,7 +15,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Console", "Disk", "Net", "Rng", "Vsock", "parse_disk", "parse_net", "parse_port", "parse_rate", "parse_vsock"]
+__all__ = [
+    "Balloon", "Console", "Disk", "Net", "Rng", "Vsock", "parse_disk", "parse_net", "parse_port", "parse_rate", "parse_vsock"
+]  # fmt: skip
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 BURST = 100_000_000  # ns in which a bucket of a rate limit fills: a burst is a tenth of a second's worth
@@ -40,8 +42,8 @@ class Disk:
         self.rate, self.requests = rate, requests  # bytes and requests a second; 0: no limit
 
     @property
-    def kicked(self) -> int:
-        return self.queues
+    def kicked(self) -> Sequence[int]:
+        return range(self.queues)
 
     @property
     def plain(self) -> bool:
@@ -61,7 +63,17 @@ class Disk:
 class Rng:
     """Random bytes from the host."""
 
-    kind, module, kicked, helped = "rng", "virtio_rng", 0, False
+    kind, module, kicked, helped = "rng", "virtio_rng", (), False
+
+
+class Balloon:
+    """Memory that the guest does not need goes back to the host."""
+
+    kind, module, kicked, helped = "balloon", "virtio_balloon", (), False
+    __slots__ = ("size",)
+
+    def __init__(self, size: int = 0) -> None:
+        self.size = size  # bytes that it is to hold from the start
 
 
 class Console:
@@ -74,14 +86,15 @@ class Console:
         self.ports = ports  # (name in the guest, path of the socket on the host)
 
     @property
-    def kicked(self) -> int:
-        return 4 + 2 * len(self.ports) if self.ports else 2
+    def kicked(self) -> Sequence[int]:
+        """All but the console's output, which a vCPU's own thread serves (path_prompt in csrc/kvm/path.c)."""
+        return [0, *range(2, 4 + 2 * len(self.ports) if self.ports else 2)]
 
 
 class Net:
     """A network card."""
 
-    kind, module, kicked = "net", "virtio_net", 2
+    kind, module, kicked = "net", "virtio_net", range(2)
     __slots__ = ("incoming", "mac", "outgoing", "tap")
 
     def __init__(self, tap: str = "", *, mac: str = "", incoming: int = 0, outgoing: int = 0) -> None:
@@ -97,7 +110,7 @@ class Net:
 class Vsock:
     """Sockets between guest and host without a network."""
 
-    kind, module, kicked, helped = "vsock", "vmw_vsock_virtio_transport", 3, False
+    kind, module, kicked, helped = "vsock", "vmw_vsock_virtio_transport", range(3), False
     __slots__ = ("cid", "path")
 
     def __init__(self, path: str, cid: int = 3) -> None:

@@ -188,7 +188,7 @@ class Exits:
             for direction, count in ((lib.KVM_EXIT_IO_IN, cut.ins), (lib.KVM_EXIT_IO_OUT, cut.outs)):
                 if count:
                     self.counts.in_c[cut.port << 1 | direction] = int(count)
-        self.counts.acknowledged = self.vcpu.acknowledged
+        self.counts.acknowledged, self.counts.prompted = self.vcpu.window
         self.machine.exits.add(self.counts)
 
     def _count(self, reason: int | None = None) -> None:

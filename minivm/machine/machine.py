@@ -518,6 +518,15 @@ class Machine:
         self._shortcuts = lsr, direct
         self.refresh_shortcuts()
 
+    def _prompts(self) -> list[tuple[int, int, Any]]:
+        """Return what a vCPU's own thread serves when it is notified: (address of the registers, queue, path in C)."""
+        return [
+            (layout.VIRTIO + slot * layout.VIRTIO_SIZE, queue, path.c)
+            for slot, transport in enumerate(self.transports)
+            for path in transport.paths
+            for queue in path.prompt
+        ]
+
     def refresh_shortcuts(self) -> None:
         """Let the loop in C answer for the UART what needs no thought, unless somebody is told of each exit."""
         if self.recorder.watches("KVM_RUN"):
@@ -531,3 +540,5 @@ class Machine:
             data.forward_out = direct
             if self.registers is not None:
                 vcpu.answer_acknowledgements(layout.VIRTIO, self.registers)
+                for index, (address, queue, path) in enumerate(self._prompts()):
+                    vcpu.prompt(index, address, queue, path)

@@ -159,7 +159,7 @@ def _virtio(config: Config) -> Iterator[Operation]:
         yield Operation("virtio", "eventfd2", why, device=device.kind)
         why = f"From now on such a write pulses input {gsi} of the IOAPIC, with no further ioctl."
         yield Operation("virtio", "KVM_IRQFD", why, device=device.kind, address=address, gsi=gsi)
-        for queue in range(device.kicked):
+        for queue in device.kicked:
             yield from _kick(device.kind, address, queue)
 
 

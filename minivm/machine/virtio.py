@@ -94,4 +94,10 @@ def _vsock(machine: Machine, vsock: Any) -> VirtioDevice:
     return Vsock(vsock.cid, vsock.path, listener)
 
 
-MAKERS = {"blk": _blk, "rng": _rng, "console": _console, "net": _net, "vsock": _vsock}
+def _balloon(machine: Machine, balloon: Any) -> VirtioDevice:
+    from minivm.devices.virtio.balloon import Balloon
+
+    return Balloon(Ram(machine.memory), balloon.size)
+
+
+MAKERS = {"balloon": _balloon, "blk": _blk, "rng": _rng, "console": _console, "net": _net, "vsock": _vsock}

@@ -8,7 +8,8 @@
 
 Port 0 is a console for people: Linux calls it hvc0 (console=hvc0). Each other port has a name, by which programs of the guest
 find it (/dev/virtio-ports/NAME), and a socket on the host: who connects to it talks to them, one at a time.
-Bytes go by csrc/kvm/console.c; here is what opens and closes.
+Bytes go by csrc/kvm/console.c; here is what opens and closes. Output of port 0 is taken by the vCPU's own thread: while hvc waits
+for that it does nothing else, and another thread would only come later.
 
 Simplified: what is typed goes to the guest as soon as its driver has a buffer. What comes before a program has opened hvc0
 was seen not to reach it (Linux 6.12, where the driver is a module).
@@ -37,7 +38,7 @@ __all__ = ["MOST_PORTS", "Console", "Port"]
 
 MOST_PORTS = int(lib.CONSOLE_PORTS)
 F_SIZE, F_MULTIPORT = 1 << 0, 1 << 1
-CONTROL_IN, CONTROL_OUT = 2, 3
+OUTPUT, CONTROL_IN, CONTROL_OUT = 1, 2, 3
 DEVICE_READY, PORT_ADD, PORT_READY, CONSOLE_PORT, RESIZE, PORT_OPEN, PORT_NAME = 0, 1, 3, 4, 5, 6, 7
 MESSAGE = Struct("<IHH")
 MOST_MESSAGES = 64  # that wait for a buffer: a driver that asks and asks, and gives none, is not answered
@@ -95,7 +96,7 @@ class Console:
     def connect(self, registers: Any, interrupt: int) -> list[Path]:
         """Return the path. Raises KvmError."""
         c = lib.console_create(registers, interrupt, 1 + len(self._ports))
-        self._path = Path(c, range(self.queues), self._look)
+        self._path = Path(c, range(self.queues), self._look, prompt=[OUTPUT])
         _check(lib.console_join(c, 0, self._in, self._out, self._socket), "EPOLL_CTL_ADD")
         for number, port in enumerate(self._ports, 1):
             _check(lib.console_listen(c, number, port.listener.fileno()), "EPOLL_CTL_ADD")

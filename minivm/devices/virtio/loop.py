@@ -35,7 +35,8 @@ class Loop:
     """
 
     def __init__(self, device: Served, queues: Sequence[int]) -> None:
-        self.queues = list(queues)
+        self.queues, self.prompt = list(queues), ()
+        self.c = None  # nothing is served in C
         self.given: dict[int, Queue] = {}
         self.lock = threading.RLock()
         self.broken: Callable[[], None] = lambda: None

@@ -194,8 +194,12 @@ class Mmio:
         return int.from_bytes(self._page[offset : offset + size], "little")
 
     def write(self, offset: int, size: int, value: int) -> None:
-        """Write a register. Other widths than 4 are no registers, and the configuration is not the driver's to write."""
-        if size == 4 and offset < CONFIG:
+        """Write a register, which are all 4 bytes wide, or the configuration, where a device lets the driver do that."""
+        if offset >= CONFIG and hasattr(self.device, "write_config"):
+            with self.lock:
+                self.device.write_config(offset - CONFIG, value.to_bytes(size, "little"))
+                self._store_config()
+        elif size == 4 and offset < CONFIG:
             with self.lock:
                 try:
                     self._write(offset, value)

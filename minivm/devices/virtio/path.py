@@ -26,16 +26,18 @@ class Path:
         queues: the numbers of the device's queues that it serves, in the order in which C numbers them.
         look: called with the source that C cannot handle: a queue (its number in C), or from SOURCE_FD on a descriptor.
         keep: what C borrows: kept as long as this.
+        prompt: queues that the thread of a vCPU may serve at once, rather than have the path woken.
 
     Raises KvmError where C could not make it.
     """
 
     def __init__(
-        self, c: Any, queues: Sequence[int], look: Callable[[int], None] = lambda source: None, keep: object = None
-    ) -> None:
+        self, c: Any, queues: Sequence[int], look: Callable[[int], None] = lambda source: None, keep: object = None,
+        prompt: Sequence[int] = (),
+    ) -> None:  # fmt: skip
         if not c:
             raise KvmError("epoll_create1", errno.EMFILE, "EPOLL_CLOEXEC")
-        self.c, self.queues, self._look, self._keep = c, list(queues), look, keep
+        self.c, self.queues, self._look, self._keep, self.prompt = c, list(queues), look, keep, prompt
         self._given: dict[int, Queue] = {}
         self.broken: Callable[[], None] = lambda: None  # called when the driver has broken a rule
 
