@@ -160,7 +160,7 @@ int main(int argc, char **argv)
                 path_give(path, number, queues[number]);
             for (int i = rnd(60); i; i--)
                 mutate(ram, packed, size);
-            path_poke(path, number);
+            (rnd(2) ? path_poke : path_prompt)(path, number);
             if (rnd(3) == 0) {
                 uint32_t count = rnd(sizeof bytes);
 
