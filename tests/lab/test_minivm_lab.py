@@ -184,11 +184,11 @@ def test_programs_of_debians_kernel_and_of_the_host_meet_on_ports_and_vsock(tmp_
     (rootfs / "echo").write_bytes(ECHO.read_bytes())
     (rootfs / "echo").chmod(0o755)
     (rootfs / "up").write_text(
-        "port=/dev/$(busybox ls /sys/class/virtio-ports | busybox grep p1)\n"
-        "busybox cat /sys/class/virtio-ports/*p1/name\n"
         "/echo listen 52\n"
         "/echo connect 53 && echo came back\n"
-        "read line <$port; echo heard $line >$port; busybox sleep 1; exit 44\n"
+        "port=/dev/$(busybox ls /sys/class/virtio-ports | busybox grep p1)\n"  # by now the driver has heard of it
+        "until read line <$port; do busybox sleep 0.2; done; echo heard $line >$port\n"
+        "busybox cat /sys/class/virtio-ports/*p1/name; busybox sleep 1; exit 44\n"
     )
     words = ["--vsock", tmp_path / "v", "--port", f"org.x={tmp_path / 'p'}", "--rootfs", rootfs, "--init", "sh /up"]
     command = [str(word) for word in (*COMMAND, KERNELS[-1], "-m", "256m", "--cmdline", "quiet", *words)]

@@ -140,6 +140,20 @@ def test_the_host_sends_no_more_than_the_guest_has_room_for(guest):
         assert guest.hear()[4] == b"x" * 60
 
 
+def test_the_host_is_read_though_the_guest_was_just_told_of_room(guest):
+    """Buffers are there all the time, so that no notification comes that would have the host's socket looked at again."""
+    end, port = guest.joined()
+    with end:
+        sent = end.makefile("rb")
+        for _ in range(3):
+            for _ in range(2):
+                guest.say(vs.RW, port, 52, b"d" * 40_000)
+            assert sent.read(80_000) == b"d" * 80_000
+            assert vs.HEADER.unpack_from(guest.wait(0)[2][0])[6] == vs.CREDIT_UPDATE
+            end.sendall(b"more")
+            assert guest.wait(0)[2][0][vs.HEADER.size :].startswith(b"more")
+
+
 def test_a_guest_that_sends_more_than_there_is_room_for_is_cut_off(guest):
     end, port = guest.joined()
     with end:

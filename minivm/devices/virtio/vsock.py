@@ -195,7 +195,7 @@ class Vsock:
     @property
     def _has_buffer(self) -> bool:
         queue = self._loop.given.get(RECEIVE)
-        return queue is not None and queue.waiting and not self._replies
+        return queue is not None and queue.waiting
 
     # --- from the guest ---
 
@@ -295,7 +295,8 @@ class Vsock:
 
     def _read(self, stream: Stream) -> None:
         """Read from the host into a buffer of the guest, behind a header. Raises OSError, QueueError."""
-        if stream.host_done:
+        self._deliver()  # what is to be said comes before data: the guest must hear first that it is connected
+        if stream.host_done or self._replies:
             return
         queue = self._loop.given[RECEIVE]
         chain = queue.pop()
