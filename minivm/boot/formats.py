@@ -125,11 +125,11 @@ def prepare(
 
 def _tables(processors: int, virtio: int) -> tuple[list[Piece], int]:
     """Return what firmware would leave in memory, and where the ACPI tables' root pointer is."""
-    from minivm.boot import acpi, mptable
+    from minivm.boot import acpi, mptable, reset
     from minivm.boot.layout import virtio_slots
 
     pieces, rsdp = acpi.tables(processors, virtio_slots(virtio))
-    return pieces + mptable.tables(processors), rsdp
+    return [*pieces, *mptable.tables(processors), reset.piece()], rsdp
 
 
 def _prepare(

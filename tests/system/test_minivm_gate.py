@@ -9,7 +9,7 @@ import time
 import pytest
 
 from minivm import kvm
-from minivm.boot import formats, layout
+from minivm.boot import formats, layout, reset
 from minivm.machine.config import Config
 from minivm.machine.foreground import attend
 from minivm.machine.machine import Machine, Outcome
@@ -95,6 +95,16 @@ def test_a_machine_paused_before_it_starts_does_not_start():
     machine.stop(Outcome(0, ""))
     thread.join(30)
     machine.close()
+
+
+def test_a_guest_that_jumps_to_the_bios_resets_the_machine():
+    """As Linux does to reboot where ACPI is hardware-reduced and there is no EFI: jmp 0xffff:0."""
+    machine = start(bytes.fromhex("ea 0000 ffff"))
+    place = reset.piece()
+    machine.bytes_at(place.address, len(place.data))[:] = place.data
+    outcome = machine.run(None, 30)
+    machine.close()
+    assert (outcome.how, outcome.status) == ("reset", 0) and place.address == 0xFFFF0
 
 
 def test_the_power_button_raises_and_lowers_the_event_line(monkeypatch):
