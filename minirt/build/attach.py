@@ -77,8 +77,7 @@ class Attached:
         path, found = self._source()
         assert self.tree is not None
         whole = found.kind != stat.S_IFDIR or len(self.tree.view.directories(path)) == 1
-        filtered = found.kind == stat.S_IFDIR and not self.tree.keeps_owners and _has_ignored(self.tree)
-        if whole and not filtered and not self.mount.truth("rw"):
+        if whole and not (self.tree.filtered and found.kind == stat.S_IFDIR) and not self.mount.truth("rw"):
             _bind(step, os.fsdecode(found.path), self.target, read_only=True)
             return
         tree = self.tree
@@ -146,10 +145,6 @@ def _give(target: str | int, owner: tuple[int, int]) -> None:
     """Change an owner; without root all files are ours, and in the container root's."""
     if os.geteuid() == 0:
         os.chown(target, *owner)
-
-
-def _has_ignored(tree: Tree) -> bool:
-    return bool(getattr(tree, "_ignored", None))
 
 
 def _bind(step: RunStep, source: str, target: str, *, read_only: bool) -> None:

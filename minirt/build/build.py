@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from minirt.build.options import BuildOptions
     from minirt.build.stages import Stage
     from minirt.image.blobs import Descriptor
+    from minirt.image.remote.platform import Platform
     from minirt.image.store import Image, Store
 
 __all__ = ["Build"]
@@ -287,7 +288,8 @@ class Build:
         return self.store.add_image(state.finished(), state.layers)
 
 
-def _platform(text: str):  # type: ignore[no-untyped-def]
+def _platform(text: str) -> Platform:
+    """Read a platform; "" is this machine's. Raises ImageError."""
     from minirt.image.remote.platform import Platform
 
     return Platform.parse(text)

@@ -26,6 +26,7 @@ class Tree:
     """
 
     keeps_owners = True
+    filtered = False  # something may be left out
 
     def __init__(self, view: View, name: str) -> None:
         self.view = view
@@ -66,9 +67,10 @@ class Context(Tree):
         super().__init__(View([os.path.realpath(path)]), "the build context")
         self.path = os.path.realpath(path)
         self._ignored = _read_ignored(self.path, dockerfile)
+        self.filtered = bool(self._ignored)
 
     def ignored(self, path: bytes) -> bool:
-        return bool(self._ignored) and bool(path) and self._ignored(os.fsdecode(path))
+        return self.filtered and bool(path) and self._ignored(os.fsdecode(path))
 
 
 def _read_ignored(path: str, dockerfile: str) -> Ignored:

@@ -98,6 +98,18 @@ class RunStep:
         stubs.remove(self.upper)
         return status
 
+    def add_script(self, target: str, content: str) -> None:
+        """Let the container find a program at a path; it is no part of its layer."""
+
+        def write(container: Container) -> None:
+            path = os.path.join(container.path, "script")
+            with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
+                file.write(content)
+            os.chmod(path, 0o755)
+            self.mounts.append({"destination": target, "type": "bind", "source": path, "options": ["bind", "rprivate", "rro"]})
+
+        self.prepare.append(write)
+
     def pieces(self, latest: int | None) -> Iterator[bytes]:
         """Yield the layer's tar. Args: latest, ns since the epoch that no time may exceed. Raises ImageError."""
         from minirt.image.diff import layer_of

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
 
     from minirt.build.build import Build
+    from minirt.build.changes import Changes
     from minirt.build.lines import Instruction
     from minirt.build.stages import Stage
 
@@ -122,7 +123,7 @@ class Running:
         """Return the files so far as something to copy from."""
         return Tree(self.view(), f"stage {self.stage.title}")
 
-    def changes(self, empty: bool = False):  # type: ignore[no-untyped-def]
+    def changes(self, empty: bool = False) -> Changes:
         """Return a layer to be filled. Args: empty, as if there were nothing below it (COPY --link)."""
         import time
 

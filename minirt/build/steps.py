@@ -44,12 +44,13 @@ def _found(running: Running, key: str, created_by: str) -> bool:
 def run(running: Running, instruction: Instruction, told: Told) -> str:
     """Run a command in a container upon the layers so far."""
     state, build = running.state, running.build
-    args = _run_args(state, instruction)
+    args, script = _run_args(state, instruction)
     env = state.scope.for_run(state.env)
     network = flag(instruction, "network", "default")
     network = build.options.network if network == "default" else network
     mounts = [_attached(running, instruction, value or "") for key, value in instruction.flags if key == "mount"]
-    key = state.fingerprint("RUN", args, sorted(env.items()), network, [mount.fingerprint() for mount in mounts], build.epoch)
+    mounted = [mount.fingerprint() for mount in mounts]
+    key = state.fingerprint("RUN", args, script, sorted(env.items()), network, mounted, build.epoch)
     shown = " ".join(args[2:] if args[:2] == ["/bin/sh", "-c"] else args)
     created_by = "RUN " + ("/bin/sh -c " if args[:2] == ["/bin/sh", "-c"] else "") + shown
     if _found(running, key, created_by):
@@ -60,6 +61,8 @@ def run(running: Running, instruction: Instruction, told: Told) -> str:
         step = RunStep(state, args, {**state.scope.proxies(), **env}, network, told.say, build.stop)
         for mount in mounts:
             mount.add(step, undo)
+        if script:
+            step.add_script(args[0], script)
         status = step.run(undo)
         if status:
             raise BuildError(f"the command ended with status {status}")
@@ -67,16 +70,21 @@ def run(running: Running, instruction: Instruction, told: Told) -> str:
     return DONE
 
 
-def _run_args(state: State, instruction: Instruction) -> list[str]:
-    """Return what to execute. A here-document that is all there is is a script, or a program by its first line's #!."""
+def _run_args(state: State, instruction: Instruction) -> tuple[list[str], str]:
+    """Return what to execute, and the content of the program that it is, where it is a here-document that begins with #!.
+
+    A here-document that is all there is is a script for the shell; else the shell reads it as it would in any script.
+    """
     if not instruction.heredocs:
-        return command(instruction.text, state.shell)
+        return command(instruction.text, state.shell), ""
     first = instruction.heredocs[0]
     bare = instruction.text.strip()
     if bare.startswith("<<") and len(bare.split()) == len(instruction.heredocs) == 1:
-        return [*state.shell, first.content]
+        if first.content.startswith("#!"):
+            return [f"/dev/pipes/{first.name}"], first.content
+        return [*state.shell, first.content], ""
     rest = "".join(f"\n{doc.content}{doc.name}" for doc in instruction.heredocs)
-    return [*state.shell, instruction.text + rest]
+    return [*state.shell, instruction.text + rest], ""
 
 
 def _attached(running: Running, instruction: Instruction, text: str) -> Attached:

@@ -157,7 +157,7 @@ CASES = {
     "run network": Case(docker=({"/none": "lo\n"}, f"{REFERENCE}, 'RUN --network'")),
     "heredocs": Case(docker=(
         {"/one": "one\n1 two\n", "/two": "$A\n", "/dir/file.txt": '1 "q" $A\n', "/dir/quoted": "$A\n", "/single": "x\n",
-         "/piped": "piped\n"}, f"{REFERENCE}, 'Here-Documents'",
+         "/piped": "piped\n", "/awk": "awk\n", "/joined": "1\n2\n", "/dev/pipes": None}, f"{REFERENCE}, 'Here-Documents'",
     )),
     "add checksum": Case(docker=({"/named": "from the server\n"}, f"{REFERENCE}, 'ADD --checksum'")),
     "expansions": Case(docker=(

@@ -135,6 +135,16 @@ def test_the_steps_outlive_the_names_until_they_are_pruned(project: Project) -> 
     assert titles(project.good())["RUN echo a > /a"] == "DONE"
 
 
+def test_builds_at_the_same_time_share_a_store(project: Project) -> None:
+    project.write("FROM busybox\nCOPY a /a\nRUN sleep 0.2; echo $RANDOM > /r\nRUN echo 2 > /two\n", a="a" * 100_000)
+    builds = [project.minirt.start("build", "-q", "-t", f"made{number}", project.path) for number in range(4)]
+    for build in builds:
+        said = build.communicate(timeout=60)[1]
+        assert build.returncode == 0, said
+    assert project.minirt("image", "verify", "--all").returncode == 0
+    assert {project.read("/two", f"made{number}") for number in range(4)} == {"2\n"}
+
+
 # -- stages
 
 
@@ -257,6 +267,14 @@ def test_a_shell_opens_where_a_step_failed(project: Project) -> None:
     done = project("--debug-shell", input="pwd; cat file; ls; echo $A\n")
     assert done.returncode == 1 and done.stdout.split() == ["/work", "kept", "file", "arg"]
     assert "minirt: Dockerfile:5: RUN echo lost" in done.stderr and project.minirt.containers == []
+
+
+def test_the_shell_has_a_terminal_where_there_is_one(project: Project) -> None:
+    project.write("FROM busybox\nRUN exit 1\n")
+    words = [*project.minirt.program, "build", "--debug-shell", str(project.path)]
+    script = ["script", "-qec", " ".join(words), "/dev/null"]
+    done = subprocess.run(script, input="tty\nexit\n", env=project.minirt.env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and "/dev/pts/0" in done.stdout
 
 
 # -- the same bytes
