@@ -6,6 +6,7 @@ import os
 import random
 import re
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -106,3 +107,26 @@ def test_a_step_ends_with_its_build_before_anybody_tidies_up(own_store: Minirt, 
             assert time.monotonic() < end, f"user {user}"
             time.sleep(0.01)
     assert own_store("gc").returncode == 0 and own_store.containers == []
+
+
+@pytest.mark.parametrize("step", ["COPY big /big", "RUN dd if=/dev/urandom of=/big bs=1M count=8"])
+def test_a_full_disk_is_told_and_leaves_a_whole_store(own_store: Minirt, tmp_path: Path, step: str) -> None:
+    image = own_store.root / "lib" / "image"
+    image.rename(own_store.root / "before")
+    image.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=14m", "none", image], check=True, timeout=10)
+    try:
+        subprocess.run(["cp", "-a", f"{own_store.root}/before/.", image], check=True, timeout=10)
+        (tmp_path / "big").write_bytes(os.urandom(8 << 20))
+        (tmp_path / "Dockerfile").write_text(f"FROM busybox\nRUN echo small > /small\n{step}\n")
+        failed = own_store("build", "-t", "made", tmp_path)
+        assert failed.returncode == 1 and "No space left on device" in failed.stderr.splitlines()[-1]
+        assert failed.stderr.splitlines()[-1].startswith("minirt: Dockerfile:3: ")
+        assert not list((image / "tmp").iterdir()) and own_store.containers == []
+        assert own_store("image", "verify", "--all").returncode == 0
+        subprocess.run(["mount", "-o", "remount,size=100m", image], check=True, timeout=10)
+        again = own_store("build", "-t", "made", tmp_path)
+        assert again.returncode == 0, again.stderr
+        assert any("RUN echo small" in title for title in steps(again.stderr, "CACHED"))
+    finally:
+        subprocess.run(["umount", image], check=True, timeout=10)
