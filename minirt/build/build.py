@@ -213,7 +213,7 @@ class Build:
         if image is None:
             from minirt.image.remote.pull import pull
 
-            image = pull(self.store, name, platform=platform)
+            image = pull(self.store, name, platform=platform, verify=self.options.tls_verify)
         if policy_path():
             from minirt.image.signing.policy import check as check_policy
 

@@ -27,6 +27,7 @@ class BuildOptions:
         self.platform = ""  # by default this machine's
         self.network = "none"  # of RUN: as `minirt run` has it
         self.pull = "missing"  # missing, always or never
+        self.tls_verify = True  # as `minirt pull` has it
         self.no_cache = False
         self.squash = False
         self.epoch: int | None = None  # SOURCE_DATE_EPOCH, seconds

@@ -51,6 +51,8 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--network", default="none", choices=("none", "host"), help="of RUN (none)")
     parser.add_argument("--pull", nargs="?", const="always", default="missing", choices=("missing", "always", "never"),
                         help="fetch base images (missing)")  # fmt: skip
+    parser.add_argument("--tls-verify", nargs="?", const="true", default="true", choices=("true", "false"),
+                        help="of registries: false also takes HTTP (true)")  # fmt: skip
     parser.add_argument("--no-cache", action="store_true", help="do every step again")
     parser.add_argument("--squash", action="store_true", help="join the new layers into one")
     parser.add_argument("-o", "--output", default="", metavar="DIR|type=local|tar|oci,dest=PLACE",
@@ -134,6 +136,7 @@ def _options(args: argparse.Namespace, context: str) -> BuildOptions:
     given = _pairs(args.build_arg, "--build-arg")
     made = BuildOptions(context, file=args.file, names=args.tag, target=args.target, platform=args.platform, build_args=given,
                         network=args.network, pull=args.pull, no_cache=args.no_cache, squash=args.squash)  # fmt: skip
+    made.tls_verify = args.tls_verify == "true"
     made.secrets = dict(map(_secret, args.secret))
     made.labels = _pairs(args.label, "--label")
     made.progress = "quiet" if args.quiet else "plain" if args.progress == "auto" else args.progress

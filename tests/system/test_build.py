@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Minirt
+from registry_server import Server
 
 from minirt.image.store import Store
 from minirt.image.view import View
@@ -358,6 +359,24 @@ def test_a_base_for_another_machine_is_refused(project: Project) -> None:
     project.write("FROM scratch\nCOPY Dockerfile /\n")
     project.good("--platform", "linux/arm64")
     assert project.store.resolve("made").config["architecture"] == "arm64"
+
+
+def test_a_base_that_is_not_here_is_fetched(project: Project, tmp_path: Path) -> None:
+    pytest.importorskip("urllib3")
+    pytest.importorskip("aiohttp")
+    server = Server(tmp_path / "registry", "-q")
+    try:
+        name = f"{server.host}/team/base:v1"
+        assert project.minirt("tag", "busybox", name).returncode == 0
+        assert project.minirt("push", "--tls-verify=false", name).returncode == 0
+        assert project.minirt("rmi", name).returncode == 0
+        project.write(f"FROM {name}\nRUN echo fetched > /f\n")
+        assert "no image named" in project.fails("--pull=never")
+        project.good("--tls-verify=false")
+        assert project.read("/f") == "fetched\n"
+        assert server.host in project.minirt("images").stdout
+    finally:
+        server.stop()
 
 
 # -- what is not to be trusted
