@@ -89,8 +89,6 @@ def _report(options: argparse.Namespace, machine: Machine, outcome: Outcome) -> 
     """Say how it ended, where that needs saying, and return the exit status."""
     if outcome.error is not None and (options.debug or not isinstance(outcome.error, MinivmError)):
         raise outcome.error
-    if machine.config.rootfs and machine.config.rootfs.program and outcome.how == "reset":
-        outcome.status, outcome.reason = 125, "the machine was reset before its program ended: --cmdline loglevel=7 shows more"
     if outcome.reason:
         print(f"minivm: {outcome.reason}", file=sys.stderr)
     if options.stats or options.explain or options.profile:

@@ -484,6 +484,10 @@ class Machine:
         self.stop(Outcome(0, "", how="off"))
 
     def _guest_reset(self) -> None:
+        root = self.config.rootfs
+        if root and (root.program or root.command):  # its exit status was to be ours, and nobody knows it
+            reason = "the machine was reset before its program ended: --cmdline loglevel=7 shows more"
+            self.stop(Outcome(MinivmError.status, reason, how="reset"))
         self.stop(Outcome(0, "", how="reset"))
 
     def send(self, data: bytes | memoryview) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from minivm import kvm
 from minivm.boot import formats, layout, reset
-from minivm.machine.config import Config
+from minivm.machine.config import Config, Program, Rootfs
 from minivm.machine.foreground import attend
 from minivm.machine.machine import Machine, Outcome
 
@@ -105,6 +105,15 @@ def test_a_guest_that_jumps_to_the_bios_resets_the_machine():
     outcome = machine.run(None, 30)
     machine.close()
     assert (outcome.how, outcome.status) == ("reset", 0) and place.address == 0xFFFF0
+
+
+@pytest.mark.parametrize("rootfs", [Rootfs("/x", command="true"), Rootfs("/x", program=Program(["true"]))])
+def test_a_reset_is_no_success_of_a_program_whose_status_was_to_be_ours(rootfs):
+    machine = start(bytes.fromhex("b0fe e664 f4"))  # the keyboard controller's reset, as a kernel that panics does it
+    machine.config.rootfs = rootfs
+    outcome = machine.run(None, 30)
+    machine.close()
+    assert (outcome.how, outcome.status) == ("reset", 125) and "before its program ended" in outcome.reason
 
 
 def test_the_power_button_raises_and_lowers_the_event_line(monkeypatch):
