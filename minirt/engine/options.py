@@ -87,6 +87,7 @@ class RunOptions:
         self.io_max: list[str] = []
         # looking at the plan
         self.plan = False
+        self.as_shell = False
         self.explain = False
         self.step = False
         self.upto: str | None = None

@@ -85,7 +85,7 @@ def run(options: RunOptions, image: Image | None = None) -> int:
     image = image or find_image(options.image)
     with ExitStack() as undo:
         sink = make_sink(options, undo)
-        if options.plan:
+        if options.plan or options.as_shell:
             return show_plan(options, image)
         container = Container.create(options.name, image.name, options.command, options.rm)
         undo.callback(container.close)  # the last of all: what nobody owns, `minirt gc` may remove
@@ -281,15 +281,19 @@ def shape(plan: Plan, options: RunOptions) -> Plan:
 
 
 def show_plan(options: RunOptions, image: Image) -> int:
-    """Print the plan and run nothing: no directory, no cgroup; what would be made under an id is shown as CONTAINER."""
+    """Print the plan and run nothing: no directory, no cgroup."""
     from minirt.plan.decode import describe, plan_as_dict
     from minirt.plan.explain import Explainer
 
-    path = os.path.join(data_root(), "containers", "CONTAINER")
-    spec = make_spec(options, image.config.get("config") or {}, "c" * 64)
-    context = make_context(options, image, path, spec, None)
-    plan = shape(compile_plan(context), options)
-    if options.format == "json":
+    plan = plan_of(options, image)
+    if options.as_shell:
+        from minirt.plan.shell import script
+
+        path = planned_path()
+        words = " ".join(["minirt", "run", "...", options.image, *options.command]).replace("\n", " ")
+        for line in script(plan, [f"{path}/{name}" for name in ("upper", "work", "merged")], words):
+            print(line)
+    elif options.format == "json":
         import json
 
         print(json.dumps(plan_as_dict(plan), indent=2))
@@ -297,6 +301,18 @@ def show_plan(options: RunOptions, image: Image) -> int:
         for line in describe(plan, Explainer(sys.stdout).paint):
             print(line)
     return 0
+
+
+def planned_path() -> str:
+    """Return the directory that a container which is only planned would have."""
+    return os.path.join(data_root(), "containers", "CONTAINER")
+
+
+def plan_of(options: RunOptions, image: Image | None = None) -> Plan:
+    """Return the plan of a container that is not made: what would be under an id is under CONTAINER."""
+    image = image or find_image(options.image)
+    spec = make_spec(options, image.config.get("config") or {}, "c" * 64)
+    return shape(compile_plan(make_context(options, image, planned_path(), spec, None)), options)
 
 
 def tell_oom(cgroup: Cgroup, options: RunOptions) -> None:

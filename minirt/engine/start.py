@@ -67,10 +67,10 @@ def create(options: RunOptions, image: Image | None = None) -> Container:
 
 def check_detached(options: RunOptions) -> None:
     """Refuse what a container without us cannot have. Raises: UsageError."""
-    watched = ("plan", "explain", "step", "trace")
+    watched = ("plan", "as_shell", "explain", "step", "trace")
     for name in watched:
         if getattr(options, name):
-            raise UsageError(f"--{name}: shows a birth in the foreground: leave out -d")
+            raise UsageError(f"--{name.replace('_', '-')}: shows a birth in the foreground: leave out -d")
     if options.log_driver not in LOG_DRIVERS:
         raise UsageError(f"--log-driver {options.log_driver}: there are {' and '.join(LOG_DRIVERS)}")
     restart_policy(options.restart)
