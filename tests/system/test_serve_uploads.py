@@ -186,3 +186,34 @@ def test_uploads_follow_the_model() -> None:
 @pytest.mark.timeout(3600)
 def test_uploads_follow_the_model_for_long() -> None:
     explore(300, 40)
+
+
+def test_an_upload_goes_on_at_another_server_of_the_same_directory(tmp_path: Path) -> None:
+    """Each remembers the hash of what it saw; where the other went on, that is worth nothing."""
+    servers = [Server(tmp_path / "r", "-q", "--workers", 1) for _ in range(2)]
+    try:
+        for algorithm in ("sha256", "sha512"):
+            location, data = servers[0].client.begin("a"), b""
+            for turn in (0, 1, 1, 0, 0, 1):
+                piece = bytes([turn + 65]) * 1000
+                headers = {"Content_Range": f"{len(data)}-{len(data) + 999}"}
+                assert servers[turn].client("PATCH", location, piece, **headers).status == 202
+                data += piece
+            assert servers[0].client("PUT", f"{location}?digest={digest_of(data, algorithm)}").status == 201
+            assert servers[1].client("GET", f"/v2/a/blobs/{digest_of(data, algorithm)}").body == data
+    finally:
+        for server in servers:
+            server.stop()
+
+
+@pytest.mark.parametrize("length", [0, 10])
+def test_after_a_chunk_that_lied_the_upload_goes_on_from_before_it(tmp_path: Path, length: int) -> None:
+    server = Server(tmp_path / "r", "-q", "--workers", 1)
+    try:
+        location, data = server.client.begin("a"), b"x" * length
+        server.client("PATCH", location, data)
+        for end in (length + 2, length + 20):
+            assert server.client("PATCH", location, iter([b"five!"]), Content_Range=f"{length}-{end}").codes == ["SIZE_INVALID"]
+        assert server.client("PUT", f"{location}?digest={digest_of(data + b'rest')}", b"rest").status == 201
+    finally:
+        server.stop()
