@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["routes"]
 
+SMALL = 1 << 16  # bytes of a manifest that is read at once
+
 
 async def base(request: web.Request) -> web.Response:
     """Say that this is a registry (end-1)."""
@@ -52,9 +54,11 @@ async def get_manifest(request: web.Request) -> web.Response:
         await service.proxy.refresh(repository, reference)
     descriptor = repository.find(reference)
     if ":" not in reference:
-        descriptor = await work(negotiate, repository, descriptor, request.headers.getall("Accept", []))
+        descriptor = negotiate(repository, descriptor, request.headers.getall("Accept", []))
+    # Most are of some hundred bytes: a thread would cost more, and could be waiting for a lock with all the others.
+    small = descriptor["size"] <= SMALL
     answer = web.Response(
-        body=await work(repository.read, descriptor),
+        body=repository.read(descriptor) if small else await work(repository.read, descriptor),
         headers={
             "Content-Type": descriptor["mediaType"],
             "Docker-Content-Digest": descriptor["digest"],
