@@ -176,12 +176,22 @@ def run(args: argparse.Namespace) -> int:
 
             print(run_detached(make(options)).id)
             return 0
+        if options.tty and not is_watched(options):
+            from minirt.engine.attach import run_attached
+
+            return run_attached(options)
         from minirt.engine.run import run as run_container
 
         return run_container(options)
     except UsageError as error:
         error.exit_code = 125  # as for a wrong flag
         raise
+
+
+def is_watched(options: RunOptions) -> bool:
+    """Say whether somebody wants to look at how it is done: then it is done here, and not as a monitor's child."""
+    plain = options.upto is None and not options.without and not options.fail and options.trace is None
+    return not plain or options.plan or options.as_shell or options.explain or options.step
 
 
 def create(args: argparse.Namespace) -> int:

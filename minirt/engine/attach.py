@@ -7,15 +7,18 @@ from contextlib import closing
 
 from minirt.engine import monitor
 from minirt.engine.container import Container, ContainerError
-from minirt.engine.control import running
+from minirt.engine.control import running, settle
 from minirt.engine.ended import read_exit
-from minirt.engine.start import exit_code, load_options, start
+from minirt.engine.start import create, exit_code, load_options, run_detached, start
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
 
-__all__ = ["attach", "connect", "start_attached", "stay"]
+    from minirt.engine.options import RunOptions
+
+__all__ = ["attach", "connect", "run_attached", "start_attached", "stay"]
 
 
 def connect(container: Container) -> socket.socket:
@@ -26,17 +29,31 @@ def connect(container: Container) -> socket.socket:
         raise ContainerError(f"container {container.label} has no monitor: it does not run, or was run in the foreground") from None
 
 
-def start_attached(container: Container, stdin: bool, keys: str = "") -> int:
+def run_attached(options: RunOptions) -> int:
+    """Make a container, start it and stay with it: one that can be detached from, and attached to again.
+
+    Returns: its exit code, 0 if the user detached. Raises: MinirtError; none is left then.
+    """
+    container = create(options)
+    status = start_attached(container, options.interactive, sig_proxy=options.sig_proxy, begin=run_detached)
+    if not container.running:
+        settle(container)  # with --rm it is gone when we are
+    return status
+
+
+def start_attached(
+    container: Container, stdin: bool, keys: str = "", sig_proxy: bool = True, begin: Callable[..., Container] = start
+) -> int:
     """Start a container and stay with it. Returns its exit code, 0 if the user detached. Raises: MinirtError.
 
     We are attached before its program begins, so that nothing is missed.
     """
     clients: list[socket.socket] = []
-    start(container, before=lambda: clients.append(connect(container)))
+    begin(container, before=lambda: clients.append(connect(container)))
     pidfd = os.pidfd_open(container.state["pid"]) if container.running else -1
     try:
         with closing(clients[0] if clients else connect(container)) as client:
-            return stay(container, client, pidfd, stdin, keys, True) or 0
+            return stay(container, client, pidfd, stdin, keys, sig_proxy) or 0
     finally:
         if pidfd >= 0:
             os.close(pidfd)
@@ -60,7 +77,7 @@ def stay(container: Container, client: socket.socket, pidfd: int, stdin: bool, k
 
     options = load_options(container)
     detach = parse_detach_keys(keys or options.detach_keys) if options.tty else b""
-    with Signals(sig_proxy and not options.tty) as signals:
+    with Signals(sig_proxy) as signals:
         status = Client(client, pidfd, options.tty, detach, stdin and options.interactive).stay(signals)
     if status is not None:
         return exit_code(status)

@@ -90,9 +90,11 @@ def stop(container: Container, seconds: float | None = None, number: int | None 
 
 def settle(container: Container) -> None:
     """Wait until its monitor has tidied up, and read its state anew."""
-    fd = owner.wait(container.path, KILLED)
-    if fd >= 0:
-        os.close(fd)
+    above, name = os.path.split(container.path)
+    for path in (container.path, f"{above}/.{name}"):  # the second while it is being removed
+        fd = owner.wait(path, KILLED)
+        if fd >= 0:
+            os.close(fd)
     fresh = Container.load(container.id)
     if fresh is not None:
         container.state = fresh.state

@@ -144,10 +144,10 @@ def start(container: Container, owned: bool = False, before: Callable[[], object
     return container
 
 
-def run_detached(container: Container) -> Container:
+def run_detached(container: Container, before: Callable[[], object] | None = None) -> Container:
     """Start a container that was made for that; where it cannot be, none is left. Raises: MinirtError."""
     try:
-        return start(container)
+        return start(container, before=before)
     except BaseException:
         if take(container, ENDING):
             container.remove()
@@ -275,11 +275,12 @@ class Detached(Session):
 
     def console(self, birth: Birth) -> None:
         """Hand the terminal's master on."""
-        from minirt.terminal.tty import set_window_size
+        from minirt.terminal.tty import copy_window_size, set_window_size
 
         master, birth.received = birth.received, -1
         try:
             set_window_size(master, 24, 80)  # until a client says how large it is
+            copy_window_size(master, 1, 0)  # or ours, if we have one
             self.monitor.order(m.TTY, fds=[master])
         finally:
             os.close(master)

@@ -250,3 +250,29 @@ def test_bad_input_is_one_line(minirt: Minirt, words: tuple[str, ...], said: str
     done = minirt(*words)
     assert done.returncode not in (0, None) and said in done.stderr and done.stderr.count("\n") == 1, done.stderr
     good(minirt, "rm", "box")
+
+
+def test_a_shell_is_left_by_its_keys_and_found_again(mine: Minirt) -> None:
+    """At a terminal: what was typed before and after reaches the same shell, whose pty has our terminal's size."""
+    import pty
+    import termios
+
+    master, slave = pty.openpty()
+    termios.tcsetwinsize(slave, (33, 101))
+    run = mine.start("run", "-it", "--name", "box", "busybox", "sh", stdin=slave, stdout=slave, stderr=slave)
+
+    def seen(text: bytes) -> None:
+        shown = b""
+        while text not in shown:
+            shown += os.read(master, 1024)
+
+    os.write(master, b"stty size; x=kept\n")
+    seen(b"33 101")
+    os.write(master, b"\x10\x11")
+    assert run.wait(LIMIT) == 0 and inspect(mine, "box")["State"]["Running"]
+    again = mine.start("attach", "box", stdin=slave, stdout=slave, stderr=slave)
+    os.write(master, b"echo still $x; exit 9\n")
+    seen(b"still kept")
+    assert again.wait(LIMIT) == 9
+    os.close(master)
+    os.close(slave)
