@@ -89,6 +89,8 @@ class RunStep:
         base = Base(self.state, empty)
         cgroup = undo.enter_context(make_cgroup(container.id, spec, None))
         context = make_context(self._options(), base, container.path, spec, cgroup)  # type: ignore[arg-type]
+        assert context.overlay is not None
+        context.overlay.whole = True
         prepare(container, context, base)  # type: ignore[arg-type]
         stubs = Stubs(View(self.state.directories()), [mount["destination"] for mount in spec["mounts"]])
         plan = end_with_us(compile_plan(context))

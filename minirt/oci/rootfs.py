@@ -73,6 +73,8 @@ def overlay(p: Plan, c: Context) -> None:
 def overlay_options(layers: Overlay, lower: list[str], userxattr: bool) -> str:
     """Return overlayfs's mount options; lower, the names to use for the lower directories."""
     options = f"lowerdir={':'.join(map(escape, lower))},upperdir={escape(layers.upper)},workdir={escape(layers.work)}"
+    if layers.whole and not userxattr:  # some kernels have these on; with userxattr they never are
+        options += ",redirect_dir=off,metacopy=off"
     return options + ",userxattr" * userxattr  # trusted.* attributes belong to the initial user namespace
 
 

@@ -26,9 +26,11 @@ class Overlay:
         work: empty directory on the same file system as upper.
         target: directory to mount it on.
         short: directory in which the lower ones have the names 0, 1, 2 ...: for mount options that would be too long.
+
+    Attributes: whole, whether what is changed is to lie in upper with all its content, so that it can become a layer.
     """
 
-    __slots__ = ("lower", "short", "target", "upper", "work")
+    __slots__ = ("lower", "short", "target", "upper", "whole", "work")
 
     def __init__(self, lower: list[str], upper: str, work: str, target: str, short: str = "") -> None:
         self.lower = lower
@@ -36,6 +38,7 @@ class Overlay:
         self.work = work
         self.target = target
         self.short = short
+        self.whole = False
 
 
 class Context:

@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 
 from minirt.image.diff import layer_of
+from minirt.image.errors import ImageError
 from minirt.image.layer import unpack
 from minirt.image.pack import Pieces
+from minirt.oci.rootfs import overlay_options
+from minirt.oci.step import Overlay
 
 pytestmark = [
     pytest.mark.root,
@@ -38,6 +41,25 @@ def overlay(script: str, target: Path, lowers: list[Path], upper: Path | None = 
         data += f",upperdir={upper},workdir={upper.parent / 'work'}"
     words = f"mount -t overlay overlay -o {data} {target}; cd {target}; {script}"
     return subprocess.run(["unshare", "-m", "sh", "-ec", words], capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+def test_what_is_to_become_a_layer_is_whole_also_where_the_kernel_would_redirect(tmp_path):
+    """The options that a step of a build is mounted with, against those that would leave content below."""
+    whole = Overlay([], "", "", "")
+    whole.whole = True
+    wanted = overlay_options(whole, [], False).partition(",workdir=,")[2]
+    for options, refused in (("redirect_dir=on", True), (f"redirect_dir=on,{wanted}", False)):
+        place = tmp_path / str(refused)
+        for name in ("lower/directory/in", "upper", "target", "work"):
+            (place / name).mkdir(parents=True)
+        data = f"lowerdir={place}/lower,upperdir={place}/upper,workdir={place}/work,{options}"
+        script = f"mount -t overlay overlay -o {data} {place}/target; mv {place}/target/directory {place}/target/moved"
+        subprocess.run(["unshare", "-m", "sh", "-ec", script], check=True, timeout=60)
+        if refused:
+            with pytest.raises(ImageError, match="redirect_dir"):
+                b"".join(layer_of(f"{place}/upper", [f"{place}/lower"]))
+        else:
+            assert b"moved/in/" in b"".join(layer_of(f"{place}/upper", [f"{place}/lower"]))
 
 
 def test_a_layer_gives_back_what_was_seen(tmp_path):
