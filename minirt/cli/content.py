@@ -1,4 +1,4 @@
-"""diff, export, commit, top: what is in a container."""
+"""diff, export, commit, top, stats: what is in containers, and what they use."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from minirt.cli.help import Help
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from minirt.engine.stats import Usage
 
 __all__ = ["add_parser"]
 
@@ -44,6 +46,15 @@ def add_parser(commands: Any) -> None:
         epilog="examples:\n  minirt top web\n  minirt top web -o pid,rss,args", formatter_class=Help,
     )  # fmt: skip
     top.set_defaults(run=print_processes)
+    stats = commands.add_parser(
+        "stats", help="what containers use", description="Show what running containers use, again and again.",
+        epilog="examples:\n  minirt stats\n  minirt stats --no-stream --format json web", formatter_class=Help,
+    )  # fmt: skip
+    stats.add_argument("--no-stream", action="store_true", help="once")
+    stats.add_argument("--interval", type=float, default=1.0, metavar="SECONDS", help="between two looks (1)")
+    stats.add_argument("--format", choices=("table", "json"), default="table", help="how to print (table)")
+    stats.add_argument("containers", nargs="*", metavar="CONTAINER", help="by default all that run")
+    stats.set_defaults(run=print_usage)
     for parser in (diff, export, commit, top):
         parser.add_argument("container", metavar="CONTAINER", help="name, or the beginning of an id")
     commit.add_argument("image", nargs="?", default="", metavar="IMAGE", help="the new image's name")
@@ -98,6 +109,45 @@ def make_image(args: argparse.Namespace) -> int:
         find(args.container), args.image, author=args.author, message=args.message, changes=args.change, pause=args.pause == "true"
     ))  # fmt: skip
     return 0
+
+
+def print_usage(args: argparse.Namespace) -> int:
+    """Print what containers use; on a terminal in place of what was printed before."""
+    from minirt.engine.container import containers, find
+    from minirt.engine.stats import measure
+    from minirt.errors import UsageError
+
+    if not 0 < args.interval < 3600:
+        raise UsageError(f"--interval {args.interval:g}: seconds, more than 0")
+    while True:
+        chosen = [find(text) for text in args.containers] if args.containers else [c for c in containers() if c.running]
+        found = measure(chosen, args.interval)
+        if args.format == "json":
+            print(json.dumps([usage.as_dict() for usage in found]))
+        else:
+            print(("\033[H\033[J" if sys.stdout.isatty() and not args.no_stream else "") + usage_table(found), flush=True)
+        if args.no_stream:
+            return 0
+
+
+def usage_table(found: list[Usage]) -> str:
+    """Return what containers use as text."""
+    lines = [f"{'CONTAINER':<14}{'NAME':<20}{'CPU %':>8}{'MEMORY':>12}{'LIMIT':>12}{'PIDS':>6}{'READ':>10}{'WRITTEN':>10}"]
+    for u in found:
+        cpu = "-" if u.cpu is None else f"{u.cpu:.1f}"
+        cells = (size(u.memory), size(u.memory_limit), u.pids, size(u.read), size(u.written))
+        lines.append("{:<14}{:<20}{:>8}{:>12}{:>12}{:>6}{:>10}{:>10}".format(u.id[:12], u.name[:19], cpu, *cells))
+    return "\n".join(lines)
+
+
+def size(number: int | None) -> str:
+    """Return bytes for people, `-` for what is not counted."""
+    if number is None:
+        return "-"
+    value, unit = float(number), 0
+    while value >= 1024 and unit < 4:
+        value, unit = value / 1024, unit + 1
+    return f"{value:.3g}{('B', 'KiB', 'MiB', 'GiB', 'TiB')[unit]}"
 
 
 def print_processes(args: argparse.Namespace) -> int:

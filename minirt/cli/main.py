@@ -35,6 +35,7 @@ COMMANDS = {
     "export": ("content", "a container's files as a tar"),
     "commit": ("content", "an image of a container as it is"),
     "top": ("content", "a container's processes"),
+    "stats": ("content", "what containers use"),
     "plan": ("plan", "what two containers' plans differ in"),
     "network": ("network", "networks that containers share"),
     "port": ("network", "which ports of the host lead to a container"),

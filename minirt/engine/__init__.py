@@ -20,5 +20,6 @@ and for containers that nobody stays with:
     attach.py     their streams, with others
     exec.py       one more process in them
     changes.py    what they changed
+    stats.py      what they use
     inspect.py    all that is known of one
 """

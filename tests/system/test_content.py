@@ -65,8 +65,25 @@ def test_top_lists_the_processes_that_are_in_it(minirt: Minirt) -> None:
         minirt("rm", "-f", "busy")
 
 
-@pytest.mark.parametrize("words", [("diff", "none"), ("export", "none"), ("commit", "none"), ("top", "none"), ("top", "box"),
-                                   ("commit", "box", "Not A Name"), ("commit", "-c", "RUN x", "box", "y")])  # fmt: skip
+def test_stats_tell_the_processor_time_that_the_kernel_counts(minirt: Minirt) -> None:
+    good(minirt, "run", "-d", "--name", "busy", "busybox", "sh", "-c", "while :; do :; done")
+    good(minirt, "run", "-d", "--name", "idle", "busybox", "sleep", "1000")
+    try:
+        found = {entry["name"]: entry for entry in json.loads(good(minirt, "stats", "--no-stream", "--format", "json"))}
+        if not found:
+            pytest.skip("no cgroup v2 here that a group can be made in")
+        assert found["busy"]["cpu"] > 10 * found["idle"]["cpu"] and found["busy"]["cpu"] < 150
+        assert found["idle"]["pids"] == 1
+        assert "busy" in good(minirt, "stats", "--no-stream", "busy")
+    finally:
+        minirt("rm", "-f", "busy", "idle")
+
+
+BAD = [("diff", "none"), ("export", "none"), ("commit", "none"), ("top", "none"), ("top", "box"), ("stats", "--no-stream", "none"),
+       ("commit", "box", "Not A Name"), ("commit", "-c", "RUN x", "box", "y")]  # fmt: skip
+
+
+@pytest.mark.parametrize("words", BAD, ids=" ".join)
 def test_bad_input_is_one_line(box: Minirt, words: tuple[str, ...]) -> None:
     done = box(*words)
     assert done.returncode != 0 and done.stderr.count("\n") == 1, done.stderr
