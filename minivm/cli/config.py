@@ -34,6 +34,7 @@ def config_of(options: argparse.Namespace) -> Config:
         nets=tuple(parse_net(text) for text in options.net),
         ports=_ports(options),
         balloon=_balloon(options),
+        packed=not options.split_queues,
         vsock=parse_vsock(options.vsock) if options.vsock else None,
         rootfs=_rootfs(options),
         rng=options.rng,

@@ -150,6 +150,7 @@ def add_machine(parser: Any, root: bool = True) -> None:
         metavar="NAME=PATH",
         help="a port of the virtio-console: /dev/virtio-ports/NAME in the guest, a socket at PATH here; may be given again",
     )
+    add("--split-queues", action="store_true", help="offer virtio's older form of queues alone, not the packed one")
     add(
         "--balloon",
         nargs="?",

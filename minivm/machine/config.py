@@ -24,7 +24,7 @@ class Config:
 
     __slots__ = (
         "affinity", "balloon", "boot", "cgroup", "cmdline", "cpus", "disks", "hvc", "initrd", "irqchip", "kernel", "memory",
-        "modules", "nets", "ports", "rng", "rootfs", "vsock",
+        "modules", "nets", "packed", "ports", "rng", "rootfs", "vsock",
     )  # fmt: skip
 
     def __init__(
@@ -48,6 +48,7 @@ class Config:
         ports: Sequence[tuple[str, str]] = (),
         vsock: Vsock | None = None,
         balloon: int | None = None,
+        packed: bool = True,
     ) -> None:
         self.kernel = kernel  # path; None is the in-tree guest
         self.boot = boot  # "auto" or a key of minivm.boot.formats.FORMATS
@@ -59,6 +60,7 @@ class Config:
         self.disks = disks
         self.nets = nets
         self.vsock = vsock
+        self.packed = packed  # whether virtio devices offer packed queues besides split ones
         self.balloon = balloon  # bytes that a virtio-balloon holds at first; None: there is none
         self.ports = ports  # of the virtio-console: (name in the guest, path of the host's socket)
         self.rng = rng  # whether there is a virtio-rng

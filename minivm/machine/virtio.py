@@ -30,7 +30,7 @@ def transport(machine: Machine, number: int, eventfd: int) -> Mmio:
     """
     what = machine.config.virtio()[number]
     device = MAKERS[what.kind](machine, what)
-    made = Mmio(device, Ram(machine.memory), eventfd, machine.registers, number)
+    made = Mmio(device, Ram(machine.memory), eventfd, machine.registers, number, packed=machine.config.packed)
     if hasattr(device, "changed"):
         device.changed = made.changed
     return made

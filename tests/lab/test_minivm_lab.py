@@ -91,11 +91,12 @@ def test_debians_kernel_runs_on_two_processors_with_disk_entropy_and_console(tmp
     secret, disk = secrets.token_hex(20), tmp_path / "disk"
     disk.write_bytes(secret.encode().ljust(512, b"\0") + bytes((1 << 20) - 512))
     script = (
+        "echo packed $(cut -c35 /sys/bus/virtio/devices/virtio0/features);"
         "echo processors $(nproc); cat /proc/interrupts; cat /sys/class/misc/hw_random/rng_current;"
         " dd if=/dev/vda of=/dev/vda bs=512 count=1 seek=9 conv=fsync 2>/dev/null;"
         " echo ready; read line; echo typed $line; exit 41"
     )
-    words = ["--boot", "pvh", "--cpus", "2", "--disk", disk, "--rng", "--console", "virtio", "--rootfs", rootfs]
+    words = ["--boot", "pvh", "--cpus", "2", "--disk", disk, "--rng", "--console", "virtio", "--rootfs", rootfs, "--split-queues"]
     command = [*COMMAND, KERNELS[-1], "--memory", "256m", "--cmdline", "quiet", *words, "--init", f"sh -c '{script}'"]
     with subprocess.Popen([str(word) for word in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         text = b""
@@ -105,7 +106,7 @@ def test_debians_kernel_runs_on_two_processors_with_disk_entropy_and_console(tmp
         child.stdin.close()
         text = (text + child.stdout.read()).decode().replace("\r", "")
         assert child.wait(LIMIT) == 41, text
-    assert "processors 2\n" in text and "virtio_rng" in text and f"typed {secret[::-1]}\n" in text
+    assert "packed 0\n" in text and "processors 2\n" in text and "virtio_rng" in text and f"typed {secret[::-1]}\n" in text
     counts = re.findall(r"^ *LOC: +(\d+) +(\d+)", text, re.M)
     assert counts and all(int(n) > 0 for n in counts[0]), "both take timer interrupts"
     assert disk.read_bytes()[9 * 512 :].startswith(secret.encode()) and disk.stat().st_size == 1 << 20
@@ -135,6 +136,7 @@ def test_debians_kernel_talks_tcp_over_a_tap_and_its_disk_is_an_overlay(tmp_path
     disk.write_bytes(bytes(16 << 20))
     (rootfs / "up").write_text(
         "busybox ip link set eth0 up; busybox ip addr add 10.9.0.2/24 dev eth0\n"
+        "echo packed $(busybox cut -c35 /sys/bus/virtio/devices/virtio0/features)\n"
         "busybox nc -l -p 9 >/dev/vda & echo listening; wait; sync\n"
         "busybox dd if=/dev/vda bs=1M count=8 2>/dev/null | busybox nc 10.9.0.1 9; exit 43\n"
     )
@@ -150,7 +152,7 @@ def test_debians_kernel_talks_tcp_over_a_tap_and_its_disk_is_an_overlay(tmp_path
         server.settimeout(LIMIT)
         with server.accept()[0] as back:
             got = b"".join(iter(lambda: back.recv(1 << 16), b""))
-        assert child.wait(LIMIT) == 43, text + child.stdout.read()
+        assert child.wait(LIMIT) == 43 and b"packed 1" in text, text + child.stdout.read()
     assert got == sent
     assert disk.read_bytes() == bytes(16 << 20)
 

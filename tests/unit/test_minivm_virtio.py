@@ -13,6 +13,7 @@ from virtio_driver import AREA, EVENT_IDX, INDIRECT, PACKED, RAM, VERSION_1, Dri
 from minivm.devices.virtio import mmio
 from minivm.devices.virtio.blk import Blk
 from minivm.devices.virtio.console import Console
+from minivm.devices.virtio.mmio import Mmio
 from minivm.devices.virtio.queue import Queue, QueueError
 from minivm.devices.virtio.rng import Rng
 
@@ -29,6 +30,11 @@ def test_the_registers_say_what_it_is():
         assert [driver.read(at) for at in (0, 4, 8)] == [0x74726976, 2, 4]
         assert driver.agreed and driver.read(0x44) == 1
         assert driver.offered & PACKED and driver.offered & EVENT_IDX and driver.offered & INDIRECT
+
+
+def test_packed_queues_need_not_be_offered():
+    driver = Driver(Rng(), begin=False)
+    assert driver.mmio._offered & PACKED and not Mmio(Rng(), driver.ram, packed=False)._offered & PACKED
 
 
 def test_features_that_were_not_offered_are_not_agreed_on():

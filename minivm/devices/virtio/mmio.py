@@ -90,18 +90,20 @@ class Mmio:
         interrupt: eventfd to write to for an interrupt; -1: nobody hears it.
         registers: the pages that the guest reads; by default one that only we read.
         slot: which of them is this device's.
+        packed: whether packed queues are offered besides split ones.
 
     Raises KvmError. Threads: any; a lock makes one call wait for another.
     """
 
     def __init__(
-        self, device: VirtioDevice, ram: Ram, interrupt: int = -1, registers: GuestMemory | None = None, slot: int = 0
+        self, device: VirtioDevice, ram: Ram, interrupt: int = -1, registers: GuestMemory | None = None, slot: int = 0,
+        *, packed: bool = True,
     ) -> None:  # fmt: skip
         self.device, self.name = device, device.name
         self._ram, self._interrupt = ram, interrupt
         self._pages = registers or GuestMemory(PAGE)
         self._page, self._registers = self._pages.view(slot * PAGE, PAGE), self._pages.at(slot * PAGE)
-        self._offered = device.features | F_VERSION_1 | F_INDIRECT_DESC | F_EVENT_IDX | F_RING_PACKED
+        self._offered = device.features | F_VERSION_1 | F_INDIRECT_DESC | F_EVENT_IDX | (F_RING_PACKED if packed else 0)
         self.lock = threading.RLock()
         self.paths = device.connect(self._registers, interrupt)
         self._served = {number: path for path in self.paths for number in path.queues}
