@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from liars import speaks_tls
 
 from minirt.image.remote import upload as uploads
 from minirt.image.remote.registries import Place
@@ -49,6 +50,10 @@ class Sessions(ThreadingHTTPServer):
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: Sessions
+
+    def handle(self) -> None:
+        if not speaks_tls(self.connection):
+            super().handle()
 
     def log_message(self, *_: object) -> None:
         pass

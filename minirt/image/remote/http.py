@@ -6,6 +6,7 @@ section 4), which redirects are followed, what an error's body says.
 
 from __future__ import annotations
 
+import threading
 import time
 from functools import partial
 from weakref import WeakSet
@@ -51,14 +52,17 @@ class Http:
         self._sleep = sleep
         self._base = ""  # with its scheme, once known
         self._pool = _pool(host, verify, certificates or {})
+        self._lock = threading.Lock()
         self._live: WeakSet[BaseHTTPResponse] = WeakSet()
 
     def abort(self) -> None:
         """End what other threads are reading, at once: else each might wait a minute for a registry that says nothing."""
-        for response in list(self._live):
+        with self._lock:
+            live = list(self._live)
+        for response in live:
             try:
                 response.shutdown()
-            except (OSError, ValueError, AttributeError):  # it has ended by itself
+            except (OSError, ValueError, RuntimeError):  # it has ended by itself
                 continue
 
     @property
@@ -109,7 +113,8 @@ class Http:
                 self.pause(attempt)
                 continue
             if response.status not in BUSY:
-                self._live.add(response)
+                with self._lock:
+                    self._live.add(response)
                 return response
             wait = _retry_after(response)
             text = problem(response)

@@ -79,11 +79,11 @@ class _Arrival:
         if all(future.done() for future in futures):
             return
         self._stopped.set()
-        self._repository.auth.abort()
         for future in futures:
             future.cancel()
         for event in [*self._fetched.values(), *self._unpacked]:
             event.set()
+        self._repository.auth.abort()
 
     def fetch(self, layer: Descriptor) -> None:
         """Fetch one layer's blob."""
