@@ -11,6 +11,7 @@ it a limit is an error that names it; a container without limits runs all the sa
 The group itself: cgroup_group.py. Where it is: cgroup_tree.py. What the limits are: cgroup_limits.py, and
 cgroup_update.py once it lives. One file of it: cgroup_files.py.
 Holding all its processes still: cgroup_freeze.py. What it used: cgroup_stats.py. Its devices: device_filter.py.
+Whose it is: cgroup_owner.py.
 
 Source: Documentation/admin-guide/cgroup-v2.rst; man 7 cgroups.
 """

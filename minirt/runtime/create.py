@@ -108,6 +108,11 @@ class Making:
             return
         self.undo.call(self.remove_group, group)
         self.cgroup = group.path
+        mounts = self.config.get("mounts") or ()
+        if any("cgroup" in (mount.get("type") or "") and "ro" not in (mount.get("options") or ()) for mount in mounts):
+            from minirt.linux import cgroup_owner
+
+            cgroup_owner.give(group.path, cgroup_owner.owner_of(self.config))
 
     def filter_devices(self) -> None:
         """Say which devices the cgroup's processes may use; until now there are none but that of the plan. Raises: CgroupError."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 
-from minirt.linux import cgroup2, device_filter
+from minirt.linux import cgroup2, cgroup_owner, device_filter
 from minirt.linux.cgroup_tree import Place, find_mount
 from minirt.linux.systemd import Manager
 from minirt.linux.systemd_limits import device_properties, of_files, properties
@@ -51,6 +51,7 @@ class Scope:
         self.unit = unit_of(container.id, linux.get("cgroupsPath") or "")
         self.properties = [*device_properties(self.resources.get("devices")), *properties(self.resources, warn),
                            *from_annotations(config.get("annotations"))]  # fmt: skip
+        self.owner = cgroup_owner.owner_of(config)
         self.systemd = Manager.find()
 
     def enter(self, pid: int) -> str:
@@ -65,6 +66,7 @@ class Scope:
         cgroup2.create(self.container.id, self.resources, None, place.directory, every=True, warn=lambda _: None,
                        place=place, inhabited=True)  # fmt: skip
         device_filter.attach(directory, self.resources.get("devices"))
+        cgroup_owner.give(directory, self.owner)
         return directory
 
     def remove(self) -> None:
