@@ -7,7 +7,7 @@ from errno import EEXIST, EINVAL, ENODEV, ENOENT
 
 from minirt.linux import constants as k
 from minirt.oci.step import Context, step
-from minirt.oci.targets import HOW_SIZE, how, make_directories, on_ground, open_directory, open_file
+from minirt.oci.targets import HOW_SIZE, how, make_directories, may_name, open_directory, open_file
 from minirt.plan import Memory, Plan, Slot
 
 TYPE_CHECKING = False
@@ -96,7 +96,7 @@ class Folders:
     def place(self, path: str) -> tuple[Any, str]:
         """Return the descriptor and the name that a call takes for a path whose last part is not followed."""
         folder, name = os.path.split(path)
-        if on_ground(self.c, folder):
+        if may_name(self.c, folder):
             make_directories(self.p, self.c, folder)
             return k.AT_FDCWD, path
         if folder not in self.opened:
@@ -141,7 +141,7 @@ def check_node(p: Plan, at: Any, name: str, device: dict[str, Any], error: int) 
 
 def bound(p: Plan, c: Context, tree: Slot, path: str) -> None:
     """Bind one of the host's nodes."""
-    if on_ground(c, os.path.dirname(path)):
+    if may_name(c, os.path.dirname(path)):
         make_directories(p, c, os.path.dirname(path))
         p.mknodat(k.AT_FDCWD, path, k.S_IFREG | 0o666, 0, tolerate=(EEXIST,))
         p.move_mount(tree, "", k.AT_FDCWD, path, k.MOVE_MOUNT_F_EMPTY_PATH, why="the host's node, bound")

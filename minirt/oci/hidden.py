@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from errno import ENODEV, ENOENT, ENOTDIR
+from errno import EINVAL, ENODEV, ENOENT, ENOTDIR, EPERM
 
 from minirt.linux import constants as k
+from minirt.oci import procfs
 from minirt.oci.devices import check_node
 from minirt.oci.step import Context, step
-from minirt.oci.targets import HOW_SIZE, how, jump, on_ground
-from minirt.plan import Plan, Slot, Words
+from minirt.oci.targets import HOW_SIZE, how, jump, may_name
+from minirt.plan import Memory, Plan, Slot, Words
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["masked_paths", "read_only_paths"]
 
@@ -27,25 +32,73 @@ def masked_paths(p: Plan, c: Context) -> None:
     paths = c.linux.get("maskedPaths") or ()
     if not paths:
         return
-    ours = on_ground(c, "/dev/null")
+    ours = may_name(c, "/dev/null")
     if ours:
         check_node(p, k.AT_FDCWD, "/dev/null", NULL, ENODEV)
     others = [path for path in paths if not (ours and of_kernel(path))]
-    null = open_null(p) if others else None
     for path in paths:
-        if null is not None and path in others:
-            mask(p, null, path)
-        else:
-            p.mount("/dev/null", path, None, k.MS_BIND, tolerate=(ENOENT, ENOTDIR), why="if it is a file: reads as empty")
-            p.mount("tmpfs", path, "tmpfs", k.MS_RDONLY, EMPTY, tolerate=(ENOENT, ENOTDIR),
-                    why="if it is a directory: empty, and nothing can be put there")  # fmt: skip
-    if null is not None:
-        p.close(null)
+        if path not in others:
+            cover(p, path, path, None)
+    if not others:
+        return
+    null = open_null(p)
+    for root, inside in by_root(c, others):
+        if root:
+            stand_in(p, c, root)
+        for path in inside:
+            if root:
+                cover(p, path, path.removeprefix(f"{root}/"), null)
+            else:
+                mask(p, null, path)
+    p.close(null)
 
 
 def of_kernel(path: str) -> bool:
     """Say whether a path is of /proc or /sys, where nobody but the kernel makes names: it may be named."""
     return path.startswith(("/proc/", "/sys/")) and "/.." not in path
+
+
+def by_root(c: Context, paths: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """Return the paths that are in the container's /proc, those in its /sys, and the others ("")."""
+    kinds = {mount.target: mount.kind for mount in c.mounts if not mount.remount and not mount.bind}
+    found: dict[str, list[str]] = {"": [], "/proc": [], "/sys": []}
+    for path in paths:
+        root = path[: path.find("/", 1)]
+        kernel = of_kernel(path) and kinds.get(root) == {"/proc": "proc", "/sys": "sysfs"}[root]
+        found[root if kernel else ""].append(path)
+    return [(root, inside) for root, inside in found.items() if inside]
+
+
+def stand_in(p: Plan, c: Context, root: str) -> None:
+    """Append what makes the kernel's own /proc or /sys the working directory: by name another could be in its place by now."""
+    if root == "/proc":
+        fd = procfs.open_proc(p, c)
+    else:
+        fd, system = Slot(root), Memory(bytes(120))  # struct statfs
+        p.openat(k.AT_FDCWD, root, k.O_PATH | k.O_DIRECTORY | k.O_NOFOLLOW | k.O_CLOEXEC, store=fd)
+        p.fstatfs(fd, system)
+        p.check(system, k.SYSFS_MAGIC.to_bytes(8, "little"), b"\xff" * 8, EPERM, why="it is sysfs")
+    p.fchdir(fd, why=f"{root} is . from here on, whatever becomes of its name")
+    p.close(fd)
+
+
+def cover(p: Plan, path: str, name: str, null: Slot | None) -> None:
+    """Append what hides a path of the kernel's, whatever it is.
+
+    Args:
+        path: what it is, for the learner.
+        name: what to call it here.
+        null: the null device, opened; without it /dev/null is ours.
+    """
+    file, directory = "if it is a file: reads as empty", "if it is a directory: empty, and nothing can be put there"
+    if null is None:
+        p.mount("/dev/null", name, None, k.MS_BIND, tolerate=(ENOENT, ENOTDIR), why=file)
+    else:
+        tree = Slot("/dev/null")
+        p.open_tree(null, "", k.OPEN_TREE_CLONE | k.OPEN_TREE_CLOEXEC | k.AT_EMPTY_PATH, store=tree, why=f"for {path}")
+        p.move_mount(tree, "", k.AT_FDCWD, name, k.MOVE_MOUNT_F_EMPTY_PATH, tolerate=(ENOENT, ENOTDIR, EINVAL), why=file)
+        p.close(tree)
+    p.mount("tmpfs", name, "tmpfs", k.MS_RDONLY, EMPTY, tolerate=(ENOENT, ENOTDIR), why=directory)
 
 
 def open_null(p: Plan) -> Slot:
@@ -77,14 +130,18 @@ def mask(p: Plan, null: Slot, path: str) -> None:
 @step("readonly", "pivot_root", "proc", why="let the kernel's settings be read and not written")
 def read_only_paths(p: Plan, c: Context) -> None:
     """A mount's flags can only be changed on a mount point: so bind each path onto itself first."""
-    for path in c.linux.get("readonlyPaths") or ():
-        skip = f"past read-only {path}"
-        if of_kernel(path):
-            p.mount(path, path, None, k.MS_BIND | k.MS_REC, otherwise={ENOENT: skip, ENOTDIR: skip})
-            p.mount_setattr(k.AT_FDCWD, path, k.AT_RECURSIVE, Words(k.MOUNT_ATTR_RDONLY, 0, 0, 0), 32)
-        else:
-            read_only(p, path, skip)
-        p.label(skip)
+    for root, inside in by_root(c, c.linux.get("readonlyPaths") or ()):
+        if root and c.shared_root:
+            stand_in(p, c, root)
+        for path in inside:
+            skip = f"past read-only {path}"
+            if root or (of_kernel(path) and not c.shared_root):
+                name = path.removeprefix(f"{root}/") if root and c.shared_root else path
+                p.mount(name, name, None, k.MS_BIND | k.MS_REC, otherwise={ENOENT: skip, ENOTDIR: skip})
+                p.mount_setattr(k.AT_FDCWD, name, k.AT_RECURSIVE, Words(k.MOUNT_ATTR_RDONLY, 0, 0, 0), 32, why=path)
+            else:
+                read_only(p, path, skip)
+            p.label(skip)
 
 
 def read_only(p: Plan, path: str, skip: str) -> None:

@@ -161,6 +161,15 @@ class Context:
         return any(ns["type"] == "user" for ns in namespaces) or not in_initial_userns()
 
     @property
+    def shared_root(self) -> bool:
+        """Whether somebody else may have the root's directory too, and rename what is in it while we work: a bundle's.
+
+        What is mounted in it goes along with its directory, so then a path is not where it was a moment ago. Layers' upper
+        directory is ours alone.
+        """
+        return self.overlay is None
+
+    @property
     def root(self) -> str:
         """The directory that becomes the container's root, on the host."""
         if self.overlay is not None:

@@ -29,6 +29,7 @@ __all__ = [
     "how",
     "jump",
     "make_directories",
+    "may_name",
     "on_ground",
     "open_directory",
     "open_file",
@@ -58,6 +59,11 @@ def on_ground(c: Context, path: str) -> bool:
     return c.ground[path]
 
 
+def may_name(c: Context, path: str) -> bool:
+    """Say whether something may be made in a directory by its path: it is ground, and nobody can exchange what leads there."""
+    return on_ground(c, path) and not c.shared_root
+
+
 def claim(c: Context, target: str, ground: bool) -> None:
     """Note that something is mounted at a path now.
 
@@ -79,7 +85,7 @@ def make_directories(p: Plan, c: Context, path: str) -> None:
             continue
         c.made.add(prefix)
         tolerate = (EEXIST, EROFS, EACCES)
-        if above == "/" or on_ground(c, above):
+        if above == "/" or may_name(c, above):
             p.mkdirat(k.AT_FDCWD, prefix, 0o755, tolerate=tolerate)
             continue
         fd = Slot(above)

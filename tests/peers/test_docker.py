@@ -18,7 +18,7 @@ def daemon(command: list[str], log: Path, ready: Callable[[], bool]) -> Iterator
     """Run a daemon while the tests run."""
     with log.open("w") as file:
         process = subprocess.Popen(command, stdout=file, stderr=file)
-        end = time.monotonic() + 40
+        end = time.monotonic() + 120
         while not ready():
             assert process.poll() is None and time.monotonic() < end, log.read_text()[-2000:]
             time.sleep(0.1)

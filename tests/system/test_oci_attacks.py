@@ -187,6 +187,7 @@ def test_the_kernel_s_directories_are_no_links(bundle: Bundle, guarded: bool, wi
         return mounts.open_directory(p, c, target)  # type: ignore[arg-type]
 
     without(mounts, "ordinary_directory", any_directory)
+    bundle.linux["maskedPaths"] = bundle.linux["readonlyPaths"] = []  # which look at it again
     (bundle.rootfs / "elsewhere").mkdir()
     (bundle.rootfs / name).symlink_to("elsewhere")
     text = attempt(bundle, "ENOTDIR.*an ordinary directory is wanted here", guarded, "cat /proc/self/mountinfo")
@@ -308,7 +309,7 @@ SETTING = "/proc/sys/kernel/domainname"  # of the container's own UTS namespace
 def test_a_null_device_that_is_a_link_hides_nothing(bundle: Bundle, guarded: bool, without: Remove) -> None:
     """CVE-2025-31133: what covers a masked path is /dev/null's target, from before /proc/sys became read-only."""
     without(hidden, "check_node", lambda *_: None)
-    without(hidden, "on_ground", lambda *_: True)
+    without(hidden, "may_name", lambda *_: True)
     (own_dev(bundle) / "null").symlink_to(SETTING)
     bundle.linux["maskedPaths"] = ["/proc/interrupts"]
     script = f"! echo direct >{SETTING}; echo escaped >/proc/interrupts; cat {SETTING}"
@@ -320,7 +321,7 @@ def test_a_null_device_that_is_a_link_hides_nothing(bundle: Bundle, guarded: boo
 def test_another_null_device_hides_nothing(bundle: Bundle, guarded: bool, without: Remove, there: str) -> None:
     """A volume as /dev: nothing is made in it, so what it has as null is what there is."""
     without(hidden, "check_node", lambda *_: None)
-    without(hidden, "on_ground", lambda *_: True)
+    without(hidden, "may_name", lambda *_: True)
     bundle.drop("/dev", "/dev/pts", "/dev/shm", "/dev/mqueue")
     volume = bundle.path / "volume"
     volume.mkdir()
@@ -360,6 +361,32 @@ def test_what_was_looked_at_is_what_hides(bundle: Bundle) -> None:
         patch.setattr(hidden, "check_node", exchange)
         text = bundle.run("cat /one /two", at=at)
     assert text == ""
+
+
+def test_what_is_hidden_is_so_though_proc_is_renamed_meanwhile(bundle: Bundle, guarded: bool, without: Remove) -> None:
+    """By another container with the same root: what is mounted on a directory goes along with it when it is renamed there."""
+    without(hidden, "by_root", lambda c, paths: [("", list(paths))])
+    (bundle.rootfs / "copied").mkdir()
+    bundle.mount("/copied", "tmpfs", "tmpcopyup", type="tmpfs")  # for its barrier
+    (bundle.path / "facts").write_text("")
+    bundle.mount("/facts", bundle.path / "facts", "bind")
+    bundle.config["process"]["terminal"] = True
+    bundle.linux["maskedPaths"], bundle.linux["readonlyPaths"] = ["/proc/version"], ["/proc/sys"]
+    proc, aside = bundle.rootfs / "proc", bundle.rootfs / "aside"
+
+    def at(name: str, birth: Birth) -> None:
+        if name == "copy_up":
+            proc.rename(aside)
+            (proc / "sys").mkdir(parents=True)
+            (proc / "version").touch()
+        elif name == "console":
+            take(name, birth)
+            shutil.rmtree(proc)
+            aside.rename(proc)
+
+    script = f"exec >/facts; head -c 5 /proc/version; echo escaped >{SETTING} || true; cat {SETTING}"
+    attempt(bundle, "step masked: .*this is not procfs", guarded, script, at=at)
+    assert guarded or (bundle.path / "facts").read_text() == "Linuxescaped\n"
 
 
 def take(name: str, birth: Birth) -> None:

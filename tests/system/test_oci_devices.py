@@ -78,7 +78,7 @@ def test_the_default_devices_and_links_are_there(bundle: Bundle) -> None:
 def test_a_default_device_that_is_listed_is_made_once_as_listed(bundle: Bundle) -> None:
     bundle.linux["devices"] = [device("/dev/../dev/null", fileMode=0o600, uid=5)]
     assert bundle.run(f"stat -c '{FORMAT}' /dev/null") == "/dev/null character special file 1 3 600 5 0\n"
-    made = [r for r in compiled(bundle).records if r.call == "mknodat" and r.args[1] == "/dev/null"]
+    made = [r for r in compiled(bundle).records if r.call == "mknodat" and r.args[1] in ("/dev/null", "null")]
     assert len(made) == 1
 
 

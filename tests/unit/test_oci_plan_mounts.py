@@ -160,6 +160,11 @@ def test_paths_that_the_image_could_have_prepared_are_never_named(context: Conte
         if record.call in ("openat", "newfstatat") and record.args[0] == k.AT_FDCWD:
             opened = str(record.args[1])
         path = named(record)
+        if path and not path.startswith("/"):
+            assert path == "." or record.step in ("masked", "readonly"), call_text(record)  # of the working directory
+            path = ""
+        made = record.call in ("mkdirat", "mknodat", "symlinkat", "unlinkat", "fchownat")
+        assert not (made and context.shared_root and path.count("/") > 1), call_text(record)
         if path.count("/") > 1:
             above = path
             while above not in ours:
@@ -167,7 +172,7 @@ def test_paths_that_the_image_could_have_prepared_are_never_named(context: Conte
                 assert above != "/", f"{call_text(record)} in step {record.step}, ours: {ours}"
         foreign = record.call == "move_mount" and record.step.startswith("mount:")
         if record.call == "mount" and record.args[2] in ("tmpfs", "sysfs", "devpts", "mqueue", "cgroup2"):
-            target = path if path != "." else opened
+            target = path or opened
             if target in ("/dev", "/sys") or any(target.startswith(f"{one}/") for one in ours):
                 ours.add(target)
         elif record.call == "move_mount" and record.step == "sys":
