@@ -108,6 +108,9 @@ class Birth:
         rest: Callable[[Plan], Any] | None = None,
         parent: Parent | None = None,
     ) -> None:
+        if rest is not None and plan.barriers:
+            rest(plan)  # the executor stands at a barrier, and there has time to wait (`Plan.await_rest`)
+            rest = None
         self.plan = plan
         self.parent = parent or Parent()
         self.sink = sink

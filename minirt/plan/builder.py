@@ -235,7 +235,12 @@ class Plan:
         return self
 
     def await_rest(self) -> Plan:
-        """Wait until the rest of the plan is written, which minirt has been making since it started the executor."""
+        """Wait until the rest of the plan is written, which minirt has been making since it started the executor.
+
+        Not after a barrier, which would take the message for its answer: `Birth` writes such a plan as a whole.
+        """
+        if self.barriers:
+            return self
         return self.read(self.control, Memory(bytes(8)), 1, at_least=1,
                          why="the rest of this plan, which minirt wrote meanwhile; 0 bytes: it has died")  # fmt: skip
 

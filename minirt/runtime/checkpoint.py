@@ -46,7 +46,9 @@ def checkpoint(root: str, id: str, values: dict[str, Any], warn: Callable[[str],
     goes_on = values["leave_running"] or values["pre_dump"]
     options = saved.common(values, LOG)
     options.update(of_container(container), **of_flags(values, path))
-    image = saved.open_directory(path, "--image-path", make=True)
+    # In a user namespace its root is somebody else, who is to find there what was saved of it; the files say to whom they are.
+    own = not any(ns["type"] == "user" for ns in (container.config.get("linux") or {}).get("namespaces") or ())
+    image = saved.open_directory(path, "--image-path", make=True, mode=0o700 if own else 0o711)
     work = saved.open_directory(values["work_path"] or path, "--work-path", make=True)
     try:
         options.update(images_dir_fd=image, work_dir_fd=work)
@@ -109,14 +111,15 @@ def outside(container: Container) -> list[list[tuple[int, str]]]:
     """Return ext_mount_map entries: what is mounted from outside, and the name that `restore` will give for it.
 
     A masked file has a null device over it. Mostly that is the container's own, and nothing to be told of; where it could
-    make none, it is the host's.
+    make none (in a user namespace), it is the host's, as its other devices are.
     """
     entries = [(target, target) for target, _ in saved.bound(container.config)]
     with open(f"/proc/{container.pid}/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
         lines = [line.split(" ", 5) for line in file]  # id, parent's, device, root in its file system, target, more
     whole = {device for _, _, device, top, _, _ in lines if top == "/"}
-    masked = (container.config.get("linux") or {}).get("maskedPaths") or ()
-    entries += [(target, "/dev/null") for _, _, device, _, target, _ in lines if target in masked and device not in whole]
+    names = {**dict.fromkeys((container.config.get("linux") or {}).get("maskedPaths") or (), "/dev/null"),
+             **{path: path for path in saved.devices(container.config)}}  # fmt: skip
+    entries += [(target, names[target]) for _, _, device, _, target, _ in lines if target in names and device not in whole]
     return [[(1, target), (2, name)] for target, name in entries]
 
 

@@ -92,6 +92,7 @@ class Back:
         """Find the image, make the container's directory and its cgroup, and what mounts are to be put on."""
         pipes = list(self.pipes())
         self.making.prepare()
+        self.making.filter_devices()
         self.options.update(evasive_devices=True, rst_sibling=True)
         for key in ("lsm_profile", "lsm_mount_context"):
             if self.values[key]:
@@ -103,9 +104,7 @@ class Back:
 
     def outside(self) -> list[list[tuple[int, str]]]:
         """Return ext_mount_map entries: the names of the checkpoint, and what is now to be mounted for each."""
-        entries = saved.bound(self.making.config)
-        if (self.making.config.get("linux") or {}).get("maskedPaths"):
-            entries.append(("/dev/null", "/dev/null"))
+        entries = saved.bound(self.making.config) + [(path, path) for path in saved.devices(self.making.config)]
         return [[(1, target), (2, source)] for target, source in entries]
 
     def pipes(self) -> Iterator[list[tuple[int, Any]]]:

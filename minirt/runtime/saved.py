@@ -11,6 +11,7 @@ import os
 
 from minirt.linux import constants as k
 from minirt.linux.criu import CHECK, MODES, NFTABLES, Criu, CriuError
+from minirt.oci.devices import DEFAULT
 from minirt.oci.options import read_mounts
 from minirt.runtime.container import RuntimeFailure
 from minirt.runtime.flags import Flag
@@ -19,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["BOTH", "DESCRIPTORS", "JOINED", "bound", "common", "explain", "open_directory", "settings"]
+__all__ = ["BOTH", "DESCRIPTORS", "JOINED", "bound", "common", "devices", "explain", "open_directory", "settings"]
 
 BOTH = (
     Flag("image-path", "DIR of the saved processes; by default checkpoint in this directory", ""),
@@ -63,6 +64,12 @@ def common(values: dict[str, Any], log: str) -> dict[str, Any]:
     return options
 
 
+def devices(config: dict[str, Any]) -> list[str]:
+    """Return the paths of a container's devices, which it has from the host where it may make none."""
+    asked = (config.get("linux") or {}).get("devices") or ()
+    return list(dict.fromkeys([*(f"/dev/{name}" for name in DEFAULT), *(device["path"] for device in asked)]))
+
+
 def settings(config: dict[str, Any]) -> str:
     """Return the path of CRIU's configuration file, which overrules a request; it need not exist. "" for none."""
     path: str = (config.get("annotations") or {}).get("org.criu.config", SETTINGS)
@@ -74,11 +81,11 @@ def find_program(name: str) -> bool:
     return any(os.access(os.path.join(folder, name), os.X_OK) for folder in os.environ.get("PATH", os.defpath).split(":"))
 
 
-def open_directory(path: str, flag: str, make: bool) -> int:
-    """Return a descriptor of the image's or the work directory. Raises: RuntimeFailure."""
+def open_directory(path: str, flag: str, make: bool, mode: int = 0o700) -> int:
+    """Return a descriptor of the image's or the work directory, made with a mode if need be. Raises: RuntimeFailure."""
     try:
         if make and not os.path.isdir(path):
-            os.makedirs(path, mode=0o700)
+            os.makedirs(path, mode=mode)
         return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise RuntimeFailure(f"{flag} {path}: {error.strerror}") from None

@@ -1,12 +1,14 @@
 """The plan as data, and run by the executor. No root: the calls here need none."""
 
 import os
+import time
+from pathlib import Path
 
 import pytest
 
-from minirt.linux.constants import O_RDONLY
+from minirt.linux.constants import CLONE_PARENT, O_RDONLY
 from minirt.plan import Plan, Slot
-from minirt.plan.birth import PlanFailed
+from minirt.plan.birth import Birth, PlanFailed
 
 
 def test_exit_status_of_the_program_comes_back() -> None:
@@ -25,3 +27,16 @@ def test_a_slot_carries_a_result_into_a_later_argument(tmp_path: os.PathLike[str
 def test_failure_names_the_call_and_the_errno() -> None:
     with pytest.raises(PlanFailed, match=r'openat\(AT_FDCWD, "/no/such", 0, 0000\): ENOENT'):
         Plan().openat(-100, "/no/such", O_RDONLY).execve("/bin/true").run()
+
+
+def test_an_executor_that_stands_at_a_barrier_has_its_whole_plan() -> None:
+    """It would take the message that the rest is there for the barrier's answer, and go on alone."""
+    plan = Plan().barrier("wait").clone3(CLONE_PARENT).await_rest()
+    birth = Birth(plan, rest=lambda plan: plan.exit_group(7))
+    barriers = birth.barriers()
+    assert next(barriers) == "wait"
+    time.sleep(0.05)
+    state = Path(f"/proc/{birth.executor}/stat").read_text().rpartition(")")[2].split()[0]
+    assert state == "S" and birth.peek(plan.pid) < 0, "it waits, and has made nobody"
+    assert list(barriers) == [] and birth.wait() == 7
+    birth.close()
