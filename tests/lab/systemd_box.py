@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -112,6 +113,7 @@ class Box:
     def remove(self) -> None:
         subprocess.run([*self.oci, "delete", "--force", "box"], check=True, timeout=LIMIT)
         subprocess.run(["umount", "/run/box/root"], check=True)
+        shutil.rmtree("/run/box")
         for unit in MASKED.split():
             Path("/etc/systemd/system", unit).unlink()
 
