@@ -86,6 +86,7 @@ def test_a_counter_goes_on_from_its_number(counter: Counter) -> None:
     wait_for(lambda: oci.state()["status"] == "stopped")
 
 
+@pytest.mark.long
 def test_a_container_that_is_left_running_goes_on_and_its_image_can_be_restored_later(counter: Counter) -> None:
     """Saved in three steps: memory, the changes since, and the rest; the last image leads to the others."""
     oci = counter.oci  # noqa: F811
@@ -216,6 +217,7 @@ def cmdline(pid: Path) -> bytes:
         return b""
 
 
+@pytest.mark.long
 def test_a_checkpoint_that_fails_leaves_the_container_as_it_was(counter: Counter) -> None:
     """A terminal of the caller's that CRIU is not told to keep; a container that has not been started."""
     oci = counter.oci  # noqa: F811
@@ -232,6 +234,7 @@ def test_a_checkpoint_that_fails_leaves_the_container_as_it_was(counter: Counter
     assert "in created state" in oci("checkpoint", "--image-path", counter.image, "box").stderr
 
 
+@pytest.mark.long
 def test_one_that_is_paused_is_saved_and_runs_when_it_is_restored(counter: Counter) -> None:
     oci = counter.oci  # noqa: F811
     counter.start()
@@ -240,3 +243,20 @@ def test_one_that_is_paused_is_saved_and_runs_when_it_is_restored(counter: Count
     assert not Path(find_mount(), oci.group).exists()
     counter.restore()
     assert counter.goes_on() and oci.state()["status"] == "running"
+
+
+@pytest.mark.long
+def test_a_container_in_a_user_namespace_comes_back_with_its_map_and_devices(counter: Counter) -> None:
+    oci = counter.oci  # noqa: F811
+    oci.bundle.user_namespace()
+    counter.file.touch()
+    os.chown(counter.file, 100000, 100000)
+    null = subprocess.DEVNULL  # a file of ours could not be opened again by who is nobody to its owner
+    oci.good("run", "--detach", "--bundle", oci.bundle.path, "box", capture_output=False, stdout=null, stderr=null)
+    wait_for(lambda: counter.now() > 3)
+    counter.checkpoint()
+    counter.restore()
+    assert counter.goes_on()
+    assert Path(f"/proc/{oci.pid}/uid_map").read_text().split() == ["0", "100000", "65536"]
+    script = "id -u; head -c 3 /dev/zero | cat > /dev/null; echo x > /dev/full || echo full"
+    assert oci.good("exec", "box", "sh", "-c", script).split() == ["0", "full"]

@@ -70,7 +70,10 @@ RESOURCES: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("resources", RESOURCES)
+CASES = [RESOURCES[1], *(pytest.param(RESOURCES[n], marks=pytest.mark.long) for n in (0, 2))]
+
+
+@pytest.mark.parametrize("resources", CASES)
 def test_the_unit_is_the_one_that_runc_makes(box: Box, bundle: Bundle, resources: dict[str, Any]) -> None:  # noqa: F811
     write(bundle, "peer-test.slice:lab:one", resources, annotations={"org.systemd.property.TimeoutStopSec": "uint64 7"})
     group = "/sys/fs/cgroup/peer.slice/peer-test.slice/lab-one.scope"
@@ -125,6 +128,7 @@ def test_an_update_is_known_to_systemd_and_survives_its_reload(box: Box, one: Pa
     assert "AllowedCPUs=1\n" in box.good("systemctl", "show", "lab-one.scope")
 
 
+@pytest.mark.long
 def test_a_container_is_paused_and_killed_as_any_other(box: Box, one: Path) -> None:  # noqa: F811
     box.good(*OURS, "pause", "one")
     assert "frozen 1" in (one / "cgroup.events").read_text()
@@ -133,6 +137,7 @@ def test_a_container_is_paused_and_killed_as_any_other(box: Box, one: Path) -> N
     assert '"stopped"' in box.good(*OURS, "state", "one")
 
 
+@pytest.mark.long
 def test_what_fails_leaves_no_unit(box: Box, bundle: Bundle) -> None:  # noqa: F811
     def refused(text: str) -> None:
         oci = shlex.join([*OURS, "--systemd-cgroup", "run", "-b", str(bundle.path), "two"])
@@ -159,6 +164,7 @@ def test_what_fails_leaves_no_unit(box: Box, bundle: Bundle) -> None:  # noqa: F
     refused("createRuntime")
 
 
+@pytest.mark.long
 def test_another_s_unit_of_the_same_name_is_left_alone(box: Box, bundle: Bundle, one: Path) -> None:  # noqa: F811
     write(bundle, "system.slice:lab:one")
     done = box(*OURS, "--systemd-cgroup", "run", "-b", bundle.path, "two")
@@ -166,6 +172,7 @@ def test_another_s_unit_of_the_same_name_is_left_alone(box: Box, bundle: Bundle,
     assert len((one / "cgroup.procs").read_text().split()) == 1
 
 
+@pytest.mark.long
 def test_a_run_in_the_foreground_ends_with_its_status_and_leaves_nothing(box: Box, bundle: Bundle) -> None:  # noqa: F811
     bundle.config["process"]["args"] = ["sh", "-c", "sleep 100 & exit 7"]
     write(bundle, "system.slice:lab:two")
@@ -174,6 +181,7 @@ def test_a_run_in_the_foreground_ends_with_its_status_and_leaves_nothing(box: Bo
     assert not (box.group / "system.slice/lab-two.scope").exists()
 
 
+@pytest.mark.long
 def test_a_create_that_is_killed_in_a_hook_leaves_nothing_that_delete_cannot_clean(box: Box, bundle: Bundle) -> None:  # noqa: F811
     hook = [{"path": "/bin/sh", "args": ["sh", "-c", "kill -9 $PPID; sleep 1000"]}]
     write(bundle, "system.slice:lab:two", hooks={"createRuntime": hook})
@@ -182,6 +190,24 @@ def test_a_create_that_is_killed_in_a_hook_leaves_nothing_that_delete_cannot_cle
     assert "lab-two.scope" not in box.good("systemctl", "list-units", "--all") and not box("ls", "/run/oci-ours").stdout
 
 
+@pytest.mark.long
+def test_a_restored_container_is_in_a_scope_again(box: Box, bundle: Bundle) -> None:  # noqa: F811
+    bundle.config["process"]["args"] = ["sh", "-c", "i=0; while :; do i=$((i+1)); echo $i > /count; sleep 0.1; done"]
+    write(bundle, "system.slice:lab:two", {"pids": {"limit": 30}})
+    box.good(*OURS, "--systemd-cgroup", "run", "--detach", "-b", bundle.path, "two")
+    image, group = bundle.path / "image", box.group / "system.slice/lab-two.scope"
+    box.good(*OURS, "checkpoint", "--image-path", image, "two")
+    assert not group.exists() and "lab-two.scope" not in box.good("systemctl", "list-units", "--all")
+    # what it had as its output is gone with the box's command: a restored program gets ours
+    box.good(*OURS, "--systemd-cgroup", "restore", "--detach", "--image-path", image, "-b", bundle.path, "two")
+    procs = (group / "cgroup.procs").read_text().split()
+    assert procs and Path(f"/proc/{procs[0]}/cmdline").read_bytes().startswith((b"sh\0", b"sleep\0"))
+    assert "TasksMax=30\n" in box.good("systemctl", "show", "lab-two.scope") and (group / "pids.max").read_text() == "30\n"
+    box.good(*OURS, "delete", "--force", "two")
+    assert not group.exists()
+
+
+@pytest.mark.long
 def test_a_container_s_own_groups_go_with_it(box: Box, bundle: Bundle) -> None:  # noqa: F811
     script = "mkdir /sys/fs/cgroup/below && echo 1 > /sys/fs/cgroup/below/cgroup.procs && exec sleep 1000"
     bundle.config["process"]["args"] = ["sh", "-c", script]

@@ -75,6 +75,7 @@ def test_podman_s_container_is_a_scope_of_systemd_s(podman: Podman, box: Box) ->
     assert unit not in box.good("systemctl", "list-units", "--all") and not group.exists()
 
 
+@pytest.mark.long
 def test_podman_saves_a_container_and_brings_it_back(podman: Podman) -> None:
     script = "i=0; while :; do i=$((i+1)); echo $i > /count; sleep 0.1; done"
     podman.good("run", "-d", "--name", "two", "--network", "none", "bb", "sh", "-c", script)
