@@ -36,6 +36,7 @@ COMMANDS = {
     "commit": ("content", "an image of a container as it is"),
     "top": ("content", "a container's processes"),
     "stats": ("content", "what containers use"),
+    "explain": ("explain", "tell a trace again, or make a page of it"),
     "plan": ("plan", "what two containers' plans differ in"),
     "network": ("network", "networks that containers share"),
     "port": ("network", "which ports of the host lead to a container"),

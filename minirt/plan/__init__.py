@@ -9,6 +9,7 @@ May import minirt.linux and minirt.errors. Read in this order:
     birth.py     start the executor, stand at barriers, read the ring
     compare.py   what two plans differ in; shell.py: one as a shell script
     cut.py       --upto, --without, --fail: the same list with a piece changed
+    player.py    a trace as a page to step through
     events.py    what happened; decode.py, explain.py, observe.py, watch.py show it to a person
     causes.py    why a call usually fails
 """

@@ -1,0 +1,146 @@
+"""The trace player, in Chromium: keys are pressed, and what is then shown is held against the trace."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Minirt
+from webdriver import Browser, available
+
+from minirt.plan.events import Event
+from minirt.plan.player import page
+
+pytestmark = pytest.mark.skipif(not available(), reason="no chromium and chromedriver on this machine")
+root = pytest.mark.skipif(os.geteuid() != 0, reason="a container without a user namespace takes root")
+RIGHT, LEFT, HOME, END, DOWN, ENTER = "\ue014", "\ue012", "\ue011", "\ue010", "\ue00f", "\ue007"
+HOSTILE = "</script><img src=x onerror=\"document.title='run'\"><!--<script>"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with Browser() as opened:
+        yield opened
+
+
+def opened(browser: Browser, path: Path, text: str) -> None:
+    path.write_text(text)
+    browser.go("about:blank")
+    browser.go(path.as_uri())
+
+
+def trace(count: int = 6) -> list[Event]:
+    return [Event("mkdir", (f'"/d{i}"', "0755"), step=f"s{i // 2}", why=f"reason {i}", change=(f"+ mount /d{i} (tmpfs, rw)",),
+                  errno=17 if i == 3 else 0) for i in range(count)]  # fmt: skip
+
+
+def test_keys_go_forward_back_and_a_step_on(browser: Browser, tmp_path: Path) -> None:
+    opened(browser, tmp_path / "t.html", page({"kind": "container"}, trace()))
+    seen = []
+    for key in (RIGHT, RIGHT, LEFT, END, HOME, DOWN, "j", "k"):
+        browser.type(key)
+        seen.append(browser.text("#place"))
+    assert [text.split()[0] for text in seen] == ["2", "3", "2", "6", "1", "3", "4", "3"]
+    browser.type("j")
+    assert browser.text("#call") == 'mkdir("/d3", 0755) = -1 EEXIST' and browser.text("#why") == "reason 3"
+    assert browser.text(".mounts").splitlines() == [f"/d{i} (tmpfs, rw)" for i in range(4)]
+
+
+def test_each_event_has_a_link_and_search_finds_it(browser: Browser, tmp_path: Path) -> None:
+    opened(browser, tmp_path / "t.html", page({"kind": "container"}, trace()))
+    browser.go((tmp_path / "t.html").as_uri() + "#5")
+    assert browser.text("#why") == "reason 4"
+    browser.type("/reason 1" + ENTER)
+    assert browser.text("#why") == "reason 1" and browser.run("return location.hash") == "#2"
+
+
+def test_the_quiz_hides_what_comes_and_counts_first_tries(browser: Browser, tmp_path: Path) -> None:
+    opened(browser, tmp_path / "t.html", page({"kind": "container"}, trace()))
+    browser.type("q" + RIGHT)
+    assert browser.text("#place") == "1 of 6", "no peeping"
+    assert browser.run("return [...document.querySelectorAll('#list button')].filter(b => b.offsetParent).length") == 1
+    press = "[...document.querySelectorAll('.option')].find(b => b.textContent.includes('%s')).click()"
+    options = browser.run("return [...document.querySelectorAll('.option')].map(b => b.textContent)")
+    wrong = next(text for text in options if "/d1" not in text)
+    browser.run(press % wrong[:12])
+    assert "reason 1" in browser.text("#hint")
+    browser.run(press % "/d1")
+    browser.run(press % "/d2")
+    assert browser.text("#place") == "3 of 6" and browser.text("#hint").startswith("1 of 2")
+
+
+def test_what_a_trace_says_is_text_and_nothing_else(browser: Browser, tmp_path: Path) -> None:
+    event = Event("open", (HOSTILE,), step=HOSTILE, why=HOSTILE, change=(HOSTILE, f"x: {HOSTILE} -> y"), data={HOSTILE: HOSTILE})
+    text = page({"kind": "container", "image": HOSTILE}, [event])
+    opened(browser, tmp_path / "t.html", text)
+    assert browser.text("#why") == HOSTILE and browser.run("return document.title") != "run"
+    assert browser.run("return document.images.length") == 0
+
+
+def test_light_and_dark_are_both_readable(browser: Browser, tmp_path: Path) -> None:
+    opened(browser, tmp_path / "t.html", page({"kind": "container"}, trace()))
+    lightness = {}
+    for name in ("light", "dark"):
+        browser.scheme(name)
+        colours = [browser.style("body", style) for style in ("color", "background-color")]
+        lightness[name] = [sum(map(int, re.findall(r"\d+", colour)[:3])) for colour in colours]
+    assert lightness["light"][1] - lightness["light"][0] > 450 and lightness["dark"][0] - lightness["dark"][1] > 450
+    browser.scheme("light")
+
+
+@root
+def test_a_birth_is_one_page_that_needs_nothing_else(browser: Browser, minirt: Minirt, tmp_path: Path) -> None:
+    done = minirt("run", "--rm", "--trace", tmp_path / "t.jsonl", "--hostname", "box", "busybox", "true")
+    assert done.returncode == 0, done.stderr
+    assert minirt("explain", tmp_path / "t.jsonl", "--html", tmp_path / "t.html").returncode == 0
+    text = (tmp_path / "t.html").read_text()
+    own = re.sub(r'<script type="application/json".*?</script>', "", text, flags=re.S)
+    assert len(text) < 400_000 and not re.search(r"(src|href)\s*=|url\(|fetch\(|https?:", own)
+    events = [json.loads(line) for line in (tmp_path / "t.jsonl").read_text().splitlines()[1:]]
+    browser.go((tmp_path / "t.html").as_uri())
+    browser.type(END)
+    assert browser.text("#place") == f"{len(events)} of {len(events)}"
+    clone = next(i for i, event in enumerate(events) if event["call"] == "clone3")
+    browser.go((tmp_path / "t.html").as_uri() + f"#{clone + 1}")
+    rows = browser.text("#state table")
+    mine = os.readlink("/proc/self/ns/uts")
+    assert mine in rows and re.search(r"uts:\[\d+\]", rows.replace(mine, "")), "the host's, and another"
+
+
+def test_a_trace_is_told_again_as_it_was_told(minirt: Minirt, tmp_path: Path) -> None:
+    file = tmp_path / "t.jsonl"
+    lines = [{"trace": 1, "kind": "container"}, *(event.as_dict() for event in trace(2))]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    done = minirt("explain", file)
+    assert 'mkdir("/d0", 0755) = 0' in done.stdout and "reason 1" in done.stdout
+
+
+def test_a_machine_s_console_is_read_from_its_exits(browser: Browser, tmp_path: Path) -> None:
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        pytest.skip("no /dev/kvm")
+    minivm = [sys.executable, "-m", "minivm"]
+    words = [*minivm, "run", "--trace", tmp_path / "v.jsonl"]
+    subprocess.run(words, input=b"", stdout=subprocess.DEVNULL, check=True, timeout=60)
+    subprocess.run([sys.executable, "-m", "minirt", "explain", tmp_path / "v.jsonl", "--html", tmp_path / "v.html"], check=True)
+    browser.go((tmp_path / "v.html").as_uri())
+    browser.type(END)
+    shown: Any = browser.run("return document.getElementById('console').textContent")
+    assert shown.startswith("Hello from the minivm guest") and "power off with status 0" in shown
+
+
+@pytest.mark.parametrize(("content", "said"), [(None, "No such file"), ("", "not a trace"), ("{}\n", "not a trace"),
+                                               ('{"trace": 1}\n{"x": 1}\n', "no event"), ('{"trace": 9}\n', "format 1")])  # fmt: skip
+def test_bad_input_is_one_line(minirt: Minirt, tmp_path: Path, content: str | None, said: str) -> None:
+    file = tmp_path / "t.jsonl"
+    if content is not None:
+        file.write_text(content)
+    done = minirt("explain", file, "--html", tmp_path / "out.html")
+    assert done.returncode == 125 and said in done.stderr and done.stderr.count("\n") == 1, done.stderr
+    assert not list(tmp_path.glob("out*"))
