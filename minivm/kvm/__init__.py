@@ -48,7 +48,7 @@ All of it goes away with its file descriptors:
 
 from minivm.kvm._kvm import ffi, lib
 from minivm.kvm.call import close, ioctl, pointer
-from minivm.kvm.debug import get_fpu, get_mp_state, get_msr, set_fpu, set_guest_debug
+from minivm.kvm.debug import get_fpu, get_mp_state, get_msr, set_fpu, set_guest_debug, set_mp_state
 from minivm.kvm.memory import GuestMemory, offset_in, set_user_memory_region
 from minivm.kvm.system import check_extension, get_api_version, get_supported_cpuid, get_vcpu_mmap_size, open_kvm
 from minivm.kvm.vcpu import (
@@ -105,6 +105,7 @@ __all__ = [
     "set_fpu",
     "set_guest_debug",
     "set_identity_map_addr",
+    "set_mp_state",
     "set_msrs",
     "set_regs",
     "set_sregs",

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-__all__ = ["get_fpu", "get_mp_state", "get_msr", "set_fpu", "set_guest_debug"]
+__all__ = ["get_fpu", "get_mp_state", "get_msr", "set_fpu", "set_guest_debug", "set_mp_state"]
 
 
 def set_guest_debug(vcpu: int, control: int, registers: Sequence[int] = ()) -> None:
@@ -45,6 +45,11 @@ def get_mp_state(vcpu: int) -> int:
     state = ffi.new("struct kvm_mp_state *")
     ioctl(vcpu, "KVM_GET_MP_STATE", pointer(state), "")
     return int(state.mp_state)
+
+
+def set_mp_state(vcpu: int, state: int) -> None:
+    """Set KVM_MP_STATE_*."""
+    ioctl(vcpu, "KVM_SET_MP_STATE", pointer(ffi.new("struct kvm_mp_state *", {"mp_state": state})), f"{state}")
 
 
 def get_msr(vcpu: int, number: int) -> int | None:

@@ -216,7 +216,7 @@ def test_no_packet_is_too_strange_for_an_answer_and_memory_is_left_as_it_was():
         machine.build()
         memory = GuestView(machine.bytes_at, [], lambda text: None)
         breakpoints = Breakpoints(memory, probe())
-        halt = Halt(machine.vcpus, breakpoints, lambda: False, lambda: None, True, True)
+        halt = Halt(machine.vcpus, 2, breakpoints, lambda: False, lambda: None, True, True)
 
         @settings(max_examples=400, deadline=None)
         @given(st.lists(PACKETS, max_size=12))

@@ -18,6 +18,7 @@ from minivm.inspect.gdb.memory import GuestView
 from minivm.inspect.gdb.packets import INTERRUPT, Reader, escape, frame, unescape
 from minivm.inspect.gdb.registers import TABLE, target_xml
 from minivm.inspect.gdb.server import listen
+from minivm.inspect.gdb.trapflag import is_frame
 from minivm.inspect.paging import Modes, walk
 from minivm.inspect.probe import Abilities
 
@@ -220,3 +221,13 @@ class Patching(RuleBasedStateMachine):
 
 
 TestPatching = Patching.TestCase
+
+
+@pytest.mark.parametrize(("words", "frame"), [
+    ((0x10117A, 8, 0x346, 0x1035C8, 0x10), True), ((0x401000, 0x33, 0x346, 0x7FFE0000, 0x2B), True),
+    ((0x10117A, 8, 0x246, 0x1035C8, 0x10), False), ((0x10117A, 8, 0x1_0000_0346, 0x1035C8, 0x10), False),
+    ((0x10117A, 8, 0x346, 0x1035C8, 0x2B), False), ((0x10117A, 0x12345, 0x346, 0x1035C8, 0x10), False),
+    ((0, 0, 0x302, 0, 0), False),
+])  # fmt: skip
+def test_only_what_an_interrupt_pushes_during_a_step_is_taken_for_its_frame(words, frame):
+    assert is_frame(*words) == frame

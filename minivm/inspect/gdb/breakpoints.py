@@ -54,7 +54,7 @@ class Breakpoints:
     """
 
     def __init__(self, memory: GuestView, abilities: Abilities) -> None:
-        self._memory, self._can = memory, abilities
+        self.memory, self._can = memory, abilities
         self.code = INT3 if abilities.int3 else JUMP
         self.soft: dict[int, int] = {}  # virtual address -> physical
         self.hard: dict[tuple[int, int, int], int] = {}  # (kind, address, size) -> number of the debug register
@@ -62,8 +62,9 @@ class Breakpoints:
 
     @property
     def must_look(self) -> bool:
-        """Whether somebody must look where the processors stand."""
-        return bool(self.soft) and self.code is JUMP
+        """Whether somebody must look where the processors stand: for `jmp .`, and for Halt._wake_up, which is needed where int3 is
+        not to be had either."""
+        return self.code is JUMP
 
     def describe(self) -> str:
         """Return a line for the log: how each kind is made here."""
@@ -83,18 +84,18 @@ class Breakpoints:
         another breakpoint is too near).
         """
         if kind == SOFT or (kind == HARD and not self._can.execute):
-            physical, _ = self._memory.translate(vcpu, address)
+            physical, _ = self.memory.translate(vcpu, address)
             if address not in self.soft:
                 if any(0 < abs(other - physical) < len(self.code) for other in self.soft.values()):
                     raise ValueError(f"{address:#x} is too near to another breakpoint for two bytes each")
-                self._memory.patch(physical, self.code)
+                self.memory.patch(physical, self.code)
                 self.soft[address] = physical
             return True
         if kind == HARD or (kind in FIELDS and self._can.write):
             return self._register((kind, address, size))
         if kind == WRITE and self._can.step:
-            pieces = list(self._memory.pieces(vcpu, address, size))
-            self.watches[kind, address, size] = Watch(address, pieces, self._memory.snapshot(pieces))
+            pieces = list(self.memory.pieces(vcpu, address, size))
+            self.watches[kind, address, size] = Watch(address, pieces, self.memory.snapshot(pieces))
             return True
         return False
 
@@ -115,7 +116,7 @@ class Breakpoints:
         if kind == SOFT or (kind == HARD and not self._can.execute):
             physical = self.soft.pop(address, None)
             if physical is not None:
-                self._memory.restore(physical, len(self.code))
+                self.memory.restore(physical, len(self.code))
             return
         self.hard.pop((kind, address, size), None)
         self.watches.pop((kind, address, size), None)
@@ -169,7 +170,7 @@ class Breakpoints:
 
     def _changes(self) -> Iterator[Watch]:
         for watch in self.watches.values():
-            now = self._memory.snapshot(watch.pieces)
+            now = self.memory.snapshot(watch.pieces)
             if now != watch.before:
                 watch.before = now
                 yield watch

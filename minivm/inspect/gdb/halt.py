@@ -15,6 +15,7 @@ from __future__ import annotations
 import threading
 
 from minivm import kvm
+from minivm.inspect.gdb.trapflag import clear
 from minivm.kvm import lib
 
 TYPE_CHECKING = False
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Halt", "Stop"]
 
 ANSWERED = (lib.KVM_EXIT_IO, lib.KVM_EXIT_MMIO)  # exits in the midst of an instruction
+HLT = b"\xf4"
 BREAKPOINT = 3  # the exception's vector
 
 
@@ -45,6 +47,7 @@ class Halt:
 
     Args:
         vcpus: the processors, which may come later, but before any thread does.
+        count: how many there will be.
         breakpoints: of the machine.
         over: says whether the machine has an outcome.
         wake: called when the machine stands, by the thread that came last.
@@ -54,13 +57,15 @@ class Halt:
     def __init__(
         self,
         vcpus: Sequence[kvm.Vcpu],
+        count: int,
         breakpoints: Breakpoints,
         over: Callable[[], bool],
         wake: Callable[[], None],
         waiting: bool,
         block_interrupts: bool,
     ) -> None:
-        self._vcpus, self._breakpoints, self._over, self._wake = vcpus, breakpoints, over, wake
+        self._vcpus, self._count = vcpus, count
+        self._breakpoints, self._over, self._wake = breakpoints, over, wake
         self._block = block_interrupts
         self._gate = threading.Condition()
         self._shut = waiting
@@ -109,10 +114,32 @@ class Halt:
             self._parked.discard(number)
             vcpu.kvm_run.immediate_exit = 0  # whoever wants us out says so again, after this
             control = self._breakpoints.control(number in self._steps, self._block)
+        self._wake_up(vcpu.fd)
         if self._control.get(number) != control:
-            kvm.set_guest_debug(vcpu.fd, *control)
-            self._control[number] = control
+            self._tell(number, vcpu.fd, control)
         return not self._over()
+
+    def _wake_up(self, vcpu: int) -> None:
+        """Let a processor run that KVM believes to be in `hlt` though it is elsewhere.
+
+        Seen on kvm-pvm after steps, in the handler of an interrupt that had ended a `hlt`: there interrupts are off, and nothing
+        would ever wake it.
+        """
+        if kvm.get_mp_state(vcpu) == lib.KVM_MP_STATE_HALTED:
+            try:
+                asleep = self._breakpoints.memory.read(vcpu, place(vcpu) - 1, 1) == HLT
+            except IndexError:
+                return
+            if not asleep:
+                kvm.set_mp_state(vcpu, lib.KVM_MP_STATE_RUNNABLE)
+
+    def _tell(self, number: int, vcpu: int, control: tuple[int, list[int]]) -> None:
+        """Tell KVM what is to stop a processor; the guest is not to find what steps have left behind."""
+        before = self._control.get(number, (0, []))[0]
+        kvm.set_guest_debug(vcpu, *control)
+        self._control[number] = control
+        if before & ~control[0] & lib.KVM_GUESTDBG_SINGLESTEP:
+            clear(vcpu, self._breakpoints.memory)
 
     def _stands_on_a_breakpoint(self, vcpu: kvm.Vcpu) -> bool:
         """Say whether the processor jumps in place at one; where int3 is used, its exit says so."""
@@ -130,7 +157,10 @@ class Halt:
                 self._control.pop(number, None)  # the guest's own: give it back, once
                 kvm.set_guest_debug(vcpu.fd, lib.KVM_GUESTDBG_ENABLE | lib.KVM_GUESTDBG_INJECT_BP)
             return
-        self._stepped(number, self._breakpoints.hit(seen.dr6) or self._breakpoints.changed())
+        words = self._breakpoints.hit(seen.dr6) or self._breakpoints.changed()
+        if not words and number not in self._steps and not self._breakpoints.watches:
+            clear(vcpu.fd, self._breakpoints.memory)  # the end of a step long ago
+        self._stepped(number, words)
 
     def _stepped(self, number: int, words: str | None) -> None:
         """An instruction is over: stop where something is to be told, or one step was all that was asked for."""
@@ -158,7 +188,7 @@ class Halt:
 
     def standing(self) -> bool:
         """Say whether all processors are at the gate, and it is shut."""
-        return self._shut and set(self._threads) <= self._parked and len(self._threads) == len(self._vcpus)
+        return self._shut and set(self._threads) <= self._parked and len(self._threads) == self._count
 
     def go(self, steps: set[int], held: set[int]) -> None:
         """Open the gate.

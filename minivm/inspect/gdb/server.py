@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Server", "listen"]
 
 LOOK = 5  # milliseconds between two looks whether a processor stands on a breakpoint
+AFTERWARDS = 200  # looks after gdb has gone: what steps have left undone shows soon
 SIGINT = 2
 CHUNK = 1 << 16
 
@@ -67,7 +68,7 @@ class Server:
     """gdb's end of a machine. To be used with `with`, around the machine's run.
 
     Args:
-        machine: minivm.machine.machine.Machine, or what has the same: vcpus, bytes_at, memory, outcome, stop.
+        machine: minivm.machine.machine.Machine, or what has the same: config, vcpus, bytes_at, memory, outcome, stop.
         where: see listen().
         kill: called when gdb kills the machine.
         segments: (virtual address, physical address, bytes) of the kernel's file; see GuestView.
@@ -88,7 +89,9 @@ class Server:
         abilities = probe()
         self.memory = GuestView(machine.bytes_at, segments, self.log)
         self.breakpoints = Breakpoints(self.memory, abilities)
-        self.halt = Halt(machine.vcpus, self.breakpoints, self._over, self._poke, waiting, _can_block_interrupts())
+        self.halt = Halt(
+            machine.vcpus, machine.config.cpus, self.breakpoints, self._over, self._poke, waiting, _can_block_interrupts()
+        )
         self.ended = False  # no more of the machine is to come
         self._thread = threading.Thread(target=self._serve, name="gdb")
         self._lines = [abilities.describe(), self.breakpoints.describe()]
@@ -131,12 +134,16 @@ class Server:
 
     def _serve(self) -> None:
         with self._socket:
+            looks = 0
             while not self.ended:
                 poll = select.poll()
                 poll.register(self._socket, select.POLLIN)
                 poll.register(self.eventfd, select.POLLIN)
-                ready = {fd for fd, _ in poll.poll()}
+                ready = {fd for fd, _ in poll.poll(LOOK if looks else None)}
                 self.drain()
+                if looks:
+                    looks -= 1
+                    self.halt.look()
                 if self._socket.fileno() in ready:
                     connection, _ = self._socket.accept()
                     with connection:
@@ -148,6 +155,7 @@ class Server:
                         except (OSError, ValueError) as error:
                             self.log(f"the connection is lost: {error}")
                     self._leave()
+                    looks = AFTERWARDS if self.breakpoints.must_look else 0
 
     def drain(self) -> None:
         try:
