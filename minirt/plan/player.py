@@ -31,7 +31,8 @@ def page(header: dict[str, Any], events: Iterable[Event]) -> str:
     with open(os.path.join(os.path.dirname(__file__), "player.html"), encoding="utf-8") as file:
         template = file.read()
     subject = " ".join([str(header.get("image", "")), *map(str, header.get("command") or ())]).strip()
-    title = f"{'A container' if header.get('kind') == 'container' else 'A machine'}, call by call{f': {subject}' if subject else ''}"
+    kind = "A container" if header.get("kind") == "container" else "A machine"
+    title = f"{kind}, call by call{f': {subject}' if subject else ''}"
     shown = [event.as_dict() for event in events]
     errnos = {number: errorcode.get(number, str(number)) for number in {event.get("errno", 0) for event in shown}}
     data = json.dumps({"header": header, "events": shown, "errnos": errnos}, separators=(",", ":"))

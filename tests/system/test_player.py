@@ -135,8 +135,11 @@ def test_a_machine_s_console_is_read_from_its_exits(browser: Browser, tmp_path: 
     assert shown.startswith("Hello from the minivm guest") and "power off with status 0" in shown
 
 
-@pytest.mark.parametrize(("content", "said"), [(None, "No such file"), ("", "not a trace"), ("{}\n", "not a trace"),
-                                               ('{"trace": 1}\n{"x": 1}\n', "no event"), ('{"trace": 9}\n', "format 1")])  # fmt: skip
+BAD = [(None, "No such file"), ("", "not a trace"), ("{}\n", "not a trace"), ('{"trace": 1}\n{"x": 1}\n', "no event"),
+       ('{"trace": 9}\n', "format 1")]  # fmt: skip
+
+
+@pytest.mark.parametrize(("content", "said"), BAD)
 def test_bad_input_is_one_line(minirt: Minirt, tmp_path: Path, content: str | None, said: str) -> None:
     file = tmp_path / "t.jsonl"
     if content is not None:
