@@ -138,6 +138,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     g = parser.add_argument_group("looking at how it is done")
     g.add_argument("--plan", action="store_true", help="print the system calls and run nothing")
     g.add_argument("--as-shell", action="store_true", help="print a shell script that does much of the same, and run nothing")
+    g.add_argument("--as-oci", default="", metavar="DIR", help="write a bundle for any OCI runtime, and run nothing")
     g.add_argument("--explain", action="store_true", help="print each call as it happens, with its reason and effect")
     g.add_argument("--step", action="store_true", help="stop before each call and ask")
     g.add_argument("--upto", default=None, metavar="STEP", help="leave out the steps after this one")
@@ -170,6 +171,11 @@ def run(args: argparse.Namespace) -> int:
     """Hand the words over."""
     options = options_of(args)
     try:
+        if options.as_oci and not options.detach:
+            from minirt.engine.bundle import write_bundle
+
+            write_bundle(options, options.as_oci)
+            return 0
         if options.detach:
             from minirt.engine.start import create as make
             from minirt.engine.start import run_detached

@@ -10,6 +10,8 @@ May import minirt.oci, minirt.image, minirt.plan and minirt.linux. Read in this 
     gc.py         what a killed minirt leaves
     run.py        all of it together, with minirt.terminal to stay with it
 
+    bundle.py     the same as a bundle for another runtime
+
 and for containers that nobody stays with:
 
     monitor.py    the monitor (csrc/monitor), and what it is told

@@ -88,6 +88,7 @@ class RunOptions:
         # looking at the plan
         self.plan = False
         self.as_shell = False
+        self.as_oci = ""
         self.explain = False
         self.step = False
         self.upto: str | None = None

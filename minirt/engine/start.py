@@ -67,7 +67,7 @@ def create(options: RunOptions, image: Image | None = None) -> Container:
 
 def check_detached(options: RunOptions) -> None:
     """Refuse what a container without us cannot have. Raises: UsageError."""
-    watched = ("plan", "as_shell", "explain", "step", "trace")
+    watched = ("plan", "as_shell", "as_oci", "explain", "step", "trace")
     for name in watched:
         if getattr(options, name):
             raise UsageError(f"--{name.replace('_', '-')}: shows a birth in the foreground: leave out -d")

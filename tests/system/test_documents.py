@@ -131,7 +131,6 @@ LACKING = [
 
     ["minirt", "run", "-v", "name:/data", "busybox", "true"],
 
-    ["minirt", "run", "--as-oci", "busybox", "true"],
     ["minivm", "run", "--net", "tap0"], ["minivm", "snapshot", "x"], ["minivm", "migrate", "x"],
 ]  # fmt: skip
 

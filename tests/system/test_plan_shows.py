@@ -68,3 +68,33 @@ def test_the_script_makes_the_same_container(minirt: Minirt, tmp_path: Path) -> 
     ours = minirt("run", "--rm", *words)
     assert by_shell.returncode == ours.returncode == 0, by_shell.stderr + ours.stderr
     assert by_shell.stdout == ours.stdout, shlex.join(words)
+
+
+FACTS = """hostname; id; pwd; echo $HOME $A; grep -E 'Cap|NoNewPrivs|Seccomp:' /proc/self/status; ulimit -n
+ls /dev | grep -v core; mkdir /x 2>&1
+while read source path kind options rest; do echo "$path $kind ${options%%,*}"; done < /proc/mounts > /tmp/seen
+grep -v -e ^/etc/ -e '^/ ' /tmp/seen | sort; rm /tmp/seen"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("runc"), reason="root and runc")
+def test_the_bundle_makes_the_same_container_under_minirt_oci_and_runc(minirt: Minirt, tmp_path: Path) -> None:
+    words = ["--hostname", "box", "-e", "A=1", "-u", "7:8", "-w", "/tmp", "--ulimit", "nofile=99", "--tmpfs", "/run"]
+    words += ["busybox", "sh", "-c", FACTS]
+    done = minirt("run", "--as-oci", tmp_path / "bundle", *words)
+    assert done.returncode == 0, done.stderr
+    ours = minirt("run", "--rm", *words)
+    assert ours.returncode == 0, ours.stderr
+    alone = "mount --make-rprivate /; umount -R -l /sys/fs/cgroup; mount -t cgroup2 cgroup2 /sys/fs/cgroup; exec \"$@\""
+    for runtime in ([*minirt.program, "oci"], ["runc"]):
+        command = [*runtime, "--root", tmp_path / "state", "run", "--bundle", tmp_path / "bundle", "b"]
+        seen = subprocess.run(["unshare", "-m", "sh", "-c", alone, "sh", *command], capture_output=True, text=True, timeout=60,
+                              stdin=subprocess.DEVNULL)  # fmt: skip
+        assert seen.returncode == 0, seen.stderr
+        assert seen.stdout == ours.stdout, runtime
+
+
+def test_a_bundle_is_not_written_over_what_is_there(minirt: Minirt, tmp_path: Path) -> None:
+    done = minirt("run", "--as-oci", tmp_path, "busybox", "true")
+    assert done.returncode == 125 and "File exists" in done.stderr and done.stderr.count("\n") == 1
+    done = minirt("run", "--as-oci", tmp_path / "new", "-u", "nobody-knows", "busybox", "true")
+    assert done.returncode != 0 and not (tmp_path / "new").exists()
