@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from minirt.image.remote import http
-from minirt.image.remote.errors import RegistryError
+from minirt.image.remote.errors import Lied, RegistryError
 from minirt.image.signing import keys
 from minirt.image.signing.errors import SigningError
 
@@ -53,3 +53,14 @@ def test_what_is_not_installed_is_told_with_how_to_get_it(monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.asymmetric", None)
     with pytest.raises(SigningError, match="pip install 'cryptography"):
         keys.load_public(b"", "x")
+
+
+@pytest.mark.parametrize("target", ["http://[", "http://a:99999999/", "http://[::1/x", "//[x"])
+def test_what_is_no_url_is_a_lie(target: str) -> None:
+    with pytest.raises(Lied, match="no URL"):
+        http.joined("https://registry.example/v2/", target)
+
+
+@pytest.mark.parametrize(("text", "number"), [("12", 12), ("", -1), ("²", -1), ("-3", -1), ("1e3", -1)])
+def test_a_length_is_digits_alone(text: str, number: int) -> None:
+    assert http.length_of(text) == number

@@ -14,7 +14,7 @@ import threading
 import time
 
 from minirt.image.remote.errors import Lied
-from minirt.image.remote.http import check, document
+from minirt.image.remote.http import check, document, joined
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class Authorizer:
         import json
         from urllib.parse import urlencode, urlsplit
 
-        realm = asked["realm"]
+        realm = joined(self._http.base, asked["realm"])
         if urlsplit(realm).scheme != "https" and (self._http.verify or urlsplit(realm).scheme != "http"):
             raise Lied(f"the registry {self._http.host} wants the password sent to {realm[:200]!r}, which is not https")
         what = f"the token server of {self._http.host}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from minirt.image.errors import Damaged
 from minirt.image.remote.errors import Lied, RegistryError
+from minirt.image.remote.http import length_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -107,8 +108,8 @@ def _copy(
     """Write what a response has. Returns why it ended, where the connection is to blame."""
     import urllib3
 
-    announced = response.headers.get("Content-Length", "")
-    if announced.isdigit() and int(announced) != partial.total - partial.size:
+    announced = length_of(response.headers.get("Content-Length", ""))
+    if announced not in (-1, partial.total - partial.size):
         response.close()
         missing = partial.total - partial.size
         raise Lied(f"blob {partial.digest} is announced with {announced} bytes where its manifest says {missing}")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from urllib3 import BaseHTTPResponse, PoolManager
 
-__all__ = ["Http", "check", "document", "problem"]
+__all__ = ["Http", "check", "document", "joined", "length_of", "problem"]
 
 DOCUMENT_LIMIT = 4 << 20  # bytes; distribution-spec: "Registries SHOULD enforce some limit", 4 MiB at least
 ERROR_LIMIT = 64 << 10
@@ -132,7 +132,7 @@ class Http:
 
     def _follow(self, method: str, url: str, headers: dict[str, str], body: Any) -> BaseHTTPResponse:
         """Send, and follow redirects. Credentials stay with the host that they are for."""
-        from urllib.parse import urljoin, urlsplit
+        from urllib.parse import urlsplit
 
         headers = {"User-Agent": _agent(), "Accept-Encoding": "identity", **headers}
         for _ in range(REDIRECTS + 1):
@@ -144,7 +144,7 @@ class Http:
                 return response
             response.drain_conn()
             response.release_conn()
-            there = urljoin(url, target)
+            there = joined(url, target)
             if urlsplit(there).scheme not in ("http", "https") or (self.verify and urlsplit(there).scheme != "https"):
                 hint = "which is not https (--tls-verify=false allows it)"
                 raise Lied(f"the registry {self.host} redirects to {there[:200]!r}, {hint}")
@@ -214,6 +214,23 @@ def _reason(error: Exception) -> str:
     if "CERTIFICATE_VERIFY_FAILED" in text or "WRONG_VERSION_NUMBER" in text:
         text += " (--tls-verify=false would take any certificate, or plain HTTP)"
     return text.replace("\n", " ")[:300]
+
+
+def joined(url: str, target: str) -> str:
+    """Return where a link of a page leads. Raises Lied for what is no URL."""
+    from urllib.parse import urljoin, urlsplit
+
+    try:
+        there = urljoin(url, target)
+        _ = urlsplit(there).port
+    except ValueError:
+        raise Lied(f"a registry says to go on at {target[:200]!r}, which is no URL") from None
+    return there
+
+
+def length_of(text: str) -> int:
+    """Return the number in a header, or -1 for what is none ("²" is a digit to Python)."""
+    return int(text[:20]) if text.isascii() and text.isdigit() else -1
 
 
 def _retry_after(response: BaseHTTPResponse) -> float:

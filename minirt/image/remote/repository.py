@@ -10,7 +10,7 @@ import json
 
 from minirt.image import digest as digests
 from minirt.image.remote.errors import Lied, NotThere, RegistryError
-from minirt.image.remote.http import check, document
+from minirt.image.remote.http import check, document, joined, length_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,8 +69,8 @@ class Repository:
         response = self.send("GET", f"manifests/{reference}", headers={"Accept": ", ".join(MANIFESTS)})
         check(response, what, 200)
         data = document(response, f"the manifest of {what}")
-        announced = response.headers.get("Content-Length", "")
-        if announced.isdigit() and int(announced) != len(data) and not response.headers.get("Content-Encoding"):
+        announced = length_of(response.headers.get("Content-Length", ""))
+        if announced not in (-1, len(data)) and not response.headers.get("Content-Encoding"):
             raise Lied(f"the manifest of {what} has {len(data)} bytes, not the {announced} that the registry announced")
         promised = reference if ":" in reference else response.headers.get("Docker-Content-Digest", "")
         digest = _digest_like(data, promised)
@@ -159,8 +159,6 @@ class Repository:
 
     def _pages(self, path: str, what: str) -> Iterator[dict[str, Any]]:
         """Yield the pages of a list; each names the next in a Link header (RFC 8288)."""
-        from urllib.parse import urljoin
-
         url: str | None = f"/v2/{self.name}/{path}"
         for _ in range(PAGES):
             response = check(self.send("GET", url or ""), what, 200)
@@ -168,7 +166,7 @@ class Repository:
             following = next_link(response.headers.get("Link", ""))
             if not following:
                 return
-            url = urljoin(url or "", following)
+            url = joined(url or "", following)
         raise Lied(f"{what} have more than {PAGES} pages")
 
 

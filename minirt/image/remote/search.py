@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from minirt.image.remote.auth import Authorizer
 from minirt.image.remote.errors import Lied, NotThere
-from minirt.image.remote.http import check, document
+from minirt.image.remote.http import check, document, joined
 from minirt.image.remote.registries import Place
 from minirt.image.remote.registry import connect
 from minirt.image.remote.repository import next_link
@@ -51,8 +51,6 @@ def _index(auth: Authorizer, host: str, term: str, limit: int) -> list[dict[str,
 
 def _catalog(repository: Repository) -> Iterator[str]:
     """All repositories (distribution, "Listing Repositories")."""
-    from urllib.parse import urljoin
-
     what = f"the catalog of {repository.host}"
     url = "/v2/_catalog?n=1000"
     for _ in range(PAGES):
@@ -62,7 +60,7 @@ def _catalog(repository: Repository) -> Iterator[str]:
         yield from (name for name in names if isinstance(name, str))
         if not following:
             return
-        url = urljoin(url, following)
+        url = joined(url, following)
     raise Lied(f"{what} has more than {PAGES} pages")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from minirt.image.remote.errors import RegistryError, Unreachable
-from minirt.image.remote.http import TRIES, check
+from minirt.image.remote.http import TRIES, check, length_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -185,8 +185,8 @@ class _Upload:
         response.release_conn()
         first, _, last = response.headers.get("Range", "").removeprefix("bytes=").partition("-")
         before = self._at
-        if response.status == 204 and first == "0" and last.isdigit():
-            self._at = min(int(last) + 1, self._size) if last != "0" else 0
+        if response.status == 204 and first == "0" and length_of(last) >= 0:
+            self._at = min(length_of(last) + 1, self._size) if last != "0" else 0
             self._location = response.headers.get("Location") or self._location
         else:
             self._at = 0
