@@ -16,6 +16,7 @@ May import: minirt.engine (a RUN is a container), minirt.image, minirt.oci, mini
     run.py, attach.py, stubs.py            RUN
     layering.py      a layer into the store
     steps.py         RUN, COPY, ADD, WORKDIR: found, or done
+    bases.py         the images that stages are built on
     stage.py         one stage
     build.py         all of them, each in a thread of its own
     progress.py, output.py, squash.py, shell.py   what is told, what else can become of it

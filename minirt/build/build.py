@@ -11,6 +11,7 @@ import os
 import time
 from contextlib import ExitStack
 
+from minirt.build.bases import Bases, read_platform
 from minirt.build.context import Context, Tree
 from minirt.build.errors import BuildError, DockerfileError
 from minirt.build.layering import rfc3339
@@ -23,7 +24,6 @@ from minirt.build.stages import find, read_stages, sources_of
 from minirt.build.state import State
 from minirt.build.words import BadWord, expand
 from minirt.image.view import View
-from minirt.paths import policy_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from minirt.build.options import BuildOptions
     from minirt.build.stages import Stage
     from minirt.image.blobs import Descriptor
-    from minirt.image.remote.platform import Platform
     from minirt.image.store import Image, Store
 
 __all__ = ["Build"]
@@ -57,9 +56,9 @@ class Build:
         self.context = Context(options.context, self.path)
         self.epoch = options.epoch
         self.latest = None if options.epoch is None else options.epoch * 10**9  # ns
-        self.platform = str(_platform(options.platform))
+        self.platform = str(read_platform(options.platform))
         self._futures: dict[int, Future[State]] = {}
-        self._images: dict[tuple[str, str], Image] = {}
+        self.bases = Bases(store, options)
         try:
             self.dockerfile = parse(text)
             arguments, self.stages = read_stages(self.dockerfile)
@@ -179,7 +178,7 @@ class Build:
     def platform_of(self, stage: Stage) -> str:
         """Return the platform of the image that a stage is built on. Raises BuildError."""
         text = expand(stage.platform, self.outside, stage.start.escape)
-        return str(_platform(text)) if text else self.platform
+        return str(read_platform(text)) if text else self.platform
 
     def scratch_state(self, stage: Stage) -> State:
         """Return the state that FROM scratch begins with."""
@@ -191,46 +190,12 @@ class Build:
             document["variant"] = variant[0]
         return State(self.store, document, [], [], Scope(self.options.build_args, self.outside), 0)
 
-    def image(self, name: str, platform: str) -> Image:
-        """Return an image, unpacked; fetched from its registry where it is not here and --pull lets us. Raises ImageError."""
-        with self._lock:
-            known = self._images.get((name, platform))
-            if known is None:
-                known = self._images[name, platform] = self._find_image(name, platform)
-            return known
-
-    def _find_image(self, name: str, platform: str) -> Image:
-        from minirt.image.busybox import find as find_image
-        from minirt.image.errors import UnknownImage
-
-        image = None
-        if self.options.pull != "always":
-            try:
-                image = find_image(self.store, name)
-            except UnknownImage:
-                if self.options.pull == "never":
-                    raise
-        if image is None:
-            from minirt.image.remote.pull import pull
-
-            image = pull(self.store, name, platform=platform, verify=self.options.tls_verify)
-        if policy_path():
-            from minirt.image.signing.policy import check as check_policy
-
-            check_policy(self.store, image)  # its programs are run here, as by `minirt run`
-        wanted = _platform(platform)
-        if not wanted.rank(image.config):
-            have = f"{image.config.get('os')}/{image.config.get('architecture')}"
-            raise BuildError(f"the image {name} is for {have}, and {platform} is wanted")
-        image.layers()
-        return image
-
     def tree(self, name: str, before: int) -> Tree:
         """Return the files of a stage or an image, to copy from. Raises BuildError, ImageError."""
         stage = self.stage_named(name, before)
         if stage is not None:
             return Tree(View(self.state_of(stage).directories()), f"stage {stage.title}")
-        return Tree(View(self.image(name, self.platform).layers()), f"image {name}")
+        return Tree(View(self.bases.image(name, self.platform).layers()), f"image {name}")
 
     # -- times, places, errors
 
@@ -286,13 +251,6 @@ class Build:
 
             squash(state, self.created(), self.latest)
         return self.store.add_image(state.finished(), state.layers)
-
-
-def _platform(text: str) -> Platform:
-    """Read a platform; "" is this machine's. Raises ImageError."""
-    from minirt.image.remote.platform import Platform
-
-    return Platform.parse(text)
 
 
 def _dockerfile(options: BuildOptions) -> tuple[str, str]:

@@ -75,7 +75,7 @@ class Running:
             state = build.state_of(above)
             scope = Scope(build.options.build_args, build.outside, state.scope.args)
             return State(state.store, state.document, state.layers, state.diff_ids, scope, state.base)
-        image = build.image(name, build.platform_of(stage))
+        image = build.bases.image(name, build.platform_of(stage))
         return State.of_image(image, Scope(build.options.build_args, build.outside))
 
     def _triggers(self) -> list[Instruction]:

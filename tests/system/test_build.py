@@ -481,3 +481,13 @@ def test_without_root_files_are_roots_all_the_same(project: Project, tmp_path: P
                 assert [(info.name, info.uid, info.gid) for info in tar] == [(name, 0, 0)]
     finally:
         shutil.rmtree(root)
+
+
+def test_a_policy_that_refuses_an_image_refuses_it_as_a_base(project: Project, tmp_path: Path) -> None:
+    pytest.importorskip("cryptography")
+    (tmp_path / "policy.json").write_text('{"default": [{"type": "reject"}]}')
+    project.write("FROM busybox\nRUN true\n")
+    project.minirt.env["MINIRT_POLICY"] = str(tmp_path / "policy.json")
+    assert "policy" in project.fails() and "Dockerfile:1: FROM busybox" in project.fails()
+    project.write("FROM scratch\nCOPY --from=busybox /bin/busybox /\n")
+    assert "policy" in project.fails()
