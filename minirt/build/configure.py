@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import posixpath
 
-from minirt.build.instructions import command, exec_form, health, pairs
-from minirt.build.words import expand, split
+from minirt.build.instructions import command, health, pairs
+from minirt.build.words import exec_form, expand, split
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

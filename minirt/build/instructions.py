@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from minirt.build.words import BadWord, split
+from minirt.build.words import BadWord, exec_form, split
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from minirt.build.lines import Instruction
 
-__all__ = ["Health", "check", "command", "exec_form", "flag", "health", "pairs", "paths", "seconds"]
+__all__ = ["Health", "check", "command", "flag", "health", "pairs", "paths", "seconds"]
 
 FLAGS = {
     "ADD": ("chown", "chmod", "link", "checksum", "unpack", "exclude", "keep-git-dir"),
@@ -59,19 +59,6 @@ def flag(instruction: Instruction, name: str, default: str = "") -> str:
         if key == name:
             return "true" if value is None else value
     return default
-
-
-def exec_form(text: str) -> list[str] | None:
-    """Return the words of `["a", "b"]`, or None where the text is no JSON array of strings: then a shell reads it."""
-    if not text.startswith("["):
-        return None
-    import json
-
-    try:
-        array = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return array if isinstance(array, list) and all(isinstance(item, str) for item in array) else None
 
 
 def command(text: str, shell: list[str]) -> list[str]:

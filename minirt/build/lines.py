@@ -13,7 +13,7 @@ name. What an instruction means is `instructions.py`'s.
 from __future__ import annotations
 
 from minirt.build.errors import DockerfileError
-from minirt.build.words import heredoc_words
+from minirt.build.words import exec_form, heredoc_words
 
 __all__ = ["Dockerfile", "Heredoc", "Instruction", "parse", "split_flags"]
 
@@ -140,7 +140,7 @@ class _Reader:
             raise DockerfileError(start, "a continued line without an instruction")
         made = Instruction(start, text, self._escape)
         nested = made.text.split(None, 1)[0].upper() if made.name == "ONBUILD" and made.text else made.name
-        if nested in WITH_HEREDOCS and "<<" in made.text and not made.text.startswith("["):
+        if nested in WITH_HEREDOCS and "<<" in made.text and exec_form(made.text) is None:
             made.heredocs = [self._heredoc(made, *word) for word in heredoc_words(made.text, self._escape)]
         made.last = self._first + self._at - 1
         return made

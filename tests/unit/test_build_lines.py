@@ -121,3 +121,8 @@ def test_flags_are_taken_off_with_their_quotes():
 def test_an_escape_twice_continues_nothing():
     first, _ = parse("RUN echo \\\\\nCMD a\n").instructions
     assert first.text == "echo \\\\"
+
+
+def test_a_test_of_the_shell_is_no_json_array():
+    run, after = parse("RUN [ -e /a ] || cat <<EOF\nx\nEOF\nCMD a\n").instructions
+    assert [doc.content for doc in run.heredocs] == ["x\n"] and after.line == 4
