@@ -98,7 +98,9 @@ class Access:
         """
         challenge = 'Basic realm="registry"'
         if self.tokens is not None and request.path.startswith("/v2"):
-            realm = f"{request.scheme}://{request.host}/token"
+            # Behind a server that ends TLS for us, clients must be told https; the header misleads only who sends it.
+            scheme = "https" if request.headers.get("X-Forwarded-Proto") == "https" else request.scheme
+            realm = f"{scheme}://{request.host}/token"
             challenge = f'Bearer realm="{realm}",service="{SERVICE}"'
             challenge += (f',scope="{scope}"' if scope else "") + (f',error="{error}"' if error else "")
         return Refusal("UNAUTHORIZED", reason, headers={"WWW-Authenticate": challenge})

@@ -80,6 +80,12 @@ def test_a_small_command_loads_no_engine(words: list[str], minirt: Minirt) -> No
     assert not [name for name in modules if name.startswith(("minirt.oci", "minirt.plan", "minirt.terminal"))]
 
 
+@pytest.mark.parametrize("words", [["registry", "--help"], ["registry", "gc", "--root", "/none"]], ids=" ".join)
+def test_a_registry_that_does_not_serve_loads_no_server(words: list[str], minirt: Minirt) -> None:
+    modules = loaded(minirt.env, *words)
+    assert "minirt.cli.registry" in modules and not modules & {"aiohttp", "asyncio", "bcrypt", "jwt", "jinja2", "ssl"}
+
+
 def test_the_rooms_of_the_oci_path_load_neither_parser_nor_json(minirt: Minirt) -> None:
     """What `minirt oci` is made of, imported in one interpreter."""
     rooms = "minirt.plan minirt.oci.compile minirt.oci.lookup minirt.linux.cgroup2 minirt.linux.seccomp minirt.paths minirt.errors"

@@ -81,6 +81,8 @@ def test_who_shows_nothing_is_asked_for_something(server: Server) -> None:
     challenge = answer.headers["www-authenticate"]
     if "token" in server.options:
         assert challenge == f'Bearer realm="{server.url}/token",service="minirt-registry",scope="repository:team/app:pull"'
+        behind = server.client("GET", "/v2/", X_Forwarded_Proto="https", Host="registry.example")
+        assert 'realm="https://registry.example/token"' in behind.headers["www-authenticate"]
         assert server.client("GET", "/v2/").status == 401  # so that a client learns where tokens are had
     else:
         assert challenge == 'Basic realm="registry"'

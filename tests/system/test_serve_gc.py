@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import subprocess
+import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -157,6 +160,24 @@ def test_pushes_pulls_and_deletions_while_garbage_is_collected(server: Server) -
                 assert answer.status == 200 and digest_of(answer.body) == layer["digest"]
     needed = set(server.blobs)
     assert server.gc("--grace", 0) == [] and server.blobs == needed
+
+
+def test_a_collector_that_is_killed_leaves_what_the_next_one_goes_on_with(server: Server) -> None:
+    client, rng = server.client, random.Random(6)
+    kept = [client.push_image("a", f"kept{number}", rng.randbytes(500)) for number in range(10)]
+    for number in range(6):
+        for extra in range(10):
+            client.push_image("a", "x", rng.randbytes(500 + extra))
+        words = [sys.executable, "-m", "minirt", "registry", "gc", "--root", server.root, "--grace", "0", "--untagged"]
+        collector = subprocess.Popen(list(map(str, words)), stdout=subprocess.DEVNULL)
+        time.sleep(0.1 + 0.05 * number)
+        collector.kill()
+        collector.wait()
+        for digest in kept:
+            layers = client("GET", f"/v2/a/manifests/{digest}").json()["layers"]
+            assert [client("GET", f"/v2/a/blobs/{layer['digest']}").status for layer in layers] == [200]
+    server.gc("--grace", 0, "--untagged")
+    assert len(server.blobs) == 1 + 2 * 11  # the configuration; manifest and layer of each image that has a tag
 
 
 def test_a_blob_that_is_being_read_is_read_to_its_end(server: Server) -> None:
