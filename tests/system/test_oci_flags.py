@@ -339,3 +339,35 @@ def test_debug_shows_where_a_mistake_of_ours_is_and_else_changes_nothing(oci: Ru
         oci.config["process"]["args"] = ["echo", "hello"]
         done = oci(*words, "run", "-b", oci.bundle.path, "box")
         assert (done.returncode, done.stdout) == (0, "hello\n"), done.stderr
+
+
+def test_a_hook_that_fails_after_the_end_is_warned_of_and_the_others_run(oci: Runtime) -> None:  # noqa: F811
+    """runtime-spec config.md#poststop: a warning, and the remaining hooks and the lifecycle go on as if it had succeeded."""
+    proof = oci.path / "proof"
+    oci.config["hooks"] = {"poststop": [
+        {"path": "/bin/sh", "args": ["sh", "-c", "echo not so >&2; exit 4"]}, {"path": "/nowhere"},
+        {"path": "/bin/sh", "args": ["sh", "-c", f"/bin/cat >{proof}"]},
+    ]}  # fmt: skip
+    oci.create()
+    done = oci("delete", "box")
+    assert done.returncode == 0 and done.stderr.count("level=warning") == 2 and "not so" in done.stderr
+    assert json.loads(proof.read_text())["status"] == "stopped" and oci.left() == []
+
+
+def test_a_create_whose_hook_hangs_does_not_keep_delete_force_waiting_for_ever(oci: Runtime) -> None:  # noqa: F811
+    hook = oci.path / "hook"
+    script = f"echo $$ >{hook}.new; /bin/mv {hook}.new {hook}; exec /bin/sleep 500"
+    oci.config["hooks"] = {"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", script]}]}
+    oci.write()
+    command = [sys.executable, "-m", "minirt", "oci", "--root", str(oci.root), "create", "-b", str(oci.bundle.path), "box"]
+    create = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for(hook.exists)
+    pid = oci.pid
+    done = oci("delete", "--force", "box")
+    assert done.returncode == 0 and "another command has held container box" in done.stderr
+    assert gone(pid) and oci.left() == []
+    oci.config["hooks"] = {}
+    oci.create()
+    os.kill(int(hook.read_text()), 9)
+    assert create.wait(LIMIT) == 1
+    assert oci.state()["status"] == "created", "what it undoes is not another container's of its name"
