@@ -260,3 +260,20 @@ def test_a_container_in_a_user_namespace_comes_back_with_its_map_and_devices(cou
     assert Path(f"/proc/{oci.pid}/uid_map").read_text().split() == ["0", "100000", "65536"]
     script = "id -u; head -c 3 /dev/zero | cat > /dev/null; echo x > /dev/full || echo full"
     assert oci.good("exec", "box", "sh", "-c", script).split() == ["0", "full"]
+
+
+@pytest.mark.long
+def test_a_lock_on_a_file_is_saved_where_that_is_asked_for(counter: Counter) -> None:
+    oci = counter.oci  # noqa: F811
+    oci.bundle.mount("/usr", "/usr", "rbind", "ro")  # busybox has no flock
+    for name in ("lib", "lib64"):
+        (oci.bundle.rootfs / name).symlink_to(f"usr/{name}")
+    oci.config["process"]["args"] = ["sh", "-c", f"exec 9> /lock; /usr/bin/flock 9; {COUNTER}"]
+    counter.start()
+    done = oci("checkpoint", "--image-path", counter.image, "box")
+    assert done.returncode == 1 and "lock" in done.stderr and oci.state()["status"] == "running"
+    counter.checkpoint("--file-locks", "--manage-cgroups-mode", "ignore")
+    counter.restore("--file-locks", "--manage-cgroups-mode", "ignore")
+    assert counter.goes_on()
+    assert oci("exec", "box", "sh", "-c", "exec 9> /lock; /usr/bin/flock -n 9").returncode == 1, "it has the lock"
+    assert Path(f"/proc/{oci.pid}/cgroup").read_text() == f"0::/{oci.group}\n"

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
+import subprocess
 from typing import Any
 
 import pytest
 from test_oci_runtime import Runtime, oci  # noqa: F401
+
+from minirt.runtime import checkpoint, restore
+from minirt.runtime.flags import Flag
 
 pytestmark = [
     pytest.mark.root,
@@ -45,3 +51,11 @@ def test_what_cannot_be_is_refused_before_anything_is_done(oci: Runtime) -> None
     ):  # fmt: skip
         assert text in refused(oci, "checkpoint", *flags, "box")
     assert oci.state()["status"] == "running"
+
+
+@pytest.mark.skipif(shutil.which("runc") is None, reason="runc is not installed (the Makefile's PACKAGES_PEERS)")
+@pytest.mark.parametrize(("command", "flags"), [("checkpoint", checkpoint.FLAGS), ("restore", restore.FLAGS)])
+def test_each_of_runc_s_flags_is_known(command: str, flags: tuple[Flag, ...]) -> None:
+    text = subprocess.run(["runc", command, "--help"], capture_output=True, text=True, check=True, timeout=20).stdout
+    theirs = set(re.findall(r"^ +--([a-z-]+)", text, re.M)) - {"help"}
+    assert len(theirs) > 10 and theirs <= {name for flag in flags for name in flag.names}
