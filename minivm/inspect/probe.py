@@ -1,7 +1,7 @@
 """What a debugger can have of this host's KVM, found by trying it on a few instructions of a machine made for that.
 
 No version or capability tells: KVM_CHECK_EXTENSION says yes to all of it on hosts where half of it does not happen
-(a processor that is itself emulated, or a KVM that emulates ring 0). Four programs of 16 bits, each in a new machine:
+(a processor that is itself emulated, or a KVM that emulates ring 0). Four programs of 16 bits:
 
     step     nop                     does KVM_GUESTDBG_SINGLESTEP stop after it?
     int3     int3                    does it come to us, or to the guest (whose handler halts)?
@@ -11,9 +11,15 @@ No version or capability tells: KVM_CHECK_EXTENSION says yes to all of it on hos
 
 from __future__ import annotations
 
+import contextlib
+
 from minivm import kvm
 from minivm.errors import KvmError
 from minivm.kvm import lib
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["Abilities", "probe"]
 
@@ -40,40 +46,47 @@ class Abilities:
 
 
 def probe() -> Abilities:
-    """Try it. Takes a few milliseconds. Raises KvmError where there is no KVM."""
+    """Try it, in one machine. Takes a few milliseconds. Raises KvmError where there is no KVM."""
     enable, hardware = lib.KVM_GUESTDBG_ENABLE, lib.KVM_GUESTDBG_USE_HW_BP
     at, control = [CODE + 1, *[0] * 6], LOCAL | EXACT
     on = [DATA, *[0] * 6]
-    return Abilities(
-        step=_stops(b"\x90\x90", enable | lib.KVM_GUESTDBG_SINGLESTEP),
-        int3=_stops(b"\xcc", enable | lib.KVM_GUESTDBG_USE_SW_BP),
-        execute=_stops(b"\x90\x90", enable | hardware, [*at, control]),
-        write=_stops(b"\xc6\x06\x00\x20\x05\x90", enable | hardware, [*on, control | WRITE_BYTE]),
-    )
+    with _machine() as (memory, vcpu):
+        return Abilities(
+            step=_stops(memory, vcpu, b"\x90\x90", enable | lib.KVM_GUESTDBG_SINGLESTEP),
+            int3=_stops(memory, vcpu, b"\xcc", enable | lib.KVM_GUESTDBG_USE_SW_BP),
+            execute=_stops(memory, vcpu, b"\x90\x90", enable | hardware, [*at, control]),
+            write=_stops(memory, vcpu, b"\xc6\x06\x00\x20\x05\x90", enable | hardware, [*on, control | WRITE_BYTE]),
+        )
 
 
-def _stops(code: bytes, control: int, registers: list[int] | None = None) -> bool:
-    """Run code, then `hlt`, in a machine without interrupt controllers. Says whether KVM_EXIT_DEBUG came of it."""
+@contextlib.contextmanager
+def _machine() -> Iterator[tuple[kvm.GuestMemory, kvm.Vcpu]]:
+    """Make a machine without interrupt controllers, in which `hlt` is an exit; it is gone afterwards."""
     system = kvm.open_kvm()
     machine = kvm.create_vm(system)
     memory = kvm.GuestMemory(SIZE)
     kvm.set_user_memory_region(machine, 0, 0, memory)
+    vcpu = kvm.Vcpu(kvm.create_vcpu(machine, 0), kvm.get_vcpu_mmap_size(system))
+    try:
+        yield memory, vcpu
+    finally:
+        vcpu.close()
+        kvm.close(vcpu.fd, machine, system)
+        memory.close()
+
+
+def _stops(memory: kvm.GuestMemory, vcpu: kvm.Vcpu, code: bytes, control: int, registers: list[int] | None = None) -> bool:
+    """Run code, then `hlt`. Says whether KVM_EXIT_DEBUG came of it."""
     memory.view(CODE, len(code) + 1)[:] = code + HLT
     for vector in (1, 3):  # debug exception and int3, if they are the guest's
         memory.view(4 * vector, 4)[:] = HANDLER.to_bytes(4, "little")
     memory.view(HANDLER, 1)[:] = HLT
-    vcpu = kvm.Vcpu(kvm.create_vcpu(machine, 0), kvm.get_vcpu_mmap_size(system))
+    sregs = kvm.get_sregs(vcpu.fd)
+    sregs.cs.base = sregs.cs.selector = 0
     try:
-        sregs = kvm.get_sregs(vcpu.fd)
-        sregs.cs.base = sregs.cs.selector = 0
         kvm.set_sregs(vcpu.fd, sregs)
         kvm.set_regs(vcpu.fd, kvm.new_regs(rip=CODE, rflags=2, rsp=STACK))
         kvm.set_guest_debug(vcpu.fd, control, registers or ())
         return bool(vcpu.run() == lib.KVM_EXIT_DEBUG)
     except KvmError:
         return False  # this KVM refuses the request itself
-    finally:
-        vcpu.close()
-        kvm.close(vcpu.fd, machine, system)
-        memory.close()
-
