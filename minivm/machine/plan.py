@@ -72,7 +72,7 @@ def machine_plan(config: Config, start: Start) -> list[Operation]:
     irqchip = start.irqchip if config.irqchip is None else config.irqchip
     operations: list[Operation] = []
     parts = (_place(config), _open(irqchip, bool(config.virtio())), _vm(), _memory(config), _irqchip(irqchip))
-    for step in (*parts, _virtio(config), _vcpus(config, irqchip), _boot(start), _run()):
+    for step in (*parts, _virtio(config), _vcpus(config, irqchip), _boot(start, config.memory), _run()):
         operations.extend(step)
     return operations
 
@@ -224,9 +224,9 @@ def _vcpu(number: int) -> Iterator[Operation]:
     yield Operation("vcpu", "KVM_SET_MSRS", why, number=number, msrs=MSRS)
 
 
-def _boot(start: Start) -> Iterator[Operation]:
+def _boot(start: Start, memory: int) -> Iterator[Operation]:
     for piece in start.pieces:
-        length, place = mappable(piece)
+        length, place = mappable(piece, memory)
         if length:
             why = f"{piece.why} Not copied: the file's own pages, until the guest writes to one."
             args = {"address": piece.address, "what": piece.what, "length": length, "offset": place}

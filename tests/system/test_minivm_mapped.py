@@ -53,6 +53,8 @@ def test_a_fitting_segment_is_mapped_and_the_guests_writes_stay_out_of_the_file(
     start = formats.prepare(formats.read_kernel(config.kernel), "elf64", config.memory, "")
     mapped = [op for op in machine_plan(config, start) if op.call == "mmap" and op.args.get("address") == 4 * MIB]
     assert [(op.args["length"], op.args["offset"]) for op in mapped] == [(2 * MIB, 4096)]
+    large = Config(config.kernel, memory=256 * MIB)
+    assert not [op for op in machine_plan(large, start) if "offset" in op.args], "large pages: copied"
     with build(tmp_path / "elf") as machine:
         machine.bytes_at(4 * MIB, 4096)[:] = bytes(4096)
         maps = Path("/proc/self/smaps").read_text()
