@@ -76,11 +76,12 @@ test-lab: .venv/installed-test
 	gcc -O1 -Wall -Wextra -Werror -static -o tests/native/vsock_echo.elf tests/native/vsock_echo.c; \
 	inputs=$$($(BIN)/python tests/lab/inputs.py) || echo "Debian's kernels could not be fetched: their tests are skipped"; \
 	lab/run $${inputs:+--disk $$inputs} --timeout 1800 .venv/bin/python -m pytest $(WHICH) tests/lab tests/peers/test_differential.py; \
-	lab/run $(addprefix --with ,$(PACKAGES_ENGINES)) --timeout 900 .venv/bin/python -m pytest $(WHICH) tests/peers/test_limits.py tests/peers/test_systemd.py
+	lab/run $(addprefix --with ,$(PACKAGES_ENGINES)) --timeout 900 .venv/bin/python -m pytest $(WHICH) tests/peers/test_limits.py tests/peers/test_systemd.py$(if $(MORE),; \
+	lab/run --timeout 900 .venv/bin/python -m pytest $(MORE))
 
 test-long: .venv/installed-test
 	$(BIN)/python -m pytest tests/unit tests/system tests/peers
-	$(MAKE) test-lab WHICH=
+	$(MAKE) test-lab WHICH= MORE="tests/system/test_oci_attacks.py tests/system/test_oci_exec_attacks.py tests/system/test_oci_neighbours.py"
 
 lint: .venv/installed-test
 	$(BIN)/ruff check .
