@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import time
+from copy import copy
 from pathlib import Path
 from typing import NamedTuple
 
@@ -93,12 +94,18 @@ def root(minirt, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def plan_of(monkeypatch: pytest.MonkeyPatch, **chosen: object) -> Plan:
-    """Return the plan of a run that goes well, as it was made for the kernel."""
+    """Return the plan of a run that goes well, in one piece as a run with --fail has it; without the barriers of who watches."""
     plans = []
     shape = engine.shape
+
+    def noted(plan: Plan, options: RunOptions) -> Plan:
+        plans.append(copy(plan))
+        plans[0].items = list(plan.items)
+        return shape(plan, options)
+
     with monkeypatch.context() as patch:
-        patch.setattr(engine, "shape", lambda plan, options: plans.append(plan) or shape(plan, options))
-        assert run(**chosen) == 0
+        patch.setattr(engine, "shape", noted)
+        assert run(trace="/dev/null", **chosen) == 0
     return plans[0]
 
 
@@ -150,6 +157,33 @@ def test_an_error_of_ours_at_a_barrier_leaves_nothing(root: Path, monkeypatch: p
     before = left(root)
     monkeypatch.setattr(engine.Session, method, fail)
     assert str(run(userns="auto", tty=True)) == "planted"
+    assert left(root) == before
+
+
+def test_an_error_while_the_rest_of_the_plan_is_made_leaves_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The executor has begun by then, and its child waits for what will not come."""
+    before = left(root)
+
+    def fail(*_: object) -> None:
+        raise MinirtError("the rest cannot be")
+
+    monkeypatch.setattr(engine, "finish_plan", fail)
+    outcome = run()
+    assert isinstance(outcome, MinirtError) and "the rest cannot be" in str(outcome)
+    assert left(root) == before
+
+
+def test_death_of_the_child_while_the_rest_of_the_plan_is_made_leaves_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, finish = left(root), engine.finish_plan
+
+    def kill(plan: Plan, context: object) -> None:
+        children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+        for pid in children:
+            os.kill(int(pid), signal.SIGKILL)
+        finish(plan, context)
+
+    monkeypatch.setattr(engine, "finish_plan", kill)
+    assert isinstance(run(), MinirtError)
     assert left(root) == before
 
 
