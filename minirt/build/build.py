@@ -89,9 +89,7 @@ class Build:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._stopper >= 0:
-            os.close(self._stopper)  # whoever waits for a container sees it, and ends it
-            self._stopper = -1
+        self._stop_all()
         for thread in self._threads:
             thread.join()
         self.undo.close()
@@ -143,10 +141,14 @@ class Build:
             future.set_result(Running(self, stage).run())
         except BaseException as error:
             future.set_exception(error)
-            with self._lock:
-                if self._stopper >= 0:
-                    os.close(self._stopper)
-                    self._stopper = -1
+            self._stop_all()
+
+    def _stop_all(self) -> None:
+        """Tell all stages to end: whoever waits for a container sees it, and ends it. Several threads may do so at once."""
+        with self._lock:
+            if self._stopper >= 0:
+                os.close(self._stopper)
+                self._stopper = -1
 
     def state_of(self, stage: Stage) -> State:
         """Return what a stage has become, when it has. Raises what it failed with; Cancelled where another failed first."""

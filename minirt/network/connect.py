@@ -78,10 +78,9 @@ def connect(
 
     Returns: its address. Raises: NetworkError, KernelError; it is in no network then.
     """
+    if network == DEFAULT:
+        make_default()
     with Store() as store:
-        new = network == DEFAULT and not any(other.name == DEFAULT for other in store.networks())
-        if new:
-            make(store, DEFAULT, "", False, {})
         place = store.network(network)
         before = store.endpoints(container=container)
         taken = {end.address for end in store.endpoints(network=network)}
@@ -96,11 +95,17 @@ def connect(
             bridge.set_inside(fd, place, end, interface, not before)
             write_rules(store)
         except BaseException:
-            for link in (end.interface, *((place.bridge,) if new else ())):  # what is written down about them is undone, too
-                bridge.remove_link(link)
+            bridge.remove_link(end.interface)
             raise
         names.tell(store, network)
     return str(wanted)
+
+
+def make_default() -> None:
+    """Make the default network, if it is missing: written down before its bridge is made, so that no kill leaves one unknown."""
+    with Store() as store:
+        if not any(other.name == DEFAULT for other in store.networks()):
+            make(store, DEFAULT, "", False, {})
 
 
 def reserve(port: Port) -> Port:

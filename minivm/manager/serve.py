@@ -179,11 +179,11 @@ class Server:
         response, console = self._control.answer(line)
         client.put(json.dumps(response).encode() + b"\n")
         if console is not None:
-            client.console, client.listens_only = True, bool(console.get("listen"))
             if console.get("replay"):
-                self._output()  # what is on its way belongs to the log too
+                self._output()  # what is on its way belongs to the log too: only there does this client get it from
                 for data in self._log.replay():
                     client.put(data)
+            client.console, client.listens_only = True, bool(console.get("listen"))
 
     def finish(self, output: int) -> None:
         """The machine has ended: pass on what its console still said.

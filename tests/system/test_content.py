@@ -16,11 +16,11 @@ CHANGE = "echo new > /etc/new; rm /bin/ls; mkdir -p /a/b; touch /a/b/c; chmod 70
 
 
 @pytest.fixture
-def box(minirt: Minirt) -> Iterator[Minirt]:
-    done = minirt("run", "--name", "box", "busybox", "sh", "-c", CHANGE)
+def box(own_store: Minirt) -> Iterator[Minirt]:
+    done = own_store("run", "--name", "box", "busybox", "sh", "-c", CHANGE)
     assert done.returncode == 0, done.stderr
-    yield minirt
-    minirt("rm", "-f", "box")
+    yield own_store
+    own_store("rm", "-f", "box")
 
 
 def good(minirt: Minirt, *words: object) -> str:
