@@ -131,7 +131,7 @@ def in_process(place: str, count: int = 100) -> float:
     from minirt.runtime.create import run
 
     values: dict[str, Any] = dict.fromkeys(("console_socket", "pidfd_socket", "pid_file"), "")
-    values |= dict.fromkeys(("no_pivot", "no_new_keyring", "detach", "keep"), False)
+    values |= dict.fromkeys(("no_pivot", "no_new_keyring", "detach", "keep", "systemd_cgroup"), False)
     values |= {"bundle": f"{place}/bundle", "preserve_fds": 0}
     for i in range(3):
         run(f"{place}/state", f"warm{i}", values, print)
