@@ -208,7 +208,13 @@ def cache_directory(
 def _make_cache(path: str, lock: int, fill: Callable[[str], None] | None, owner: tuple[int, int], mode: int) -> None:
     import fcntl
 
-    fcntl.flock(lock, fcntl.LOCK_EX)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        # Who makes it has the lock alone, and then shares it for as long as its step runs: that is waited for, not its end.
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        if not os.path.isdir(path):  # who made it was killed
+            fcntl.flock(lock, fcntl.LOCK_EX)
     if os.path.isdir(path):
         return
     new = f"{path}.new"
