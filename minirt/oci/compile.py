@@ -87,6 +87,10 @@ def compile_plan(context: Context, preserve_fds: int = 0) -> Plan:
     """
     plan = Plan(preserve_fds).extend(EXECUTOR, context)
     finish_plan(plan, context)
+    used = {record.step for record in plan.records}  # a step that has nothing to do here is none to cut
+    plan.steps = {name: step for name, step in plan.steps.items() if name in used}
+    for step in plan.steps.values():
+        step.needs = tuple(need for need in step.needs if need in used)
     return plan
 
 
@@ -101,7 +105,3 @@ def begin_plan(context: Context, preserve_fds: int = 0) -> Plan:
 def finish_plan(plan: Plan, context: Context) -> None:
     """Append what the child does."""
     plan.extend((HOOKED if context.hooks else ORDER)[len(EXECUTOR) :], context)
-    used = {record.step for record in plan.records}
-    plan.steps = {name: step for name, step in plan.steps.items() if name in used}
-    for step in plan.steps.values():
-        step.needs = tuple(need for need in step.needs if need in used)

@@ -11,6 +11,7 @@ may no longer write.
 from __future__ import annotations
 
 import os
+from itertools import chain
 
 from minirt.errors import KernelError, MinirtError
 from minirt.linux import constants
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Birth", "Parent", "PlanFailed", "executor", "run"]
 
 LOOK = "look:"  # begins the names of barriers that explain and step put in; they are not told
+LAST = 4  # outcomes, among which is mostly the one that tells how it ended
 _executor = -1
 
 
@@ -132,7 +134,7 @@ class Birth:
         self.control, theirs = pair
         if len(fds) != 3 + plan.preserve_fds:
             raise ValueError(f"{len(fds)} descriptors for {3 + plan.preserve_fds} places")
-        self.started = _clock()
+        self.started = _clock() if sink is not None else (0, 0)
         self.executor = -1
         try:
             numbers = [*fds, theirs, self.memory]
@@ -243,18 +245,34 @@ class Birth:
 
     # -- what happened ---------------------------------------------------------------------------------------
 
-    def outcomes(self, start: int = 0) -> list[tuple[Record, int, int, int]]:
-        """Return (record, result, began, ended) of each record that was begun; times in TSC ticks."""
+    def outcomes(self, start: int = 0, used: int = -1) -> list[tuple[Record, int, int, int]]:
+        """Return (record, result, began, ended) of each record that was begun; times in TSC ticks.
+
+        Args:
+            start: without so many of the first.
+            used: how many there are, where that is known.
+        """
         records = self.lowered.records
-        used = int.from_bytes(os.pread(self.memory, 4, USED_AT), "little")
+        if used < 0:
+            used = self.used()
         ring = os.pread(self.memory, OUTCOME.size * (used - start), OUTCOME.size * start)
         return [
             (records[at], result, began, ended) for at, _, result, began, ended in OUTCOME.iter_unpack(ring)
         ]  # fmt: skip
 
+    def used(self) -> int:
+        """Return how many records were begun."""
+        return int.from_bytes(os.pread(self.memory, 4, USED_AT), "little")
+
+    def earlier(self, used: int) -> Iterator[tuple[Record, int, int, int]]:
+        """Yield the outcomes before the last few, backward; read only if somebody asks."""
+        yield from reversed(self.outcomes(0, max(used - LAST, 0)))
+
     def failure(self) -> PlanFailed | None:
         """Return the failure that ended the plan, or None if the program was started (or the plan ended well)."""
-        for record, result, _, _ in reversed(self.outcomes()):
+        used = self.used()
+        known = self.outcomes(max(used - LAST, 0), used)  # mostly enough
+        for record, result, _, _ in chain(reversed(known), self.earlier(used)):
             if result == PENDING:
                 if record.call in ("execve", "execveat", "exit_group"):
                     return None
