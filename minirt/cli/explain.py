@@ -39,8 +39,8 @@ def explain(args: argparse.Namespace) -> int:
             header, events = read_trace(file)
     except OSError as error:
         raise UsageError(f"{args.file}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{args.file}: {error if type(error) is ValueError else 'a line of it is no event'}") from None
+    except ValueError as error:
+        raise UsageError(f"{args.file}: {error}") from None
     if not args.html:
         from minirt.plan.explain import Explainer
 

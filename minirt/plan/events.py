@@ -88,14 +88,24 @@ def read_trace(stream: TextIO) -> tuple[dict[str, Any], list[Event]]:
         header = json.loads(stream.readline())
     except json.JSONDecodeError:
         raise ValueError("not a trace: the first line is no JSON object") from None
+    except UnicodeDecodeError:
+        raise ValueError("not a trace: it is not text") from None
     if not isinstance(header, dict) or header.get("trace") != FORMAT:
         raise ValueError(f"not a trace of format {FORMAT}")
     events = []
-    for line in stream:
-        fields = json.loads(line)
-        call = fields.pop("call")
-        args = tuple(fields.pop("args", ()))
-        fields["change"] = tuple(fields.get("change", ()))
-        fields.setdefault("result", None)
-        events.append(Event(call, args, **fields))
+    try:
+        for line in stream:
+            events.append(_event(json.loads(line)))
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"line {len(events) + 2} is no event") from None
     return header, events
+
+
+def _event(fields: Any) -> Event:
+    if not isinstance(fields, dict) or not isinstance(fields["call"], str):
+        raise ValueError
+    call = fields.pop("call")
+    args = tuple(fields.pop("args", ()))
+    fields["change"] = tuple(fields.get("change", ()))
+    fields.setdefault("result", None)
+    return Event(call, args, **fields)

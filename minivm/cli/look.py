@@ -110,7 +110,7 @@ def _exits(options: argparse.Namespace) -> int:
             header, events = read_trace(file)
     except OSError as error:
         raise MinivmError(f"cannot read trace {options.trace!r}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except ValueError as error:
         raise MinivmError(f"{options.trace!r} is no trace: {error}") from None
     if header.get("kind") != "machine":
         raise MinivmError(f"{options.trace!r} is a trace of a {header.get('kind')}, not of a machine")

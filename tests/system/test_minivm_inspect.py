@@ -148,6 +148,14 @@ def test_mistakes_get_one_line(words, status, text):
     assert text in done.stderr and done.stderr.count("\n") == 1 and done.stderr.startswith("minivm: "), done.stderr
 
 
+@pytest.mark.parametrize("line", ['{"x": 1}', "5", '{"call"', '{"call": 5}'])
+def test_a_trace_with_a_line_that_is_no_event_is_said_so(tmp_path, line):
+    file = tmp_path / "t.jsonl"
+    file.write_text('{"trace": 1, "kind": "machine"}\n' + line + "\n")
+    done = minivm_("exits", file, status=125)
+    assert "line 2 is no event" in done.stderr and done.stderr.count("\n") == 1, done.stderr
+
+
 def test_a_word_that_is_no_address_is_a_mistake_in_the_words(core):
     assert "is no address" in minivm_("walk", core, "main", status=2).stderr
     assert "processors" in minivm_("walk", core, "0", "--cpu", "9", status=2).stderr

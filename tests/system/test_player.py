@@ -136,14 +136,16 @@ def test_a_machine_s_console_is_read_from_its_exits(browser: Browser, tmp_path: 
 
 
 BAD = [(None, "No such file"), ("", "not a trace"), ("{}\n", "not a trace"), ('{"trace": 1}\n{"x": 1}\n', "no event"),
-       ('{"trace": 9}\n', "format 1")]  # fmt: skip
+       ('{"trace": 1}\n5\n', "no event"), ('{"trace": 1}\n{"call"\n', "no event"), ('{"trace": 1}\n{"call": 5}\n', "no event"),
+       ('{"trace": 1}\n{"call": "a", "args": 5}\n', "no event"),
+       ('{"trace": 9}\n', "format 1"), ("\udcff", "not text")]  # fmt: skip
 
 
 @pytest.mark.parametrize(("content", "said"), BAD)
 def test_bad_input_is_one_line(minirt: Minirt, tmp_path: Path, content: str | None, said: str) -> None:
     file = tmp_path / "t.jsonl"
     if content is not None:
-        file.write_text(content)
+        file.write_text(content, errors="surrogateescape")
     done = minirt("explain", file, "--html", tmp_path / "out.html")
     assert done.returncode == 125 and said in done.stderr and done.stderr.count("\n") == 1, done.stderr
     assert not list(tmp_path.glob("out*"))
