@@ -40,7 +40,8 @@ endef
 	@PYTHON="$(PYTHON)"; PYTHON=$${PYTHON:-/usr/bin/python3}; \
 	[ -x $(BIN)/python ] || $$PYTHON -m venv .venv || { echo "no Python >= 3.11 with venv was found: name one: make PYTHON=/path/to/python3"; exit 1; }
 	@echo "building csrc/ and installing minirt, minirt-oci and minivm into .venv/bin"
-	@$(BIN)/pip install -q --disable-pip-version-check -e .
+	@$(BIN)/pip install -q --disable-pip-version-check -e '.[all]' || { $(BIN)/pip install -q --disable-pip-version-check -e . && \
+	echo "without the packages that only some commands need: each says so when it does (.venv/bin/pip install -e '.[all]')"; }
 	@$(BIN)/python -m compileall -q minirt minivm
 	@touch $@
 
@@ -61,7 +62,7 @@ demo: .venv/installed-run
 
 .venv/installed-test: .venv/installed-run
 	@$(call install,$(PACKAGES_TEST))
-	@$(BIN)/pip install -q --disable-pip-version-check -e '.[test,lint,ui]'
+	@$(BIN)/pip install -q --disable-pip-version-check -e '.[test,lint]'
 	@$(BIN)/pip install -q --disable-pip-version-check -e '.[prctl]' 2>.venv/prctl.log || echo "without python-prctl, which some tests compare with (apt-get install libcap-dev; .venv/prctl.log)"
 	@touch $@
 
