@@ -13,7 +13,7 @@ import stat
 from minirt.image.diff import entry_of, xattrs_of
 from minirt.image.errors import ImageError
 from minirt.image.layer import WHITEOUT
-from minirt.image.pack import END, data_of, find_holes, header
+from minirt.image.pack import END, data_of, header, map_holes
 from minirt.image.tar import Entry
 from minirt.image.view import Found, View
 
@@ -187,9 +187,7 @@ def _file(entry: Entry, path: bytes) -> Iterator[bytes]:
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         entry.size = entry.stored = os.fstat(fd).st_size
-        entry.segments = find_holes(fd, entry.size)
-        if entry.segments is not None:
-            entry.stored = sum(count for _, count in entry.segments)
+        map_holes(entry, fd)
         yield header(entry)
         yield from data_of(fd, entry)
     finally:

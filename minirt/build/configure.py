@@ -8,7 +8,8 @@ from __future__ import annotations
 import posixpath
 
 from minirt.build.instructions import command, health, pairs
-from minirt.build.words import exec_form, expand, split
+from minirt.build.words import expand, split
+from minirt.image.change import exec_form
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

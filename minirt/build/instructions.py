@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from minirt.build.words import BadWord, exec_form, split
+from minirt.build.words import BadWord, split
+from minirt.image.change import exec_form
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

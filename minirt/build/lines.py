@@ -13,7 +13,8 @@ name. What an instruction means is `instructions.py`'s.
 from __future__ import annotations
 
 from minirt.build.errors import DockerfileError
-from minirt.build.words import exec_form, heredoc_words
+from minirt.build.words import heredoc_words
+from minirt.image.change import exec_form
 
 __all__ = ["Dockerfile", "Heredoc", "Instruction", "parse", "split_flags"]
 

@@ -16,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["BadWord", "exec_form", "expand", "heredoc_words", "split"]
+__all__ = ["BadWord", "expand", "heredoc_words", "split"]
 
 SPECIAL = "@*#?-$!0"  # a shell's own parameters, of which there are none here
 
@@ -58,19 +58,6 @@ def split(text: str, escape: str = "\\") -> list[str]:
     if quote:
         raise BadWord(f"a {quote} without its end")
     return [*words, word] if word else words
-
-
-def exec_form(text: str) -> list[str] | None:
-    """Return the words of `["a", "b"]`, or None where the text is no JSON array of strings: then a shell reads it."""
-    if not text.startswith("["):
-        return None
-    import json
-
-    try:
-        array = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return array if isinstance(array, list) and all(isinstance(item, str) for item in array) else None
 
 
 def heredoc_words(text: str, escape: str = "\\") -> list[tuple[str, bool, bool]]:

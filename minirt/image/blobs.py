@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Descriptor = dict[str, Any]  # mediaType, digest, size: image-spec descriptor.md
 
-__all__ = ["BlobWriter", "Blobs"]
+__all__ = ["BlobWriter", "Blobs", "sync_directory"]
 
 DOCUMENT_LIMIT = 4 << 20  # bytes of a manifest or configuration; registries take no more either
 
@@ -109,7 +109,7 @@ class Blobs:
         except FileNotFoundError:  # the first of its algorithm
             os.makedirs(os.path.dirname(final), 0o700, exist_ok=True)
             os.rename(path, final)
-        _fsync_directory(os.path.dirname(final))
+        sync_directory(os.path.dirname(final))
 
     def all(self) -> list[str]:
         """Return the digests of all blobs."""
@@ -165,7 +165,7 @@ class BlobWriter:
         os.close(self._fd)
 
 
-def _fsync_directory(path: str) -> None:
+def sync_directory(path: str) -> None:
     """Make a rename last through a power cut (man 2 fsync: the directory has to be synced as well)."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

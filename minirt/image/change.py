@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Config = dict[str, Any]  # the "config" object inside an image's configuration
 
-__all__ = ["BadChange", "apply", "words"]
+__all__ = ["BadChange", "apply", "exec_form", "words"]
 
 
 class BadChange(ImageError):
@@ -74,11 +74,12 @@ def words(text: str) -> list[str]:
 
 def _command(text: str) -> list[str]:
     """The exec form is a JSON array of strings; anything else is a line for the shell."""
-    array = _json_array(text)
+    array = exec_form(text)
     return ["/bin/sh", "-c", text] if array is None else array
 
 
-def _json_array(text: str) -> list[str] | None:
+def exec_form(text: str) -> list[str] | None:
+    """Return the words of `["a", "b"]`, or None where the text is no JSON array of strings: then a shell reads it."""
     if not text.startswith("["):
         return None
     import json
@@ -132,7 +133,7 @@ def _is_port(text: str) -> bool:
 
 
 def _set_volumes(config: Config, text: str) -> None:
-    array = _json_array(text)
+    array = exec_form(text)
     for path in words(text) if array is None else array:
         if not path:
             raise BadChange("VOLUME needs a path")

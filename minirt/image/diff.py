@@ -13,7 +13,7 @@ from errno import ENODATA, ENOTSUP
 
 from minirt.image.errors import ImageError
 from minirt.image.layer import OPAQUE, OVERLAY_XATTRS, WHITEOUT
-from minirt.image.pack import END, data_of, find_holes, header
+from minirt.image.pack import END, data_of, header, map_holes
 from minirt.image.tar import Entry
 
 TYPE_CHECKING = False
@@ -111,9 +111,7 @@ class _Packer:
                 yield self._hard_link(entry, first)
                 return
             _refuse_borrowed(fd, below)
-            entry.segments = find_holes(fd, entry.size)
-            if entry.segments is not None:
-                entry.stored = sum(count for _, count in entry.segments)
+            map_holes(entry, fd)
             yield self.header(entry)
             yield from data_of(fd, entry)
         finally:

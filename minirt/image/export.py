@@ -6,7 +6,7 @@ import os
 import stat
 
 from minirt.image.diff import entry_of, xattrs_of
-from minirt.image.pack import END, data_of, find_holes, header
+from minirt.image.pack import END, data_of, header, map_holes
 from minirt.image.view import View
 
 TYPE_CHECKING = False
@@ -55,9 +55,7 @@ def _entry(found: Found, name: bytes) -> Entry:
 def _file(found: Found, entry: Entry) -> Iterator[bytes]:
     fd = os.open(found.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        entry.segments = find_holes(fd, entry.size)
-        if entry.segments is not None:
-            entry.stored = sum(count for _, count in entry.segments)
+        map_holes(entry, fd)
         yield header(entry)
         yield from data_of(fd, entry)
     finally:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from minirt.image.tar import Entry
 
-__all__ = ["END", "Pieces", "data_of", "find_holes", "header"]
+__all__ = ["END", "Pieces", "data_of", "find_holes", "header", "map_holes"]
 
 BLOCK = 512
 END = bytes(2 * BLOCK)  # the end of an archive
@@ -111,6 +111,13 @@ def data_of(fd: int, entry: Entry) -> Iterator[bytes]:
             yield piece
     if padding := -entry.stored % BLOCK:
         yield bytes(padding)
+
+
+def map_holes(entry: Entry, fd: int) -> None:
+    """Note in an entry, whose size is known, the segments that its file holds between holes, and how many bytes they are."""
+    entry.segments = find_holes(fd, entry.size)
+    if entry.segments is not None:
+        entry.stored = sum(count for _, count in entry.segments)
 
 
 def find_holes(fd: int, size: int) -> list[tuple[int, int]] | None:

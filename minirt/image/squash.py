@@ -13,7 +13,7 @@ import stat
 
 from minirt.image.diff import entry_of, xattrs_of
 from minirt.image.layer import OPAQUE, WHITEOUT
-from minirt.image.pack import END, data_of, find_holes, header
+from minirt.image.pack import END, data_of, header, map_holes
 from minirt.image.tar import Entry
 from minirt.image.view import View
 
@@ -89,9 +89,7 @@ class _Joiner:
             return
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            entry.segments = find_holes(fd, entry.size)
-            if entry.segments is not None:
-                entry.stored = sum(count for _, count in entry.segments)
+            map_holes(entry, fd)
             yield self._header(entry)
             yield from data_of(fd, entry)
         finally:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 
+from minirt.image.blobs import sync_directory
 from minirt.image.digest import is_digest, path_of
 from minirt.image.index import replace_file
 
@@ -89,15 +90,6 @@ def read_descriptor(path: str) -> Descriptor | None:
     except OSError:
         return None
     return found if isinstance(found, dict) else None
-
-
-def sync_directory(path: str) -> None:
-    """Make new names in a directory outlast a power cut (man 2 fsync)."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _names(path: str) -> list[str]:

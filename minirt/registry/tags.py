@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import os
 
+from minirt.image.blobs import sync_directory
 from minirt.image.index import replace_file
-from minirt.registry.links import read_descriptor, sync_directory
+from minirt.registry.links import read_descriptor
 from minirt.registry.names import is_tag
 
 TYPE_CHECKING = False

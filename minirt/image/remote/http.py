@@ -265,6 +265,19 @@ def document(response: BaseHTTPResponse, what: str, limit: int = DOCUMENT_LIMIT)
     return b"".join(parts)
 
 
+def json_object(data: bytes, what: str) -> dict[str, Any]:
+    """Return the JSON object (RFC 8259) that a text is. Args: what it is, for the error. Raises Lied where it is none."""
+    import json
+
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise Lied(f"{what} is not a JSON object")
+    return found
+
+
 def problem(response: BaseHTTPResponse) -> str:
     """Return what an error response says: its status, and the message of its body (distribution-spec, "Error Codes")."""
     import json

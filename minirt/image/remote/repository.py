@@ -10,7 +10,7 @@ import json
 
 from minirt.image import digest as digests
 from minirt.image.remote.errors import Lied, NotThere, RegistryError
-from minirt.image.remote.http import check, document, joined, length_of
+from minirt.image.remote.http import check, document, joined, json_object, length_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class Repository:
             pages = list(self._pages(f"referrers/{digest}", f"the referrers of {digest}"))
         except NotThere:
             try:
-                pages = [_object(self.manifest(digest.replace(":", "-"))[0], f"the referrers of {digest}")]
+                pages = [json_object(self.manifest(digest.replace(":", "-"))[0], f"the referrers of {digest}")]
             except NotThere:
                 return []
         return [entry for page in pages for entry in page.get("manifests") or () if isinstance(entry, dict)]
@@ -162,7 +162,7 @@ class Repository:
         url: str | None = f"/v2/{self.name}/{path}"
         for _ in range(PAGES):
             response = check(self.send("GET", url or ""), what, 200)
-            yield _object(document(response, what), what)
+            yield json_object(document(response, what), what)
             following = next_link(response.headers.get("Link", ""))
             if not following:
                 return
@@ -188,24 +188,14 @@ def _digest_like(data: bytes, promised: str) -> str:
 def _media(data: bytes, header: str, what: str) -> str:
     """Return what kind of manifest this is: what it says itself, else what the header says. Raises RegistryError."""
     said = header.partition(";")[0].strip().lower()
-    own = _object(data, f"the manifest of {what}").get("mediaType")
+    own = json_object(data, f"the manifest of {what}").get("mediaType")
     media = own if isinstance(own, str) and own else said
     if media in MANIFESTS:
         return media
     if "manifest.v1" in media and "docker" in media:
         raise RegistryError(f"{what} is of docker's schema 1, which ended in 2017: push it again with a newer docker")
-    if not own and "manifests" in _object(data, what):
+    if not own and "manifests" in json_object(data, what):
         return MEDIA_INDEX
-    if not own and "layers" in _object(data, what):
+    if not own and "layers" in json_object(data, what):
         return IMAGES[0]
     raise RegistryError(f"{what} is a {media[:100]!r}, not an image")
-
-
-def _object(data: bytes, what: str) -> dict[str, Any]:
-    try:
-        found = json.loads(data)
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise Lied(f"{what} is not a JSON object")
-    return found

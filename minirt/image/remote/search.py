@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from minirt.image.remote.auth import Authorizer
 from minirt.image.remote.errors import Lied, NotThere
-from minirt.image.remote.http import check, document, joined
+from minirt.image.remote.http import check, document, joined, json_object
 from minirt.image.remote.registries import Place
 from minirt.image.remote.registry import connect
 from minirt.image.remote.repository import next_link
@@ -45,7 +45,7 @@ def _index(auth: Authorizer, host: str, term: str, limit: int) -> list[dict[str,
 
     what = f"search at {host}"
     response = check(auth.request("GET", f"/v1/search?{urlencode({'q': term, 'n': limit})}", "registry:catalog:search"), what, 200)
-    results = _object(document(response, what), what).get("results") or []
+    results = json_object(document(response, what), what).get("results") or []
     return [result for result in results if isinstance(result, dict) and isinstance(result.get("name"), str)]
 
 
@@ -56,21 +56,9 @@ def _catalog(repository: Repository) -> Iterator[str]:
     for _ in range(PAGES):
         response = check(repository.auth.request("GET", url, "registry:catalog:*"), what, 200)
         following = next_link(response.headers.get("Link", ""))
-        names = _object(document(response, what), what).get("repositories") or []
+        names = json_object(document(response, what), what).get("repositories") or []
         yield from (name for name in names if isinstance(name, str))
         if not following:
             return
         url = joined(url, following)
     raise Lied(f"{what} has more than {PAGES} pages")
-
-
-def _object(data: bytes, what: str) -> dict[str, Any]:
-    import json
-
-    try:
-        found = json.loads(data)
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise Lied(f"{what} answered with something that is not a JSON object")
-    return found
