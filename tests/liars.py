@@ -12,6 +12,7 @@ import tarfile
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Self
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
@@ -70,23 +71,16 @@ def speaks_tls(connection: socket.socket) -> bool:
     return connection.recv(1, socket.MSG_PEEK) == b"\x16"
 
 
-class Registry(ThreadingHTTPServer):
-    """Serves one image under every name. A context manager; `host` is HOST:PORT.
-
-    Args: content; lie, called with the handler before each answer: it returns whether it answered itself.
-    """
+class Loopback(ThreadingHTTPServer):
+    """A server on a port of its own. A context manager; `host` is HOST:PORT."""
 
     daemon_threads = True
 
-    def __init__(self, content: Content, lie: Callable[[Handler], bool] = lambda handler: False) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.content = content
-        self.lie = lie
+    def __init__(self, handler: type[Speaker]) -> None:
+        super().__init__(("127.0.0.1", 0), handler)
         self.host = f"127.0.0.1:{self.server_address[1]}"
-        self.asked: list[str] = []  # METHOD PATH, in order
-        self.ranges: list[str] = []
 
-    def __enter__(self) -> Registry:
+    def __enter__(self) -> Self:
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
         return self
 
@@ -98,11 +92,10 @@ class Registry(ThreadingHTTPServer):
         """A client that has heard enough is no error of the test's."""
 
 
-class Handler(BaseHTTPRequestHandler):
-    """One connection."""
+class Speaker(BaseHTTPRequestHandler):
+    """One connection to it, in plain HTTP."""
 
     protocol_version = "HTTP/1.1"
-    server: Registry
 
     def handle(self) -> None:
         if not speaks_tls(self.connection):
@@ -110,11 +103,6 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         pass
-
-    @property
-    def blob(self) -> bool:
-        """Whether the last layer's blob is asked for."""
-        return self.path.endswith(digest(self.server.content.layers[-1]))
 
     def answer(self, status: int, body: bytes = b"", **headers: object) -> None:
         """Send a response; `_` in a header's name stands for `-`."""
@@ -125,6 +113,31 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
+
+
+class Registry(Loopback):
+    """Serves one image under every name.
+
+    Args: content; lie, called with the handler before each answer: it returns whether it answered itself.
+    """
+
+    def __init__(self, content: Content, lie: Callable[[Handler], bool] = lambda handler: False) -> None:
+        super().__init__(Handler)
+        self.content = content
+        self.lie = lie
+        self.asked: list[str] = []  # METHOD PATH, in order
+        self.ranges: list[str] = []
+
+
+class Handler(Speaker):
+    """One connection."""
+
+    server: Registry
+
+    @property
+    def blob(self) -> bool:
+        """Whether the last layer's blob is asked for."""
+        return self.path.endswith(digest(self.server.content.layers[-1]))
 
     def do_GET(self) -> None:
         content = self.server.content

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import json
@@ -19,7 +20,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-__all__ = ["INDEX", "MANIFEST", "Answer", "Client", "Server", "digest_of", "image", "registry"]
+__all__ = ["INDEX", "MANIFEST", "Answer", "Client", "Server", "digest_of", "fresh", "image", "registry"]
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -163,15 +164,24 @@ class Server:
         return found
 
 
+@contextlib.contextmanager
+def fresh(*options: object) -> Iterator[Server]:
+    """Serve from a new directory on a disk, which goes with the server."""
+    root = Path(tempfile.mkdtemp(prefix="minirt-registry-", dir="/var/tmp"))
+    server = Server(root / "registry", *options)
+    try:
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(root)
+
+
 @pytest.fixture(scope="module")
 def registry() -> Iterator[Server]:
     """A registry for a module's tests, which take repositories of their own."""
     pytest.importorskip("aiohttp", reason="the extra `serve` is not installed")
-    root = Path(tempfile.mkdtemp(prefix="minirt-registry-", dir="/var/tmp"))
-    server = Server(root / "registry", "--quiet")
-    yield server
-    server.stop()
-    shutil.rmtree(root)
+    with fresh("--quiet") as server:
+        yield server
 
 
 def free_space(path: Path) -> int:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import hashlib
 import random
 import tempfile
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from liars import speaks_tls
+from liars import Loopback, Speaker
 
 from minirt.image.remote import upload as uploads
 from minirt.image.remote.registries import Place
@@ -20,14 +18,11 @@ DATA = random.Random(2).randbytes(900_000)
 DIGEST = "sha256:" + hashlib.sha256(DATA).hexdigest()
 
 
-class Sessions(ThreadingHTTPServer):
+class Sessions(Loopback):
     """A registry that takes uploads (distribution-spec "Pushing a blob in chunks"), and breaks where it is told."""
 
-    daemon_threads = True
-
     def __init__(self, breaks: list[int], forget: bool = False) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.host = f"127.0.0.1:{self.server_address[1]}"
+        super().__init__(Handler)
         self.breaks = breaks  # after so many bytes of a PATCH the connection ends, each once
         self.forget = forget  # and the session with it
         self.sessions: dict[str, bytearray] = {}
@@ -35,34 +30,9 @@ class Sessions(ThreadingHTTPServer):
         self.received = 0
         self.patches: list[str] = []  # Content-Range of each
 
-    def __enter__(self) -> Sessions:
-        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        self.shutdown()
-        self.server_close()
-
-    def handle_error(self, *_: object) -> None:
-        pass
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class Handler(Speaker):
     server: Sessions
-
-    def handle(self) -> None:
-        if not speaks_tls(self.connection):
-            super().handle()
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def answer(self, status: int, **headers: object) -> None:
-        self.send_response(status)
-        for name, value in {"Content_Length": 0, **headers}.items():
-            self.send_header(name.replace("_", "-"), str(value))
-        self.end_headers()
 
     def do_HEAD(self) -> None:
         self.answer(200 if self.path.rpartition("/")[2] in self.server.blobs else 404)

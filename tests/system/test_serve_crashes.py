@@ -7,28 +7,23 @@ import http.client
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from registry_server import MANIFEST, Client, Server, digest_of, image
+from registry_server import MANIFEST, Client, Server, digest_of, fresh, image
 
 BROKEN = (OSError, http.client.HTTPException, AssertionError)
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    root = Path(tempfile.mkdtemp(prefix="minirt-crash-", dir="/var/tmp"))
-    server = Server(root / "r", "-q")
-    yield server
-    server.stop()
-    shutil.rmtree(root)
+    with fresh("-q") as server:
+        yield server
 
 
 class Pusher(threading.Thread):

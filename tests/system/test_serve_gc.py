@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from registry_server import INDEX, MANIFEST, Server, digest_of
+from registry_server import INDEX, MANIFEST, Server, digest_of, fresh
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    root = Path(tempfile.mkdtemp(prefix="minirt-gc-", dir="/var/tmp"))
-    server = Server(root / "r", "-q")
-    yield server
-    server.stop()
-    shutil.rmtree(root)
+    with fresh("-q") as server:
+        yield server
 
 
 def test_what_a_deleted_manifest_led_to_goes_and_the_rest_stays(server: Server) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import signal
 import socket
-import tempfile
 import threading
 import uuid
 from pathlib import Path
@@ -16,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule, run_state_machine_as_test
-from registry_server import Client, Server, digest_of
+from registry_server import Client, Server, digest_of, fresh
 
 PIECES = st.binary(min_size=1, max_size=400) | st.integers(1, 255).map(lambda n: bytes([n]) * 70_000)
 CLIENTS = st.sampled_from([0, 1])
@@ -167,14 +165,9 @@ class Uploads(RuleBasedStateMachine):
 
 
 def explore(examples: int, steps: int) -> None:
-    root = Path(tempfile.mkdtemp(prefix="minirt-uploads-", dir="/var/tmp"))
-    Uploads.server = Server(root / "r", "-q")
     how: Any = {"suppress_health_check": list(HealthCheck), "deadline": None}
-    try:
+    with fresh("-q") as Uploads.server:
         run_state_machine_as_test(Uploads, settings=settings(max_examples=examples, stateful_step_count=steps, **how))
-    finally:
-        Uploads.server.stop()
-        shutil.rmtree(root)
 
 
 @pytest.mark.timeout(300)
