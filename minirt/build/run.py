@@ -13,8 +13,10 @@ from contextlib import ExitStack
 from minirt.build.errors import BuildError
 from minirt.build.stubs import Stubs
 from minirt.engine.container import Container, start_time
+from minirt.engine.context import make_cgroup, make_context, prepare
 from minirt.engine.options import RunOptions
-from minirt.engine.run import Session, discard, make_cgroup, make_context, prepare
+from minirt.engine.run import discard
+from minirt.engine.session import Session
 from minirt.engine.spec import make_spec
 from minirt.image.view import View
 from minirt.linux import constants as k

@@ -63,7 +63,7 @@ def load(text: str) -> dict[str, Any]:
     """Return a plan: from a file, or of a container that these words would run. Raises: UsageError."""
     from minirt.cli.main import build_parser
     from minirt.cli.run import options_of
-    from minirt.engine.run import plan_of
+    from minirt.engine.planned import plan_of
     from minirt.errors import UsageError
     from minirt.plan.decode import plan_as_dict
 

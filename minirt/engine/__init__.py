@@ -5,11 +5,15 @@ May import minirt.oci, minirt.image, minirt.plan and minirt.linux. Read in this 
     options.py    everything that `run` can be asked for, with its default
     values.py     docker's ways to write a size, a mount, a limit
     spec.py       options and an image's configuration -> config.json
+    images.py     the image that it stands on
     container.py  a container's directory: made, found, removed
     owner.py      ... and whose it is
     gc.py         what a killed minirt leaves
-    run.py        all of it together, with minirt.terminal to stay with it
+    context.py    what its plan is compiled from, and what its birth finds on the host
+    session.py    its birth, barrier by barrier, and our stay with it
+    run.py        all of it together
 
+    planned.py    the same, only shown, cut, or made to fail
     bundle.py     the same as a bundle for another runtime
 
 and for containers that nobody stays with:

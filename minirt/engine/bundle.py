@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 
-from minirt.engine.run import find_image
+from minirt.engine.images import find_image
 from minirt.engine.spec import make_spec, network_of, security_options
 from minirt.errors import UsageError
 from minirt.oci import lookup

@@ -15,8 +15,11 @@ from contextlib import ExitStack, closing
 from minirt.engine import monitor as m
 from minirt.engine import owner, values
 from minirt.engine.container import Container, ContainerError, start_time
+from minirt.engine.context import make_cgroup, make_context, prepare
+from minirt.engine.images import find_image, hold
 from minirt.engine.options import RunOptions
-from minirt.engine.run import Session, check, find_image, hold, make_cgroup, make_context, prepare
+from minirt.engine.run import check
+from minirt.engine.session import Session
 from minirt.engine.spec import make_spec
 from minirt.errors import MinirtError, UsageError
 from minirt.oci.compile import begin_plan, finish_plan

@@ -19,7 +19,7 @@ __all__ = ["find", "program"]
 
 def find(name: str) -> Image:
     """Return an image of minirt's store. Raises MinivmError."""
-    from minirt.engine.run import find_image
+    from minirt.engine.images import find_image
     from minirt.errors import MinirtError
 
     try:

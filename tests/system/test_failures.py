@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
+from minirt.engine import planned, session
 from minirt.engine import run as engine
 from minirt.engine.options import RunOptions
 from minirt.errors import MinirtError
@@ -96,7 +97,7 @@ def root(minirt, monkeypatch: pytest.MonkeyPatch) -> Path:
 def plan_of(monkeypatch: pytest.MonkeyPatch, **chosen: object) -> Plan:
     """Return the plan of a run that goes well, in one piece as a run with --fail has it; without the barriers of who watches."""
     plans = []
-    shape = engine.shape
+    shape = planned.shape
 
     def noted(plan: Plan, options: RunOptions) -> Plan:
         plans.append(copy(plan))
@@ -104,7 +105,7 @@ def plan_of(monkeypatch: pytest.MonkeyPatch, **chosen: object) -> Plan:
         return shape(plan, options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(engine, "shape", noted)
+        patch.setattr(planned, "shape", noted)
         assert run(trace="/dev/null", **chosen) == 0
     return plans[0]
 
@@ -167,14 +168,14 @@ def test_an_error_while_the_rest_of_the_plan_is_made_leaves_nothing(root: Path, 
     def fail(*_: object) -> None:
         raise MinirtError("the rest cannot be")
 
-    monkeypatch.setattr(engine, "finish_plan", fail)
+    monkeypatch.setattr(session, "finish_plan", fail)
     outcome = run()
     assert isinstance(outcome, MinirtError) and "the rest cannot be" in str(outcome)
     assert left(root) == before
 
 
 def test_death_of_the_child_while_the_rest_of_the_plan_is_made_leaves_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before, finish = left(root), engine.finish_plan
+    before, finish = left(root), session.finish_plan
 
     def kill(plan: Plan, context: object) -> None:
         children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
@@ -182,7 +183,7 @@ def test_death_of_the_child_while_the_rest_of_the_plan_is_made_leaves_nothing(ro
             os.kill(int(pid), signal.SIGKILL)
         finish(plan, context)
 
-    monkeypatch.setattr(engine, "finish_plan", kill)
+    monkeypatch.setattr(session, "finish_plan", kill)
     assert isinstance(run(), MinirtError)
     assert left(root) == before
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from minirt.engine.context import INIT
 from minirt.engine.options import RunOptions
-from minirt.engine.run import INIT
 from minirt.engine.spec import make_spec
 from minirt.errors import UsageError
 from minirt.linux import constants as k

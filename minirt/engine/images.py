@@ -1,0 +1,48 @@
+"""The image that a container stands on: found, unpacked, and kept for as long as the container is there."""
+
+from __future__ import annotations
+
+import os
+
+from minirt.errors import MinirtError
+from minirt.paths import data_root, policy_path
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minirt.engine.container import Container
+    from minirt.image.store import Image
+
+__all__ = ["find_image", "hold"]
+
+
+def find_image(name: str) -> Image:
+    """Return an image of the store, unpacked; `busybox` is made at its first use. Raises: ImageError with exit code 125."""
+    from minirt.image.busybox import find
+    from minirt.image.store import Store
+
+    try:
+        store = Store(os.path.join(data_root(), "image"))
+        image = find(store, name)
+        if policy_path():
+            from minirt.image.signing.policy import check as check_policy
+
+            check_policy(store, image)
+        image.layers()
+        return image
+    except MinirtError as error:
+        error.exit_code = 125
+        raise
+
+
+def hold(image: Image, container: Container) -> None:
+    """Keep the image's layers for as long as the container is there, whatever becomes of the image's name.
+
+    Raises: ImageError with exit code 125.
+    """
+    from minirt.image.store import Store
+
+    try:
+        Store(os.path.join(data_root(), "image")).hold(container.id, image)
+    except MinirtError as error:
+        error.exit_code = 125
+        raise

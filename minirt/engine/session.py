@@ -1,0 +1,256 @@
+"""One birth of a container: what is done at each of its barriers, who watches, and our stay with it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import ExitStack
+
+from minirt.engine.container import Container, start_time
+from minirt.engine.context import in_new_userns
+from minirt.engine.spec import network_of
+from minirt.errors import MinirtError, NotExecutable, NotFound
+from minirt.oci import lookup
+from minirt.oci.compile import finish_plan
+from minirt.oci.sources import MOST
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from minirt.engine.options import RunOptions
+    from minirt.image.store import Image
+    from minirt.oci.step import Context
+    from minirt.plan import Plan
+    from minirt.plan.birth import Birth
+    from minirt.plan.events import Sink
+
+__all__ = ["Session"]
+
+
+class Session:
+    """One run: what happens at each barrier, and who watches."""
+
+    def __init__(
+        self, options: RunOptions, context: Context, container: Container, image: Image | None, sink: Sink | None
+    ) -> None:
+        self.options = options
+        self.context = context
+        self.container = container
+        self.image = image
+        self.sink = sink
+        self.master = -1
+        self.sent = 0  # layers
+        self.undo = ExitStack()
+        self.failing = ExitStack()  # what is undone where the birth fails, or the container ends with us
+        self.handlers = {
+            "network": self.network, "idmaps": self.id_maps, "layers": self.more_layers, "resolve": self.resolve,
+            "console": self.console,
+        }  # fmt: skip
+
+    def run(self, plan: Plan, undo: ExitStack, begun: bool = False) -> int:
+        """Give birth to the container, stay with it, and return its exit status; of a plan that is begun make the rest."""
+        from minirt.plan.birth import Birth, PlanFailed
+        from minirt.terminal.attach import attach
+        from minirt.terminal.wait import Signals
+
+        options = self.options
+        self.undo = self.failing = undo
+        watch = self.watcher(plan)
+        stdin = 0
+        if not options.interactive and not options.tty:
+            stdin = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+            undo.callback(os.close, stdin)
+        signals = undo.enter_context(Signals(options.sig_proxy)) if not options.step else None
+        try:
+            rest = (lambda plan: finish_plan(plan, self.context)) if begun else None
+            birth = undo.enter_context(Birth(plan, (stdin, 1, 2), self.sink, rest=rest))
+            birth.hold = watch is not None
+            for name in birth.barriers():
+                if watch is None or not watch.at(name, birth):
+                    self.stand(name, birth)
+        except PlanFailed as failure:
+            birth.flush()
+            raise self.verdict(failure) from None
+        birth.flush()
+        self.container.save(status="running", pid=birth.pid, started_ticks=start_time(birth.pid))
+        status = attach(
+            birth.pidfd, master=self.master, detach_keys=self.keys(), interactive=options.interactive,
+            sig_proxy=options.sig_proxy, signals=signals,
+        )  # fmt: skip
+        if status is None:
+            return self.leave_behind(birth)
+        birth.reaped()
+        return status
+
+    def keys(self) -> bytes | None:
+        """Return the keys that detach, None where there is no terminal."""
+        if not self.options.tty:
+            return None
+        from minirt.terminal.detach_keys import parse_detach_keys
+
+        return parse_detach_keys(self.options.detach_keys)
+
+    def leave_behind(self, birth: Birth) -> int:
+        """Detach: a process of its own stays with the container, holds its terminal and tidies up in the end.
+
+        Simplified: an interpreter is kept for it; csrc/monitor will be a program of a megabyte.
+        """
+        sys.stdout.flush()
+        sys.stderr.flush()
+        if os.fork():
+            os._exit(0)  # nothing is undone here: that is the other's to do
+        os.setsid()
+        nowhere = os.open("/dev/null", os.O_RDWR)
+        for fd in (0, 1, 2):
+            os.dup2(nowhere, fd)
+        os.set_blocking(self.master, True)
+        try:
+            while os.read(self.master, 4096):
+                pass
+        except OSError:  # EIO: no process has the terminal open any more
+            pass
+        import select
+
+        poll = select.poll()
+        poll.register(birth.pidfd, select.POLLIN)
+        poll.poll()
+        birth.reaped()  # by init: the container is not this process's child
+        return 0
+
+    def watcher(self, plan: Plan) -> Any:
+        """Return who stands at the barriers between steps or calls: --step, --explain or --trace; else None."""
+        if self.options.step:
+            from minirt.plan.watch import Stepper
+
+            return Stepper(plan, ask)
+        if self.sink is not None:
+            from minirt.plan.watch import Watcher
+
+            return Watcher(plan)
+        return None
+
+    def stand(self, name: str, birth: Birth) -> None:
+        """Do what a barrier is for: the engine's own, and those that come from config.json."""
+        if name in self.handlers:
+            self.handlers[name](birth)
+            return
+        from minirt.oci import parent
+
+        parent.at(name, birth, self.context)
+
+    # -- barriers --------------------------------------------------------------------------------------------
+
+    def id_maps(self, birth: Birth) -> None:
+        """Write the id maps, and send the layers as they look through them."""
+        from minirt.linux.userns import write_maps
+
+        linux = self.context.linux
+        write_maps(birth.pid, linux["uidMappings"], linux["gidMappings"], self.sink)
+        if not self.context.rootless and self.image is not None:
+            self.send_layers(birth, self.image.layers()[:MOST])
+
+    def more_layers(self, birth: Birth) -> None:
+        """Send the layers that one message does not take."""
+        assert self.image is not None
+        self.sent += MOST
+        self.send_layers(birth, self.image.layers()[self.sent : self.sent + MOST])
+
+    def send_layers(self, birth: Birth, layers: list[str]) -> None:
+        """Send layers as they look through the id maps."""
+        from minirt.linux.mounts import idmapped_copy
+
+        userns = os.open(f"/proc/{birth.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            for layer in layers:
+                birth.to_send.append(idmapped_copy(layer, userns, self.sink))
+        finally:
+            os.close(userns)
+
+    def resolve(self, birth: Birth) -> None:
+        """Look into the finished root: the user, and the command."""
+        process = self.context.process
+        root = os.open(f"/proc/{birth.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            user = lookup.find_user(root, self.context.user or "", self.options.group_add)
+            env = dict(item.partition("=")[::2] for item in process["env"])
+            args = process["args"]
+            path = env.get("PATH", lookup.DEFAULT_PATH)
+            command = lookup.find_command(root, args[0], path, process["cwd"])
+        finally:
+            os.close(root)
+        birth.fill("uid", user.uid)
+        birth.fill("gid", user.gid)
+        birth.fill("groups_count", len(user.groups))
+        birth.fill("groups", b"".join(g.to_bytes(4, "little") for g in user.groups))
+        birth.fill("home", f"HOME={user.home}")
+        birth.fill("path", command)
+
+    def console(self, birth: Birth) -> None:
+        """Take the pty's master, and give it the size of our terminal before the program can ask."""
+        from minirt.terminal.tty import copy_window_size
+
+        self.master, birth.received = birth.received, -1
+        self.undo.callback(os.close, self.master)
+        copy_window_size(self.master, 1, 0)
+
+    def network(self, birth: Birth) -> None:
+        """Lead the network into it; whoever ends the container takes it out again."""
+        from minirt.network.connect import connect, leave
+        from minirt.network.ports import parse_ports
+
+        options, container = self.options, self.container
+        fd, birth.received = birth.received, -1
+        namespace = os.open(f"/proc/{birth.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            self.failing.callback(leave, container.id)
+            connect(
+                network_of(options), container.id, container.label, namespace, fd, aliases=options.network_alias,
+                ports=[port for text in options.publish for port in parse_ports(text)], address=options.ip,
+            )  # fmt: skip
+        except MinirtError as error:
+            error.exit_code = 125
+            raise
+        finally:
+            os.close(namespace)
+            os.close(fd)
+
+    def verdict(self, failure: Any) -> MinirtError:
+        """Turn a failed execve into docker's 126 and 127; anything else is ours: 125."""
+        from errno import ENOENT, ENOTDIR
+
+        if failure.record.call != "execve" or not failure.errno:
+            error: MinirtError = self.barred(failure.errno) or failure
+            return error
+        kind = NotFound if failure.errno in (ENOENT, ENOTDIR) else NotExecutable
+        return kind(str(failure))
+
+    def barred(self, errno: int) -> MinirtError | None:
+        """Say which directory root of the user namespace may not pass on the way to the container's own, if one is to blame."""
+        from errno import EACCES
+
+        if errno != EACCES or not in_new_userns(self.context.config) or self.context.rootless:
+            return None
+        from minirt.linux.userns import outside
+        from minirt.plan.causes import barring_directory
+
+        uid, gid = outside(self.context.linux["uidMappings"], 0), outside(self.context.linux["gidMappings"], 0)
+        directory = barring_directory(f"{self.container.path}/merged", uid, gid)
+        if not directory:
+            return None
+        return MinirtError(
+            f"{directory}: its mode keeps out root of the user namespace, who is user {uid} here: chmod o+x {directory},"
+            " or keep containers elsewhere (MINIRT_ROOT)"
+        )
+
+
+def ask(text: str) -> str:
+    """Ask at the terminal, as standard input may be the container's."""
+    try:
+        with open("/dev/tty", "r+b", buffering=0) as terminal:
+            terminal.write(text.encode())
+            return terminal.readline().decode(errors="replace")
+    except OSError:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+        return sys.stdin.readline() or "q"
