@@ -80,53 +80,15 @@ def remove(args: argparse.Namespace) -> int:
     """Remove each; go on after one that cannot be."""
     import sys
 
-    from minirt.engine.container import ContainerError
+    from minirt.engine.container import ContainerError, find
+    from minirt.engine.control import remove as drop
 
     failed = 0
     for text in args.containers:
         try:
-            remove_one(text, args.force)
+            drop(find(text), args.force)
             print(text)
         except ContainerError as error:
             print(f"minirt: {error}", file=sys.stderr)
             failed = 1
     return failed
-
-
-def remove_one(text: str, force: bool) -> None:
-    """Remove one, killed before if that is asked for. Raises: ContainerError."""
-    import os
-
-    from minirt.engine import owner
-    from minirt.engine.container import ContainerError, find
-    from minirt.engine.gc import clear
-
-    container = find(text)
-    if container.running:
-        if not force:
-            raise ContainerError(f"container {text} is running: end it, or minirt rm -f {text}")
-        kill(container)
-    fd = owner.wait(container.path, 10)  # the minirt that stays with it sees its end, and lets go
-    if fd < 0:
-        if os.path.isdir(container.path):
-            raise ContainerError(f"container {text} is another minirt's, which is making it or seeing to its end: try again")
-        return  # it was run with --rm
-    try:
-        clear(container.id, container.path)
-    finally:
-        os.close(fd)
-
-
-def kill(container: Container) -> None:
-    """Kill a container's program and wait for its end."""
-    import os
-    import select
-    import signal
-
-    pidfd = os.pidfd_open(container.state["pid"])
-    try:
-        if container.running:  # still the same process, now that the pidfd holds it
-            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-            select.select([pidfd], [], [], 10)
-    finally:
-        os.close(pidfd)

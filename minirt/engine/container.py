@@ -26,13 +26,25 @@ if TYPE_CHECKING:
 
     from minirt.linux.cgroup_group import Cgroup
 
-__all__ = ["Container", "ContainerError", "check_name", "containers", "find"]
+__all__ = ["Conflict", "Container", "ContainerError", "NameTaken", "NoContainer", "check_name", "containers", "find"]
 
 
 class ContainerError(MinirtError):
     """A container is not there, or not in the state that is needed."""
 
     exit_code = 1
+
+
+class NoContainer(ContainerError):
+    """No container has this name, or an id that begins so."""
+
+
+class Conflict(ContainerError):
+    """A container runs, or does not, or is another minirt's, and what is asked for needs the contrary."""
+
+
+class NameTaken(UsageError):
+    """Another container has the name."""
 
 
 def directory() -> str:
@@ -68,7 +80,7 @@ class Container:
         if name:
             check_name(name)
             if any(c.state.get("name") == name and _still_there(c) for c in containers()):
-                raise UsageError(f"the name {name!r} is in use: minirt rm {name} removes that container")
+                raise NameTaken(f"the name {name!r} is in use: minirt rm {name} removes that container")
         id = os.urandom(32).hex()
         path = os.path.join(directory(), id)
         state = {
@@ -212,4 +224,4 @@ def find(text: str) -> Container:
         return matches[0]
     if matches:
         raise ContainerError(f"{len(matches)} containers have an id that begins with {text!r}: give more of it")
-    raise ContainerError(f"no container {text!r}: `minirt ps -a` lists them")
+    raise NoContainer(f"no container {text!r}: `minirt ps -a` lists them")

@@ -6,8 +6,9 @@ import os
 import signal
 
 from minirt.engine import owner
-from minirt.engine.container import Container, ContainerError, check_name, containers
+from minirt.engine.container import Conflict, Container, ContainerError, NameTaken, check_name, containers
 from minirt.engine.ended import read_exit
+from minirt.engine.gc import clear
 from minirt.engine.start import load_options, start
 from minirt.errors import UsageError
 
@@ -15,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minirt.linux.cgroup_group import Cgroup
 
-__all__ = ["kill", "pause", "rename", "restart", "signal_number", "stop", "unpause", "wait"]
+__all__ = ["kill", "pause", "remove", "rename", "restart", "signal_number", "stop", "unpause", "wait"]
 
 KILLED = 10.0  # seconds that the kernel has for a killed program, and the monitor for what comes after
 
@@ -34,7 +35,7 @@ def signal_number(text: str) -> int:
 
 
 def kill(container: Container, number: int) -> None:
-    """Send a container's first process a signal. Raises: ContainerError where it does not run."""
+    """Send a container's first process a signal. Raises: Conflict where it does not run."""
     pidfd = running(container)
     try:
         signal.pidfd_send_signal(pidfd, number)
@@ -43,7 +44,7 @@ def kill(container: Container, number: int) -> None:
 
 
 def running(container: Container) -> int:
-    """Return a pidfd of a container's first process. Raises: ContainerError."""
+    """Return a pidfd of a container's first process. Raises: Conflict where it does not run."""
     try:
         pidfd = os.pidfd_open(container.state.get("pid") or 0)
     except OSError:
@@ -52,7 +53,7 @@ def running(container: Container) -> int:
         return pidfd
     if pidfd >= 0:
         os.close(pidfd)
-    raise ContainerError(f"container {container.label} is not running")
+    raise Conflict(f"container {container.label} is not running")
 
 
 def stop(container: Container, seconds: float | None = None, number: int | None = None) -> None:
@@ -67,8 +68,7 @@ def stop(container: Container, seconds: float | None = None, number: int | None 
 
     options = load_options(container)
     seconds = options.stop_timeout if seconds is None else seconds
-    with open(f"{container.path}/stop", "w", encoding="ascii"):
-        pass
+    no_more(container)
     try:
         pidfd = running(container)
     except ContainerError:
@@ -86,6 +86,15 @@ def stop(container: Container, seconds: float | None = None, number: int | None 
     finally:
         os.close(pidfd)
     settle(container)
+
+
+def no_more(container: Container) -> None:
+    """Say that a container's end is wanted: --restart does not start it again."""
+    try:
+        with open(f"{container.path}/stop", "w", encoding="ascii"):
+            pass
+    except FileNotFoundError:
+        pass  # it is gone
 
 
 def settle(container: Container) -> None:
@@ -141,9 +150,46 @@ def wait(container: Container) -> int:
 
 
 def rename(container: Container, name: str) -> None:
-    """Give a container another name. Raises: UsageError, ContainerError where it is taken."""
+    """Give a container another name. Raises: UsageError; NameTaken where another has it."""
     check_name(name)
     with owner.making(os.path.dirname(container.path), shared=False):
         if any(other.state.get("name") == name for other in containers()):
-            raise ContainerError(f"the name {name!r} is in use")
+            raise NameTaken(f"the name {name!r} is in use")
         container.save(name=name)
+
+
+def remove(container: Container, force: bool = False) -> None:
+    """Remove a container with what it changed. Raises: Conflict where it runs, or another minirt is with it.
+
+    Args:
+        container: one that is gone already is no error.
+        force: kill it first, if it runs.
+    """
+    import select
+
+    if force:
+        no_more(container)
+    if container.running:
+        if not force:
+            raise Conflict(f"container {container.label} is running: end it, or minirt rm -f {container.label}")
+        try:
+            pidfd = running(container)
+        except Conflict:
+            pidfd = -1  # it has ended meanwhile
+        if pidfd >= 0:
+            try:
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                select.select([pidfd], [], [], KILLED)
+            except ProcessLookupError:
+                pass
+            finally:
+                os.close(pidfd)
+    fd = owner.wait(container.path, KILLED)  # the minirt that stays with it sees its end, and lets go
+    if fd < 0:
+        if os.path.isdir(container.path):
+            raise Conflict(f"container {container.label} is another minirt's, which is making it or seeing to its end: try again")
+        return  # it was run with --rm
+    try:
+        clear(container.id, container.path)
+    finally:
+        os.close(fd)
