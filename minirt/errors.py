@@ -14,6 +14,7 @@
     ├── CriuError                         1    CRIU is not there, or does not save or restore
     ├── SeccompError(ValueError)          125  a profile that cannot become a filter
     ├── TooLong                           125  a filter with more instructions than the kernel takes
+    ├── StateError                        125  a database of ours cannot be opened, read or written
     ├── BadDocument                       125  a text that is not JSON
     ├── ConfigError                       125  a config.json that breaks a rule of the specification
     ├── Wrong                             125  ... while its JSON path is still being put together

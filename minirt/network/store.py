@@ -7,18 +7,16 @@ written there: a killed minirt leaves a database that is right, and a kernel tha
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 from ipaddress import IPv4Address, IPv4Network
 
 from minirt.errors import MinirtError
 from minirt.network.ports import Port
-from minirt.paths import data_root
+from minirt.state.database import Database
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any
 
 __all__ = ["Endpoint", "Network", "NetworkError", "Store"]
 
@@ -76,61 +74,30 @@ class Endpoint:
         self.aliases: list[str] = json.loads(row["aliases"])
 
 
-class Store:
+class Store(Database):
     """The database, for one change or for a look. As a context manager it is one transaction.
 
-    Raises: NetworkError where it cannot be opened.
+    Raises: StateError where it cannot be opened.
     """
 
     def __init__(self) -> None:
-        path = os.path.join(data_root(), "network.sqlite")
-        try:
-            os.makedirs(data_root(), exist_ok=True)
-            self.base = sqlite3.connect(path, timeout=30, isolation_level=None)
-            self.base.row_factory = sqlite3.Row
-            self.base.execute("PRAGMA journal_mode = WAL")
-            self.base.execute("PRAGMA foreign_keys = ON")
-            self.migrate()
-        except (sqlite3.Error, OSError) as error:
-            raise NetworkError(f"{path}: {error}") from None
-
-    def migrate(self) -> None:
-        """Bring an older database to this version."""
-        (version,) = self.base.execute("PRAGMA user_version").fetchone()
-        if version > len(MIGRATIONS):
-            raise NetworkError(f"the database of networks is of version {version}, made by a newer minirt")
-        if version < len(MIGRATIONS):
-            self.base.execute("BEGIN IMMEDIATE")
-            (version,) = self.base.execute("PRAGMA user_version").fetchone()  # another may have done it meanwhile
-            for i in range(version, len(MIGRATIONS)):
-                for statement in MIGRATIONS[i].split(";"):
-                    self.base.execute(statement)
-                self.base.execute(f"PRAGMA user_version = {i + 1}")
-            self.base.execute("COMMIT")
-
-    def __enter__(self) -> Store:
-        self.base.execute("BEGIN IMMEDIATE")
-        return self
-
-    def __exit__(self, kind: Any, *_: object) -> None:
-        self.base.execute("COMMIT" if kind is None else "ROLLBACK")
-        self.base.close()
+        super().__init__("network.sqlite", MIGRATIONS)
 
     # -- looking -----------------------------------------------------------------------------------------------------
 
     def networks(self) -> list[Network]:
         """Return all networks, by name."""
-        return [Network(row) for row in self.base.execute("SELECT * FROM network ORDER BY name")]
+        return [Network(row) for row in self.execute("SELECT * FROM network ORDER BY name")]
 
     def network(self, name: str) -> Network:
         """Return a network. Raises: NetworkError."""
-        for row in self.base.execute("SELECT * FROM network WHERE name = ?", (name,)):
+        for row in self.execute("SELECT * FROM network WHERE name = ?", (name,)):
             return Network(row)
         raise NetworkError(f"no network {name!r}: `minirt network ls` lists them, `minirt network create {name}` makes it")
 
     def endpoints(self, network: str = "", container: str = "") -> list[Endpoint]:
         """Return the containers of a network, or the places of a container; of neither, all."""
-        rows = self.base.execute(
+        rows = self.execute(
             "SELECT * FROM endpoint WHERE ? IN ('', network) AND ? IN ('', container) ORDER BY network, container",
             (network, container),
         )
@@ -138,7 +105,7 @@ class Store:
 
     def ports(self) -> Iterator[tuple[str, Port]]:
         """Yield container and published port."""
-        for row in self.base.execute("SELECT * FROM port ORDER BY protocol, host, address"):
+        for row in self.execute("SELECT * FROM port ORDER BY protocol, host, address"):
             yield row["container"], Port(row["address"], row["host"], row["inside"], row["protocol"])
 
     # -- changing: only in a transaction -----------------------------------------------------------------------------
@@ -148,7 +115,7 @@ class Store:
         import time
 
         try:
-            self.base.execute(
+            self.execute(
                 "INSERT INTO network (name, bridge, subnet, internal, labels, created) VALUES (?, ?, ?, ?, ?, ?)",
                 (name, bridge, str(subnet), int(internal), json.dumps(labels), time.time()),
             )
@@ -161,19 +128,19 @@ class Store:
         inside = self.endpoints(network=name)
         if inside:
             raise NetworkError(f"network {name!r} is in use by {', '.join(end.name for end in inside)}")
-        self.base.execute("DELETE FROM network WHERE name = ?", (name,))
+        self.execute("DELETE FROM network WHERE name = ?", (name,))
 
     def add_endpoint(self, network: Network, container: str, name: str, address: IPv4Address, aliases: list[str]) -> Endpoint:
         """Write down that a container has an address. Raises: NetworkError where it or another has one."""
         interface = f"mv{container[:10]}{len(self.endpoints(container=container))}"
         try:
-            self.base.execute(
+            self.execute(
                 "INSERT INTO endpoint (network, container, name, address, interface, aliases) VALUES (?, ?, ?, ?, ?, ?)",
                 (network.name, container, name, str(address), interface, json.dumps(aliases)),
             )
         except sqlite3.IntegrityError:
             raise NetworkError(f"network {network.name}: {name} is in it already, or another has the address {address}") from None
-        self.base.execute("UPDATE network SET last = ? WHERE name = ?", (str(address), network.name))
+        self.execute("UPDATE network SET last = ? WHERE name = ?", (str(address), network.name))
         return next(end for end in self.endpoints(network.name, container))
 
     def add_port(self, container: str, port: Port) -> None:
@@ -182,13 +149,13 @@ class Store:
             same = (taken.host, taken.protocol) == (port.host, port.protocol)
             if same and (not taken.address or not port.address or taken.address == port.address):
                 raise NetworkError(f"port {port.host}/{port.protocol} of this host is published by container {other[:12]}")
-        self.base.execute(
+        self.execute(
             "INSERT INTO port (container, address, host, inside, protocol) VALUES (?, ?, ?, ?, ?)",
             (container, port.address, port.host, port.inside, port.protocol),
         )
 
     def remove_container(self, container: str, network: str = "") -> None:
         """Forget a container: in one network, or in all, and its ports."""
-        self.base.execute("DELETE FROM endpoint WHERE container = ? AND ? IN ('', network)", (container, network))
+        self.execute("DELETE FROM endpoint WHERE container = ? AND ? IN ('', network)", (container, network))
         if not self.endpoints(container=container):
-            self.base.execute("DELETE FROM port WHERE container = ?", (container,))
+            self.execute("DELETE FROM port WHERE container = ?", (container,))
