@@ -2,7 +2,10 @@
 
     MinirtError                           125  ours: docker and podman use the same number
     ├── UsageError                        125  the words on the command line (docker run has the same code for them)
-    │   └── NameTaken                     125  another container has the name
+    │   ├── NameTaken                     125  another container has the name
+    │   └── TemplateError                 1    a --format that is no template, or asks for what is not there
+    ├── Mistake                           125  ... while its place in the template is still to be put before it
+    ├── Jumped                            125  a template's break or continue, on its way to its range
     ├── KernelError(OSError)              125  a system call failed: its name, its arguments, why that is usual here
     │   └── PlanFailed                    125  ... and it was a record of a plan: which, in which step
     ├── NotExecutable                     126  the container's command was found and cannot be run
@@ -21,6 +24,7 @@
     ├── ContainerError                    1    a container is not there, or not in the state that is needed
     │   ├── NoContainer                   1    no container has this name or id
     │   └── Conflict                      1    ... as it runs, or does not run, or is another minirt's
+    ├── VolumeError                       1    a volume is not there, is in use, or cannot be
     ├── NetworkError                      1    a network of containers is not there, is in use, or cannot be
     ├── RuntimeFailure                    1    the OCI runtime cannot do what it is asked for
     ├── NotATerminal                      1    -i and -t, and standard input is not a terminal

@@ -219,7 +219,7 @@ def _make_cache(path: str, lock: int, fill: Callable[[str], None] | None, owner:
         return
     new = f"{path}.new"
     if os.path.isdir(new):
-        from minirt.engine.rmtree import remove_tree
+        from minirt.linux.rmtree import remove_tree
 
         remove_tree(new)  # a build was killed while it filled it
     os.mkdir(new, 0o700)
@@ -234,7 +234,7 @@ def forget_caches() -> int:
     """Remove the caches that no build uses. Returns how many."""
     import fcntl
 
-    from minirt.engine.rmtree import remove_tree
+    from minirt.linux.rmtree import remove_tree
 
     top, count = os.path.join(cache_root(), "build"), 0
     for name in sorted(os.listdir(top)) if os.path.isdir(top) else ():

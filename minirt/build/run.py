@@ -123,7 +123,7 @@ class RunStep:
     def _options(self) -> RunOptions:
         return RunOptions(
             "build", self.args, entrypoint="", env=[f"{name}={value}" for name, value in self.env.items()],
-            network=self.network, user=self.state.config.get("User") or "", hostname=HOSTNAME, rm=True,
+            network=self.network, user=self.state.config.get("User") or "", hostname=HOSTNAME, rm=True, mounts=[],
         )  # fmt: skip
 
 

@@ -32,6 +32,7 @@ def add_parser(commands: Any) -> None:
         "rm", help="remove containers", description="Remove containers that have ended, with what they changed.",
         epilog="examples:\n  minirt rm box\n  minirt rm 3f2a9c\n  minirt rm -f box     (kill it first)", formatter_class=raw,
     )  # fmt: skip
+    rm.add_argument("-v", "--volumes", action="store_true", help="and the volumes that were made for them alone")
     rm.add_argument("-f", "--force", action="store_true", help="kill those that still run")
     rm.add_argument("containers", nargs="+", metavar="CONTAINER", help="name, or the beginning of an id")
     rm.set_defaults(run=remove)
@@ -86,7 +87,7 @@ def remove(args: argparse.Namespace) -> int:
     failed = 0
     for text in args.containers:
         try:
-            drop(find(text), args.force)
+            drop(find(text), args.force, args.volumes)
             print(text)
         except ContainerError as error:
             print(f"minirt: {error}", file=sys.stderr)

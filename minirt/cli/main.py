@@ -39,6 +39,7 @@ COMMANDS = {
     "explain": ("explain", "tell a trace again, or make a page of it"),
     "plan": ("plan", "what two containers' plans differ in"),
     "network": ("network", "networks that containers share"),
+    "volume": ("volume", "directories that outlive containers"),
     "port": ("network", "which ports of the host lead to a container"),
     "ps": ("containers", "list containers"),
     "rm": ("containers", "remove containers"),

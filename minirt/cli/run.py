@@ -86,8 +86,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     g.add_argument("-h", "--hostname", default="", metavar="NAME", help="host name")
 
     g = parser.add_argument_group("files")
-    many(g, "-v", "--volume", metavar="SOURCE:TARGET[:ro]", help="bind a directory or file of the host")
-    many(g, "--mount", metavar="SPEC", help="type=bind|tmpfs,source=...,target=...[,readonly]")
+    many(g, "-v", "--volume", metavar="[SOURCE:]TARGET[:ro]", help="a directory of the host, or a volume by its name, or a new one")
+    many(g, "--mount", metavar="SPEC", help="type=bind|volume|tmpfs,source=...,target=...[,readonly]")
+    many(g, "--volumes-from", metavar="CONTAINER[:ro]", help="what another container has mounted")
+    g.add_argument("--volume-driver", default="", metavar="NAME", help="of new volumes: local")
     many(g, "--tmpfs", metavar="PATH[:OPTIONS]", help="an empty directory in memory")
     many(g, "--device", metavar="HOST[:CONTAINER]", help="a device node")
     g.add_argument("--read-only", action="store_true", help="a read-only root file system")

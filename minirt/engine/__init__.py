@@ -3,11 +3,13 @@
 May import minirt.oci, minirt.image, minirt.plan and minirt.linux. Read in this order:
 
     options.py    everything that `run` can be asked for, with its default
-    values.py     docker's ways to write a size, a mount, a limit
+    values.py     docker's ways to write a size, a device, a limit
+    mounts.py     ... and what is to be mounted
     spec.py       options and an image's configuration -> config.json
     images.py     the image that it stands on
     container.py  a container's directory: made, found, removed
     owner.py      ... and whose it is
+    volumes.py    ... and which volumes it uses
     gc.py         what a killed minirt leaves
     context.py    what its plan is compiled from, and what its birth finds on the host
     session.py    its birth, barrier by barrier, and our stay with it

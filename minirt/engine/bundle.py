@@ -32,11 +32,12 @@ def write_bundle(options: RunOptions, path: str) -> None:
 
     Raises: UsageError, ImageError; the directory is not there then.
     """
-    from minirt.engine.rmtree import remove_tree
+    from minirt.linux.rmtree import remove_tree
 
     if network_of(options):
         raise UsageError(f"--as-oci: --network {options.network}: a bundle cannot say it: give none or host")
     image = find_image(options.image)
+    own_mounts(options, image.config.get("config") or {})
     spec = make_spec(options, image.config.get("config") or {}, os.path.basename(os.path.abspath(path)))
     spec["root"]["path"] = "rootfs"
     spec["process"]["terminal"] = options.tty
@@ -53,6 +54,22 @@ def write_bundle(options: RunOptions, path: str) -> None:
     except BaseException:
         remove_tree(path)
         raise
+
+
+def own_mounts(options: RunOptions, image: dict[str, Any]) -> None:
+    """Make what is bound, where it is missing. What the image's VOLUMEs and `-v /PATH` want stays in the bundle's own root."""
+    from minirt.engine.mounts import requests
+    from minirt.engine.volumes import create
+
+    wanted = [request for request in requests(options, image) if not request.anonymous]
+    for request in wanted:
+        if request.kind == "volume":
+            create(request.source, request.labels, request.driver_options)
+        elif request.make:
+            os.makedirs(request.source, exist_ok=True)
+        if request.subpath:
+            raise UsageError(f"--as-oci: {request.where}: a bundle cannot say volume-subpath")
+    options.mounts = [request.as_dict() for request in wanted]
 
 
 def filter_of(options: RunOptions, spec: dict[str, Any]) -> None:

@@ -115,14 +115,9 @@ class Container:
     @classmethod
     def load(cls, id: str) -> Container | None:
         """Return a container by its whole id, or None where it is not there or not whole."""
-        import json
-
         path = os.path.join(directory(), id)
-        try:
-            with open(os.path.join(path, "state.json"), encoding="utf-8") as file:
-                return cls(id, path, json.load(file))
-        except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
-            return None
+        state = read_state(path)
+        return cls(id, path, state) if state else None
 
     def close(self) -> None:
         """Own it no longer."""
@@ -164,18 +159,38 @@ class Container:
 
         return next((Cgroup.open(group) for group in groups(self.id)), None)
 
-    def remove(self) -> None:
-        """Remove the directory with all that the container changed, and let go of its image."""
-        from minirt.engine.rmtree import remove_tree
+    def remove(self, volumes: bool = False) -> None:
+        """Remove the directory with all that the container changed, and let go of its image.
+
+        Args: volumes, remove those that were made for it alone too; which is done for --rm, and for one that never began.
+        """
         from minirt.image.store import Store
+        from minirt.linux.rmtree import remove_tree
 
         hidden = os.path.join(directory(), f".{self.id}")
         try:
             os.rename(self.path, hidden)
         except FileNotFoundError:
             return
+        state = self.state or read_state(hidden)
+        if (volumes or state.get("rm") or state.get("status") == "creating") and state.get("mounts"):
+            from minirt.engine.volumes import let_go
+
+            let_go(state)
         Store(os.path.join(data_root(), "image")).release(self.id)  # first: who holds an image has a directory
         remove_tree(hidden)
+
+
+def read_state(path: str) -> dict[str, Any]:
+    """Return what state.json in a directory says; nothing where it is not there or not whole."""
+    import json
+
+    try:
+        with open(os.path.join(path, "state.json"), encoding="utf-8") as file:
+            state: dict[str, Any] = json.load(file)
+            return state
+    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
+        return {}
 
 
 def check_name(name: str) -> None:

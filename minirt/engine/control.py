@@ -158,12 +158,13 @@ def rename(container: Container, name: str) -> None:
         container.save(name=name)
 
 
-def remove(container: Container, force: bool = False) -> None:
+def remove(container: Container, force: bool = False, volumes: bool = False) -> None:
     """Remove a container with what it changed. Raises: Conflict where it runs, or another minirt is with it.
 
     Args:
         container: one that is gone already is no error.
         force: kill it first, if it runs.
+        volumes: remove those that were made for it alone, too.
     """
     import select
 
@@ -190,6 +191,8 @@ def remove(container: Container, force: bool = False) -> None:
             raise Conflict(f"container {container.label} is another minirt's, which is making it or seeing to its end: try again")
         return  # it was run with --rm
     try:
+        if volumes:
+            container.save(rm=True)  # so that whoever finds it half removed goes on
         clear(container.id, container.path)
     finally:
         os.close(fd)

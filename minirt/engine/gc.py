@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 
 from minirt.engine import owner
-from minirt.engine.container import Container, directory, start_time
+from minirt.engine.container import Container, directory, read_state, start_time
 from minirt.paths import cache_root, data_root
 
 TYPE_CHECKING = False
@@ -30,7 +30,7 @@ class Garbage:
     __slots__ = ("kind", "path", "why")
 
     def __init__(self, kind: str, path: str, why: str) -> None:
-        self.kind = kind  # container, exited, cgroup, mount, hold, image part, image content, filter
+        self.kind = kind  # container, exited, cgroup, mount, hold, volume, image part, image content, filter
         self.path = path
         self.why = why
 
@@ -56,7 +56,7 @@ def collect(dry: bool = False) -> list[Garbage]:
             found += _container(name, dry)
         found += _holds(dry)
         found += _places(dry)
-    return [*found, *_image_parts(dry), *_filters(dry)]
+    return [*found, *_volume_parts(dry), *_image_parts(dry), *_filters(dry)]
 
 
 def mend(container: Container) -> bool:
@@ -145,6 +145,10 @@ def clear(id: str, path: str, keep: bool = False) -> None:
         from minirt.network.connect import leave
 
         leave(id)
+    if os.path.isdir(os.path.join(data_root(), "volumes")):
+        from minirt.engine.volumes import detach
+
+        detach(Container(id, path, read_state(path)))
     for point in _mounts(path):  # before the directory: else what is mounted there would be removed too
         _unmount(point)
     if not keep:
@@ -204,6 +208,23 @@ def _places(dry: bool) -> Iterator[Garbage]:
 
         for id in sweep(name.lstrip(".") for name in _list(directory())):
             yield Garbage("network", id, "its container is not there any more")
+
+
+def _volume_parts(dry: bool) -> Iterator[Garbage]:
+    """Remove volumes that are half made or half removed, and what is mounted for containers that have ended."""
+    from minirt.engine.volumes import users
+    from minirt.volume import device, store
+
+    if not os.path.isdir(store.directory()):
+        return
+    with store.changing():
+        for path in store.sweep(dry):
+            yield Garbage("volume", path, "half made, or half removed")
+        for volume in store.volumes():
+            if device.is_attached(volume) and not any(user.running for user in users(volume.name)):
+                yield Garbage("mount", volume.data, "no container that runs uses the volume")
+                if not dry:
+                    device.detach(volume)
 
 
 def _image_parts(dry: bool) -> Iterator[Garbage]:

@@ -10,9 +10,10 @@ from minirt.paths import data_root, policy_path
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minirt.engine.container import Container
+    from minirt.engine.options import RunOptions
     from minirt.image.store import Image
 
-__all__ = ["find_image", "hold"]
+__all__ = ["find_image", "hold", "wants_mounts"]
 
 
 def find_image(name: str) -> Image:
@@ -46,3 +47,9 @@ def hold(image: Image, container: Container) -> None:
     except MinirtError as error:
         error.exit_code = 125
         raise
+
+
+def wants_mounts(options: RunOptions, image: Image) -> bool:
+    """Say whether a container has any mounts of its own: most have none, and need nothing of volumes."""
+    asked = options.volume or options.mount or options.tmpfs or options.volumes_from
+    return bool(asked or (image.config.get("config") or {}).get("Volumes"))

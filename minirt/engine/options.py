@@ -49,6 +49,9 @@ class RunOptions:
         self.volume: list[str] = []
         self.mount: list[str] = []
         self.tmpfs: list[str] = []
+        self.volumes_from: list[str] = []
+        self.volume_driver = ""
+        self.mounts: list[dict[str, Any]] | None = None  # what these became for a container that is there (engine.mounts.Request)
         self.device: list[str] = []
         self.shm_size = "64m"
         # namespaces

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 
 from minirt.engine.container import Container
 from minirt.engine.context import make_cgroup, make_context, prepare
-from minirt.engine.images import find_image, hold
+from minirt.engine.images import find_image, hold, wants_mounts
 from minirt.engine.session import Session
 from minirt.engine.spec import make_spec
 from minirt.errors import UsageError
@@ -55,6 +55,12 @@ def run(options: RunOptions, image: Image | None = None) -> int:
         keep.callback(discard, container)
         undo.enter_context(keep)
         hold(image, container)
+        if wants_mounts(options, image):
+            from minirt.engine import volumes
+
+            undo.callback(volumes.detach, container)
+            volumes.claim(container, options, image)
+            volumes.attach(container, options)
         spec = make_spec(options, image.config.get("config") or {}, container.id)
         cgroup = undo.enter_context(make_cgroup(container.id, spec, sink))
         context = make_context(options, image, container.path, spec, cgroup)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from minirt.engine import values
+from minirt.engine.mounts import requests
 from minirt.errors import UsageError
 from minirt.linux import capabilities
 from minirt.oci.lookup import DEFAULT_PATH
@@ -38,7 +39,7 @@ def make_spec(options: RunOptions, image: dict[str, Any], id: str) -> dict[str, 
     spec["hostname"] = hostname(options, id)
     spec["process"].update(process(options, image, spec["hostname"]))
     spec["root"]["readonly"] = options.read_only
-    spec["mounts"] = mounts(options, spec["mounts"])
+    spec["mounts"] = mounts(options, image, spec["mounts"])
     linux["devices"] = [values.parse_device(text) for text in options.device]
     kinds = {n["type"] for n in linux["namespaces"]}
     linux["sysctl"] = dict(values.parse_sysctl(text, kinds) for text in options.sysctl)
@@ -166,7 +167,7 @@ def in_user_namespace(options: RunOptions) -> bool:
     return options.userns != "host" or bool(options.uidmap or options.gidmap) or os.geteuid() != 0
 
 
-def mounts(options: RunOptions, default: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def mounts(options: RunOptions, image: dict[str, Any], default: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the mounts: the default ones changed where asked, then those asked for, parents before children."""
     result = {m["destination"]: m for m in default}
     shm = result["/dev/shm"]
@@ -186,14 +187,10 @@ def mounts(options: RunOptions, default: list[dict[str, Any]]) -> list[dict[str,
     if os.geteuid() != 0:
         pts = result["/dev/pts"]
         pts["options"] = [o for o in pts["options"] if o != "gid=5"]  # group 5 is not mapped
-    asked = [values.parse_volume(v) for v in options.volume] + [values.parse_mount(m) for m in options.mount]
-    asked += [values.parse_tmpfs(t) for t in options.tmpfs]
-    seen: set[str] = set()
-    for mount in asked:
-        if mount["destination"] in seen:
-            raise UsageError(f"two mounts have the target {mount['destination']}")
-        seen.add(mount["destination"])
-        result[mount["destination"]] = mount
+    mapped = in_user_namespace(options) and os.geteuid() == 0
+    for request in requests(options, image):
+        result.pop(request.target, None)  # so that it comes after what is mounted above it
+        result[request.target] = request.entry(idmap=mapped)
     return list(result.values())
 
 

@@ -16,7 +16,7 @@ from minirt.engine import monitor as m
 from minirt.engine import owner, values
 from minirt.engine.container import Container, ContainerError, start_time
 from minirt.engine.context import make_cgroup, make_context, prepare
-from minirt.engine.images import find_image, hold
+from minirt.engine.images import find_image, hold, wants_mounts
 from minirt.engine.options import RunOptions
 from minirt.engine.run import check
 from minirt.engine.session import Session
@@ -59,6 +59,10 @@ def create(options: RunOptions, image: Image | None = None) -> Container:
         keep = undo.enter_context(ExitStack())
         keep.callback(container.remove)
         hold(image, container)
+        if wants_mounts(options, image):
+            from minirt.engine.volumes import claim
+
+            claim(container, options, image)
         container.write("options.json", json.dumps(frozen(options)))
         container.save(status="created", user=options.user or (image.config.get("config") or {}).get("User") or "")
         if options.cidfile:
@@ -153,7 +157,7 @@ def run_detached(container: Container, before: Callable[[], object] | None = Non
         return start(container, before=before)
     except BaseException:
         if take(container, ENDING):
-            container.remove()
+            container.remove(volumes=True)
             container.close()
         raise
 
@@ -194,6 +198,10 @@ class Start:
         container, options = self.container, self.options
         image = Store(os.path.join(data_root(), "image")).held(container.id)
         spec = make_spec(options, image.config.get("config") or {}, container.id)
+        if options.mounts:
+            from minirt.engine import volumes
+
+            volumes.attach(container, options)
         ours = self.undo.enter_context(ExitStack())  # what goes where the start fails, and stays where it does not
         cgroup = ours.enter_context(make_cgroup(container.id, spec, None))
         context = make_context(options, image, container.path, spec, cgroup)

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 __all__ = [
-    "device_access", "parse_cpus", "parse_device", "parse_environment", "parse_id_map", "parse_io_max", "parse_mount", "parse_size",
-    "parse_sysctl", "parse_tmpfs", "parse_ulimit", "parse_volume",
+    "device_access", "parse_cpus", "parse_device", "parse_environment", "parse_id_map", "parse_io_max", "parse_pairs", "parse_size",
+    "parse_sysctl", "parse_ulimit",
 ]  # fmt: skip
 
 UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
@@ -20,7 +20,6 @@ LIMITS = {
     "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio", "rttime",
     "sigpending", "stack", "as",
 }  # fmt: skip
-SPREADS = ("private", "rprivate", "shared", "rshared", "slave", "rslave")  # man 7 mount_namespaces
 UNLIMITED = (1 << 64) - 1  # RLIM64_INFINITY
 
 
@@ -82,6 +81,14 @@ def parse_environment(items: list[str], files: list[str]) -> dict[str, str]:
     return env
 
 
+def parse_pairs(items: list[str], flag: str) -> dict[str, str]:
+    """Return what KEY=VALUE, again and again, means; without = the value is empty. Raises: UsageError."""
+    pairs = dict(item.partition("=")[::2] for item in items)
+    if any(not key.strip() or "\0" in key for key in pairs):
+        raise UsageError(f"{flag}: it is written KEY=VALUE")
+    return pairs
+
+
 def parse_ulimit(text: str) -> dict[str, Any]:
     """Return process.rlimits' entry for `nofile=1024:2048` (soft:hard); -1 or unlimited is no limit."""
     name, _, values = text.partition("=")
@@ -95,91 +102,6 @@ def parse_ulimit(text: str) -> dict[str, Any]:
     if soft > hard:
         raise UsageError(f"--ulimit {text}: the soft limit is above the hard one")
     return {"type": f"RLIMIT_{name.upper()}", "soft": soft, "hard": hard}
-
-
-def parse_volume(text: str) -> dict[str, Any]:
-    """Return config.json's mount for `-v SOURCE:TARGET[:OPTIONS]`; a missing source directory is made, as docker does."""
-    parts = text.split(":")
-    if len(parts) not in (2, 3) or not all(parts[:2]):
-        raise UsageError(f"-v {text}: it is written SOURCE:TARGET[:ro] (a volume without a source: not implemented)")
-    source, target = parts[0], parts[1]
-    if not source.startswith(("/", ".", "~")):
-        raise UsageError(f"-v {text}: named volumes are not implemented; a path begins with / or ./")
-    options = ["rbind", "rprivate"]
-    for option in filter(None, (parts[2] if len(parts) == 3 else "").split(",")):
-        if option == "ro":
-            options.append("rro")
-        elif option in SPREADS:
-            options[1] = option
-        elif option not in ("rw", "z", "Z", "rbind"):  # z, Z: labels for SELinux, which is not there
-            raise UsageError(f"-v {text}: no option {option!r}; there are ro, rw, private, slave, shared")
-    path = os.path.abspath(os.path.expanduser(source))
-    if not os.path.lexists(path):
-        os.makedirs(path)
-    return bind(path, target, options, f"-v {text}")
-
-
-def bind(source: str, target: str, options: list[str], where: str) -> dict[str, Any]:
-    """Return a bind mount, its paths checked."""
-    if not target.startswith("/") or not os.path.normpath(target).strip("/"):
-        raise UsageError(f"{where}: the target must be an absolute path inside the container, and not /")
-    if not os.path.exists(source):
-        raise UsageError(f"{where}: {source} does not exist on the host")
-    return {"destination": os.path.normpath(target), "type": "bind", "source": source, "options": options}
-
-
-def parse_mount(text: str) -> dict[str, Any]:
-    """Return config.json's mount for `--mount type=bind|tmpfs,source=...,target=...[,readonly]...`."""
-    fields: dict[str, str] = {}
-    for item in text.split(","):
-        key, equals, value = item.partition("=")
-        fields[key] = value if equals else "true"
-    kind = fields.pop("type", "volume")
-    source = fields.pop("source", None) or fields.pop("src", None)
-    target = fields.pop("target", None) or fields.pop("destination", None) or fields.pop("dst", None)
-    read_only = [fields.pop(name) for name in ("readonly", "ro") if name in fields] not in ([], ["false"], ["0"])
-    if kind not in ("bind", "tmpfs"):
-        raise UsageError(f"--mount {text}: type={kind} is not implemented; there are bind and tmpfs")
-    if not target:
-        raise UsageError(f"--mount {text}: target= is missing")
-    options = []
-    if kind == "bind":
-        spread = fields.pop("bind-propagation", "rprivate")
-        if spread not in SPREADS:
-            raise UsageError(f"--mount {text}: no bind-propagation {spread!r}; there are {', '.join(SPREADS)}")
-        recursive = fields.pop("bind-recursive", "enabled")
-        options = ["bind" if recursive == "disabled" else "rbind", spread]
-        if read_only:
-            options.append("rro")
-    else:
-        options = ["nosuid", "nodev", "noexec"]
-        if "tmpfs-size" in fields:
-            options.append(f"size={parse_size(fields.pop('tmpfs-size'), '--mount tmpfs-size')}")
-        options.append(f"mode={fields.pop('tmpfs-mode', '1777')}")
-        if read_only:
-            options.append("ro")
-    if fields:
-        raise UsageError(f"--mount {text}: no field {next(iter(fields))!r} for type={kind}")
-    if kind == "bind":
-        if not source:
-            raise UsageError(f"--mount {text}: source= is missing")
-        return bind(os.path.abspath(source), target, options, f"--mount {text}")
-    if not target.startswith("/") or not os.path.normpath(target).strip("/"):
-        raise UsageError(f"--mount {text}: the target must be an absolute path inside the container, and not /")
-    return {"destination": os.path.normpath(target), "type": "tmpfs", "source": "tmpfs", "options": options}
-
-
-def parse_tmpfs(text: str) -> dict[str, Any]:
-    """Return config.json's mount for `--tmpfs /run[:size=64m,exec]`."""
-    target, _, given = text.partition(":")
-    if not target.startswith("/") or not os.path.normpath(target).strip("/"):
-        raise UsageError(f"--tmpfs {text}: it is written /PATH[:OPTIONS], and the root cannot be one")
-    options = [o for o in given.split(",") if o]
-    names = {o.partition("=")[0] for o in options}
-    defaults = [o for o, other in (("noexec", "exec"), ("nosuid", "suid"), ("nodev", "dev")) if not {o, other} & names]
-    if "mode" not in names:
-        defaults.append("mode=1777")
-    return {"destination": os.path.normpath(target), "type": "tmpfs", "source": "tmpfs", "options": defaults + options}
 
 
 def parse_device(text: str) -> dict[str, Any]:

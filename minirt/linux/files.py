@@ -10,7 +10,7 @@ from minirt.errors import KernelError
 from minirt.linux import constants as k
 from minirt.linux._sys import ffi, lib
 
-__all__ = ["make_in_root", "open_in_root", "open_regular", "read_in_root"]
+__all__ = ["make_in_root", "open_beneath", "open_in_root", "open_regular", "read_in_root"]
 
 LINKS = 40  # the kernel's MAXSYMLINKS
 
@@ -25,7 +25,19 @@ def open_in_root(root: int, path: str, flags: int = os.O_RDONLY) -> int:
 
     Returns: a descriptor, the caller's to close. Raises: KernelError with the kernel's errno.
     """
-    how = ffi.new("uint64_t[3]", [flags | os.O_CLOEXEC, 0, k.RESOLVE_IN_ROOT | k.RESOLVE_NO_MAGICLINKS])
+    return _openat2(root, path, flags, k.RESOLVE_IN_ROOT, "RESOLVE_IN_ROOT")
+
+
+def open_beneath(top: int, path: str, flags: int = os.O_PATH) -> int:
+    """Open a path below a directory; a link or ".." that leads out of it is an error (EXDEV), not a way elsewhere.
+
+    Args and returns as `open_in_root`. Raises: KernelError.
+    """
+    return _openat2(top, path, flags, k.RESOLVE_BENEATH, "RESOLVE_BENEATH")
+
+
+def _openat2(root: int, path: str, flags: int, resolve: int, name: str) -> int:
+    how = ffi.new("uint64_t[3]", [flags | os.O_CLOEXEC, 0, resolve | k.RESOLVE_NO_MAGICLINKS])
     text = ffi.new("char[]", path.encode(errors="surrogateescape"))
     address = int(ffi.cast("uintptr_t", how))
     for _ in range(k.PLAN_TRIES):
@@ -33,7 +45,7 @@ def open_in_root(root: int, path: str, flags: int = os.O_RDONLY) -> int:
         if fd != -EAGAIN:  # else something was renamed meanwhile, and the kernel cannot tell whether ".." led out
             break
     if fd < 0:
-        raise KernelError(-fd, f"openat2({path!r}, RESOLVE_IN_ROOT): {os.strerror(-fd)}")
+        raise KernelError(-fd, f"openat2({path!r}, {name}): {os.strerror(-fd)}")
     return fd
 
 

@@ -201,7 +201,7 @@ def attach(p: Plan, c: Context, mount: Mount) -> None:
         restrict(p, c, mount)
     if mount.target == "/proc":
         check_type(p, tree, "proc")
-    directory = not copied or not mount.bind or os.path.isdir(os.path.join(c.bundle, mount.source))
+    directory = not copied or not mount.bind or os.path.isdir(os.path.join(c.bundle, mount.source, mount.subpath))
     fd = place(p, c, mount, directory)
     if fd is None:
         p.move_mount(tree, "", k.AT_FDCWD, mount.target, k.MOVE_MOUNT_F_EMPTY_PATH, why="resolved inside the new root")

@@ -66,7 +66,7 @@ class Mount:
 
     __slots__ = (
         "bind", "cleared", "copy_up", "data", "entry", "flags", "gids", "idmap", "kind", "made_by", "recursive",
-        "recursive_clear", "recursive_set", "source", "spread", "target", "tree", "uids",
+        "recursive_clear", "recursive_set", "source", "spread", "subpath", "target", "tree", "uids",
     )  # fmt: skip
 
     def __init__(self, entry: dict[str, Any], where: str) -> None:
@@ -74,6 +74,7 @@ class Mount:
         # A relative destination counts from the root (runtime-spec 1.3 config.md#mounts).
         self.target = os.path.normpath("/" + entry["destination"].lstrip("/"))
         self.source: str = entry.get("source") or ""
+        self.subpath: str = entry.get("subpath") or ""  # the engine's own: the part of `source` that is bound
         self.kind: str = entry.get("type") or "none"
         self.flags = self.cleared = 0  # MS_*
         self.recursive_set = self.recursive_clear = 0  # MOUNT_ATTR_*

@@ -16,7 +16,7 @@ from contextlib import ExitStack
 
 from minirt.errors import MinirtError
 from minirt.linux import constants as k
-from minirt.oci.sources import from_host, tree_flags
+from minirt.oci.sources import beneath, from_host
 from minirt.oci.step import Context
 from minirt.oci.targets import DIRECTORY, FILE
 from minirt.plan import Plan, Slot, Words
@@ -77,7 +77,8 @@ def sources(birth: Birth, c: Context) -> None:
         plan.setns(into, k.CLONE_NEWNS, why="the child's mounts, with our rights")
         for mount, path in from_host(c):
             tree = Slot(path)
-            plan.open_tree(k.AT_FDCWD, path, tree_flags(mount), store=tree, why="a copy of this mount, attached nowhere yet")
+            where, name, flags = beneath(plan, mount, path)
+            plan.open_tree(where, name, flags, store=tree, why="a copy of this mount, attached nowhere yet")
             if mount.idmap:
                 recursive = k.AT_RECURSIVE if mount.idmap == "ridmap" else 0
                 words = Words(k.MOUNT_ATTR_IDMAP, 0, 0, namespaces[maps_of(mount)])

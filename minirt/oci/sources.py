@@ -14,9 +14,10 @@ from minirt.linux import constants as k
 from minirt.oci.options import Mount
 from minirt.oci.rootfs import wanted_propagation
 from minirt.oci.step import Context, step
+from minirt.oci.targets import HOW_SIZE, how
 from minirt.plan import Memory, Plan, Slot, Words
 
-__all__ = ["early_sources", "from_host", "idmapped", "new_sources", "sources"]
+__all__ = ["beneath", "early_sources", "from_host", "idmapped", "new_sources", "sources"]
 
 MOST = 253  # SCM_MAX_FD: descriptors in one message (net/scm.h)
 
@@ -64,8 +65,9 @@ def sources(p: Plan, c: Context) -> None:
         mount.tree = take.load(16 + 4 * i)
         if not idmapped(c):
             last = i == len(wanted) - 1
+            where, path, flags = beneath(p, mount, path)
             p.open_tree(
-                k.AT_FDCWD, path, tree_flags(mount), store=take.at(16 + 4 * i),
+                where, path, flags, store=take.at(16 + 4 * i),
                 positive="have sources" if parent and last else None,
                 otherwise={EACCES: "ask for sources"} if parent else None,
                 why="a copy of this mount, attached nowhere yet",
@@ -74,6 +76,21 @@ def sources(p: Plan, c: Context) -> None:
         p.label("ask for sources")
         p.barrier("sources", take=take, why="minirt opens them with the host's rights, and sends the copies")
         p.label("have sources")
+
+
+def beneath(p: Plan, mount: Mount, path: str) -> tuple[int | Slot, str, int]:
+    """Append what finds the part of a directory that is wanted, and return open_tree's arguments for it.
+
+    Who else writes to the directory may put a link there, or exchange what was looked at: so the kernel is told not to leave
+    it (man 2 openat2, RESOLVE_BENEATH), and what it opened is what is bound.
+    """
+    if not mount.subpath:
+        return k.AT_FDCWD, path, tree_flags(mount)
+    top, part = Slot(path), Slot(mount.subpath)
+    p.openat(k.AT_FDCWD, path, k.O_PATH | k.O_DIRECTORY | k.O_CLOEXEC, store=top)
+    p.openat2(top, mount.subpath, how(k.O_PATH, resolve=k.RESOLVE_BENEATH | k.RESOLVE_NO_MAGICLINKS), HOW_SIZE, store=part,
+              why="below the directory, whatever links are in it")  # fmt: skip
+    return part, "", tree_flags(mount) | k.AT_EMPTY_PATH
 
 
 def tree_flags(mount: Mount) -> int:

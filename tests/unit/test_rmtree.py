@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minirt.engine.rmtree import remove_tree
+from minirt.linux.rmtree import remove_tree
 
 NAMES = st.text("ab.\udc80\n", min_size=1, max_size=3).filter(lambda name: name not in (".", ".."))
 TREES = st.recursive(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minirt.engine import values
+from minirt.engine import mounts, values
 from minirt.errors import UsageError
 from minirt.oci.lookup import parse_group, parse_passwd
 
@@ -31,9 +31,9 @@ PARSERS: dict[str, Callable[[str], object]] = {
     "environment": lambda t: values.parse_environment([t], []),
     "environment file": lambda t: values.parse_environment([], [t]),
     "ulimit": values.parse_ulimit,
-    "volume": values.parse_volume,
-    "mount": values.parse_mount,
-    "tmpfs": values.parse_tmpfs,
+    "volume": mounts.parse_volume,
+    "mount": mounts.parse_mount,
+    "tmpfs": mounts.parse_tmpfs,
     "device": values.parse_device,
     "sysctl": lambda t: values.parse_sysctl(t, {"network", "ipc"}),
     "id map": lambda t: values.parse_id_map(t, "--uidmap"),
@@ -122,37 +122,56 @@ def test_id_map_round_trip(inside: int, outside: int, size: int) -> None:
 
 
 def test_a_volume_is_a_recursive_bind(tmp_path: Path) -> None:
-    made = values.parse_volume(f"{tmp_path}/new:/data/../x:ro")
-    assert (tmp_path / "new").is_dir()
+    asked = mounts.parse_volume(f"{tmp_path}/new:/data/../x:ro")
+    made = asked.entry()
+    assert asked.make and not (tmp_path / "new").exists()  # that is for who makes the container
     options = ["rbind", "rprivate", "rro"]
     assert made == {"destination": "/x", "type": "bind", "source": f"{tmp_path}/new", "options": options}
 
 
-@pytest.mark.parametrize("bad", ["/etc:relative", "/etc:/", "/etc:/x/..", "name:/x", "/etc", "/etc:/x:nosuch", ":/x"])
+@pytest.mark.parametrize("bad", ["/etc:relative", "/etc:/", "/etc:/x/..", "n:/x", ":/x", "a:b:c:d",
+                                 "na/me:/x", "etc", "/", "/etc:/x:nosuch", "/etc:/x:nocopy", "name:/x:shared"])  # fmt: skip
 def test_a_bad_volume_is_refused(bad: str) -> None:
     with pytest.raises(UsageError):
-        values.parse_volume(bad)
+        mounts.parse_volume(bad)
+
+
+def test_a_volume_by_name_and_one_without() -> None:
+    named, without = mounts.parse_volume("data:/x:ro,nocopy"), mounts.parse_volume("/x/y")
+    assert (named.kind, named.source, named.read_only, named.nocopy, named.anonymous) == ("volume", "data", True, True, False)
+    assert (without.kind, without.source, without.target, without.anonymous) == ("volume", "", "/x/y", True)
+    again = mounts.Request(**named.as_dict())
+    assert again.as_dict() == named.as_dict()
+
+
+def test_a_volume_in_all_its_fields() -> None:
+    options = '"volume-opt=o=size=1m,uid=5",volume-opt=type=tmpfs'
+    made = mounts.parse_mount(f"type=volume,src=data,dst=/x,volume-nocopy,volume-subpath=a/b,volume-label=k=v,{options}")
+    assert (made.source, made.nocopy, made.subpath, made.labels) == ("data", True, "a/b", {"k": "v"})
+    assert made.driver_options == {"o": "size=1m,uid=5", "type": "tmpfs"}
 
 
 def test_mount_fields(tmp_path: Path) -> None:
-    made = values.parse_mount(f"type=bind,source={tmp_path},target=/x,readonly")
+    made = mounts.parse_mount(f"type=bind,source={tmp_path},target=/x,readonly").entry()
     assert made == {"destination": "/x", "type": "bind", "source": str(tmp_path), "options": ["rbind", "rprivate", "rro"]}
-    assert "size=1048576" in values.parse_mount("type=tmpfs,target=/x,tmpfs-size=1m")["options"]
+    assert "size=1048576" in mounts.parse_mount("type=tmpfs,target=/x,tmpfs-size=1m").options
 
 
 @pytest.mark.parametrize(
     "bad", ["type=bind,target=/x", "type=bind,src=/no/such,dst=/x", "type=tmpfs", "type=tmpfs,target=/", "type=x,dst=/x",
-            "type=tmpfs,dst=/x,nosuch=1", "type=bind,src=/etc,dst=/x,bind-propagation=nosuch", ""],
+            "type=tmpfs,dst=/x,nosuch=1", "type=bind,src=/etc,dst=/x,bind-propagation=nosuch", "",
+            "src=a,dst=/x", "src=aa,dst=/x,volume-subpath=../y", "src=aa,dst=/x,volume-subpath=/y", "src=aa,dst=/x,tmpfs-size=1",
+            "type=bind,src=/etc,dst=/x,volume-nocopy", "src=aa,dst=/x,volume-driver=nfs", 'src=aa,"dst=/x'],
 )  # fmt: skip
 def test_a_bad_mount_is_refused(bad: str) -> None:
     with pytest.raises(UsageError):
-        values.parse_mount(bad)
+        mounts.parse_mount(bad)
 
 
 @pytest.mark.parametrize("bad", ["/", "relative", "/..", "", "//"])
 def test_a_tmpfs_over_the_root_is_refused(bad: str) -> None:
     with pytest.raises(UsageError):
-        values.parse_tmpfs(bad)
+        mounts.parse_tmpfs(bad)
 
 
 def test_io_max_names_the_device() -> None:
