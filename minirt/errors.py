@@ -32,6 +32,8 @@
     ├── Refusal                           1    our registry's answer to a request that it cannot do
     │   └── Offline                       1    ... as the registry that it caches does not answer
     ├── ServeError                        1    a registry that cannot begin to serve
+    ├── ApiError                          1    a request to `minirt serve` that is answered with an error
+    ├── Gone                              1    ... that nobody waits for any more
     ├── BuildError                        1    a step of a build cannot be done: the text begins with its line
     │   ├── DockerfileError               1    the Dockerfile is wrong: known before anything is run
     │   ├── BadWord                       1    ... while its line is still to be put before it

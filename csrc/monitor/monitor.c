@@ -43,7 +43,7 @@
 struct queue { size_t used; char data[ROOM]; };
 
 struct client {
-    int fd;
+    int fd, quiet;
     size_t got;             /* bytes of the frame that is coming in */
     union { struct frame head; char in[sizeof(struct frame) + FRAME_MOST]; };
     struct queue out;
@@ -203,7 +203,7 @@ static void tell(int type, const char *data, size_t size)
     struct frame head = {.type = (uint8_t)type, .size = htonl((uint32_t)size)};
 
     for (int i = 0; i < CLIENTS; i++) {
-        struct queue *q = m.clients[i] ? &m.clients[i]->out : NULL;
+        struct queue *q = m.clients[i] && !(m.clients[i]->quiet && type != FRAME_STATUS) ? &m.clients[i]->out : NULL;
         if (q && q->used + sizeof head + size <= sizeof q->data) {
             memcpy(q->data + q->used, &head, sizeof head);
             memcpy(q->data + q->used + sizeof head, data, size);
@@ -243,10 +243,12 @@ static void resize(const char *data)
 }
 
 /* A whole frame has come from a client. */
-static void heard(const struct frame *head, const char *data)
+static void heard(struct client *c, const struct frame *head, const char *data)
 {
     size_t size = ntohl(head->size);
 
+    if (head->type == FRAME_QUIET)
+        c->quiet = 1;
     if (head->type == FRAME_SIZE && size == 4)
         resize(data);
     if (head->type != FRAME_INPUT || (m.input < 0 && m.tty < 0))
@@ -273,7 +275,7 @@ static int listen_to(struct client *c)
     if (ntohl(c->head.size) > FRAME_MOST)
         return -1;
     if (c->got == sizeof c->head + ntohl(c->head.size)) {
-        heard(&c->head, c->in + sizeof c->head);
+        heard(c, &c->head, c->in + sizeof c->head);
         c->got = 0;
     }
     return 0;

@@ -44,6 +44,7 @@ enum frame_type {
     FRAME_ERROR = 2,
     FRAME_STATUS = 3,  /* to a client, the last: 32 bits as wait(2) gives them, big-endian */
     FRAME_SIZE = 4,    /* from a client: its terminal's rows and columns, 16 bits each, big-endian */
+    FRAME_QUIET = 5,   /* from a client: it wants no output, only the status */
 };
 
 #define FRAME_MOST 32768

@@ -82,7 +82,7 @@ def remove(args: argparse.Namespace) -> int:
     import sys
 
     from minirt.engine.container import ContainerError, find
-    from minirt.engine.control import remove as drop
+    from minirt.engine.removal import remove as drop
 
     failed = 0
     for text in args.containers:

@@ -155,7 +155,7 @@ def print_processes(args: argparse.Namespace) -> int:
     import os
 
     from minirt.engine.container import find
-    from minirt.engine.control import running
+    from minirt.engine.removal import running
     from minirt.runtime.listing import show_ps
 
     container = find(args.container)

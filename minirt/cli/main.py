@@ -58,6 +58,7 @@ COMMANDS = {
     "logout": ("image.account", "forget a registry's name and password"),
     "search": ("image.account", "look for images in a registry"),
     "registry": ("registry", "serve images to any client, as a registry"),
+    "serve": ("serve", "Docker's Engine API, for the docker command line"),
     "doctor": ("doctor", "tell what this machine offers and what to do about the rest"),
     "oci": ("oci", "the OCI runtime's commands, as runc has them"),
     "completion": ("completion", "print a completion script for bash or zsh"),

@@ -23,6 +23,7 @@ and for containers that nobody stays with:
     monitor.py    the monitor (csrc/monitor), and what it is told
     start.py      create, start: a birth as the monitor's child
     ended.py      what the monitor runs in the end: tidy up, start again
+    removal.py    is it running? away with it
     control.py    stop, kill, pause, wait, rename
     logs.py       what they wrote
     attach.py     their streams, with others

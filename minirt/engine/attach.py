@@ -7,8 +7,9 @@ from contextlib import closing
 
 from minirt.engine import monitor
 from minirt.engine.container import Container, ContainerError
-from minirt.engine.control import running, settle
+from minirt.engine.control import settle
 from minirt.engine.ended import read_exit
+from minirt.engine.removal import running
 from minirt.engine.start import create, exit_code, load_options, run_detached, start
 
 TYPE_CHECKING = False
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 
     from minirt.engine.options import RunOptions
 
-__all__ = ["attach", "connect", "run_attached", "start_attached", "stay"]
+__all__ = ["attach", "connect", "run_attached", "start_attached", "status_alone", "stay"]
+
+LOOK = 0.2  # s between two looks whether anybody still waits
 
 
 def connect(container: Container) -> socket.socket:
@@ -83,3 +86,32 @@ def stay(container: Container, client: socket.socket, pidfd: int, stdin: bool, k
         return exit_code(status)
     ended = read_exit(container) if not container.running else None
     return ended[0] if ended else None
+
+
+def status_alone(client: socket.socket, wanted: Callable[[], bool]) -> int | None:
+    """Wait for a container's end, and take none of its output.
+
+    Args:
+        client: a connection to its monitor.
+        wanted: asked now and then whether anybody still waits.
+
+    Returns: the status as wait(2) gives it; None where the monitor has died, or nobody waits any more.
+    """
+    from contextlib import suppress
+
+    client.settimeout(LOOK)
+    coming = bytearray()
+    try:
+        client.sendall(monitor.frame(monitor.QUIET, b""))
+        while wanted():
+            with suppress(TimeoutError):
+                if not (data := client.recv(65536)):
+                    return None
+                coming += data
+            while len(coming) >= 8 and len(coming) >= 8 + (size := int.from_bytes(coming[4:8], "big")):
+                if coming[0] == monitor.STATUS:
+                    return int.from_bytes(coming[8 : 8 + size], "big")
+                del coming[: 8 + size]
+    except OSError:  # it has died
+        pass
+    return None

@@ -9,8 +9,8 @@ from contextlib import ExitStack
 from minirt.engine import values
 from minirt.engine.container import Container
 from minirt.engine.context import compile_filter
-from minirt.engine.control import running
 from minirt.engine.options import RunOptions
+from minirt.engine.removal import running
 from minirt.engine.run import check
 from minirt.engine.session import Session
 from minirt.engine.start import load_options

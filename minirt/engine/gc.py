@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Garbage", "clear", "collect", "groups", "mend"]
 
+RESTING = ("created", "exited")  # where nobody needs to be with a container
+
 
 class Garbage:
     """One thing that nobody owns."""
@@ -64,7 +66,7 @@ def mend(container: Container) -> bool:
 
     Its program may live on: then it runs. If it has ended the container has exited, with a status that nobody saw.
     """
-    if container.state.get("status") == "exited" or container.running:
+    if container.state.get("status") in RESTING or container.running:
         return True
     fd = owner.take(container.path)
     if fd < 0:
@@ -113,11 +115,11 @@ def _container(name: str, dry: bool) -> list[Garbage]:
         found += [Garbage("mount", point, "its container is over") for point in _mounts(path)]
         if why:
             found.append(Garbage("container", path, why))
-        elif container is not None and container.state.get("status") != "exited":
+        elif container is not None and container.state.get("status") not in RESTING:
             found.append(Garbage("exited", path, "its program has ended, and minirt was killed before it saw how"))
         if not dry:
             clear(id, path, keep=not why)
-            if container is not None and not why and container.state.get("status") != "exited":
+            if container is not None and not why and container.state.get("status") not in RESTING:
                 container.save(status="exited", exit_code=None, pid=0)
         return found
     finally:
@@ -132,6 +134,8 @@ def _verdict(name: str, container: Container | None) -> str:
         return "its state.json cannot be read"
     if container.state.get("status") == "creating":
         return "minirt was killed before it began"
+    if container.state.get("status") == "created":  # it waits for `minirt start`, also with --rm
+        return ""
     return "minirt was killed before it could remove it (--rm)" if container.state.get("rm") else ""
 
 

@@ -14,7 +14,7 @@ from minirt.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from minirt.engine.container import Container
 
@@ -35,7 +35,10 @@ class Line:
         self.time = time  # RFC 3339, UTC, nanoseconds: such texts sort as the moments do
 
 
-def lines(container: Container, tail: int | None = None, since: str = "", until: str = "", follow: bool = False) -> Iterator[Line]:
+def lines(
+    container: Container, tail: int | None = None, since: str = "", until: str = "", follow: bool = False,
+    wanted: Callable[[], bool] = lambda: True,
+) -> Iterator[Line]:  # fmt: skip
     """Yield the lines of a container's log.
 
     Args:
@@ -43,11 +46,12 @@ def lines(container: Container, tail: int | None = None, since: str = "", until:
         tail: only so many from the end, and what comes after them.
         since, until: only those of this time and later, before this time; as `moment` gives them.
         follow: wait for more until the container has ended.
+        wanted: asked meanwhile whether anybody is still there to read them.
     """
     reader = Reader(container.path)
     old = [line for line in reader.read() if line.time >= since and (not until or line.time < until)]
     yield from old[len(old) - min(tail, len(old)) :] if tail is not None else old
-    while follow and not reader.ended:
+    while follow and not reader.ended and wanted():
         over = not still_written(container)  # asked before: what was written until then is read now
         for line in reader.read():
             if until and line.time >= until:

@@ -23,12 +23,12 @@ else:
     import _socket  # the C half of `socket`, whose other half costs ten milliseconds
 
 __all__ = [
-    "ATTACH", "CHILD", "ERROR", "EXIT", "GO", "INPUT", "KEEP", "LOG", "OUTPUT", "PLACE", "SHOWN", "SIZE", "STATUS", "TTY", "TYPED",
-    "Monitor", "connect", "frame", "listen",
+    "ATTACH", "CHILD", "ERROR", "EXIT", "GO", "INPUT", "KEEP", "LOG", "OUTPUT", "PLACE", "QUIET", "SHOWN", "SIZE", "STATUS", "TTY",
+    "TYPED", "Monitor", "connect", "frame", "listen",
 ]  # fmt: skip
 
 SPAWN, REAP, INPUT, OUTPUT, TTY, PLACE, LOG, ATTACH, KEEP, EXIT, CHILD, GO = range(1, 13)  # enum order, csrc/monitor/monitor.h
-TYPED, SHOWN, ERROR, STATUS, SIZE = range(5)  # enum frame_type
+TYPED, SHOWN, ERROR, STATUS, SIZE, QUIET = range(6)  # enum frame_type
 CONTROL = 3  # the descriptor that it gets its orders from
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from minirt.engine.container import Container
-from minirt.engine.control import running
+from minirt.engine.removal import running
 from minirt.linux import constants as k
 from minirt.plan import Plan, Slot
 from minirt.plan.birth import Birth

@@ -1,0 +1,16 @@
+"""Docker's Engine API (1.40 to 1.50), on a Unix socket or over TCP: `minirt serve`. The same calls into the engine as the
+commands make, so that the docker command line and what else speaks this API drives it.
+
+May import minirt.engine, minirt.image, minirt.build, minirt.network; h11 and the standard library. Read in this order:
+
+    http.py        a connection: requests, answers, being taken over
+    router.py      which function answers a request
+    errors.py      status codes
+    server.py      listening
+
+    waiting.py     those who wait for a container to start
+    pump.py        between a client and a container's monitor
+    create.py      a body of JSON -> options of `minirt run`
+
+and the routes, a file for each noun of the API: system.py, containers.py, streams.py, ...
+"""

@@ -1,0 +1,144 @@
+"""What a client asks for when it creates a container, in the words of `minirt run` (Docker Engine API, ContainerCreate)."""
+
+from __future__ import annotations
+
+from minirt.api.errors import ApiError
+from minirt.engine.options import RunOptions
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["options_of"]
+
+# Fields whose value is the option's own.
+TEXTS = {"Hostname": "hostname", "User": "user", "WorkingDir": "workdir", "StopSignal": "stop_signal"}
+HOST_TEXTS = {"CpusetCpus": "cpuset_cpus", "CpusetMems": "cpuset_mems"}
+LISTS = {"Binds": "volume", "GroupAdd": "group_add", "CapAdd": "cap_add", "CapDrop": "cap_drop", "SecurityOpt": "security_opt"}
+NUMBERS = {"OomScoreAdj": "oom_score_adj", "CpuShares": "cpu_shares", "CpuQuota": "cpu_quota", "CpuPeriod": "cpu_period",
+           "PidsLimit": "pids_limit", "BlkioWeight": "io_weight"}  # fmt: skip
+SIZES = {"Memory": "memory", "MemoryReservation": "memory_reservation", "MemorySwap": "memory_swap", "ShmSize": "shm_size"}
+RATES = {"BlkioDeviceReadBps": "rbps", "BlkioDeviceWriteBps": "wbps", "BlkioDeviceReadIOps": "riops",
+         "BlkioDeviceWriteIOps": "wiops"}  # fmt: skip
+NAMESPACES = {"PidMode": "pid", "IpcMode": "ipc", "UTSMode": "uts", "CgroupnsMode": "cgroupns", "UsernsMode": "userns"}
+PRIVATE = {"PidMode": "private", "IpcMode": "private", "UTSMode": "private", "CgroupnsMode": "private", "UsernsMode": "host"}
+
+
+def options_of(body: dict[str, Any], name: str) -> RunOptions:
+    """Return the options. Args: body, of the request; name, of the container, empty for none. Raises: ApiError."""
+    image = body.get("Image")
+    if not isinstance(image, str) or not image:
+        raise ApiError(400, "no image is named: Image is missing")
+    host: dict[str, Any] = body.get("HostConfig") or {}
+    try:
+        chosen = {**of_config(body), **of_host(host), **of_networks(body, host)}
+        entrypoint, command = commands(body)
+        return RunOptions(image, command, name=name, entrypoint=entrypoint, detach=True, **chosen)
+    except (TypeError, AttributeError, KeyError) as error:
+        raise ApiError(400, f"the body is not what the API has: {error}") from None
+
+
+def commands(body: dict[str, Any]) -> tuple[str | None, list[str]]:
+    """Return --entrypoint and what follows the image's name."""
+    entrypoint, command = words(body.get("Entrypoint")), words(body.get("Cmd"))
+    if not entrypoint:
+        return None, command
+    return entrypoint[0], [*entrypoint[1:], *command]
+
+
+def words(value: Any) -> list[str]:
+    """Return a command that is a list of words, or one word."""
+    return [value] if isinstance(value, str) else list(map(str, value or ()))
+
+
+def of_config(body: dict[str, Any]) -> dict[str, Any]:
+    """Return what the body's own fields say."""
+    chosen: dict[str, Any] = {option: body[field] for field, option in TEXTS.items() if body.get(field)}
+    chosen |= {
+        "env": [item for item in body.get("Env") or () if "=" in item],
+        "label": [f"{key}={value}" for key, value in (body.get("Labels") or {}).items()],
+        "tty": bool(body.get("Tty")),
+        "interactive": bool(body.get("OpenStdin")),
+    }
+    if body.get("StopTimeout") is not None:
+        chosen["stop_timeout"] = int(body["StopTimeout"])
+    return chosen
+
+
+def of_host(host: dict[str, Any]) -> dict[str, Any]:
+    """Return what HostConfig says."""
+    chosen: dict[str, Any] = {option: list(host[field]) for field, option in LISTS.items() if host.get(field)}
+    chosen |= {option: host[field] for field, option in HOST_TEXTS.items() if host.get(field)}
+    chosen |= {option: int(host[field]) for field, option in NUMBERS.items() if host.get(field)}
+    chosen |= {option: str(host[field]) for field, option in SIZES.items() if host.get(field)}
+    for field, option in NAMESPACES.items():
+        chosen[option] = host.get(field) or PRIVATE[field]
+    if chosen["ipc"] in ("shareable", "none"):
+        chosen["ipc"] = "private"
+    if host.get("NanoCpus"):
+        chosen["cpus"] = f"{host['NanoCpus'] / 1e9:g}"
+    policy = host.get("RestartPolicy") or {}
+    most = policy.get("MaximumRetryCount") or 0
+    chosen["restart"] = (policy.get("Name") or "no") + (f":{most}" if most else "")
+    log = host.get("LogConfig") or {}
+    chosen |= {
+        "rm": bool(host.get("AutoRemove")),
+        "init": bool(host.get("Init")),
+        "privileged": bool(host.get("Privileged")),
+        "read_only": bool(host.get("ReadonlyRootfs")),
+        "log_driver": log.get("Type") or "json-file",
+        "log_opt": [f"{key}={value}" for key, value in (log.get("Config") or {}).items()],
+        "tmpfs": [f"{path}:{opts}" if opts else path for path, opts in (host.get("Tmpfs") or {}).items()],
+        "sysctl": [f"{key}={value}" for key, value in (host.get("Sysctls") or {}).items()],
+        "ulimit": [f"{u['Name']}={u['Soft']}:{u['Hard']}" for u in host.get("Ulimits") or ()],
+        "device": [device_of(device) for device in host.get("Devices") or ()],
+        "mount": [mount_of(mount) for mount in host.get("Mounts") or ()],
+        "io_max": [f"{rate['Path']}:{key}={rate['Rate']}" for field, key in RATES.items() for rate in host.get(field) or ()],
+        "publish": [port for key, bindings in (host.get("PortBindings") or {}).items() for port in ports_of(key, bindings)],
+    }
+    return chosen
+
+
+def device_of(device: dict[str, Any]) -> str:
+    """Return --device's form of a device."""
+    outside = device["PathOnHost"]
+    return f"{outside}:{device.get('PathInContainer') or outside}:{device.get('CgroupPermissions') or 'rwm'}"
+
+
+def mount_of(mount: dict[str, Any]) -> str:
+    """Return --mount's form of a mount."""
+    parts = [f"type={mount.get('Type') or 'bind'}", f"target={mount['Target']}"]
+    parts += [f"source={mount['Source']}"] if mount.get("Source") else []
+    parts += ["readonly"] if mount.get("ReadOnly") else []
+    bind, tmpfs = mount.get("BindOptions") or {}, mount.get("TmpfsOptions") or {}
+    parts += [f"bind-propagation={bind['Propagation']}"] if bind.get("Propagation") else []
+    parts += [f"tmpfs-size={tmpfs['SizeBytes']}"] if tmpfs.get("SizeBytes") else []
+    parts += [f"tmpfs-mode={tmpfs['Mode']:o}"] if tmpfs.get("Mode") else []
+    return ",".join(f'"{part}"' if "," in part or '"' in part else part for part in parts)
+
+
+def ports_of(key: str, bindings: Any) -> list[str]:
+    """Return -p's forms of a port of the container (`80/tcp`) and its places on the host."""
+    inside, _, protocol = key.partition("/")
+    end = f"{inside}/{protocol or 'tcp'}"
+    found = []
+    for binding in bindings or [{}]:
+        address, port = binding.get("HostIp") or "", binding.get("HostPort") or ""
+        found.append(f"{address}:{port}:{end}" if address else f"{port}:{end}" if port else end)
+    return found
+
+
+def of_networks(body: dict[str, Any], host: dict[str, Any]) -> dict[str, Any]:
+    """Return what is said of the network: HostConfig names it, NetworkingConfig tells the address and the names there."""
+    mode = host.get("NetworkMode") or "default"
+    if body.get("NetworkDisabled"):
+        mode = "none"
+    chosen: dict[str, Any] = {"network": "bridge" if mode == "default" else mode}
+    ends = (body.get("NetworkingConfig") or {}).get("EndpointsConfig") or {}
+    end = ends.get(mode) or ends.get(chosen["network"]) or {}
+    if end.get("Aliases"):
+        chosen["network_alias"] = list(end["Aliases"])
+    address = (end.get("IPAMConfig") or {}).get("IPv4Address")
+    if address:
+        chosen["ip"] = address
+    return chosen

@@ -1,0 +1,41 @@
+"""What goes wrong as HTTP has it: docker's status codes, and `{"message": "…"}`."""
+
+from __future__ import annotations
+
+from minirt.errors import MinirtError
+
+__all__ = ["ApiError", "message_of", "status_of"]
+
+
+class ApiError(MinirtError):
+    """A request that is answered with an error. Args: status, of HTTP; message, for people."""
+
+    exit_code = 1
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def status_of(error: MinirtError) -> int:
+    """Return the status code that an error of the engine becomes (Docker Engine API, "Errors")."""
+    from minirt.engine.container import Conflict, NameTaken, NoContainer
+    from minirt.errors import NotExecutable, NotFound, UsageError
+    from minirt.image.errors import BadReference, UnknownImage
+
+    if isinstance(error, ApiError):
+        return error.status
+    kinds: tuple[tuple[type[MinirtError], int], ...] = (
+        (NoContainer, 404), (UnknownImage, 404), (NameTaken, 409), (Conflict, 409), (UsageError, 400), (BadReference, 400),
+        (NotFound, 400), (NotExecutable, 400),
+    )  # fmt: skip
+    return next((status for kind, status in kinds if isinstance(error, kind)), 500)
+
+
+def message_of(error: MinirtError) -> str:
+    """Return an error's text. docker's command line takes its exit codes 126 and 127 out of the kernel's words in it."""
+    from minirt.errors import NotExecutable, NotFound
+
+    if isinstance(error, NotFound):
+        return f"{error}: no such file or directory"
+    return f"{error}: permission denied" if isinstance(error, NotExecutable) else str(error)

@@ -1,0 +1,122 @@
+"""What goes on for as long as a container does: attach, logs, wait."""
+
+from __future__ import annotations
+
+import json
+
+from minirt.api.containers import by_name
+from minirt.api.errors import ApiError
+from minirt.api.router import DONE, route
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+    from typing import Any
+
+    from minirt.api.http import Request
+    from minirt.engine.container import Container
+
+CONDITIONS = ("not-running", "next-exit", "removed")
+LOOK = 0.2  # s between two looks whether the client is still there
+STREAMS = {"stdout": 1, "stderr": 2}
+
+
+@route("POST", "/containers/{name}/attach")
+def attach(request: Request, name: str) -> Any:
+    """Be at one's streams or terminal, from its start on where it has not begun."""
+    from minirt.api.pump import Pump, farewell
+    from minirt.api.waiting import connected
+    from minirt.engine.inspect import status_of
+    from minirt.engine.start import load_options
+    from minirt.terminal.detach_keys import parse_detach_keys
+
+    container = by_name(name)
+    options = load_options(container)
+    if status_of(container) == "paused":
+        raise ApiError(409, f"container {container.label} is paused: unpause it first")
+    keys = parse_detach_keys(request.text("detachKeys") or options.detach_keys) if options.tty else b""
+    streams = {number for name, number in STREAMS.items() if request.flag(name)}
+    with connected(container) as waiter:
+        client = request.hijack(request.stream_kind(options.tty))
+        if request.flag("logs"):
+            for line in log_lines(container, streams, options.tty):
+                request.connection.write(line)
+        monitor = waiter.wait(request.gone) if request.flag("stream") else None
+        if monitor is not None:
+            stdin = request.flag("stdin") and options.interactive
+            Pump(client, monitor, tty=options.tty, stdin=stdin, streams=streams, keys=keys).run()
+    farewell(client[0])
+    return DONE
+
+
+def log_lines(container: Container, streams: set[int], tty: bool, **which: Any) -> Any:
+    """Yield what a container wrote, as the stream has it; which: as `logs.lines`, and whether with `timestamps`."""
+    from minirt.engine.logs import lines
+    from minirt.engine.monitor import frame
+
+    timestamps = which.pop("timestamps", False)
+    for line in lines(container, **which):
+        number = STREAMS[line.stream]
+        if number in streams:
+            data = (f"{line.time} {line.text}" if timestamps else line.text).encode()
+            yield data if tty else frame(number, data)
+
+
+@route("GET", "/containers/{name}/logs")
+def logs(request: Request, name: str) -> Any:
+    """Tell what one wrote, and what it writes."""
+    from minirt.engine.logs import moment
+    from minirt.engine.start import load_options
+
+    container = by_name(name)
+    streams = {number for name, number in STREAMS.items() if request.flag(name)}
+    if not streams:
+        raise ApiError(400, "Bad parameters: you must choose at least one stream")
+    tty = load_options(container).tty
+    tail = request.text("tail", "all")
+    since, until = (moment(text if (text := request.text(name)) != "0" else "") for name in ("since", "until"))
+    with request.stream(request.stream_kind(tty)) as write:
+        for data in log_lines(
+            container, streams, tty, timestamps=request.flag("timestamps"), tail=int(tail) if tail.isdigit() else None,
+            since=since, until=until, follow=request.flag("follow"), wanted=lambda: not request.gone(),
+        ):  # fmt: skip
+            write(data)
+    return DONE
+
+
+@route("POST", "/containers/{name}/wait")
+def wait(request: Request, name: str) -> Any:
+    """Tell how one ends. The head goes first: the client starts the container when it has that."""
+    from minirt.api.waiting import connected
+
+    condition = request.text("condition") or CONDITIONS[0]
+    if condition not in CONDITIONS:
+        raise ApiError(400, f"invalid condition: {condition!r}: there are {', '.join(CONDITIONS)}")
+    container = by_name(name)
+    with connected(container) as waiter, request.stream() as write:
+        runs = container.running or container.state.get("status") == "restarting"
+        if condition == CONDITIONS[0] and not runs:
+            ended: tuple[int, str] = container.state.get("exit_code") or 0, ""
+        else:
+            ended = how_it_ends(container, waiter.wait(request.gone), request.gone)
+        code, problem = ended
+        write(json.dumps({"StatusCode": code, **({"Error": {"Message": problem}} if problem else {})}).encode() + b"\n")
+    return DONE
+
+
+def how_it_ends(container: Container, monitor: socket.socket | None, gone: Callable[[], bool]) -> tuple[int, str]:
+    """Wait for a container's end, and until all is tidied up; return its exit code, and what was wrong if that is not known."""
+    from minirt.engine.attach import status_alone
+    from minirt.engine.control import settle
+    from minirt.engine.start import exit_code
+
+    if monitor is None:
+        return 0, ""  # it was removed, or nobody waits any more
+    status = status_alone(monitor, lambda: not gone())
+    if gone():
+        return 0, ""
+    settle(container)
+    if status is None:
+        return 255, "the container's monitor was killed, and nobody saw how it ended"
+    return exit_code(status), ""

@@ -1,0 +1,83 @@
+"""Who waits for a container to start: connected to its monitor before its program begins, so nothing is missed.
+
+docker's `run` attaches to a container, and waits for its end, before it starts it.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from contextlib import contextmanager
+
+from minirt.engine import monitor
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from minirt.engine.container import Container
+
+__all__ = ["Waiter", "connected", "let_in"]
+
+LOOK = 0.1  # s between two looks whether another process has started it, or removed it
+_lock = threading.Lock()
+_waiting: dict[str, list[Waiter]] = {}
+
+
+class Waiter:
+    """One who waits for a container's start. Args: container, which is there."""
+
+    def __init__(self, container: Container) -> None:
+        self.path = container.path
+        self.started = threading.Event()
+        self.socket: socket.socket | None = None
+
+    def connect(self) -> bool:
+        """Connect to the container's monitor, if it has one now; say whether."""
+        if self.socket is None:
+            try:
+                self.socket = monitor.connect(f"{self.path}/attach")
+            except OSError:
+                return False
+        return True
+
+    def wait(self, gone: Callable[[], bool]) -> socket.socket | None:
+        """Return a connection to the monitor, as soon as there is one.
+
+        Args: gone, whether nobody is interested any more. Returns: None then, and where the container is removed.
+        """
+        while not self.started.wait(LOOK):
+            with _lock:
+                if self.connect():
+                    break
+            if gone() or not os.path.isdir(self.path):
+                break
+        return self.socket
+
+
+@contextmanager
+def connected(container: Container) -> Iterator[Waiter]:
+    """Give one who is connected as soon as the container starts, or is now if it runs."""
+    waiter = Waiter(container)
+    with _lock:
+        _waiting.setdefault(container.id, []).append(waiter)
+        if container.running and waiter.connect():
+            waiter.started.set()
+    try:
+        yield waiter
+    finally:
+        with _lock:
+            _waiting[container.id].remove(waiter)
+            if not _waiting[container.id]:
+                del _waiting[container.id]
+        if waiter.socket is not None:
+            waiter.socket.close()
+
+
+def let_in(container: Container) -> None:
+    """Connect all who wait for this container: its monitor listens, its program has not begun."""
+    with _lock:
+        for waiter in _waiting.get(container.id, ()):
+            if waiter.connect():
+                waiter.started.set()

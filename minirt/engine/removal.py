@@ -1,0 +1,76 @@
+"""A container's removal, and the two questions that come before it: does it run, and shall it be started again."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from minirt.engine import owner
+from minirt.engine.container import Conflict, Container
+from minirt.engine.gc import clear
+
+__all__ = ["KILLED", "no_more", "remove", "running"]
+
+KILLED = 10.0  # seconds that the kernel has for a killed program, and the monitor for what comes after
+
+
+def running(container: Container) -> int:
+    """Return a pidfd of a container's first process. Raises: Conflict where it does not run."""
+    try:
+        pidfd = os.pidfd_open(container.state.get("pid") or 0)
+    except OSError:
+        pidfd = -1
+    if pidfd >= 0 and container.running:  # still the same process, now that the pidfd holds it
+        return pidfd
+    if pidfd >= 0:
+        os.close(pidfd)
+    raise Conflict(f"container {container.label} is not running")
+
+
+def no_more(container: Container) -> None:
+    """Say that a container's end is wanted: --restart does not start it again."""
+    try:
+        with open(f"{container.path}/stop", "w", encoding="ascii"):
+            pass
+    except FileNotFoundError:
+        pass  # it is gone
+
+
+def remove(container: Container, force: bool = False, volumes: bool = False) -> None:
+    """Remove a container with what it changed. Raises: Conflict where it runs, or another minirt is with it.
+
+    Args:
+        container: one that is gone already is no error.
+        force: kill it first, if it runs.
+        volumes: remove those that were made for it alone, too.
+    """
+    import select
+
+    if force:
+        no_more(container)
+    if container.running:
+        if not force:
+            raise Conflict(f"container {container.label} is running: end it, or minirt rm -f {container.label}")
+        try:
+            pidfd = running(container)
+        except Conflict:
+            pidfd = -1  # it has ended meanwhile
+        if pidfd >= 0:
+            try:
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                select.select([pidfd], [], [], KILLED)
+            except ProcessLookupError:
+                pass
+            finally:
+                os.close(pidfd)
+    fd = owner.wait(container.path, KILLED)  # the minirt that stays with it sees its end, and lets go
+    if fd < 0:
+        if os.path.isdir(container.path):
+            raise Conflict(f"container {container.label} is another minirt's, which is making it or seeing to its end: try again")
+        return  # it was run with --rm
+    try:
+        if volumes:
+            container.save(rm=True)  # so that whoever finds it half removed goes on
+        clear(container.id, container.path)
+    finally:
+        os.close(fd)
