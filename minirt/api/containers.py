@@ -31,6 +31,17 @@ def by_name(name: str) -> Container:
     return container
 
 
+@route("GET", "/containers/json")
+def list_all(request: Request) -> Any:
+    """List them."""
+    from minirt.engine.container_view import chosen, listed
+    from minirt.engine.filters import Filters
+
+    last = request.number("limit")
+    found = chosen(Filters(request.filters()), request.flag("all"), last if last and last > 0 else 0)
+    return [listed(container, request.flag("size")) for container in found]
+
+
 @route("POST", "/containers/create")
 def create(request: Request) -> Any:
     """Make one."""

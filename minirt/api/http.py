@@ -133,6 +133,18 @@ class Request:
         except ValueError:
             raise ApiError(400, f"{name}: {text!r} is no number") from None
 
+    def filters(self) -> dict[str, list[str]]:
+        """Return the filters of the query: `{"label": ["a=b"]}`, or as before 1.22 `{"label": {"a=b": true}}`. Raises: ApiError."""
+        text = self.text("filters")
+        try:
+            found = json.loads(text) if text else {}
+            lists = {key: [v for v in value if not isinstance(value, dict) or value[v]] for key, value in found.items()}
+        except (ValueError, TypeError, AttributeError):
+            lists = {"": [None]}
+        if not all(isinstance(v, str) for values in lists.values() for v in values):
+            raise ApiError(400, f"invalid filter {text!r}: write an object of lists of texts")
+        return lists
+
     def pieces(self) -> Iterator[bytes]:
         """Yield the body, or what is left of it. Raises: Gone."""
         while not self.read:

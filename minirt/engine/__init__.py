@@ -31,4 +31,6 @@ and for containers that nobody stays with:
     changes.py    what they changed
     stats.py      what they use
     inspect.py    all that is known of one
+    host_config.py  ... and what it was asked for
+    container_view.py  lists, and their filters
 """

@@ -11,59 +11,97 @@ if TYPE_CHECKING:
     from typing import Any
 
     from minirt.engine.container import Container
+    from minirt.engine.options import RunOptions
+    from minirt.image.store import Image
 
-__all__ = ["inspect", "status_of"]
+__all__ = ["image_of", "inspect", "options_of", "spec_of", "state_of", "status_of"]
 
 NEVER = "0001-01-01T00:00:00Z"  # what Go writes for a time that has not come
 
 
 def inspect(container: Container) -> dict[str, Any]:
     """Return what is known of a container as a JSON object."""
+    from minirt.engine.host_config import config_of, host_config, mounts_of
+
     state, path = container.state, container.path
-    options = load(f"{path}/options.json")
-    spec = load(f"{path}/config.json")
-    process = spec.get("process") or {}
+    options, image = options_of(container), image_of(container)
+    spec = spec_of(container, options, image)
+    args = (spec.get("process") or {}).get("args") or [""]
+    settings = network_settings(container, options)
     return {
         "Id": container.id,
-        "Name": f"/{state.get('name') or container.id[:12]}",
         "Created": moment(state.get("created")),
-        "Path": (process.get("args") or [""])[0],
-        "Args": (process.get("args") or [])[1:],
+        "Path": args[0],
+        "Args": args[1:],
         "State": state_of(container),
-        "Image": state.get("image"),
-        "RestartCount": state.get("restarts", 0),
-        "LogPath": f"{path}/log" if os.path.exists(f"{path}/log") else "",
+        "Image": image.id if image is not None else "",
+        "ResolvConfPath": f"{path}/resolv.conf",
         "HostnamePath": f"{path}/hostname",
         "HostsPath": f"{path}/hosts",
-        "ResolvConfPath": f"{path}/resolv.conf",
-        "GraphDriver": {"Name": "overlay", "Data": {name: f"{path}/{name}" for name in ("upper", "work", "merged")}},
-        "Mounts": [
-            {"Type": m.get("type"), "Source": m.get("source", ""), "Destination": m["destination"],
-             "RW": "ro" not in m.get("options", ())}
-            for m in spec.get("mounts") or ()
-        ],
-        "Config": {
-            "Hostname": spec.get("hostname", ""),
-            "User": state.get("user", ""),
-            "Tty": bool(options.get("tty")),
-            "OpenStdin": bool(options.get("interactive")),
-            "Env": process.get("env") or [],
-            "Cmd": state.get("command") or [],
-            "Image": state.get("image"),
-            "WorkingDir": process.get("cwd", ""),
-            "Labels": spec.get("annotations") or {},
-            "StopSignal": options.get("stop_signal") or "SIGTERM",
-            "StopTimeout": options.get("stop_timeout", 10),
+        "LogPath": f"{path}/log" if os.path.exists(f"{path}/log") else "",
+        "Name": f"/{container.label}",
+        "RestartCount": state.get("restarts", 0),
+        "Driver": "overlay2",
+        "Platform": "linux",
+        "MountLabel": "",
+        "ProcessLabel": "",
+        "AppArmorProfile": "",
+        "ExecIDs": None,
+        "HostConfig": host_config(options),
+        "GraphDriver": {
+            "Name": "overlay2",
+            "Data": {"UpperDir": f"{path}/upper", "WorkDir": f"{path}/work", "MergedDir": f"{path}/merged"},
         },
-        "HostConfig": {
-            "RestartPolicy": {"Name": str(options.get("restart", "no")).partition(":")[0]},
-            "AutoRemove": bool(state.get("rm")),
-            "NetworkMode": options.get("network", "none"),
-            "Privileged": bool(options.get("privileged")),
-            "ReadonlyRootfs": bool(options.get("read_only")),
-            "LogConfig": {"Type": options.get("log_driver", "none")},
-        },
+        "Mounts": mounts_of(state, spec),
+        "Config": config_of(container, options, spec, image),
+        "NetworkSettings": settings,
     }
+
+
+def options_of(container: Container) -> RunOptions:
+    """Return what a container was asked for; of one that was run in the foreground, what its state still says of that."""
+    from minirt.engine.container import ContainerError
+    from minirt.engine.options import RunOptions
+    from minirt.engine.start import load_options
+
+    try:
+        return load_options(container)
+    except ContainerError:
+        state = container.state
+        return RunOptions(str(state.get("image")), list(state.get("command") or ()), rm=bool(state.get("rm")), log_driver="none")
+
+
+def image_of(container: Container) -> Image | None:
+    """Return the image that a container stands on; None where it cannot be read any more."""
+    from minirt.image.errors import ImageError
+    from minirt.image.store import Store
+    from minirt.paths import data_root
+
+    try:
+        return Store(os.path.join(data_root(), "image")).held(container.id)
+    except ImageError:
+        return None
+
+
+def spec_of(container: Container, options: RunOptions, image: Image | None) -> dict[str, Any]:
+    """Return a container's config.json; before its first start, the one that it would have now."""
+    from minirt.engine.spec import make_spec
+    from minirt.errors import MinirtError
+
+    found = load(f"{container.path}/config.json")
+    if found or image is None:
+        return found
+    try:
+        return make_spec(options, image.config.get("config") or {}, container.id)
+    except MinirtError:  # what it is to share is not there just now
+        return {}
+
+
+def network_settings(container: Container, options: RunOptions) -> dict[str, Any]:
+    """Return the NetworkSettings object."""
+    from minirt.engine.networks import settings
+
+    return settings(container, f"/proc/{container.state['pid']}/ns/net" if container.running else "")
 
 
 def state_of(container: Container) -> dict[str, Any]:
@@ -78,6 +116,7 @@ def state_of(container: Container) -> dict[str, Any]:
         "Paused": status == "paused",
         "Restarting": status == "restarting",
         "OOMKilled": bool(state.get("oom_killed")),
+        "Dead": False,
         "Pid": state.get("pid", 0) if container.running else 0,
         "ExitCode": state.get("exit_code") or 0,
         "Error": state.get("error", ""),

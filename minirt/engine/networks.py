@@ -7,10 +7,15 @@ import os
 from minirt.engine.container import Container
 from minirt.engine.removal import running
 from minirt.linux import constants as k
+from minirt.paths import data_root
 from minirt.plan import Plan, Slot
 from minirt.plan.birth import Birth
 
-__all__ = ["connect_running"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["connect_running", "settings"]
 
 
 def connect_running(container: Container, network: str, aliases: list[str], address: str) -> None:
@@ -35,3 +40,33 @@ def connect_running(container: Container, network: str, aliases: list[str], addr
             birth.wait()
     finally:
         os.close(namespace)
+
+
+def settings(container: Container, sandbox: str) -> dict[str, Any]:
+    """Return the NetworkSettings object of Docker's Engine API. Args: sandbox, path of the network namespace, empty for none."""
+    from minirt.network.addresses import gateway_of, hardware_address
+    from minirt.network.store import Store
+
+    if not os.path.exists(os.path.join(data_root(), "network.sqlite")):
+        return {"SandboxKey": sandbox, "Ports": {}, "Networks": {}}
+    with Store() as store:
+        ends = store.endpoints(container=container.id)
+        networks = {network.name: network for network in store.networks()}
+        published = [port for id, port in store.ports() if id == container.id]
+    ports: dict[str, list[dict[str, str]]] = {}
+    for port in published:
+        binding = {"HostIp": port.address or "0.0.0.0", "HostPort": str(port.host)}
+        ports.setdefault(f"{port.inside}/{port.protocol}", []).append(binding)
+    places = {
+        end.network: {
+            "Aliases": end.aliases, "NetworkID": end.network, "EndpointID": end.interface,
+            "Gateway": str(gateway_of(networks[end.network].subnet)), "IPAddress": str(end.address),
+            "IPPrefixLen": networks[end.network].subnet.prefixlen, "MacAddress": hardware_address(end.address),
+        }
+        for end in ends
+    }  # fmt: skip
+    own = places.get("bridge", {})
+    return {
+        "SandboxKey": sandbox, "Ports": ports, "Networks": places,
+        **{key: own.get(key, "") for key in ("Gateway", "IPAddress", "MacAddress")},
+    }  # fmt: skip

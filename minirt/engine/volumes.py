@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from minirt.image.store import Image
     from minirt.volume.store import Volume
 
-__all__ = ["attach", "claim", "create", "detach", "let_go", "prune", "remove", "usage", "users"]
+__all__ = ["attach", "bytes_below", "claim", "create", "detach", "let_go", "prune", "remove", "usage", "users"]
 
 
 def claim(container: Container, options: RunOptions, image: Image) -> None:
@@ -231,9 +231,14 @@ def in_use() -> set[str]:
 
 
 def usage(volume: Volume) -> int:
-    """Return the bytes that a volume's files take on the disk; a file with several names counts once."""
+    """Return the bytes that a volume's files take on the disk."""
+    return bytes_below(volume.data)
+
+
+def bytes_below(path: str) -> int:
+    """Return the bytes that the files below a directory take on the disk; a file with several names counts once."""
     total, seen = 0, set()
-    for above, _, files in os.walk(volume.data):
+    for above, _, files in os.walk(path):
         for name in ["", *files]:
             try:
                 status = os.lstat(os.path.join(above, name))
