@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -56,15 +57,17 @@ class Minirt:
         except FileNotFoundError:
             return []
 
-    @property
-    def whole(self) -> list[Path]:
-        """The containers' directories that have their final name."""
-        return [path for path in self.containers if not path.name.startswith(".")]
-
     def state(self) -> dict[str, object]:
-        """Return the state.json of the only container."""
+        """Return the row of the only container, an empty one while there is none yet."""
         (container,) = self.containers
-        return json.loads((container / "state.json").read_text())
+        try:
+            base = sqlite3.connect(f"file:{self.root}/lib/state.sqlite?mode=ro", uri=True, timeout=LIMIT)
+        except sqlite3.OperationalError:
+            return {}
+        with closing(base):
+            base.row_factory = sqlite3.Row
+            rows = [dict(row) for row in base.execute("SELECT * FROM container")]
+        return next((row for row in rows if row["id"] == container.name), {})
 
 
 @pytest.fixture(scope="session")

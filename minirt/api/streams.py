@@ -27,8 +27,8 @@ def attach(request: Request, name: str) -> Any:
     """Be at one's streams or terminal, from its start on where it has not begun."""
     from minirt.api.pump import Pump, farewell
     from minirt.api.waiting import connected
+    from minirt.engine.asked import load_options
     from minirt.engine.inspect import status_of
-    from minirt.engine.start import load_options
     from minirt.terminal.detach_keys import parse_detach_keys
 
     container = by_name(name)
@@ -66,8 +66,8 @@ def log_lines(container: Container, streams: set[int], tty: bool, **which: Any) 
 @route("GET", "/containers/{name}/logs")
 def logs(request: Request, name: str) -> Any:
     """Tell what one wrote, and what it writes."""
+    from minirt.engine.asked import load_options
     from minirt.engine.logs import moment
-    from minirt.engine.start import load_options
 
     container = by_name(name)
     streams = {number for name, number in STREAMS.items() if request.flag(name)}
@@ -109,7 +109,7 @@ def how_it_ends(container: Container, monitor: socket.socket | None, gone: Calla
     """Wait for a container's end, and until all is tidied up; return its exit code, and what was wrong if that is not known."""
     from minirt.engine.attach import status_alone
     from minirt.engine.control import settle
-    from minirt.engine.start import exit_code
+    from minirt.engine.ended import exit_code
 
     if monitor is None:
         return 0, ""  # it was removed, or nobody waits any more

@@ -78,10 +78,9 @@ class RunStep:
 
         Returns the exit status. Raises MinirtError, Cancelled.
         """
-        container = Container.create("", "build", self.args, rm=True)
+        container = Container.create("", "build", self.args, rm=True, step=True)  # whoever finds it without its build may end it
         undo.callback(container.close)
         undo.callback(discard, container)
-        container.save(step=True)  # whoever finds it without its build may end it
         for step in self.prepare:
             step(container)
         spec = make_spec(self._options(), self.state.config, container.id)

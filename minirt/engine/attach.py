@@ -6,11 +6,12 @@ import os
 from contextlib import closing
 
 from minirt.engine import monitor
+from minirt.engine.asked import load_options
 from minirt.engine.container import Container, ContainerError
 from minirt.engine.control import settle
-from minirt.engine.ended import read_exit
+from minirt.engine.ended import exit_code, read_exit
 from minirt.engine.removal import running
-from minirt.engine.start import create, exit_code, load_options, run_detached, start
+from minirt.engine.start import create, run_detached, start
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,16 +1,17 @@
-"""A container's directory: made under a random id, found by a name or the beginning of an id, removed.
+"""A container: a row of the database and a directory, made under a random id, found by a name or the beginning of an id.
 
     containers/ID/config.json   the OCI configuration        upper/   what the container changed
-                  state.json    name, image, status          work/    overlayfs's own
-                  hosts, hostname, resolv.conf               merged/  where the root is mounted, in its namespace only
+                  hosts, hostname, resolv.conf               work/    overlayfs's own
+                                                             merged/  where the root is mounted, in its namespace only
 
     and of one that is made to be started (start.py):
                   options.json  what was asked for           log      what it wrote; log.1 ... are older
                   attach        socket of its monitor        exit     how it ended, as the monitor saw it
                   stop          there: its end is wanted, so it is not started again
 
-A directory is made under a name that begins with a dot and renamed when it is whole, so one without that is whole.
-Who makes it holds a lock on it (owner.py), so that what a killed minirt leaves can be told from what is in use.
+Name, state and all else that others ask for is in its row (minirt.state.containers). A container is there when its row is, until
+that says that it is being removed. The row is the last to be made, and gone when nothing but the directory is left. So a
+directory without a row is being made or removed by who holds the lock on it (owner.py), or a killed minirt has left it.
 """
 
 from __future__ import annotations
@@ -22,11 +23,14 @@ from minirt.paths import data_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from minirt.linux.cgroup_group import Cgroup
 
-__all__ = ["Conflict", "Container", "ContainerError", "NameTaken", "NoContainer", "check_name", "containers", "find"]
+    Happening = tuple[str, Mapping[str, str]]
+
+__all__ = ["Conflict", "Container", "ContainerError", "NameTaken", "NoContainer", "check_name", "containers", "died_attributes", "find"]
 
 
 class ContainerError(MinirtError):
@@ -53,25 +57,31 @@ def directory() -> str:
 
 
 class Container:
-    """One container's directory and what its state.json says."""
+    """One container's directory, and what its row said when it was read."""
 
     __slots__ = ("id", "owner", "path", "state")
 
-    def __init__(self, id: str, path: str, state: dict[str, Any]) -> None:
-        self.id = id
-        self.path = path
+    def __init__(self, state: dict[str, Any]) -> None:
+        self.id: str = state["id"]
+        self.path = os.path.join(directory(), self.id)
         self.state = state
         self.owner = -1  # descriptor that makes it ours (owner.py), until `close`
 
     @classmethod
-    def create(cls, name: str, image: str, command: list[str], rm: bool = False) -> Container:
-        """Make a container's directory, and own it until `close`.
+    def create(
+        cls, name: str, image: str, command: list[str], rm: bool = False, labels: dict[str, str] | None = None, **more: Any
+    ) -> Container:
+        """Make a container, and own it until `close`.
 
         Args:
             name: at most one container has it; empty for none.
             image: the name that it was made from.
             command: what it runs, for `minirt ps`.
             rm: it goes when it ends, whoever sees that.
+            labels: its own and its image's.
+            more: other columns of its row.
+
+        Raises: NameTaken, UsageError for what is no name, MinirtError where it cannot be made.
         """
         import time
 
@@ -79,45 +89,52 @@ class Container:
 
         if name:
             check_name(name)
-            if any(c.state.get("name") == name and _still_there(c) for c in containers()):
-                raise NameTaken(f"the name {name!r} is in use: minirt rm {name} removes that container")
-        id = os.urandom(32).hex()
-        path = os.path.join(directory(), id)
         state = {
-            "id": id,
-            "name": name,
-            "image": image,
-            "command": command,
-            "created": time.time(),
-            "status": "creating",
-            "rm": rm,
-        }
-        hidden = os.path.join(directory(), f".{id}")
-        container = cls(id, hidden, state)
+            "id": os.urandom(32).hex(), "name": name, "image": image, "command": command, "labels": labels or {}, "rm": rm,
+            "created": time.time(), "status": "creating", **more,
+        }  # fmt: skip
+        container = cls(state)
         try:
             os.makedirs(directory(), exist_ok=True)
             with owner.making(directory()):
-                os.mkdir(hidden, 0o711)
-                container.owner = owner.take(hidden)
+                os.mkdir(container.path, 0o711)
+                container.owner = owner.take(container.path)
         except OSError as error:
             raise MinirtError(f"{directory()}: {error.strerror}: containers are kept there") from None
         try:
             for part in ("upper", "work", "merged"):
-                os.mkdir(os.path.join(hidden, part), 0o755)
-            container.save()
-            os.rename(hidden, path)
+                os.mkdir(os.path.join(container.path, part), 0o755)
+            container._enter()
         except BaseException:
-            container.close()  # and gc finds what is there
+            container.remove()
+            container.close()
             raise
-        container.path = path
         return container
 
+    def _enter(self) -> None:
+        """Add the row. Raises: NameTaken, unless who has the name is one that was to be removed at its end."""
+        from minirt.state import containers as rows
+        from minirt.state.schema import State
+
+        while True:
+            with State() as base:
+                holder = rows.named(base, self.state["name"]) if self.state["name"] else None
+                if holder is None:
+                    rows.add(base, self.state)
+                    return
+            if _still_there(Container(holder)):
+                name = self.state["name"]
+                raise NameTaken(f"the name {name!r} is in use: minirt rm {name} removes that container")
+
     @classmethod
-    def load(cls, id: str) -> Container | None:
-        """Return a container by its whole id, or None where it is not there or not whole."""
-        path = os.path.join(directory(), id)
-        state = read_state(path)
-        return cls(id, path, state) if state else None
+    def load(cls, id: str, removing: bool = False) -> Container | None:
+        """Return a container by its whole id, or None where it is not there. Args: removing, also one that is being removed."""
+        from minirt.state.containers import one
+        from minirt.state.schema import State
+
+        with State(look=True) as base:
+            state = one(base, id, removing)
+        return None if state is None else cls(state)
 
     def close(self) -> None:
         """Own it no longer."""
@@ -125,12 +142,39 @@ class Container:
             os.close(self.owner)
             self.owner = -1
 
-    def save(self, **changes: Any) -> None:
-        """Change state.json, as a whole: a reader sees the old one or the new one."""
-        import json
+    def save(self, happened: Sequence[Happening] = (), **changes: Any) -> None:
+        """Change its row, and write down what happens with that: all of it, or nothing.
 
-        self.state.update(changes)
-        self.write("state.json", json.dumps(self.state))
+        Args:
+            happened: events, each an action and attributes beside those that every event of it has.
+            changes: columns (minirt.state.containers).
+
+        Raises: NameTaken.
+        """
+        from _sqlite3 import IntegrityError
+
+        from minirt.state.containers import change
+        from minirt.state.events import note
+        from minirt.state.schema import State
+
+        now = Container({**self.state, **changes})
+        try:
+            with State() as base:
+                if changes:
+                    change(base, self.id, changes)
+                for action, attributes in happened:
+                    note(base, "container", action, self.id, {**now.attributes(), **attributes})
+        except IntegrityError:
+            raise NameTaken(f"the name {now.state['name']!r} is in use") from None
+        self.state = now.state
+
+    def tell(self, action: str, **attributes: str) -> None:
+        """Write down that something happens to it: an event."""
+        self.save([(action, attributes)])
+
+    def attributes(self) -> dict[str, str]:
+        """Return what each event of it says: its image, its name, its labels."""
+        return {**self.state.get("labels", {}), "image": str(self.state.get("image", "")), "name": self.label}
 
     def write(self, name: str, text: str) -> str:
         """Write a file of the container's and return its path."""
@@ -142,7 +186,7 @@ class Container:
 
     @property
     def running(self) -> bool:
-        """Whether the process that state.json names is there and is the same one, by its start time."""
+        """Whether the process that its row names is there and is the same one, by its start time."""
         pid = self.state.get("pid", 0)
         return bool(pid) and start_time(pid) == self.state.get("started_ticks")
 
@@ -159,38 +203,41 @@ class Container:
 
         return next((Cgroup.open(group) for group in groups(self.id)), None)
 
-    def remove(self, volumes: bool = False) -> None:
-        """Remove the directory with all that the container changed, and let go of its image.
+    def remove(self, happened: Sequence[Happening] = (), volumes: bool = False) -> None:
+        """Remove it with all that it changed, and let go of its image. The caller owns it.
 
-        Args: volumes, remove those that were made for it alone too; which is done for --rm, and for one that never began.
+        Args:
+            happened: events that come before its end.
+            volumes: remove those that were made for it alone too; which is done for --rm, and for one that never began.
         """
         from minirt.image.store import Store
         from minirt.linux.rmtree import remove_tree
+        from minirt.state import containers as rows
+        from minirt.state.events import note
+        from minirt.state.schema import State
 
-        hidden = os.path.join(directory(), f".{self.id}")
-        try:
-            os.rename(self.path, hidden)
-        except FileNotFoundError:
-            return
-        state = self.state or read_state(hidden)
-        if (volumes or state.get("rm") or state.get("status") == "creating") and state.get("mounts"):
+        with State() as base:
+            row = rows.one(base, self.id, removing=True)
+            if row is not None and row["status"] != "removing":
+                row["rm"] = volumes or row["rm"] or row["status"] == "creating"
+                rows.change(base, self.id, {"status": "removing", "name": "", "rm": row["rm"]})
+                if row["status"] != "creating" and not row["step"]:
+                    for action, attributes in (*happened, ("destroy", {})):
+                        note(base, "container", action, self.id, {**Container(row).attributes(), **attributes})
+        if row is not None and row["rm"] and row["mounts"]:
             from minirt.engine.volumes import let_go
 
-            let_go(state)
+            let_go(row)
         Store(os.path.join(data_root(), "image")).release(self.id)  # first: who holds an image has a directory
-        remove_tree(hidden)
+        with State() as base:
+            rows.forget(base, self.id)
+        if os.path.isdir(self.path):
+            remove_tree(self.path)
 
 
-def read_state(path: str) -> dict[str, Any]:
-    """Return what state.json in a directory says; nothing where it is not there or not whole."""
-    import json
-
-    try:
-        with open(os.path.join(path, "state.json"), encoding="utf-8") as file:
-            state: dict[str, Any] = json.load(file)
-            return state
-    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
-        return {}
+def died_attributes(code: int | None, lived: float) -> dict[str, str]:
+    """Return what the event `die` says. Args: code, None where nobody saw it (255, as containerd has it); lived, in s."""
+    return {"exitCode": str(255 if code is None else code), "execDuration": str(int(max(lived, 0.0)))}
 
 
 def check_name(name: str) -> None:
@@ -215,12 +262,11 @@ def start_time(pid: int) -> int:
 
 def containers() -> list[Container]:
     """Return all containers, the oldest first."""
-    try:
-        ids = os.listdir(directory())
-    except FileNotFoundError:
-        return []
-    found = [Container.load(id) for id in ids if not id.startswith(".")]
-    return sorted((c for c in found if c is not None), key=lambda c: c.state.get("created", 0.0))
+    from minirt.state.containers import everything
+    from minirt.state.schema import State
+
+    with State(look=True) as base:
+        return [Container(state) for state in everything(base)]
 
 
 def _still_there(container: Container) -> bool:
@@ -231,12 +277,14 @@ def _still_there(container: Container) -> bool:
 
 def find(text: str) -> Container:
     """Return the container with this name, or whose id begins so. Raises: ContainerError."""
-    everything = containers()
-    matches = [c for c in everything if c.state.get("name") == text] or [
-        c for c in everything if len(text) >= 3 and c.id.startswith(text)
-    ]
+    from minirt.state import containers as rows
+    from minirt.state.schema import State
+
+    with State(look=True) as base:
+        state = rows.one(base, text) or rows.named(base, text)
+        matches = [state] if state else rows.beginning(base, text) if len(text) >= 3 else []
     if len(matches) == 1:
-        return matches[0]
+        return Container(matches[0])
     if matches:
         raise ContainerError(f"{len(matches)} containers have an id that begins with {text!r}: give more of it")
     raise NoContainer(f"no container {text!r}: `minirt ps -a` lists them")

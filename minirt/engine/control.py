@@ -6,10 +6,10 @@ import os
 import signal
 
 from minirt.engine import owner
-from minirt.engine.container import Container, ContainerError, NameTaken, check_name, containers
+from minirt.engine.asked import load_options
+from minirt.engine.container import Container, ContainerError, check_name
 from minirt.engine.ended import read_exit
 from minirt.engine.removal import KILLED, no_more, running
-from minirt.engine.start import load_options, start
 from minirt.errors import UsageError
 
 TYPE_CHECKING = False
@@ -76,11 +76,9 @@ def stop(container: Container, seconds: float | None = None, number: int | None 
 
 def settle(container: Container) -> None:
     """Wait until its monitor has tidied up, and read its state anew."""
-    above, name = os.path.split(container.path)
-    for path in (container.path, f"{above}/.{name}"):  # the second while it is being removed
-        fd = owner.wait(path, KILLED)
-        if fd >= 0:
-            os.close(fd)
+    fd = owner.wait(container.path, KILLED)
+    if fd >= 0:
+        os.close(fd)
     fresh = Container.load(container.id)
     if fresh is not None:
         container.state = fresh.state
@@ -88,6 +86,8 @@ def settle(container: Container) -> None:
 
 def restart(container: Container, seconds: float | None = None) -> None:
     """stop, and start."""
+    from minirt.engine.start import start
+
     stop(container, seconds)
     start(container)
 
@@ -129,7 +129,4 @@ def wait(container: Container) -> int:
 def rename(container: Container, name: str) -> None:
     """Give a container another name. Raises: UsageError; NameTaken where another has it."""
     check_name(name)
-    with owner.making(os.path.dirname(container.path), shared=False):
-        if any(other.state.get("name") == name for other in containers()):
-            raise NameTaken(f"the name {name!r} is in use")
-        container.save(name=name)
+    container.save([("rename", {"oldName": f"/{container.label}"})], name=name)

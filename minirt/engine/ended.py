@@ -11,10 +11,11 @@ import os
 import sys
 import time
 
-from minirt.engine.container import Container
+from minirt.engine.container import Container, died_attributes
 from minirt.engine.gc import clear
+from minirt.errors import MinirtError, UsageError
 
-__all__ = ["end", "main", "next_start", "read_exit"]
+__all__ = ["end", "exit_code", "main", "next_start", "read_exit", "restart_policy"]
 
 LOCK = 3
 FIRST, MOST = 0.1, 60.0  # seconds before the first start anew, doubled each time up to the most
@@ -24,8 +25,6 @@ LOOK = 0.05  # s between two looks whether its end is wanted
 
 def read_exit(container: Container) -> tuple[int, float] | None:
     """Return the exit code and when it was (s since 1970), as the monitor wrote them down; None while it runs."""
-    from minirt.engine.start import exit_code
-
     try:
         with open(f"{container.path}/exit", encoding="ascii") as file:
             status, when = file.read().split()
@@ -34,24 +33,22 @@ def read_exit(container: Container) -> tuple[int, float] | None:
     return exit_code(int(status)), float(when)
 
 
-def end(container: Container, policy: str) -> float | None:
+def end(container: Container) -> float | None:
     """Remove what the container needed to run, and write down how it ended. The caller owns it.
-
-    Args:
-        container: whose program has ended.
-        policy: --restart.
 
     Returns: after how many seconds it is started again, None if it is not.
     """
+    state = container.state
     code, when = read_exit(container) or (None, time.time())
     killed = oom_killed(container)
-    clear(container.id, container.path, keep=True)
-    lived = when - (container.state.get("started") or when)
-    tries = container.state.get("tries", 0) if lived < STEADY else 0
-    delay = next_start(policy, code, tries, lived, is_stopped(container))
-    again = {} if delay is None else {"tries": tries + 1, "restarts": container.state.get("restarts", 0) + 1}
+    clear(container.id, keep=True)
+    lived = when - (state["started"] or when)
+    tries = state["tries"] if lived < STEADY else 0
+    delay = next_start(state["restart"], code, state["restarts"], tries, is_stopped(container))
+    again = {} if delay is None else {"tries": tries + 1, "restarts": state["restarts"] + 1}
+    happened = [*([("oom", {})] if killed else []), ("die", died_attributes(code, lived))]
     status = "exited" if delay is None else "restarting"
-    container.save(status=status, pid=0, exit_code=code, finished=when, oom_killed=killed, **again)
+    container.save(happened, status=status, pid=0, exit_code=code, finished=when, oom_killed=killed, **again)
     return delay
 
 
@@ -63,24 +60,39 @@ def oom_killed(container: Container) -> bool:
     return any(Cgroup.open(group).oom_kills() for group in groups(container.id))
 
 
-def next_start(policy: str, code: int | None, tries: int, lived: float, wanted: bool) -> float | None:
+def restart_policy(text: str) -> tuple[str, int]:
+    """Return --restart's policy, and the most tries (0: any number). Raises: UsageError."""
+    policy, colon, most = text.partition(":")
+    if policy not in ("no", "always", "unless-stopped", "on-failure") or (colon and (policy != "on-failure" or not most.isdigit())):
+        raise UsageError(f"--restart {text}: there are no, always, unless-stopped, on-failure[:TIMES]")
+    return policy, int(most or 0)
+
+
+def next_start(policy: str, code: int | None, restarts: int, tries: int, wanted: bool) -> float | None:
     """Return after how many seconds a container is started again, None where it is not.
 
-    The n-th time in a row after FIRST * 2**n seconds, at most MOST, as docker does.
+    The n-th time in a row after FIRST * 2**n seconds, at most MOST, as docker does; on-failure:N counts all times.
 
     Args:
         policy: --restart.
         code: its exit code.
-        tries: how often it was started again in a row.
-        lived: seconds that it ran.
+        restarts: how often it was started again since somebody started it.
+        tries: how often in a row, with no life of STEADY between.
         wanted: whether somebody ended it (minirt stop).
     """
-    from minirt.engine.start import restart_policy
-
     name, most = restart_policy(policy)
-    if wanted or name == "no" or (name == "on-failure" and (code == 0 or (most and tries >= most))):
+    if wanted or name == "no" or (name == "on-failure" and (code == 0 or (most and restarts >= most))):
         return None
-    return FIRST if lived >= STEADY else min(FIRST * 2**tries, MOST)
+    return min(FIRST * float(2 ** min(tries, 20)), MOST)
+
+
+def exit_code(status: int) -> int:
+    """Return docker's exit code for a status of wait(2)."""
+    try:
+        code = os.waitstatus_to_exitcode(status)
+    except ValueError as error:
+        raise MinirtError(f"no status of wait(2): {status}") from error
+    return code if code >= 0 else 128 - code
 
 
 def wait_unless_stopped(container: Container, seconds: float) -> bool:
@@ -100,17 +112,13 @@ def is_stopped(container: Container) -> bool:
 
 def main(id: str) -> int:
     """Do all of that for the container with this id."""
-    from minirt.engine.start import load_options, start
-    from minirt.errors import MinirtError
-
     container = Container.load(id)
     if container is None:
         return 0
     container.owner = LOCK
     os.set_inheritable(LOCK, False)
-    options = load_options(container)
-    delay = end(container, options.restart)
-    if options.rm:
+    delay = end(container)
+    if container.state["rm"]:
         container.remove()
         return 0
     if delay is None:
@@ -118,6 +126,8 @@ def main(id: str) -> int:
     if not wait_unless_stopped(container, delay):
         container.save(status="exited")
         return 0
+    from minirt.engine.start import start
+
     try:
         start(container, owned=True)
     except MinirtError as error:

@@ -7,13 +7,13 @@ import os
 from contextlib import ExitStack
 
 from minirt.engine import values
+from minirt.engine.asked import load_options
 from minirt.engine.container import Container
 from minirt.engine.context import compile_filter
 from minirt.engine.options import RunOptions
 from minirt.engine.removal import running
 from minirt.engine.run import check
 from minirt.engine.session import Session
-from minirt.engine.start import load_options
 from minirt.oci.step import Context
 
 TYPE_CHECKING = False

@@ -14,12 +14,14 @@ from __future__ import annotations
 import os
 
 from minirt.engine import owner
-from minirt.engine.container import Container, directory, read_state, start_time
+from minirt.engine.container import Container, died_attributes, directory, start_time
 from minirt.paths import cache_root, data_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from minirt.engine.container import Happening
 
 __all__ = ["Garbage", "clear", "collect", "groups", "mend"]
 
@@ -56,6 +58,7 @@ def collect(dry: bool = False) -> list[Garbage]:
     with owner.making(directory(), shared=False):  # else one could be between its mkdir and its lock
         for name in _list(directory()):
             found += _container(name, dry)
+        found += _rows(dry)
         found += _holds(dry)
         found += _places(dry)
     return [*found, *_volume_parts(dry), *_image_parts(dry), *_filters(dry)]
@@ -66,11 +69,11 @@ def mend(container: Container) -> bool:
 
     Its program may live on: then it runs. If it has ended the container has exited, with a status that nobody saw.
     """
-    if container.state.get("status") in RESTING or container.running:
+    if container.state["status"] in RESTING or container.running:
         return True
     fd = owner.take(container.path)
     if fd < 0:
-        return os.path.isdir(container.path)  # a minirt is with it, and about to say how it ended
+        return _known(container)  # a minirt is with it, and about to say how it ended
     try:
         fresh = Container.load(container.id)  # as it is now that nobody else may change it
         if fresh is None:
@@ -78,14 +81,33 @@ def mend(container: Container) -> bool:
         container.state = fresh.state
         if _alive(container):
             return True
-        if container.state.get("rm"):
-            clear(container.id, container.path)
+        if container.state["rm"] or container.state["status"] == "creating":
+            clear(container.id)
             return False
-        if container.state.get("status") == "running":
-            container.save(status="exited", exit_code=None, pid=0)
+        if container.state["status"] in ("running", "restarting"):
+            exited(container)
         return True
     finally:
         os.close(fd)
+
+
+def _known(container: Container) -> bool:
+    """Say whether a container has a directory; where somebody has removed that by hand, forget it."""
+    if Container.load(container.id) is not None and not os.path.isdir(container.path):
+        container.remove()
+    return Container.load(container.id) is not None
+
+
+def exited(container: Container) -> None:
+    """Write down that a container's program has ended, and nobody saw how. The caller owns it."""
+    import time
+
+    from minirt.engine.ended import read_exit
+
+    code, when = read_exit(container) or (None, time.time())
+    lived = when - (container.state["started"] or when)
+    died = [("die", died_attributes(code, lived))] if container.state["status"] == "running" else []
+    container.save(died, status="exited", exit_code=code, finished=when, pid=0)
 
 
 def _alive(container: Container) -> bool:
@@ -93,54 +115,71 @@ def _alive(container: Container) -> bool:
     if container.running or container.state.get("status") == "exited":
         return container.running
     for pid in owner.programs(container.id)[:1]:
-        container.save(status="running", pid=pid, started_ticks=start_time(pid))
+        new: list[Happening] = [("create", {}), ("start", {})] if container.state["status"] == "creating" else []
+        container.save(new, status="running", pid=pid, started_ticks=start_time(pid))
         return True
     return False
 
 
 def _container(name: str, dry: bool) -> list[Garbage]:
     """Look at one entry of the containers' directory, and remove what is to be removed."""
-    id, path = name.lstrip("."), os.path.join(directory(), name)
+    id, path = name, os.path.join(directory(), name)
     fd = owner.take(path)
     if fd < 0:
         return []
     try:
-        container = None if name.startswith(".") else Container.load(id)
+        container = Container.load(id, removing=True)
         if container is not None and container.state.get("step") and not dry:
             owner.end(id, container.state["pid"] if container.running else 0)
-        if container is not None and _alive(container):
+        if container is not None and container.state["status"] != "removing" and _alive(container):
             return []
-        why = _verdict(name, container)
+        why = _verdict(container)
         found = [Garbage("cgroup", group, "no process is in it, and its container is over") for group in groups(id)]
         found += [Garbage("mount", point, "its container is over") for point in _mounts(path)]
         if why:
             found.append(Garbage("container", path, why))
-        elif container is not None and container.state.get("status") not in RESTING:
+        elif container is not None and container.state["status"] not in RESTING:
             found.append(Garbage("exited", path, "its program has ended, and minirt was killed before it saw how"))
         if not dry:
-            clear(id, path, keep=not why)
-            if container is not None and not why and container.state.get("status") not in RESTING:
-                container.save(status="exited", exit_code=None, pid=0)
+            clear(id, keep=not why)
+            if container is not None and not why and container.state["status"] not in RESTING:
+                exited(container)
         return found
     finally:
         os.close(fd)
 
 
-def _verdict(name: str, container: Container | None) -> str:
+def _rows(dry: bool) -> Iterator[Garbage]:
+    """Forget containers whose directory somebody has removed by hand."""
+    from minirt.state.containers import everything
+    from minirt.state.schema import State
+
+    with State(look=True) as base:
+        gone = [c for c in map(Container, everything(base, removing=True)) if not os.path.isdir(c.path)]
+    for container in gone:
+        if not dry:
+            container.remove()
+        yield Garbage("container", container.path, "its directory is not there any more")
+
+
+def _verdict(container: Container | None) -> str:
     """Say why a directory that nobody owns goes, or nothing where it stays."""
-    if name.startswith("."):
-        return "half made, or half removed"
     if container is None:
-        return "its state.json cannot be read"
-    if container.state.get("status") == "creating":
+        return "half made, or half removed"
+    if container.state["status"] == "creating":
         return "minirt was killed before it began"
-    if container.state.get("status") == "created":  # it waits for `minirt start`, also with --rm
+    if container.state["status"] == "removing":
+        return "half removed"
+    if container.state["status"] == "created":  # it waits for `minirt start`, also with --rm
         return ""
-    return "minirt was killed before it could remove it (--rm)" if container.state.get("rm") else ""
+    return "minirt was killed before it could remove it (--rm)" if container.state["rm"] else ""
 
 
-def clear(id: str, path: str, keep: bool = False) -> None:
-    """Remove a container's group, the mounts below its directory, and unless it is to be kept the directory."""
+def clear(id: str, keep: bool = False, volumes: bool = False) -> None:
+    """Remove a container's group, the mounts below its directory, and unless it is to be kept the container.
+
+    Args: volumes, those that were made for it alone too.
+    """
     from minirt.linux.cgroup2 import Cgroup
 
     for group in groups(id):
@@ -149,14 +188,15 @@ def clear(id: str, path: str, keep: bool = False) -> None:
         from minirt.network.connect import leave
 
         leave(id)
+    container = Container.load(id, removing=True) or Container({"id": id})
     if os.path.isdir(os.path.join(data_root(), "volumes")):
         from minirt.engine.volumes import detach
 
-        detach(Container(id, path, read_state(path)))
-    for point in _mounts(path):  # before the directory: else what is mounted there would be removed too
+        detach(container)
+    for point in _mounts(container.path):  # before the directory: else what is mounted there would be removed too
         _unmount(point)
     if not keep:
-        Container(id, path, {}).remove()
+        container.remove(volumes=volumes)
 
 
 def groups(id: str) -> list[str]:
@@ -193,8 +233,7 @@ def _holds(dry: bool) -> Iterator[Garbage]:
     store = Store(os.path.join(data_root(), "image"))
     for id in store.holders():
         path = os.path.join(store.root, "holds", id)
-        owned = any(os.path.isdir(os.path.join(directory(), dot + id)) for dot in ("", "."))
-        if not owned and os.path.exists(path):  # still: it goes before its container does
+        if not os.path.isdir(os.path.join(directory(), id)) and os.path.exists(path):  # still: it goes before its container does
             if not dry:
                 store.release(id)
             yield Garbage("hold", path, "its container is not there any more")
@@ -210,7 +249,7 @@ def _places(dry: bool) -> Iterator[Garbage]:
     if not dry and os.path.exists(_networks()):
         from minirt.network.connect import sweep
 
-        for id in sweep(name.lstrip(".") for name in _list(directory())):
+        for id in sweep(_list(directory())):
             yield Garbage("network", id, "its container is not there any more")
 
 

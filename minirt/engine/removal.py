@@ -69,8 +69,6 @@ def remove(container: Container, force: bool = False, volumes: bool = False) -> 
             raise Conflict(f"container {container.label} is another minirt's, which is making it or seeing to its end: try again")
         return  # it was run with --rm
     try:
-        if volumes:
-            container.save(rm=True)  # so that whoever finds it half removed goes on
-        clear(container.id, container.path)
+        clear(container.id, volumes=volumes)
     finally:
         os.close(fd)

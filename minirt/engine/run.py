@@ -9,18 +9,22 @@ at any point as after a good end.
 from __future__ import annotations
 
 import sys
+import time
 from contextlib import ExitStack
 
-from minirt.engine.container import Container
+from minirt.engine.container import Container, died_attributes
 from minirt.engine.context import make_cgroup, make_context, prepare
 from minirt.engine.images import find_image, hold, wants_mounts
 from minirt.engine.session import Session
-from minirt.engine.spec import make_spec
+from minirt.engine.spec import labels_of, make_spec
 from minirt.errors import UsageError
 from minirt.oci.compile import begin_plan, compile_plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from minirt.engine.container import Happening
     from minirt.engine.options import RunOptions
     from minirt.image.store import Image
     from minirt.linux.cgroup2 import Cgroup
@@ -49,10 +53,12 @@ def run(options: RunOptions, image: Image | None = None) -> int:
             from minirt.engine.planned import show_plan
 
             return show_plan(options, image)
-        container = Container.create(options.name, image.name, options.command, options.rm)
+        config = image.config.get("config") or {}
+        container = Container.create(options.name, image.name, options.command, options.rm, labels_of(options, config))
         undo.callback(container.close)  # the last of all: what nobody owns, `minirt gc` may remove
         keep = ExitStack()  # what `--rm` or a failure removes
-        keep.callback(discard, container)
+        died: list[Happening] = []
+        keep.callback(discard, container, died)
         undo.enter_context(keep)
         hold(image, container)
         if wants_mounts(options, image):
@@ -61,7 +67,7 @@ def run(options: RunOptions, image: Image | None = None) -> int:
             undo.callback(volumes.detach, container)
             volumes.claim(container, options, image)
             volumes.attach(container, options)
-        spec = make_spec(options, image.config.get("config") or {}, container.id)
+        spec = make_spec(options, config, container.id)
         cgroup = undo.enter_context(make_cgroup(container.id, spec, sink))
         context = make_context(options, image, container.path, spec, cgroup)
         prepare(container, context, image)
@@ -70,9 +76,11 @@ def run(options: RunOptions, image: Image | None = None) -> int:
         status = session.run(whole_plan(context, options) if whole else begin_plan(context), undo, not whole)
         if cgroup is not None and status == 137:
             tell_oom(cgroup, options)
+        now = time.time()
+        died.append(("die", died_attributes(status, now - container.state["started"])))
         if options.rm:
             return status
-        container.save(status="exited", exit_code=status, pid=0)
+        container.save(died, status="exited", exit_code=status, pid=0, finished=now)
         keep.pop_all()
         return status
 
@@ -84,10 +92,13 @@ def whole_plan(context: Context, options: RunOptions) -> Plan:
     return shape(compile_plan(context), options)
 
 
-def discard(container: Container) -> None:
-    """Remove a container; where that cannot be say so, and let what went wrong before be told too."""
+def discard(container: Container, happened: Sequence[Happening] = ()) -> None:
+    """Remove a container; where that cannot be say so, and let what went wrong before be told too.
+
+    Args: happened, events that come before its end.
+    """
     try:
-        container.remove()
+        container.remove(happened)
     except OSError as error:
         text = error.strerror or str(error)
         print(f"minirt: {container.path} was not removed: {text}: minirt gc does it when it can be", file=sys.stderr)
@@ -96,6 +107,9 @@ def discard(container: Container) -> None:
 def check(options: RunOptions) -> None:
     """Refuse what cannot be, before anything is made."""
     if options.restart != "no" and not options.detach:
+        from minirt.engine.ended import restart_policy
+
+        restart_policy(options.restart)  # what is none is told first
         raise UsageError(f"--restart {options.restart}: a container in the foreground ends with us: give -d")
     if options.plan and options.step:
         raise UsageError("--plan prints and runs nothing, --step runs: give one of them")

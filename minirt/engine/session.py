@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from contextlib import ExitStack
 
 from minirt.engine.container import Container, start_time
@@ -73,7 +74,10 @@ class Session:
             birth.flush()
             raise self.verdict(failure) from None
         birth.flush()
-        self.container.save(status="running", pid=birth.pid, started_ticks=start_time(birth.pid))
+        self.container.save(
+            [("create", {}), ("start", {})], status="running", pid=birth.pid, started_ticks=start_time(birth.pid),
+            started=time.time(),
+        )  # fmt: skip
         status = attach(
             birth.pidfd, master=self.master, detach_keys=self.keys(), interactive=options.interactive,
             sig_proxy=options.sig_proxy, signals=signals,

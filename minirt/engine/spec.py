@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from minirt.engine.options import RunOptions
 
-__all__ = ["make_spec", "network_of", "security_options"]
+__all__ = ["labels_of", "make_spec", "network_of", "security_options"]
 
 NAMESPACE_OPTIONS = {"pid": "pid", "ipc": "ipc", "uts": "uts", "cgroupns": "cgroup", "network": "network"}
 
@@ -45,13 +45,17 @@ def make_spec(options: RunOptions, image: dict[str, Any], id: str) -> dict[str, 
     linux["sysctl"] = dict(values.parse_sysctl(text, kinds) for text in options.sysctl)
     if options.privileged:
         privileged(spec)
-    labels = dict(label.partition("=")[::2] for label in options.label)
-    spec["annotations"] = {**(image.get("Labels") or {}), **labels}
+    spec["annotations"] = labels_of(options, image)
     limits = resources(options)
     limits["devices"] = device_rules(options, linux["devices"])
     if limits:
         linux["resources"] = limits
     return spec
+
+
+def labels_of(options: RunOptions, image: dict[str, Any]) -> dict[str, str]:
+    """Return a container's labels: its image's, and its own. Args: image, the image's `config` object."""
+    return {**(image.get("Labels") or {}), **dict(label.partition("=")[::2] for label in options.label)}
 
 
 def namespaces(options: RunOptions, linux: dict[str, Any]) -> None:

@@ -14,14 +14,16 @@ from contextlib import ExitStack, closing
 
 from minirt.engine import monitor as m
 from minirt.engine import owner, values
-from minirt.engine.container import Container, ContainerError, start_time
+from minirt.engine.asked import frozen, load_options
+from minirt.engine.container import Conflict, Container, NoContainer, start_time
 from minirt.engine.context import make_cgroup, make_context, prepare
+from minirt.engine.ended import restart_policy
+from minirt.engine.gc import exited
 from minirt.engine.images import find_image, hold, wants_mounts
-from minirt.engine.options import RunOptions
 from minirt.engine.run import check
 from minirt.engine.session import Session
-from minirt.engine.spec import make_spec
-from minirt.errors import MinirtError, UsageError
+from minirt.engine.spec import labels_of, make_spec
+from minirt.errors import UsageError
 from minirt.oci.compile import begin_plan, finish_plan
 from minirt.paths import data_root
 
@@ -30,10 +32,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from minirt.engine.options import RunOptions
     from minirt.image.store import Image
     from minirt.plan.birth import Birth
 
-__all__ = ["create", "exit_code", "load_options", "run_detached", "start"]
+__all__ = ["create", "run_detached", "start"]
 
 ENDING = 10.0  # s that a monitor has to end in, when its container could not be started
 LOG_DRIVERS = ("json-file", "none")
@@ -50,10 +53,14 @@ def create(options: RunOptions, image: Image | None = None) -> Container:
     """
     check_detached(options)
     image = image or find_image(options.image)
-    make_spec(options, image.config.get("config") or {}, "c" * 64)  # what is wrong with the options is said now
+    config = image.config.get("config") or {}
+    make_spec(options, config, "c" * 64)  # what is wrong with the options is said now
     if options.cidfile and os.path.exists(options.cidfile):
         raise UsageError(f"--cidfile {options.cidfile}: is there already: remove it, or name another")
-    container = Container.create(options.name, image.name, options.command, options.rm)
+    container = Container.create(
+        options.name, image.name, options.command, options.rm, labels_of(options, config),
+        restart=options.restart, user=options.user or config.get("User") or "",
+    )  # fmt: skip
     with ExitStack() as undo:
         undo.callback(container.close)
         keep = undo.enter_context(ExitStack())
@@ -64,7 +71,7 @@ def create(options: RunOptions, image: Image | None = None) -> Container:
 
             claim(container, options, image)
         container.write("options.json", json.dumps(frozen(options)))
-        container.save(status="created", user=options.user or (image.config.get("config") or {}).get("User") or "")
+        container.save([("create", {})], status="created")
         if options.cidfile:
             with open(options.cidfile, "x", encoding="ascii") as file:
                 file.write(container.id)
@@ -87,14 +94,6 @@ def check_detached(options: RunOptions) -> None:
     check(options)
 
 
-def restart_policy(text: str) -> tuple[str, int]:
-    """Return --restart's policy, and the most tries (0: any number). Raises: UsageError."""
-    policy, colon, most = text.partition(":")
-    if policy not in ("no", "always", "unless-stopped", "on-failure") or (colon and (policy != "on-failure" or not most.isdigit())):
-        raise UsageError(f"--restart {text}: there are no, always, unless-stopped, on-failure[:TIMES]")
-    return policy, int(most or 0)
-
-
 def log_limits(options: RunOptions) -> tuple[int, int]:
     """Return --log-opt's max-size in bytes (0: any) and max-file. Raises: UsageError."""
     size, files = 0, 1
@@ -109,46 +108,46 @@ def log_limits(options: RunOptions) -> tuple[int, int]:
     return size, files
 
 
-def frozen(options: RunOptions) -> dict[str, Any]:
-    """Return the options as a JSON object, with values in place of what they refer to here."""
-    chosen = {**vars(options), "env_file": []}
-    chosen["env"] = [f"{name}={value}" for name, value in values.parse_environment(options.env, options.env_file).items()]
-    return chosen
-
-
-def load_options(container: Container) -> RunOptions:
-    """Return what a container was created with. Raises: ContainerError where it was not made to be started."""
-    try:
-        with open(f"{container.path}/options.json", encoding="utf-8") as file:
-            chosen = json.load(file)
-    except FileNotFoundError:
-        name = container.state.get("name") or container.id[:12]
-        raise ContainerError(f"container {name} was run in the foreground: it cannot be started again") from None
-    image, command = chosen.pop("image"), chosen.pop("command")
-    return RunOptions(image, command, **chosen)
-
-
 def start(container: Container, owned: bool = False, before: Callable[[], object] | None = None) -> Container:
     """Start a container, and leave it to its monitor.
 
     Args:
         container: to start.
-        owned: whether the caller owns it already.
+        owned: whether the caller owns it already: it was ended, and is started again.
         before: called when its monitor listens, before its program begins.
 
     Returns: the container, as it is now. Raises: MinirtError; it is then as it was before.
     """
     options = load_options(container)
-    if container.running:
+    if container.running or (not owned and not take_or_see_it_run(container)):
         return container
-    if not owned and not take(container):
-        raise ContainerError(f"container {container.id[:12]} is being started or is ending: try again")
     with ExitStack() as undo:
         undo.callback(container.close)
         for name in ("exit", "stop"):
             remove_file(f"{container.path}/{name}")
-        Start(container, options, undo).run(before)
+        Start(container, options, undo, again=owned).run(before)
     return container
+
+
+def take_or_see_it_run(container: Container) -> bool:
+    """Own a container that does not run; say whether we do, or another has started it meanwhile. Raises: ContainerError."""
+    import time
+
+    end = time.monotonic() + ENDING
+    while not take(container):
+        fresh = Container.load(container.id)
+        if fresh is None:
+            raise NoContainer(f"container {container.label} was removed")
+        container.state = fresh.state
+        if container.running:
+            return False
+        if time.monotonic() > end:
+            raise Conflict(f"container {container.label} is another minirt's, which is starting it or seeing to its end: try again")
+        time.sleep(0.02)
+    if container.running:  # its monitor was killed, it was not
+        container.close()
+        return False
+    return True
 
 
 def run_detached(container: Container, before: Callable[[], object] | None = None) -> Container:
@@ -170,6 +169,8 @@ def take(container: Container, seconds: float = 0.0) -> bool:
         container.close()
         return False
     container.state = fresh.state
+    if container.state["status"] in ("running", "restarting") and not container.running:
+        exited(container)  # who stayed with it was killed
     return True
 
 
@@ -184,8 +185,9 @@ def remove_file(path: str) -> None:
 class Start:
     """One start: the streams, the monitor, the birth."""
 
-    def __init__(self, container: Container, options: RunOptions, undo: ExitStack) -> None:
+    def __init__(self, container: Container, options: RunOptions, undo: ExitStack, again: bool) -> None:
         self.container = container
+        self.again = again  # it is --restart that starts it
         self.options = options
         self.undo = undo
         self.monitor = undo.enter_context(m.Monitor())
@@ -269,9 +271,10 @@ class Start:
         """Write down that it runs, and leave it to the monitor."""
         import time
 
+        counts = {} if self.again else {"tries": 0, "restarts": 0}
         self.container.save(
-            status="running", pid=birth.pid, started_ticks=start_time(birth.pid), started=time.time(), exit_code=None,
-            finished=None,
+            [("start", {})], status="running", pid=birth.pid, started_ticks=start_time(birth.pid), started=time.time(),
+            exit_code=None, error="", oom_killed=False, **counts,
         )  # fmt: skip
         self.monitor.order(m.GO)
         birth.reaped()
@@ -295,12 +298,3 @@ class Detached(Session):
             self.monitor.order(m.TTY, fds=[master])
         finally:
             os.close(master)
-
-
-def exit_code(status: int) -> int:
-    """Return docker's exit code for a status of wait(2)."""
-    try:
-        code = os.waitstatus_to_exitcode(status)
-    except ValueError as error:
-        raise MinirtError(f"no status of wait(2): {status}") from error
-    return code if code >= 0 else 128 - code

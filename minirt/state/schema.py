@@ -18,6 +18,18 @@ MIGRATIONS = (
         id TEXT NOT NULL, attributes TEXT NOT NULL
     ) STRICT;
     """,
+    # 2: containers. Times are REAL; a name that is not there is NULL, as such are all different; pid and its start time
+    # (started_ticks, since boot) name a process together.
+    """
+    CREATE TABLE container (
+        id TEXT PRIMARY KEY, name TEXT UNIQUE, image TEXT NOT NULL, command TEXT NOT NULL, user TEXT NOT NULL DEFAULT '',
+        labels TEXT NOT NULL DEFAULT '{}', rm INTEGER NOT NULL DEFAULT 0, step INTEGER NOT NULL DEFAULT 0,
+        created REAL NOT NULL, status TEXT NOT NULL, pid INTEGER NOT NULL DEFAULT 0, started_ticks INTEGER NOT NULL DEFAULT 0,
+        started REAL, finished REAL, exit_code INTEGER, oom_killed INTEGER NOT NULL DEFAULT 0, error TEXT NOT NULL DEFAULT '',
+        restart TEXT NOT NULL DEFAULT 'no', tries INTEGER NOT NULL DEFAULT 0, restarts INTEGER NOT NULL DEFAULT 0,
+        health TEXT NOT NULL DEFAULT '', mounts TEXT NOT NULL DEFAULT '[]'
+    ) STRICT;
+    """,
 )
 
 

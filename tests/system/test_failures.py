@@ -20,6 +20,7 @@ from minirt.engine.options import RunOptions
 from minirt.errors import MinirtError
 from minirt.linux.cgroup2 import find_mount, find_parent
 from minirt.plan import Plan
+from minirt.state.schema import State
 
 pytestmark = [
     pytest.mark.root,
@@ -91,6 +92,7 @@ def root(minirt, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     monkeypatch.setattr(engine.Container, "create", noted)
     monkeypatch.setenv("MINIRT_ROOT", str(minirt.root))
+    State().base.close()  # from now on this process has a descriptor of it
     return minirt.root
 
 

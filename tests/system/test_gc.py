@@ -21,6 +21,7 @@ from conftest import Minirt
 
 from minirt.engine import gc
 from minirt.engine import run as engine
+from minirt.engine.container import containers
 from minirt.engine.options import RunOptions
 from minirt.linux.cgroup2 import find_mount, find_parent
 
@@ -95,15 +96,16 @@ def left(root: Path, ids: set[str]) -> dict[str, list[object]]:
         "processes": processes(root),
         "mounts": [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if root.name in line],
         "cgroups": sorted(set(os.listdir(groups)) & ids) if os.path.isdir(groups) else [],
+        "rows": sorted(container.id for container in containers()),
     }
 
 
 SAVE = engine.Container.save
-NOTHING = {"directories": [], "holds": [], "processes": [], "mounts": [], "cgroups": []}
+NOTHING = {"directories": [], "holds": [], "processes": [], "mounts": [], "cgroups": [], "rows": []}
 
 
 def ids(root: Path) -> set[str]:
-    return {name.lstrip(".") for name in os.listdir(root / "lib" / "containers")}
+    return set(os.listdir(root / "lib" / "containers"))
 
 
 @pytest.mark.parametrize("name", PLANS)
@@ -126,7 +128,7 @@ class Events:
     """Dies at the n-th event of interest that the interpreter tells its audit hooks (PEP 578)."""
 
     WANTED = ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chown", "os.chmod", "shutil.rmtree", "open", "fcntl.flock",
-              "os.fork", "cpython.run_")  # fmt: skip
+              "os.fork", "cpython.run_", "sqlite3.connect")  # fmt: skip
 
     def __init__(self, die_at: int) -> None:
         self.left = die_at
@@ -160,11 +162,10 @@ def test_killed_without_rm_what_is_left_has_exited_or_is_gone(root: Path) -> Non
         made = ids(root)
         collect(root)
         found = left(root, made)
-        assert {**found, "directories": [], "holds": []} == NOTHING, f"killed at event {at}"
+        assert {**found, "directories": [], "holds": [], "rows": []} == NOTHING, f"killed at event {at}"
         for id in found["directories"]:
-            state = json.loads((root / "lib" / "containers" / str(id) / "state.json").read_text())
-            assert state["status"] == "exited", f"killed at event {at}"
-        assert found["holds"] == found["directories"] and kept in found["directories"]
+            assert engine.Container.load(str(id)).state["status"] == "exited", f"killed at event {at}"
+        assert found["holds"] == found["directories"] == found["rows"] and kept in found["directories"]
         at += 3
 
 
@@ -180,7 +181,7 @@ def test_killed_at_any_time_nothing_is_left_once_the_program_has_ended(minirt: M
         time.sleep(chosen.random() * whole * 1.3)
         process.kill()
         process.wait()
-        seen |= {path.name.lstrip(".") for path in minirt.containers}
+        seen |= {path.name for path in minirt.containers}
         assert minirt("gc").returncode == 0  # now, when it may live or not
     deadline = time.monotonic() + 30
     while processes(minirt.root) and time.monotonic() < deadline:
@@ -237,7 +238,7 @@ def test_a_program_that_began_as_its_minirt_was_killed_is_found(root: Path, mini
 
     pid = os.fork()
     if pid == 0:
-        engine.Container.save = lambda self, **changes: die() if "pid" in changes else SAVE(self, **changes)
+        engine.Container.save = lambda self, told=(), **changes: die() if "pid" in changes else SAVE(self, told, **changes)
         engine.run(RunOptions("busybox", ["sleep", "600"]))
         os._exit(0)
     os.waitpid(pid, 0)
@@ -296,7 +297,7 @@ def test_a_dry_run_tells_and_leaves_all(root: Path, minirt: Minirt) -> None:
 
 def test_what_is_mounted_below_a_stale_directory_is_unmounted_and_not_removed(root: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("keep me")
-    point = root / "lib" / "containers" / f".{'a' * 64}" / "merged with\tspace"
+    point = root / "lib" / "containers" / ("a" * 64) / "merged with\tspace"
     point.mkdir(parents=True)
     subprocess.run(["mount", "--bind", tmp_path, point], check=True)
     kinds = [garbage.kind for garbage in gc.collect()]
@@ -329,7 +330,7 @@ def test_gc_beside_runs_takes_nothing_from_them(minirt: Minirt) -> None:
 def test_what_cannot_be_removed_does_not_hide_what_went_wrong(minirt: Minirt) -> None:
     """Something is mounted in the container's directory when its birth fails."""
     step = minirt.start("run", "--rm", "--step", "busybox", "true", stdin=subprocess.PIPE, start_new_session=True)
-    while not minirt.containers or minirt.containers[0].name.startswith("."):
+    while not minirt.containers:
         time.sleep(0.01)
     (container,) = minirt.containers
     while not (container / "config.json").exists():

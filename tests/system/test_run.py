@@ -412,7 +412,7 @@ def test_exit_codes_are_docker_s(minirt, words: tuple[str, ...], code: int) -> N
 
 def test_death_by_a_signal_is_128_and_its_number(minirt) -> None:
     with minirt.start("run", "busybox", "sleep", "60") as running:
-        pid = eventually(lambda: minirt.whole and minirt.state().get("pid"))
+        pid = eventually(lambda: minirt.containers and minirt.state().get("pid"))
         os.kill(pid, signal.SIGKILL)
         assert running.wait(20) == 128 + signal.SIGKILL
     assert minirt.state()["exit_code"] == 137
