@@ -60,12 +60,12 @@ class Minirt:
     def state(self) -> dict[str, object]:
         """Return the row of the only container, an empty one while there is none yet."""
         (container,) = self.containers
-        try:
-            base = sqlite3.connect(f"file:{self.root}/lib/state.sqlite?mode=ro", uri=True, timeout=LIMIT)
-        except sqlite3.OperationalError:
+        if not (self.root / "lib" / "state.sqlite-wal").exists():
             return {}
-        with closing(base):
+        with closing(sqlite3.connect(self.root / "lib" / "state.sqlite", timeout=LIMIT)) as base:
             base.row_factory = sqlite3.Row
+            if not base.execute("SELECT name FROM sqlite_schema WHERE name = 'container'").fetchall():
+                return {}
             rows = [dict(row) for row in base.execute("SELECT * FROM container")]
         return next((row for row in rows if row["id"] == container.name), {})
 

@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 
     Happening = tuple[str, Mapping[str, str]]
 
-__all__ = ["Conflict", "Container", "ContainerError", "NameTaken", "NoContainer", "check_name", "containers", "died_attributes", "find"]
+__all__ = [
+    "Conflict", "Container", "ContainerError", "NameTaken", "NoContainer", "check_name", "containers", "died_attributes", "find",
+]  # fmt: skip
 
 
 class ContainerError(MinirtError):
