@@ -39,10 +39,10 @@ endef
 	@$(call install,$(PACKAGES_RUN))
 	@PYTHON="$(PYTHON)"; PYTHON=$${PYTHON:-/usr/bin/python3}; \
 	[ -x $(BIN)/python ] || $$PYTHON -m venv .venv || { echo "no Python >= 3.11 with venv was found: name one: make PYTHON=/path/to/python3"; exit 1; }
-	@echo "building csrc/ and installing minirt, minirt-oci and minivm into .venv/bin"
+	@echo "building csrc/ and installing minirt, minirt-oci, minivm and tutor into .venv/bin"
 	@$(BIN)/pip install -q --disable-pip-version-check -e '.[all]' || { $(BIN)/pip install -q --disable-pip-version-check -e . && \
 	echo "without the packages that only some commands need: each says so when it does (.venv/bin/pip install -e '.[all]')"; }
-	@$(BIN)/python -m compileall -q minirt minivm
+	@$(BIN)/python -m compileall -q minirt minivm tutorials
 	@touch $@
 
 build: .venv/installed-run
@@ -94,7 +94,7 @@ lab: .venv/installed-run
 	@lab/run
 
 grade: .venv/installed-run
-	@$(BIN)/python -m tutorials.grade
+	@$(BIN)/tutor grade
 
 bench: .venv/installed-test
 	$(BIN)/python -m bench

@@ -125,8 +125,9 @@ def test_the_wheel_is_one_for_every_python_and_holds_the_programs(wheel: Path) -
     assert "-cp311-abi3-" in wheel.name
     programs = {"minirt/plan/executor.elf", "minirt/engine/init.elf", "minivm/boot/guest.elf", "minivm/boot/hello16.bin"}
     assert programs | {"minirt/linux/_sys.abi3.so", "minivm/kvm/_kvm.abi3.so", "minirt/py.typed"} <= names(wheel)
-    assert {name.split("/")[0].split("-")[0] for name in names(wheel)} == {"minirt", "minivm"}
-    assert not [name for name in names(wheel) if name.endswith((".c", ".o"))]
+    assert {name.split("/")[0].split("-")[0] for name in names(wheel)} == {"minirt", "minivm", "tutorials"}
+    assert not [name for name in names(wheel) if name.endswith((".c", ".o")) and not name.startswith("tutorials/")]
+    assert {f"tutorials/{path.relative_to(TOP / 'tutorials')}" for path in (TOP / "tutorials").rglob("lesson.*")} <= names(wheel)
 
 
 def test_the_extension_modules_use_the_limited_api_alone(wheel: Path, tmp_path: Path) -> None:

@@ -1,116 +1,368 @@
-"""Each exercise: blank fails, the real source passes, each wrong answer fails for its reason, and the host never notices."""
+"""Each lesson is followed as a learner would, from blank; and what the course promises of each is tried, for all lessons alike.
+
+Transcripts and sessions are replayed by test_documents.py.
+"""
 
 from __future__ import annotations
 
 import ast
-import importlib
 import json
 import os
+import pty
 import re
+import select
+import shutil
 import subprocess
 import sys
-import tomllib
+import time
+import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Minirt
 
-TOP = Path(__file__).resolve().parents[2]
-LESSONS = [path.parent for path in sorted(TOP.glob("tutorials/*/*/lesson.md"))]
-REFERENCES = {"01_by_hand": "minirt/oci/rootfs.py"}  # what the exercise was cut out of
-WRONG = [path for lesson in LESSONS for path in sorted(lesson.glob("wrong/*.py"))]
-FENCE = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```$", re.M | re.S)
+from tutorials.tutor.check import Reference, check, observed, parted
+from tutorials.tutor.exercise import blank
+from tutorials.tutor.hints import RUNGS, rungs
+from tutorials.tutor.lessons import TOP, Lesson, lessons
+from tutorials.tutor.mutate import mutants
+from tutorials.tutor.place import lacking
+from tutorials.tutor.source import source
+from tutorials.tutor.story import record, same
+from tutorials.tutor.weave import build, terms
 
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="the check makes mount namespaces, which takes CAP_SYS_ADMIN")
+LESSONS = lessons()
+WRONG = [(lesson, path) for lesson in LESSONS for path in lesson.wrong]
+FEW = 12  # mutants of each lesson in `make test`
+of_each = pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.id)
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="observing containers takes CAP_SYS_ADMIN")
 
 
-def check(lesson: Path, answer: Path, minirt: Minirt) -> subprocess.CompletedProcess[str]:
+@pytest.fixture
+def here(minirt: Minirt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A learner's directory; minirt keeps its things below a root of its own, and the host's mounts stay as they are."""
+    monkeypatch.setenv("MINIRT_ROOT", str(minirt.root))
+    monkeypatch.setenv("TUTOR_DIR", str(tmp_path / "course"))
+    return tmp_path
+
+
+@pytest.fixture
+def unchanged(minirt: Minirt) -> Any:
     before = Path("/proc/self/mountinfo").read_text()
-    done = subprocess.run([sys.executable, lesson / "check.py", answer], env=minirt.env, capture_output=True, text=True,
-                          stdin=subprocess.DEVNULL, timeout=100, check=False)  # fmt: skip
+    yield
     assert Path("/proc/self/mountinfo").read_text() == before
     assert minirt.containers == []
-    assert "Traceback" not in done.stderr, done.stderr
-    return done
 
 
-@needs_root
-@pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.name)
-def test_the_blank_exercise_fails_and_the_real_source_passes(lesson: Path, minirt: Minirt) -> None:
-    blank = check(lesson, lesson / "exercise.py", minirt)
-    assert blank.returncode == 1 and "(blank)" in blank.stdout, blank.stdout
-    reference = check(lesson, TOP / REFERENCES[lesson.name], minirt)
-    assert reference.returncode == 0, reference.stdout
+def tutor(*words: object, **more: Any) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tutorials.tutor.cli", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=TOP, timeout=110, check=False, **more)
 
 
-@needs_root
-@pytest.mark.parametrize("answer", WRONG, ids=lambda path: path.stem)
-def test_a_wrong_answer_fails_for_its_reason(answer: Path, minirt: Minirt) -> None:
-    wanted = re.search(r"^The check says: ([\w-]+): (.+)$", ast.get_docstring(ast.parse(answer.read_text())) or "", re.M)
-    assert wanted, "its docstring tells what the check says"
-    done = check(answer.parent.parent, answer, minirt)
-    assert done.returncode == 1 and f"not yet ({wanted[1]})" in done.stdout and wanted[2] in done.stdout, done.stdout
-    assert re.search(rf"^differs:  {answer.name}:\d+: call \d+ is ", done.stdout, re.M) and "\nhint: " in done.stdout
+def possible(lesson: Lesson) -> None:
+    lack = lacking(lesson)
+    if lack:
+        pytest.skip(f"{lesson.id} needs {', '.join(lack)}")
 
 
-@pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.name)
-def test_each_failure_has_its_hints_and_their_source_is_there(lesson: Path) -> None:
-    code = (lesson / "check.py").read_text() + (TOP / "tutorials" / "checking.py").read_text()
-    hints = tomllib.loads((lesson / "hints.toml").read_text())
-    assert set(re.findall(r'Failure\("([\w-]+)"', code)) == set(hints)
-    for rungs in hints.values():
-        assert list(rungs) == ["question", "pointer", "pseudo", "source"]
-        resolve(rungs["source"])
+_references: dict[str, Reference] = {}
 
 
-def resolve(symbol: str) -> object:
-    module, _, names = symbol.partition(":")
-    found: object = importlib.import_module(module)
-    for name in names.split("."):
-        found = getattr(found, name)
-    return found
+def reference(lesson: Lesson) -> Reference:
+    possible(lesson)
+    if lesson.id not in _references:
+        _references[lesson.id] = observed(lesson)
+    return _references[lesson.id]
 
 
-@pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.name)
-def test_the_exercise_is_the_real_source_without_its_insides(lesson: Path) -> None:
-    """Same functions, same decorators: what passes here runs there."""
-
-    def functions(path: Path) -> dict[str, str]:
-        found = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)]
-        return {f.name: "".join(map(ast.unparse, f.decorator_list)) + ast.unparse(f.args) for f in found}
-
-    blank, real = functions(lesson / "exercise.py"), functions(TOP / REFERENCES[lesson.name])
-    assert blank and blank.items() <= real.items()
-    for path in lesson.glob("wrong/*.py"):
-        assert functions(path) == blank
+# -- from blank ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.name)
-def test_a_lesson_asks_and_shows_the_source(lesson: Path) -> None:
-    fences = FENCE.findall((lesson / "lesson.md").read_text())
-    kinds = [kind for kind, _ in fences]
-    assert kinds.count("quiz") >= 3 and kinds.count("predict") >= 3 and "exercise" in kinds
-    for kind, body in fences:
-        if kind == "quiz":
-            question, *answers = body.strip().split("\n")
-            assert question.endswith("?") and len(answers) >= 3
-            assert [a[:2] for a in answers].count("* ") == 1 and all(a[:2] in ("* ", "- ") for a in answers)
-    for symbol in re.findall(r"^```weave (\S+)\n```$", (lesson / "lesson.md").read_text(), re.M):
-        assert resolve(symbol).__doc__
+@of_each
+def test_a_learner_begins_fails_is_helped_and_passes(lesson: Lesson, here: Path, unchanged: None) -> None:
+    possible(lesson)
+    begun = tutor("start", lesson.id)
+    path = here / "course" / lesson.id / f"exercise.{lesson.language}"
+    assert begun.returncode == 0 and str(path) in begun.stdout and path.with_name("lesson.md").exists()
+    first = tutor("check")
+    assert first.returncode == 1 and "not yet (blank)" in first.stdout and f"exercise.{lesson.language}:" in first.stdout
+    helped = [tutor("hint").stdout.strip() for _ in RUNGS]
+    assert len(set(helped)) >= 3 and "the real source" in helped[-1]
+    path.write_text(blank(lesson, solved=True))
+    second = tutor("check", "--format", "json")
+    assert second.returncode == 0 and json.loads(second.stdout)["passed"], second.stdout
+    assert re.search(rf"^{lesson.id} .* passed ", tutor("list").stdout, re.M)
+    assert (tutor("reset").returncode == 0 and "NotImplemented" in path.read_text()) or "#error" in path.read_text()
 
 
-@needs_root
-def test_grade_tells_what_is_not_passed_yet(minirt: Minirt) -> None:
-    words = [sys.executable, "-m", "tutorials.grade", "--json", "by_hand"]
-    done = subprocess.run(words, cwd=TOP, env=minirt.env, capture_output=True, text=True, timeout=100, check=False)
-    told = json.loads(done.stdout)["containers/01_by_hand"]
-    assert told["passed"] == (done.returncode == 0) == (" passed" in told["told"])
+@pytest.mark.parametrize(("lesson", "answer"), WRONG, ids=lambda value: getattr(value, "stem", None) or value.id)
+def test_a_wrong_answer_fails_with_its_own_words(lesson: Lesson, answer: Path, here: Path, unchanged: None) -> None:
+    known = reference(lesson)
+    text = answer.read_text()
+    said = ast.get_docstring(ast.parse(text)) if answer.suffix == ".py" else text
+    wanted = re.search(r"^(?: \* )?The check says: ([\w-]+): (.+)$", said or "", re.M)
+    assert wanted, "its first comment tells what the check says"
+    verdict = check(lesson, answer, known, partial=True)
+    assert not verdict.passed and verdict.id == wanted[1], verdict
+    assert wanted[2] in f"{verdict.observed} {verdict.differs}", verdict
+    assert rungs(lesson, verdict.id, verdict.observed)["question"]
 
 
-def test_grade_says_that_it_needs_root(minirt: Minirt) -> None:
+def kernel_facts(lesson: Lesson, directory: Path, few: int = 0) -> tuple[int, list[str]]:
+    """Return how many mutants tell the kernel something else, and which of them the check does not notice."""
+    known = reference(lesson)
+    ranked = sorted(mutants(lesson), key=lambda pair: zlib.crc32(pair[0].encode()))
+    chosen = ranked[: 3 * few] if few else ranked
+
+    def survives(numbered: tuple[int, tuple[str, str]]) -> str | None:
+        number, (name, text) = numbered
+        path = directory / f"mutant{number}.py"
+        path.write_text(text)
+        verdict = check(lesson, path, known)
+        if not verdict.passed:
+            return ""
+        return name if parted(lesson, path, known, False, False)[0] else None
+
+    with ThreadPoolExecutor(2) as pool:
+        told = [name for name in pool.map(survives, enumerate(chosen[:few] if few else chosen)) if name is not None]
+    return len(told), [name for name in told if name]
+
+
+@of_each
+def test_some_mechanical_mistakes_are_noticed(lesson: Lesson, here: Path, unchanged: None) -> None:
+    if lesson.language == "py":
+        count, kept = kernel_facts(lesson, here, FEW)
+        assert count >= FEW // 3 and len(kept) <= 1 + count // 10, kept
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+@of_each
+def test_nine_of_ten_mechanical_mistakes_are_noticed(lesson: Lesson, here: Path, unchanged: None) -> None:
+    if lesson.language == "py":
+        count, kept = kernel_facts(lesson, here)
+        assert count >= 10 and len(kept) <= count // 10, f"{len(kept)} of {count}: {kept}"
+
+
+@of_each
+def test_a_recorded_trace_equals_a_fresh_one(lesson: Lesson, here: Path) -> None:
+    possible(lesson)
+    assert {"birth", "failing"} <= set(lesson.traces)
+    for name in lesson.traces:
+        record(lesson, name, here / "fresh.jsonl")
+        assert same(lesson.path / "traces" / f"{name}.jsonl", here / "fresh.jsonl") == []
+        assert '"errno"' in (here / "fresh.jsonl").read_text() or name != "failing"
+
+
+# -- as it is written ----------------------------------------------------------------------------------------
+
+
+def test_all_lessons_hold_to_the_rules_and_their_weaves_resolve(tmp_path: Path) -> None:
+    assert build(tmp_path) == []
+    assert sorted(path.stem for path in tmp_path.glob("*/*.md")) == sorted(lesson.path.name for lesson in LESSONS)
+
+
+@of_each
+def test_a_lesson_asks_shows_and_has_mistakes(lesson: Lesson) -> None:
+    kinds = [fence.kind for fence in lesson.fences]
+    assert kinds.count("quiz") >= 3 and kinds.count("predict") >= 3 and kinds.count("exercise") == 1 and "weave" in kinds
+    assert len(lesson.wrong) >= 3 and 20 <= lesson.minutes <= 40 and terms(lesson)
+    known = {"sh", "python", "weave", "predict", "quiz", "exercise", "text"}
+    assert set(kinds) <= known  # no code of a lesson's own
+    assert "Manual pages:" in lesson.text and "How a real system differs" in lesson.text
+
+
+@of_each
+def test_each_fact_has_its_hints(lesson: Lesson, here: Path) -> None:
+    for id, _ in reference(lesson).facts:
+        have = rungs(lesson, id)
+        assert {"says", *RUNGS} <= set(have), id
+        assert source(have["source"]).text
+
+
+def test_renaming_a_woven_symbol_breaks_the_build(tmp_path: Path) -> None:
+    for folder in ("minirt", "minivm", "csrc", "tutorials"):
+        skip = shutil.ignore_patterns("__pycache__", "*.so", "*.elf", "*.bin")
+        shutil.copytree(TOP / folder, tmp_path / folder, ignore=skip)
+    assert tutor("build", "--top", tmp_path).returncode == 0
+    path = tmp_path / "minirt/oci/rootfs.py"
+    path.write_text(path.read_text().replace("def old_root(", "def old_rooot("))
+    done = tutor("build", "--top", tmp_path)
+    assert done.returncode == 1
+    assert re.search(r"^tutor: containers/01_by_hand/lesson.md:\d+: weave .* has no old_root$", done.stderr, re.M), done.stderr
+
+
+def test_a_trace_is_replayed_where_nothing_was_built(tmp_path: Path) -> None:
+    """No C, no root, no KVM: the tree alone, and Python."""
+    for folder in ("minirt", "minivm", "tutorials"):
+        skip = shutil.ignore_patterns("__pycache__", "*.so", "*.elf", "*.bin")
+        shutil.copytree(TOP / folder, tmp_path / folder, ignore=skip)
+    subprocess.run(["chmod", "-R", "a+rX", tmp_path, *list(tmp_path.parents)[:3]], check=False)
+    drop = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all"] if os.geteuid() == 0 else []
+    env = {"PATH": os.environ["PATH"], "TUTOR_DIR": "/nowhere"}
+    for lesson in LESSONS:
+        for name in lesson.traces:
+            words = [*drop, "/usr/bin/env", "python3", "-m", "tutorials.tutor.cli", "replay", lesson.id, name]
+            done = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60, check=False)
+            assert done.returncode == 0 and " = " in done.stdout, done.stderr
+
+
+# -- the command ---------------------------------------------------------------------------------------------
+
+
+def test_what_needs_root_says_so_in_one_line(here: Path) -> None:
     if os.geteuid() == 0 and subprocess.run(["setpriv", "--reuid=65534", "test", "-r", __file__], check=False).returncode:
         pytest.skip(f"{TOP} is below a directory that only root may enter")
     drop = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.geteuid() == 0 else []
-    done = subprocess.run([*drop, sys.executable, TOP / "tutorials/containers/01_by_hand/check.py"], capture_output=True,
-                          text=True, timeout=60, check=False)  # fmt: skip
-    assert done.returncode == 2 and "needs root: sudo" in done.stdout and done.stdout.count("\n") == 1
+    words = [*drop, sys.executable, "-m", "tutorials.tutor.cli", "check", "c1", "--answer", __file__]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=TOP, timeout=60, check=False)
+    assert done.returncode == 2 and "needs root: sudo" in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(("words", "says"), [
+    (("check",), "no lesson is begun yet"), (("start", "c99"), "no lesson of this name"),
+    (("grade", "/nowhere"), "no such directory"),
+    (("new", "containers/01_by_hand", "minirt.oci.system:hostname"), "is there already"), (("hint", "c1"), "was not checked yet"),
+    (("new", "containers/99_x", "minirt.oci.system:nothing"), "has no nothing"), (("replay", "c1", "x"), "no trace 'x'"),
+])  # fmt: skip
+def test_what_cannot_be_done_is_told_in_a_line(words: tuple[str, ...], says: str, here: Path) -> None:
+    done = tutor(*words)
+    assert done.returncode == 2 and says in done.stderr and done.stderr.count("\n") == 1, done.stderr
+
+
+def test_a_new_lesson_is_scaffolded_with_all_that_it_needs(tmp_path: Path) -> None:
+    for folder in ("minirt", "tutorials"):
+        shutil.copytree(TOP / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    words = [sys.executable, "-m", "tutorials.tutor.cli", "new", "containers/99_names", "minirt.oci.system:hostname"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    made = {str(path.relative_to(tmp_path / "tutorials/containers/99_names")) for path in map(Path, done.stdout.split())}
+    assert made == {"lesson.md", "lesson.toml", "check.py", "hints.toml", "wrong/first.py"}
+
+
+def test_handouts_have_no_answers(here: Path) -> None:
+    out = here / "out"
+    assert tutor("export", "--blank", out).returncode == 0
+    names = {path.name for path in out.rglob("*") if path.is_file()}
+    assert "lesson.md" in names and "solution.py" not in names and "check.py" not in names
+    for lesson in LESSONS:
+        assert (out / lesson.id / f"exercise.{lesson.language}").read_text() == blank(lesson)
+
+
+@needs_root
+def test_watch_checks_each_time_the_file_is_saved(here: Path) -> None:
+    words = [sys.executable, "-m", "tutorials.tutor.cli", "watch", "--plain", "c1"]
+    lesson = LESSONS[0]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=TOP) as process:
+        assert process.stdin is not None and process.stdout is not None
+        lines = iter(process.stdout.readline, "")
+        assert next(line for line in lines if "not yet (blank)" in line)
+        process.stdin.write("hint\n")
+        process.stdin.flush()
+        assert next(line for line in lines if line.startswith("hint: "))
+        (here / "course" / lesson.id / "exercise.py").write_text(blank(lesson, solved=True))
+        assert next(line for line in lines if "passed" in line)
+        process.stdin.write("quit\n")
+        process.stdin.close()
+        assert process.wait(timeout=60) == 0
+
+
+@needs_root
+def test_the_live_screen_shows_progress_and_obeys_keys(here: Path) -> None:
+    """On a pty: what is drawn, read as a terminal's text."""
+    pid, fd = pty.fork()
+    if pid == 0:
+        os.chdir(TOP)
+        os.environ |= {"TERM": "xterm", "LINES": "50", "COLUMNS": "120"}
+        os.execv(sys.executable, [sys.executable, "-m", "tutorials.tutor.cli", "watch", "c1"])
+    seen = ""
+
+    def until(text: str) -> bool:
+        nonlocal seen
+        end = time.monotonic() + 60
+        while time.monotonic() < end and text not in seen:
+            if select.select([fd], [], [], 1)[0]:
+                seen += re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", os.read(fd, 65536).decode(errors="replace"))
+        return text in seen
+
+    try:
+        assert until("not yet (blank)") and "0 of" in seen and "exercise.py" in seen
+        os.write(fd, b"h")
+        assert until("hint 1")
+        os.write(fd, b"x")
+        assert until("no key 'x'")
+        os.write(fd, b"q")
+    finally:
+        _, status = os.waitpid(pid, 0)
+        os.close(fd)
+    assert status == 0
+
+
+# -- submissions ---------------------------------------------------------------------------------------------
+
+HONEST = "an honest one"
+CHEATS = {
+    "prints the words": r"""
+print("containers/01_by_hand: passed")
+print('["host-files", "not read"]')
+print('["end", ""]')
+""",
+    "edits the checker": r"""
+import glob, tutorials
+for path in glob.glob(tutorials.__path__[0] + "/**/*", recursive=True):
+    try:
+        open(path, "w").write("def observe(world): return iter(())")
+    except OSError:
+        pass
+""",
+    "forges facts and a trace": r"""
+import glob
+facts = '["host-files", "not read"]\n["not-the-root", "the root of its mount namespace"]\n["end", ""]\n'
+for path in glob.glob("/proc/[0-9]*/fd/1") + [f"{path}/story.jsonl" for path in glob.glob("/var/tmp/tutor-*")]:
+    try:
+        open(path, "w").write(facts)
+    except OSError:
+        pass
+""",
+    "is another program": r"""
+import os, sys
+ready = [word for word in sys.argv if word.startswith("READY=")]
+if ready:
+    os.write(1, ("\n" + ready[0][6:] + "\n").encode())
+    os.execv("/bin/sleep", ["sleep", "3"])
+""",
+    "ends the observer": r"""
+import os, signal
+for pid in [os.getppid(), *range(2, 40000)]:
+    try:
+        pid in (0, 1, os.getpid()) or os.kill(pid, signal.SIGKILL)
+    except OSError:
+        pass
+""",
+}
+
+
+@needs_root
+@pytest.mark.timeout(300)
+def test_submissions_that_cheat_are_not_passed(here: Path, unchanged: None) -> None:
+    lesson = LESSONS[0]
+    before = {path: path.read_bytes() for path in (TOP / "tutorials").rglob("*.py")}
+    for name, text in {**CHEATS, HONEST: ""}.items():
+        body = blank(lesson, solved=True) if name == HONEST else re.sub("raise NotImplementedError", "pass", blank(lesson))
+        path = here / "class" / name / lesson.id / "exercise.py"
+        path.parent.mkdir(parents=True)
+        path.write_text(body + "\n" + text)
+    done = tutor("grade", "--json", here / "class")
+    told = {learner: results[lesson.id]["passed"] for learner, results in json.loads(done.stdout).items()}
+    assert told == {**dict.fromkeys(CHEATS, False), HONEST: True}, done.stdout
+    assert before == {path: path.read_bytes() for path in (TOP / "tutorials").rglob("*.py")}
+
+
+@needs_root
+def test_make_grade_says_what_is_not_passed_yet(here: Path) -> None:
+    assert tutor("start", "c1").returncode == 0
+    done = tutor("grade", "--json")
+    (told,) = json.loads(done.stdout)[""].values()
+    assert done.returncode == 1 and told["id"] == "blank" and told["passed"] is False

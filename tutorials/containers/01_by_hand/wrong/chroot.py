@@ -3,16 +3,8 @@
 The check says: not-the-root: chroot(
 """
 
-from minirt.linux import constants as k
 from minirt.oci.step import Context, step
 from minirt.plan import Plan
-
-__all__ = ["Context", "Plan", "k", "old_root", "pivot_root", "propagation"]
-
-
-@step("propagation", "namespaces", why="keep what is mounted here from appearing on the host")
-def propagation(p: Plan, c: Context) -> None:
-    p.mount(None, "/", None, k.MS_REC | k.MS_PRIVATE)
 
 
 @step("pivot_root", "propagation", "overlay", "rootfs", why="make the new tree the root of this mount namespace")

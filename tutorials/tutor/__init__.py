@@ -1,0 +1,22 @@
+"""tutor: lessons listed, woven, checked, graded. Arrows go down; read in this order:
+
+    lessons.py    what a lesson is made of, and which there are
+    markdown.py   a lesson's text: its fences
+    source.py     a piece of source by its symbol: Python by ast, C by tree-sitter
+    exercise.py   the blank that a learner begins with, made of the real source
+    organs.py     the learner's functions in the place of the real ones, in a real minirt or minivm
+    world.py      what a lesson's check.py observes with: containers and machines, seen from outside
+    observe.py    one observation, in namespaces of its own: facts, a JSON object a line
+    story.py      the calls of two runs, and where they part; recorded traces
+    check.py      an answer's facts beside the reference's: passed, or the first that differs
+    mutate.py     mechanical mistakes, to try the checks with
+    hints.py      four rungs for the failure that happened
+    state.py      what a learner has done, between commands
+    weave.py      lessons with their source in them; what does not resolve is an error
+    grade.py      a folder of submissions, each in a sandbox made with minirt
+    screen.py     the live screen, and the same as plain lines
+    scaffold.py   a new lesson
+    cli.py        the words on the command line
+
+May import minirt and minivm; rich, tree-sitter and zensical where they are used.
+"""

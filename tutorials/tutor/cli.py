@@ -1,0 +1,332 @@
+"""tutor: the words on the command line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tutorials.tutor.errors import TutorError
+from tutorials.tutor.lessons import TOP, Lesson, find, lessons
+from tutorials.tutor.state import State
+
+__all__ = ["main"]
+
+EXAMPLES = """examples:
+  tutor list                        the lessons, and which of them are passed
+  tutor start c1                    write the first exercise's blank, and say what to read and where to write
+  sudo tutor watch                  check it each time it is saved; a screen with hints
+  sudo tutor check                  check it once
+  tutor hint                        help with what failed: a question, a pointer, pseudo-code, the source
+  tutor replay c1                   a recorded birth, told again: no root, no Linux needed
+  sudo tutor grade --json DIR       check a folder of submissions, each in a container of its own
+  tutor export --blank out/         handouts: lessons with their source, and blank exercises
+
+A lesson is named by its track and number (c2, m1), or by any part of its name. Exercises lie in ~/minirt-course
+($TUTOR_DIR). Exit status: 0 passed, 1 not passed, 2 it cannot be checked here or the words are wrong.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    what = "Learn how containers and virtual machines are made, with the inside of real ones to write."
+    plain = argparse.RawDescriptionHelpFormatter
+    top = argparse.ArgumentParser(prog="tutor", description=what, epilog=EXAMPLES, formatter_class=plain)
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def add(name: str, run: Any, help: str, lesson: str | None = "?") -> argparse.ArgumentParser:
+        one = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
+        one.set_defaults(run=run)
+        if lesson:
+            one.add_argument("lesson", nargs=lesson if lesson != "1" else None, metavar="LESSON", help="default: the current one")
+        return one
+
+    formatted(add("list", run_list, "show the lessons, and which are passed", None))
+    add("start", run_start, "begin a lesson: write its blank exercise")
+    watch = add("watch", run_watch, "check the exercise each time it is saved")
+    watch.add_argument("--plain", action="store_true", help="lines, no screen: for pipes and screen readers")
+    check = add("check", run_check, "check the exercise")
+    check.add_argument("--answer", metavar="FILE", help="this file instead")
+    check.add_argument("--no-lab", action="store_true", help="do not start the lab for what this machine lacks")
+    formatted(check)
+    hint = add("hint", run_hint, "help with what failed at the last check; each time a little more")
+    hint.add_argument("--rung", type=int, choices=(1, 2, 3, 4), help="this one: question, pointer, pseudo-code, source")
+    add("next", run_next, "begin the next lesson that is not passed", None)
+    add("reset", run_reset, "write a new blank; the old file becomes exercise.py.old")
+    add("read", run_read, "go through a lesson, with its predictions and quizzes asked")
+    replay = add("replay", run_replay, "tell a recorded trace of a lesson again")
+    replay.add_argument("trace", nargs="?", metavar="TRACE", help="its name, as birth or failing (default: birth)")
+    replay.add_argument("--html", metavar="OUT", help="write a page that steps through it")
+    grade = add("grade", run_grade, "check submissions: a folder for each learner, or files", None)
+    grade.add_argument("place", nargs="?", metavar="DIR", help="default: your own exercises")
+    grade.add_argument("--json", action="store_true", help="for a program to read")
+    grade.add_argument("--no-sandbox", action="store_true", help="trust them: no container around each")
+    add("weave", run_weave, "print a lesson with its source in it")
+    build = add("build", run_build, "weave all lessons, and say what does not hold", None)
+    build.add_argument("--out", metavar="DIR", help="write them there")
+    build.add_argument("--top", metavar="DIR", default=str(TOP), help="the tree to take them from")
+    new = add("new", run_new, "write the files of a new lesson", "1")
+    new.add_argument("symbol", metavar="SYMBOL", help="what the learner is to write, as minirt.oci.system:hostname")
+    record = add("record", run_record, "record a lesson's traces anew")
+    record.add_argument("--compare", action="store_true", help="only say what is different")
+    export = add("export", run_export, "write handouts: lessons with their source, and exercises", None)
+    export.add_argument("out", metavar="DIR", help="where to")
+    export.add_argument("--blank", action="store_true", help="no answers, no checks: what learners get (default: with solutions)")
+    return top
+
+
+def formatted(one: argparse.ArgumentParser) -> None:
+    one.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run one command. Returns its exit status."""
+    args = parser().parse_args(words)
+    try:
+        return int(args.run(args))
+    except TutorError as error:
+        print(f"tutor: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 141
+    except KeyboardInterrupt:
+        return 130
+
+
+def chosen(args: argparse.Namespace, state: State) -> Lesson:
+    """Return the lesson that is meant. Raises: TutorError."""
+    if args.lesson:
+        return find(args.lesson)
+    if not state.current:
+        raise TutorError("no lesson is begun yet: tutor start c1")
+    return find(state.current)
+
+
+# -- learning ------------------------------------------------------------------------------------------------
+
+
+def run_list(args: argparse.Namespace) -> int:
+    state = State()
+    if args.format == "json":
+        told = [{"id": x.id, "title": x.title, "minutes": x.minutes, "needs": x.needs, "passed": x.id in state.passed}
+                for x in lessons()]  # fmt: skip
+        print(json.dumps(told, indent=2))
+        return 0
+    for lesson in lessons():
+        mark = "passed" if lesson.id in state.passed else "here" if lesson.id == state.current else ""
+        print(f"{lesson.id:<32} {lesson.minutes:>3} min  {mark:<7} {lesson.title}")
+    return 0
+
+
+def run_start(args: argparse.Namespace) -> int:
+    state = State()
+    lesson = find(args.lesson) if args.lesson else find(state.current) if state.current else lessons()[0]
+    begun(state, lesson, state.start(lesson))
+    return 0
+
+
+def begun(state: State, lesson: Lesson, path: Path) -> None:
+    sudo = "sudo " if "root" in lesson.needs and os.geteuid() else ""
+    print(f"{lesson.id}: {lesson.title} ({lesson.minutes} minutes)")
+    print(f"read   {path.with_name('lesson.md')}   (or: tutor read)")
+    print(f"write  {path}\nthen   {sudo}tutor check   (or: {sudo}tutor watch)")
+
+
+def run_next(args: argparse.Namespace) -> int:
+    state = State()
+    lesson = state.next()
+    if lesson is None:
+        print("every exercise is passed")
+        return 0
+    begun(state, lesson, state.start(lesson))
+    return 0
+
+
+def run_reset(args: argparse.Namespace) -> int:
+    state = State()
+    lesson = chosen(args, state)
+    print(f"a new blank: {state.start(lesson, anew=True)}")
+    return 0
+
+
+def run_check(args: argparse.Namespace) -> int:
+    from tutorials.tutor.place import in_lab
+    from tutorials.tutor.screen import verdict_lines
+
+    state = State()
+    lesson = chosen(args, state)
+    path = Path(args.answer) if args.answer else state.exercise(lesson)
+    if not path.exists():
+        raise TutorError(f"{path} is not there: tutor start {lesson.id}")
+    lack = usable(lesson, args.no_lab)
+    if lack:
+        return in_lab(lesson, path, ["--format", args.format])
+    verdict = checked(lesson, path)
+    if not args.answer:
+        state.checked(lesson, verdict)
+    print(json.dumps(verdict, indent=2) if args.format == "json" else "\n".join(verdict_lines(verdict)))
+    if not verdict["passed"] and args.format == "text":
+        from tutorials.tutor.hints import rungs
+
+        print(f"hint:     {rungs(lesson, verdict['id'], verdict['observed']).get('question', '')}")
+    return 0 if verdict["passed"] else 1
+
+
+def usable(lesson: Lesson, no_lab: bool) -> list[str]:
+    """Return what is to be had in the lab. Raises: TutorError for what cannot be had so."""
+    from tutorials.tutor.place import lacking
+
+    lack = lacking(lesson)
+    if "root" in lack:
+        raise TutorError(f"{lesson.id} needs root: sudo {sys.executable.removesuffix('python')}tutor check {lesson.id}")
+    if lack and no_lab:
+        raise TutorError(f"{lesson.id} needs {', '.join(lack)}, which this machine lacks; without --no-lab the lab has it")
+    return lack
+
+
+def checked(lesson: Lesson, path: Path) -> dict[str, Any]:
+    """Check an answer; returns the verdict as a dictionary."""
+    from tutorials.tutor.check import check
+
+    return asdict(check(lesson, path))
+
+
+def run_watch(args: argparse.Namespace) -> int:
+    from tutorials.tutor.screen import Watch, plain_wanted, watch_live, watch_plain
+
+    state = State()
+    lesson = find(args.lesson) if args.lesson else find(state.current) if state.current else lessons()[0]
+    if usable(lesson, True):
+        return 2
+    watch = Watch(state, lesson, checked)
+    if plain_wanted(args.plain):
+        return watch_plain(watch)
+    try:
+        import rich  # noqa: F401
+    except ImportError:
+        print("tutor: without rich there are plain lines (pip install 'minirt[course]')", file=sys.stderr)
+        return watch_plain(watch)
+    return watch_live(watch)
+
+
+def run_hint(args: argparse.Namespace) -> int:
+    from tutorials.tutor.hints import hint
+    from tutorials.tutor.screen import Watch
+
+    state = State()
+    lesson = chosen(args, state)
+    last = state.last.get(lesson.id)
+    if last is None:
+        raise TutorError(f"{lesson.id} was not checked yet: tutor check {lesson.id}")
+    if last["passed"]:
+        print(f"{lesson.id}: passed; nothing to help with")
+        return 0
+    print(hint(lesson, last["id"], last["observed"], args.rung - 1) if args.rung else Watch(state, lesson, checked).hint())
+    return 0
+
+
+def run_read(args: argparse.Namespace) -> int:
+    from tutorials.tutor.reader import read
+
+    state = State()
+    return read(chosen(args, state) if args.lesson or state.current else lessons()[0])
+
+
+def run_replay(args: argparse.Namespace) -> int:
+    from minirt.cli.main import main as minirt
+
+    state = State()
+    lesson = chosen(args, state)
+    name = args.trace or next(iter(lesson.traces), "")
+    path = lesson.path / "traces" / f"{name}.jsonl"
+    if not path.exists():
+        raise TutorError(f"{lesson.id} has no trace {name!r}; it has {', '.join(lesson.traces) or 'none'}")
+    return minirt(["explain", str(path), *(["--html", args.html] if args.html else [])])
+
+
+# -- teaching ------------------------------------------------------------------------------------------------
+
+
+def run_grade(args: argparse.Namespace) -> int:
+    from tutorials.tutor.grade import grade
+
+    return grade(Path(args.place) if args.place else State().directory, args.json, not args.no_sandbox and bool(args.place))
+
+
+def run_weave(args: argparse.Namespace) -> int:
+    from tutorials.tutor.weave import woven
+
+    print(woven(chosen(args, State())), end="")
+    return 0
+
+
+def run_build(args: argparse.Namespace) -> int:
+    from tutorials.tutor.weave import build
+
+    problems = build(Path(args.out) if args.out else None, Path(args.top).resolve())
+    for line in problems:
+        print(f"tutor: {line}", file=sys.stderr)
+    return 1 if problems else 0
+
+
+def run_new(args: argparse.Namespace) -> int:
+    from tutorials.tutor.scaffold import scaffold
+
+    for path in scaffold(args.lesson, args.symbol):
+        print(path)
+    return 0
+
+
+def run_record(args: argparse.Namespace) -> int:
+    from tutorials.tutor.story import record, same
+
+    status = 0
+    for lesson in [find(args.lesson)] if args.lesson else lessons():
+        for name in lesson.traces:
+            path = lesson.path / "traces" / f"{name}.jsonl"
+            with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
+                fresh = Path(directory) / "fresh.jsonl"
+                record(lesson, name, fresh)
+                if args.compare:
+                    differs = same(path, fresh)
+                    status |= bool(differs)
+                    print(f"{lesson.id} {name}: {'; '.join(differs) or 'the same'}")
+                else:
+                    path.parent.mkdir(exist_ok=True)
+                    shutil.copyfile(fresh, path)
+                    print(path)
+    return status
+
+
+def run_export(args: argparse.Namespace) -> int:
+    from tutorials.tutor.exercise import blank
+    from tutorials.tutor.weave import build
+
+    out = Path(args.out)
+    problems = build(out)
+    if problems:
+        raise TutorError(problems[0])
+    for lesson in lessons():
+        place = out / lesson.id
+        place.mkdir(parents=True, exist_ok=True)
+        (out / f"{lesson.id}.md").rename(place / "lesson.md")
+        (place / f"exercise.{lesson.language}").write_text(blank(lesson), encoding="utf-8")
+        if not args.blank:
+            (place / f"solution.{lesson.language}").write_text(blank(lesson, solved=True), encoding="utf-8")
+            shutil.copytree(lesson.path / "wrong", place / "wrong", dirs_exist_ok=True)
+    for name in ("glossary.md", "teaching.md"):
+        if (TOP / "tutorials" / name).exists() and not (args.blank and name == "teaching.md"):
+            shutil.copyfile(TOP / "tutorials" / name, out / name)
+    print(out)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

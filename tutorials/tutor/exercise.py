@@ -1,0 +1,154 @@
+"""The blank that a learner begins with: the real functions, decorators and docstrings and all, with nothing in them.
+
+It is made of the source by its syntax tree, so that the starting point, the solution and the product cannot drift apart.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tutorials.tutor.errors import TutorError
+from tutorials.tutor.lessons import TOP, Lesson
+from tutorials.tutor.source import c_function, module_path, python_node, source
+
+__all__ = ["blank", "is_blank", "splice"]
+
+EMPTY = "raise NotImplementedError"
+WIDTH = 118
+
+
+def blank(lesson: Lesson, top: Path = TOP, solved: bool = False) -> str:
+    """Return a lesson's exercise.
+
+    Args:
+        lesson: whose.
+        top: the tree that the source is in.
+        solved: with the insides left in: the reference.
+    """
+    if lesson.language == "c":
+        return blank_c(lesson, top, solved)
+    modules: dict[str, list[str]] = {}
+    for symbol in lesson.symbols:
+        module, _, name = symbol.partition(":")
+        modules.setdefault(module, []).append(name)
+    imports: list[str] = []
+    bodies: list[str] = []
+    for module, names in modules.items():
+        text = module_path(module, top).read_text(encoding="utf-8")
+        tree = ast.parse(text)
+        nodes = [function(tree, module, name) for name in names]
+        imports += needed_imports(tree, module, nodes)
+        owner = ""
+        for name, node in zip(names, nodes, strict=True):
+            classname = name.rpartition(".")[0]
+            head = f"class {classname}:\n" if classname and classname != owner else ""
+            owner = classname
+            bodies.append(head + emptied(text, node, solved))
+    head = '"""' + heading(lesson) + '"""\n\nfrom __future__ import annotations\n\n'
+    return head + "\n".join(dict.fromkeys(imports)) + "\n\n\n" + "\n\n".join(bodies)
+
+
+def heading(lesson: Lesson) -> str:
+    what = ", ".join(symbol.partition(":")[2] for symbol in lesson.symbols)
+    where = ", ".join(dict.fromkeys(symbol.partition(":")[0] for symbol in lesson.symbols))
+    return (
+        f"Exercise of {lesson.id}: {lesson.title}.\n\nWrite the inside of {what}.\n"
+        f"It then runs in the place of the real one in {where}: tutor check {lesson.id}\n"
+    )
+
+
+def function(tree: ast.Module, module: str, name: str) -> ast.FunctionDef:
+    node = python_node(tree, name)
+    if not isinstance(node, ast.FunctionDef):
+        raise TutorError(f"{module}:{name}: no function")
+    return node
+
+
+def emptied(text: str, node: ast.FunctionDef, solved: bool) -> str:
+    """Return a function's source, with its body replaced, but for the docstring."""
+    lines = text.splitlines()
+    first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
+    if solved:
+        return "\n".join(lines[first - 1 : node.end_lineno]) + "\n"
+    documented = ast.get_docstring(node) is not None
+    body = node.body[0]
+    last = (body.end_lineno or 0) if documented else body.lineno - 1
+    indent = " " * body.col_offset
+    return "\n".join([*lines[first - 1 : last], indent + EMPTY]) + "\n"
+
+
+def needed_imports(tree: ast.Module, module: str, nodes: Iterable[ast.FunctionDef]) -> list[str]:
+    """Return the import lines for the names that some functions of a module use."""
+    used = {leaf.id for node in nodes for leaf in ast.walk(node) if isinstance(leaf, ast.Name)}
+    used |= {name for node in nodes for name in quoted_names(node)}
+    found, here = [], set()
+    statements = [*tree.body, *(inner for node in tree.body if isinstance(node, ast.If) for inner in node.body)]
+    for node in statements:
+        if isinstance(node, ast.ImportFrom) and node.module != "__future__":
+            names = [n for n in node.names if (n.asname or n.name) in used]
+            if names:
+                found.append(ast.unparse(ast.ImportFrom(node.module, names, node.level)))
+        elif isinstance(node, ast.Import):
+            found += [ast.unparse(ast.Import([n])) for n in node.names if (n.asname or n.name).split(".")[0] in used]
+        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            here.add(node.name)
+        elif isinstance(node, ast.Assign):
+            here |= {leaf.id for target in node.targets for leaf in ast.walk(target) if isinstance(leaf, ast.Name)}
+    own = sorted((used & here) - {node.name for node in nodes} - set(dir(builtins)))
+    return found + wrapped(module, own)
+
+
+def quoted_names(node: ast.FunctionDef) -> set[str]:
+    """Return the names in annotations that are written as texts."""
+    texts = [a.annotation for a in node.args.args if isinstance(a.annotation, ast.Constant)]
+    trees = [ast.parse(str(text.value)) for text in texts if isinstance(text.value, str)]
+    return {leaf.id for tree in trees for leaf in ast.walk(tree) if isinstance(leaf, ast.Name)}
+
+
+def wrapped(module: str, names: Sequence[str]) -> list[str]:
+    if not names:
+        return []
+    line = f"from {module} import {', '.join(names)}"
+    if len(line) <= WIDTH:
+        return [line]
+    return [f"from {module} import (\n" + "".join(f"    {name},\n" for name in names) + ")"]
+
+
+def is_blank(node: ast.FunctionDef) -> bool:
+    """Say whether nothing has been written yet."""
+    last = node.body[-1]
+    return isinstance(last, ast.Raise) and last.exc is not None and "NotImplementedError" in ast.unparse(last.exc)
+
+
+# -- C -------------------------------------------------------------------------------------------------------
+
+
+def blank_c(lesson: Lesson, top: Path, solved: bool) -> str:
+    """Return the functions of a C file with empty bodies; the file's own declarations are there when they are spliced in."""
+    parts = []
+    for symbol in lesson.symbols:
+        piece = source(symbol, top)
+        text = piece.text
+        if not solved:
+            node = c_function(text.encode(), symbol.partition(":")[2])
+            body = node.child_by_field_name("body")
+            text = text.encode()[: body.start_byte].decode() + "{\n#error not written yet\n}\n"
+        parts.append(text)
+    lines = "\n".join(f" * {line}".rstrip() for line in heading(lesson).splitlines())
+    return f"/*\n{lines}\n */\n\n" + "\n".join(parts)
+
+
+def splice(symbol: str, answer: str, original: str) -> str:
+    """Return a C file with the answer's function in the place of its own. Raises: LookupError where the answer has none."""
+    name = symbol.partition(":")[2]
+    theirs, ours = c_function(answer.encode(), name), c_function(original.encode(), name)
+    if theirs is None or ours is None:
+        raise LookupError(name)
+    data, line = original.encode(), theirs.start_point[0] + 1
+    text = f'#line {line} "exercise.c"\n'.encode() + theirs.text + b"\n"
+    after = f'\n#line {ours.end_point[0] + 2} "{symbol.partition(":")[0]}"\n'.encode()
+    whole: bytes = data[: ours.start_byte] + text + after + data[ours.end_byte :].lstrip(b"\n")
+    return whole.decode()

@@ -1,0 +1,47 @@
+"""The sandbox of a submission: a container made with minirt, in which the learner's minirt or minivm runs.
+
+For containers: root of a user namespace of its own, with all capabilities there and none outside; it makes containers in
+the container. For machines: nobody, with /dev/kvm. The host's system and this tree are there to be read; the observer is
+outside, sees the processes by their pids on the host, and nothing of it is to be found inside: no file, no process, no descriptor.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from tutorials.tutor.lessons import TOP, Lesson
+
+__all__ = ["BEGUN", "enclosed", "kind_for"]
+
+BEGUN = "the sandbox waits"
+# All mounts shared, as on most hosts: a wrong answer then does to the sandbox what it would do to a host.
+SHARED = f'mount --make-rshared / && echo "{BEGUN}" && read -r _ && exec "$@"'
+PLAIN = f'echo "{BEGUN}" && read -r _ && exec "$@"'
+
+
+def kind_for(lesson: Lesson) -> str:
+    """Return which sandbox a lesson's submissions get."""
+    return "root" if {"root", "cgroup2"} & set(lesson.needs) else "kvm"
+
+
+def enclosed(kind: str, words: list[str], answer: str, directory: Path) -> list[str]:
+    """Return the command that runs words in a sandbox: it says BEGUN, and begins when it reads a line.
+
+    Args:
+        kind: root or kvm.
+        words: the command.
+        answer: a file that is shown to it.
+        directory: the observation's, shown too.
+    """
+    shown = [path for path in ("/usr", "/lib", "/lib64", "/etc/alternatives", str(TOP), sys.base_prefix) if os.path.isdir(path)]
+    shown = [path for path in dict.fromkeys(shown) if path == "/usr" or not path.startswith("/usr/")]
+    binds = [word for path in shown for word in ("-v", f"{path}:{path}:ro")]
+    binds += ["-v", f"{directory}:{directory}"] + (["-v", f"{answer}:{answer}:ro"] if answer else [])
+    variables = ["-e", f"PYTHONPATH={TOP}", "-e", "NO_COLOR=1", "-e", "MINIRT_ROOT=/m", "-e", "PYTHONDONTWRITEBYTECODE=1"]
+    run = [sys.executable, "-m", "minirt", "run", "-i", "--rm", "--tmpfs", "/m:mode=755", *variables, *binds]
+    if kind == "root":
+        return [*run, "--privileged", "--userns", "auto", "busybox", "sh", "-c", SHARED, "sh", *words]
+    group = os.stat("/dev/kvm").st_gid
+    return [*run, "--device", "/dev/kvm", "-u", f"65534:{group}", "busybox", "sh", "-c", PLAIN, "sh", *words]

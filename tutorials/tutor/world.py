@@ -1,0 +1,280 @@
+"""What a lesson's check.py observes with: containers and machines run with the learner's functions, seen from outside.
+
+All that is learned here comes from the kernel (/proc/PID of the program, by a descriptor of /proc that was opened before anything
+else could be mounted over it) or from the program's own pipe, with a secret that is drawn anew for each check.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from tutorials.tutor.lessons import TOP
+from tutorials.tutor.organs import RAISED
+from tutorials.tutor.sandbox import BEGUN, enclosed
+
+__all__ = ["Box", "NotBorn", "Raised", "World"]
+
+READY = 'echo; echo "$READY"; read -r _ || :'  # what a container's script ends with: whoever looks from outside has time
+
+
+class NotBorn(Exception):
+    """A container or a machine did not start; the text is what minirt said."""
+
+
+class Raised(Exception):
+    """The learner's function raised an exception; the text is what organs.py told."""
+
+
+class World:
+    """The place of one observation.
+
+    Args:
+        answer: the learner's file; empty: the real functions stay.
+        symbols: which functions of it count.
+        seed: of the secrets.
+        partial: the answer may lack some functions.
+        sandbox: "": none; "root", "kvm": the answer runs in a container (sandbox.py), which then is the host that is looked at.
+    """
+
+    def __init__(self, answer: str, symbols: tuple[str, ...], seed: str, partial: bool = False, sandbox: str = "") -> None:
+        self.answer, self.symbols, self.seed, self.partial, self.sandbox = answer, symbols, seed, partial, sandbox
+        self.host = "self"  # the process in /proc whose namespaces are the host's
+        self.proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY)
+        self.look_at_host("self")
+        self.appeared: list[str] = []
+        self.gone: list[str] = []
+        self.directory = Path(tempfile.mkdtemp(prefix="tutor-", dir="/var/tmp"))
+        self.directory.chmod(0o1777 if sandbox == "kvm" else 0o755)
+
+    def look_at_host(self, pid: str) -> None:
+        """Say whose namespaces are the host's, and how they are before anything is done there."""
+        self.host = pid
+        self.table = open("mountinfo", opener=lambda name, flags: os.open(f"{pid}/{name}", flags, dir_fd=self.proc))
+        self.host_mounts = self.mounts()
+        self.host_name = self.name_of_host()
+
+    def name_of_host(self) -> str:
+        """Return what the host calls itself."""
+        return self.enter(self.host, "uts", "uname", "-n") if self.host != "self" else os.uname().nodename
+
+    # -- secrets ---------------------------------------------------------------------------------------------
+
+    def secret(self, name: str = "", length: int = 12) -> str:
+        """Return a word that nobody could know before: letters and digits, the same for this seed and name."""
+        return "s" + hashlib.sha256(f"{self.seed}/{name}".encode()).hexdigest()[: length - 1]
+
+    def number(self, name: str, low: int, high: int) -> int:
+        """Return such a number, low <= it < high."""
+        return low + int(hashlib.sha256(f"{self.seed}/{name}".encode()).hexdigest()[:12], 16) % (high - low)
+
+    def file(self, name: str, text: str) -> Path:
+        """Make a file of the host, which disappears with the observation."""
+        path = self.directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+    # -- running ---------------------------------------------------------------------------------------------
+
+    def words(self, *command: str) -> list[str]:
+        """Return what runs `minirt ...` or `minivm ...` with the learner's functions in it."""
+        partial = ["--partial"] if self.partial else []
+        words = [sys.executable, "-m", "tutorials.tutor.organs", *partial, self.answer or "-", ",".join(self.symbols), *command]
+        return enclosed(self.sandbox, words, self.answer, self.directory) if self.sandbox else words
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The environment for it."""
+        return {**os.environ, "PYTHONPATH": str(TOP), "NO_COLOR": "1"}
+
+    def run(self, *command: str, input: str = "", limit: float = 60) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end. Raises: Raised where the learner's code raises."""
+        if self.sandbox:
+            input = f"go\n{input}"
+        pipe = subprocess.PIPE
+        words = self.words(*command)
+        with subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe, text=True, errors="replace", env=self.env) as process:
+            try:
+                out, err = process.communicate(input, timeout=limit)
+            except subprocess.TimeoutExpired:
+                end(process)
+                return subprocess.CompletedProcess(command, 124, "", f"it did not end in {limit:.0f} seconds")
+        done = subprocess.CompletedProcess(command, process.returncode, out, err)
+        if self.sandbox:
+            done.stdout = done.stdout.removeprefix(f"{BEGUN}\n")
+        raised(done.returncode, done.stderr)
+        return done
+
+    @contextmanager
+    def box(self, *options: str, script: str = "", image: str = "busybox", env: dict[str, str] | None = None) -> Iterator[Box]:
+        """Start a container of busybox that runs a shell script, and is then looked at until the block ends.
+
+        Raises: NotBorn, Raised.
+        """
+        ready = self.secret(f"ready {time.monotonic_ns()}")
+        given = [word for pair in {**(env or {}), "READY": ready}.items() for word in ("-e", "=".join(pair))]
+        command = ["run", "-i", "--rm", *given, *options, image, "sh", "-c", f"{script}\n{READY}"]
+        pipe = subprocess.PIPE
+        words = self.words("minirt", *command)
+        with subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe, text=True, errors="replace", env=self.env) as process:
+            assert process.stdout is not None
+            box = Box(self, process)
+            try:
+                if self.sandbox:
+                    self.begin(process)
+                for line in process.stdout:
+                    if line == f"{ready}\n":
+                        break
+                    box.lines.append(line.rstrip("\n"))
+                else:
+                    _, stderr = process.communicate()
+                    raised(process.returncode, stderr)
+                    raise NotBorn((stderr.strip().splitlines() or ["it ended at once"])[-1])
+                box.find()
+                self.compare()
+                yield box
+            finally:
+                with_patience(process)
+                self.compare()
+
+    def begin(self, process: subprocess.Popen[str]) -> None:
+        """Look at the sandbox before the answer runs in it, and then let it begin."""
+        assert process.stdout is not None and process.stdin is not None
+        if process.stdout.readline() != f"{BEGUN}\n":
+            raise NotBorn(f"the sandbox did not start: {process.communicate()[1].strip()}")
+        self.look_at_host(self.first_child(str(process.pid)))
+        process.stdin.write("go\n")
+        process.stdin.flush()
+
+    def first_child(self, pid: str) -> str:
+        """Return the pid of a process's first child, or an empty text."""
+        return (self.read(f"{pid}/task/{pid}/children").split() or [""])[0]
+
+    def enter(self, pid: str, kind: str, *command: str) -> str:
+        """Return what a program of the host prints in a namespace of a process (man 1 nsenter). Args: kind, as mnt or uts."""
+        flag = {"mnt": "mount", "pid": "pid", "net": "net", "user": "user", "uts": "uts", "ipc": "ipc"}[kind]
+        words = ["nsenter", f"--{flag}=/proc/self/fd/{self.proc}/{pid}/ns/{kind}", *command]
+        done = subprocess.run(words, capture_output=True, text=True, pass_fds=[self.proc], check=False)
+        return (done.stdout or done.stderr).strip()
+
+    def compare(self) -> None:
+        """Note which mounts have come or gone on the host."""
+        now = self.mounts()
+        self.appeared += [point for id, point in now.items() if id not in self.host_mounts and point not in self.appeared]
+        gone = [point for id, point in self.host_mounts.items() if id not in now and point not in self.gone]
+        # A mount whose directory somebody removes goes in all namespaces (kernel 3.18, detach_mounts): that was not the answer.
+        self.gone += [point for point in gone if self.host != "self" or os.path.lexists(point)]
+
+    def mounts(self) -> dict[str, str]:
+        """Return the mounts of this namespace, the host's: id -> mount point (man 5 proc_pid_mountinfo)."""
+        try:
+            self.table.seek(0)
+            return {line.split()[0]: line.split()[4] for line in self.table}
+        except OSError:  # the sandbox has ended
+            return self.host_mounts
+
+    def read(self, path: str) -> str:
+        """Return a file of /proc, by the descriptor that nobody can cover; empty where it is gone."""
+        try:
+            with open(path, opener=lambda name, flags: os.open(name, flags, dir_fd=self.proc)) as file:
+                return file.read()
+        except OSError:
+            return ""
+
+    def link(self, path: str) -> str:
+        """Return what a link of /proc says."""
+        return os.readlink(path, dir_fd=self.proc)
+
+
+class Box:
+    """A container that waits to be looked at.
+
+    Attributes:
+        lines: what its script printed.
+        pid: of its first process, as the host counts; "" where it has none of its own.
+    """
+
+    def __init__(self, world: World, process: subprocess.Popen[str]) -> None:
+        self.world, self.process = world, process
+        self.lines: list[str] = []
+        self.pid = ""
+
+    def find(self) -> None:
+        """Look for the program: the command's first child."""
+        self.pid = self.world.first_child(self.world.host if self.world.sandbox else str(self.process.pid))
+
+    @property
+    def said(self) -> str:
+        """All that its script printed."""
+        return "\n".join(self.lines).strip()
+
+    def read(self, name: str) -> str:
+        """Return a file of /proc/PID."""
+        return self.world.read(f"{self.pid}/{name}")
+
+    def namespace(self, kind: str) -> str:
+        """Say whose namespace of a kind it is in: "its own" or "the host's"."""
+        mine = self.world.link(f"{self.world.host}/ns/{kind}")
+        return "the host's" if self.world.link(f"{self.pid}/ns/{kind}") == mine else "its own"
+
+    def mountinfo(self) -> dict[str, list[str]]:
+        """Return its mounts: mount point -> the words of the last line for it."""
+        return {line.split()[4]: line.split() for line in self.read("mountinfo").splitlines()}
+
+    def propagation(self, point: str) -> str:
+        """Say who hears of what is mounted there: private, shared, slave, shared and slave."""
+        words = self.mountinfo().get(point, ["-"])
+        fields = words[6 : words.index("-")] if "-" in words[6:] else []
+        kinds = [{"shared": "shared", "master": "slave"}.get(field.split(":")[0], field) for field in fields]
+        return " and ".join(kinds) or "private"
+
+    def root_is_the_namespaces(self) -> str:
+        """Compare what the program calls / with the root of its mount namespace, and what covers that."""
+        status = os.stat(f"{self.pid}/root/.", dir_fd=self.world.proc)
+        seen = self.world.enter(self.pid, "mnt", "stat", "-c", "%d:%i", "/")
+        same = seen == f"{status.st_dev}:{status.st_ino}"
+        return "the root of its mount namespace" if same else "another directory than the root of its mount namespace"
+
+
+def raised(status: int, stderr: str) -> None:
+    if status == RAISED and stderr.strip().endswith("}"):
+        raise Raised(stderr.strip().splitlines()[-1])
+
+
+def with_patience(process: subprocess.Popen[str]) -> None:
+    """Let a container's script go on, and end what does not end."""
+    if process.poll() is None:
+        try:
+            process.communicate("\n", timeout=20)
+        except subprocess.TimeoutExpired:
+            end(process)
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """Kill a process with all below it: the first process of a container takes the others along."""
+    pids = [process.pid]
+    for pid in pids:
+        try:
+            pids += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+        except OSError:
+            pass
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.communicate()
+
+
+def errno_of(text: str) -> str:
+    """Return the first errno that a message names, or the message."""
+    found = re.search(r"\bE[A-Z0-9]{2,}\b", text)
+    return found[0] if found else text
