@@ -199,7 +199,9 @@ def test_a_trace_is_replayed_where_nothing_was_built(tmp_path: Path) -> None:
     for folder in ("minirt", "minivm", "tutorials"):
         skip = shutil.ignore_patterns("__pycache__", "*.so", "*.elf", "*.bin")
         shutil.copytree(TOP / folder, tmp_path / folder, ignore=skip)
-    subprocess.run(["chmod", "-R", "a+rX", tmp_path, *list(tmp_path.parents)[:3]], check=False)
+    subprocess.run(["chmod", "-R", "a+rX", tmp_path], check=True)
+    for path in list(tmp_path.parents)[:3]:
+        path.chmod(path.stat().st_mode | 0o111)
     drop = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all"] if os.geteuid() == 0 else []
     env = {"PATH": os.environ["PATH"], "TUTOR_DIR": "/nowhere"}
     for lesson in LESSONS:
