@@ -78,7 +78,7 @@ def check_after_a_kill(minirt: Minirt, project: Path, number: int, chance: rando
     assert not list((minirt.root / "lib" / "image" / "tmp").iterdir())
 
 
-@pytest.mark.parametrize("count", [6, pytest.param(60, marks=[pytest.mark.long, pytest.mark.timeout(1200)])])
+@pytest.mark.parametrize("count", [6, pytest.param(200, marks=[pytest.mark.long, pytest.mark.timeout(7200)])])
 def test_a_killed_build_leaves_a_whole_store_and_is_gone_on_with(own_store: Minirt, tmp_path: Path, count: int) -> None:
     project = tmp_path / "project"
     (project / "data").mkdir(parents=True)

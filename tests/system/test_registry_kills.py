@@ -75,7 +75,7 @@ def test_a_pull_that_is_killed_leaves_a_store_that_is_whole(empty: Minirt) -> No
 
 
 @pytest.mark.long
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(7200)
 def test_two_hundred_pulls_that_are_killed_leave_a_store_that_is_whole(empty: Minirt) -> None:
     kill_often(empty, 200)
 
@@ -181,22 +181,45 @@ def test_a_pull_that_runs_out_of_disk_leaves_a_store_that_is_whole_and_goes_on_w
         subprocess.run(["umount", empty.root], check=True)
 
 
+def kill_pushes(minirt: Minirt, place: Path, times: int) -> None:
+    """Kill pushes at random moments; the next one goes on, and skopeo finds the whole image."""
+    chance = random.Random(times)
+    with Registry(content(6)) as source:
+        pulled = f"{source.host}/app:1"
+        assert minirt("pull", PLAIN, pulled).returncode == 0
+    reused = 0
+    with DockerRegistry(place / "first") as registry:
+        begin = time.monotonic()
+        assert minirt("push", PLAIN, pulled, f"{registry.host}/app:1").returncode == 0
+        usual = time.monotonic() - begin
+    for _ in range(times):
+        with DockerRegistry(place / "registry") as registry:  # that has nothing of it
+            name = f"{registry.host}/app:1"
+            push = minirt.start("push", PLAIN, pulled, name)
+            time.sleep(usual * chance.uniform(0.3, 1))
+            push.send_signal(signal.SIGKILL)
+            push.communicate()
+            verified(minirt)
+            before = registry.blobs()
+            done = minirt("push", PLAIN, pulled, name)
+            assert done.returncode == 0, done.stderr
+            reused += bool(before) and " there" in done.stderr
+            words = ["skopeo", "copy", "-q", "--src-tls-verify=false", f"docker://{name}", f"dir:{place}/back"]
+            check = subprocess.run(words, capture_output=True, text=True, timeout=60)
+            assert check.returncode == 0, check.stderr
+        shutil.rmtree(place / "registry")
+        shutil.rmtree(place / "back")
+    assert reused, "in none of the tries was anything of use to the next"
+
+
 @pytest.mark.skipif(not available(), reason="docker-registry is not installed")
 def test_a_push_that_is_killed_is_gone_on_with(empty: Minirt, tmp_path: Path) -> None:
     """What the registry has of it is not sent again; a manifest is there only when all of its layers are."""
-    with Registry(content(6)) as source:
-        pulled = f"{source.host}/app:1"
-        assert empty("pull", PLAIN, pulled).returncode == 0
-    chance = random.Random(3)
-    with DockerRegistry(tmp_path / "registry") as registry:
-        for number in range(6):
-            name = f"{registry.host}/app{number}:1"
-            push = empty.start("push", PLAIN, pulled, name)
-            time.sleep(chance.uniform(0.2, 0.6))
-            push.send_signal(signal.SIGKILL)
-            push.communicate()
-            done = empty("push", PLAIN, pulled, name)
-            assert done.returncode == 0, done.stderr
-            words = ["skopeo", "copy", "-q", "--src-tls-verify=false", f"docker://{name}", f"dir:{tmp_path}/{number}"]
-            check = subprocess.run(words, capture_output=True, text=True, timeout=60)
-            assert check.returncode == 0, check.stderr
+    kill_pushes(empty, tmp_path, 6)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(7200)
+@pytest.mark.skipif(not available(), reason="docker-registry is not installed")
+def test_two_hundred_pushes_that_are_killed_are_gone_on_with(empty: Minirt, tmp_path: Path) -> None:
+    kill_pushes(empty, tmp_path, 200)
