@@ -10,10 +10,11 @@ May import: minirt.engine (a RUN is a container), minirt.image, minirt.oci, mini
     scope.py         which variables there are where
     state.py         what a stage has become so far
     configure.py     instructions that change the configuration alone
+    origin.py, git.py   where the context comes from
     globs.py, context.py, fingerprint.py   what is copied, what is left out, and what makes it the same
     changes.py       entries of a layer, above what lies below
     copying.py, modes.py, unpacking.py, fetch.py   COPY and ADD
-    run.py, attach.py, stubs.py            RUN
+    run.py, attach.py, ssh.py, stubs.py    RUN
     layering.py      a layer into the store
     steps.py         RUN, COPY, ADD, WORKDIR: found, or done
     bases.py         the images that stages are built on

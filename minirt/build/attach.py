@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from minirt.build.context import Tree
     from minirt.build.mounts import Mount
+    from minirt.build.options import BuildOptions
     from minirt.build.run import RunStep
     from minirt.engine.container import Container
     from minirt.image.view import Found
@@ -27,18 +28,20 @@ __all__ = ["Attached", "cache_directory", "forget_caches", "materialise"]
 class Attached:
     """One mount of a step.
 
-    Args: mount, with its variables replaced (`prepared`); tree, what it is taken from; secrets, id -> content; workdir, for
-    relative targets.
+    Args: mount, with its variables replaced (`prepared`); tree, what it is taken from; options, for secrets and agents; workdir,
+    for relative targets; number, the how manieth it is of its step.
     """
 
-    def __init__(self, mount: Mount, tree: Tree | None, secrets: dict[str, bytes], workdir: str) -> None:
+    def __init__(self, mount: Mount, tree: Tree | None, options: BuildOptions, workdir: str, number: int = 0) -> None:
         self.mount = mount
         self.tree = tree
-        self.secrets = secrets
+        self.options = options
         values = mount.values
         if mount.kind == "secret":
             default = "" if "env" in values else f"/run/secrets/{values['id']}"
             values["target"] = values.get("target") or default
+        elif mount.kind == "ssh":
+            values["target"] = values.get("target") or f"/run/buildkit/ssh_agent.{number}"
         self.target = os.path.normpath(os.path.join("/", workdir, values["target"])) if values["target"] else ""
         if self.target == "/":
             raise BuildError(f"--mount=type={mount.kind}: the target cannot be /")
@@ -59,7 +62,8 @@ class Attached:
 
     def add(self, step: RunStep, undo: ExitStack) -> None:
         """Add it to a step. Args: undo, closed when the step is over. Raises BuildError."""
-        {"bind": self._bind, "cache": self._cache, "tmpfs": self._tmpfs, "secret": self._secret}[self.mount.kind](step, undo)
+        kinds = {"bind": self._bind, "cache": self._cache, "tmpfs": self._tmpfs, "secret": self._secret, "ssh": self._ssh}
+        kinds[self.mount.kind](step, undo)
 
     # -- the kinds
 
@@ -92,8 +96,7 @@ class Attached:
     def _cache(self, step: RunStep, undo: ExitStack) -> None:
         values = self.mount.values
         name = values.get("id") or self.target
-        owner = (self.mount.number("uid", 0), self.mount.number("gid", 0))
-        mode = self.mount.number("mode", 0o755, 8)
+        owner, mode = self._owner(), self.mount.number("mode", 0o755, 8)
         fill = self._fill if self.tree is not None else None
         path = cache_directory(name, values.get("sharing", "shared"), undo, fill, owner, mode)
         _bind(step, path, self.target, read_only=self.mount.truth("ro"))
@@ -111,13 +114,34 @@ class Attached:
             options.append(f"size={parse_size(self.mount.values['size'], '--mount size')}")
         step.mounts.append({"destination": self.target, "type": "tmpfs", "source": "tmpfs", "options": options})
 
+    def _owner(self) -> tuple[int, int]:
+        return self.mount.number("uid", 0), self.mount.number("gid", 0)
+
+    def _ssh(self, step: RunStep, undo: ExitStack) -> None:
+        from minirt.build.ssh import agent_of, listen
+
+        name = self.mount.values["id"]
+        paths = self.options.ssh.get(name)
+        if paths is None:
+            if self.mount.truth("required"):
+                raise BuildError(f"the ssh agent {name!r} is required: --ssh {name}, or --ssh {name}=SOCKET|KEY")
+            return
+        agent = agent_of(paths, undo)
+
+        def make(container: Container) -> None:
+            path = listen(container.path, f"ssh{len(step.mounts)}", agent, self._owner(), self.mount.number("mode", 0o600, 8), undo)
+            _bind(step, path, self.target, read_only=False)
+
+        step.env.setdefault("SSH_AUTH_SOCK", self.target)
+        step.prepare.append(make)
+
     def _secret(self, step: RunStep, undo: ExitStack) -> None:
         """The file is in the container's directory until the program has started; then only the mount has it.
 
         Simplified: for these few milliseconds it is a file of the disk's file system, readable by root alone.
         """
         name = self.mount.values["id"]
-        content = self.secrets.get(name)
+        content = self.options.secrets.get(name)
         if content is None:
             if self.mount.truth("required"):
                 raise BuildError(f"the secret {name!r} is required: --secret id={name},src=FILE")
@@ -133,7 +157,7 @@ class Attached:
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
             with open(fd, "wb") as file:
                 file.write(data)
-                _give(fd, (self.mount.number("uid", 0), self.mount.number("gid", 0)))
+                _give(fd, self._owner())
                 os.fchmod(fd, self.mount.number("mode", 0o400, 8))
             _bind(step, path, self.target, read_only=True)
             step.born.append(lambda: os.unlink(path))

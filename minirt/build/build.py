@@ -209,15 +209,10 @@ class Build:
         """Return the time of a step that makes no layer: that of the layer below it, so that to repeat it changes nothing."""
         return self.created() if self.latest is not None or not state.created else state.created
 
-    def scratch(self, undo: ExitStack) -> str:
-        """Return an empty directory of the store, there until `undo` is closed; a killed build's is swept."""
-        from minirt.image.scratch import remove_tree
-
+    def scratch(self, undo: ExitStack) -> tuple[str, int]:
+        """Return an empty directory of the store, there until `undo` is closed, and the fd that keeps it from being swept."""
         with self.store.adding():
-            path, fd = self.store.scratch.directory()
-        undo.callback(os.close, fd)
-        undo.callback(remove_tree, path)
-        return path
+            return self.store.scratch.kept(undo)
 
     def located(self, instruction: Instruction, error: Exception) -> BuildError:
         """Return an error with its place before it."""
@@ -259,13 +254,22 @@ def _dockerfile(options: BuildOptions) -> tuple[str, str]:
     """Find the Dockerfile. Returns its path and its text. Raises BuildError."""
     if options.text is not None:
         return "-", options.text
-    places = [options.file] if options.file else [os.path.join(options.context, name) for name in NAMES]
-    for path in places:
+    places = [options.file] if options.file else list(NAMES)
+    if not options.inside and not options.file:
+        places = [os.path.join(options.context, name) for name in NAMES]
+    for place in places:
+        path = _within(options.context, place) if options.inside else place
         try:
             with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
                 return path, file.read()
         except FileNotFoundError:
             continue
         except OSError as error:
-            raise BuildError(f"{path}: {error.strerror}") from None
+            raise BuildError(f"{place}: {error.strerror}") from None
     raise BuildError(f"{places[0]}: there is no such file: -f says where the Dockerfile is")
+
+
+def _within(context: str, place: str) -> str:
+    """Return the path of a file of a context that others made: its links do not lead out of it."""
+    path = View([context]).resolve(os.fsencode(place))
+    return os.path.join(context, os.fsdecode(path))

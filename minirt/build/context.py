@@ -22,15 +22,15 @@ class Tree:
     """Something to copy from: the layers of a stage or an image, or the context.
 
     Args: view, its files; name, for messages; keeps_owners, whether its files' owners are the image's own (those of the
-    context are whoever checked it out, so to the image they are root's).
+    context, and of what was fetched, are whoever runs the build, so to the image they are root's).
     """
 
-    keeps_owners = True
     filtered = False  # something may be left out
 
-    def __init__(self, view: View, name: str) -> None:
+    def __init__(self, view: View, name: str, *, keeps_owners: bool = True) -> None:
         self.view = view
         self.name = name
+        self.keeps_owners = keeps_owners
 
     def ignored(self, path: bytes) -> bool:
         """Say whether a path is left out."""
@@ -59,12 +59,10 @@ class Context(Tree):
     Args: path, its directory; dockerfile, path of the Dockerfile: `NAME.dockerignore` beside it goes before .dockerignore.
     """
 
-    keeps_owners = False
-
     def __init__(self, path: str, dockerfile: str = "") -> None:
         if not os.path.isdir(path):
             raise BuildError(f"{path}: the build context is to be a directory")
-        super().__init__(View([os.path.realpath(path)]), "the build context")
+        super().__init__(View([os.path.realpath(path)]), "the build context", keeps_owners=False)
         self.path = os.path.realpath(path)
         self._ignored = _read_ignored(self.path, dockerfile)
         self.filtered = bool(self._ignored)

@@ -5,6 +5,7 @@
     a directory                                                 its content into DEST
     ADD of an archive (tar; gzip, bzip2, xz, zstd)              its content into DEST
     ADD of a URL                                                one file, of mode 0600
+    ADD of a git repository                                     its content into DEST
     <<NAME                                                      a file NAME with the here-document's lines
 
 (docs.docker.com/reference/dockerfile, "COPY", "ADD".)
@@ -40,7 +41,7 @@ class Item:
 
     def __init__(
         self, name: bytes, tree: Tree | None = None, path: bytes = b"", found: Found | None = None, *, data: bytes | None = None,
-        unpack: bool = False, mode: int = 0o644, mtime: int | None = None,
+        unpack: bool = False, mode: int = 0o644, mtime: int | None = None, identity: str = "",
     ) -> None:  # fmt: skip
         self.name = name
         self.tree = tree
@@ -50,6 +51,7 @@ class Item:
         self.unpack = unpack
         self.mode = mode
         self.mtime = mtime
+        self.identity = identity
 
     @property
     def directory(self) -> bool:
@@ -58,6 +60,8 @@ class Item:
 
     def fingerprint(self) -> list[object]:
         """Return what makes it what it is. Raises OSError."""
+        if self.identity:
+            return [os.fsdecode(self.name), self.identity]
         if self.tree is None or self.found is None:
             from minirt.image import digest
 

@@ -181,8 +181,6 @@ def _arg(instruction: Instruction) -> None:
 
 
 def _copy(instruction: Instruction) -> None:
-    if flag(instruction, "keep-git-dir") not in ("", "false"):
-        raise instruction.error(f"{instruction.name} --keep-git-dir is not implemented")
     sources, destination = paths(instruction)
     if len(sources) > 1 and not destination.endswith("/") and destination not in (".", "..") and "$" not in destination:
         raise instruction.error(
@@ -192,16 +190,17 @@ def _copy(instruction: Instruction) -> None:
     if checksum and "$" not in checksum:
         from minirt.image.digest import is_digest
 
-        if not is_digest(checksum):
-            raise instruction.error(f"ADD --checksum={checksum}: it is written sha256:HEX")
+        if not is_digest(checksum) and (checksum.strip("0123456789abcdef") or not 7 <= len(checksum) <= 64):
+            raise instruction.error(f"ADD --checksum={checksum}: it is written sha256:HEX, or for a git repository as a commit")
 
 
 def _run(instruction: Instruction) -> None:
     network = flag(instruction, "network", "default")
     if network not in ("default", "none", "host"):
         raise instruction.error(f"RUN --network={network}: there are default, none and host")
-    if flag(instruction, "security", "sandbox") != "sandbox":
-        raise instruction.error("RUN --security=insecure is not implemented")
+    security = flag(instruction, "security", "sandbox")
+    if security not in ("sandbox", "insecure"):
+        raise instruction.error(f"RUN --security={security}: there are sandbox and insecure")
     from minirt.build.mounts import parse_mount
 
     for key, value in instruction.flags:

@@ -4,6 +4,7 @@
     type=cache,target=/c[,id=…][,sharing=shared|private|locked][,from=…,source=…][,mode=][,uid=][,gid=][,ro]
     type=tmpfs,target=/t[,size=64m]
     type=secret,id=token[,target=/run/secrets/token][,env=NAME][,required][,mode=0400][,uid=][,gid=]
+    type=ssh[,id=default][,target=/run/buildkit/ssh_agent.0][,required][,mode=0600][,uid=][,gid=]
 
 (docs.docker.com/reference/dockerfile, "RUN --mount".) Here the words are read; `run.py` makes the mounts.
 """
@@ -21,6 +22,7 @@ FIELDS = {
     "cache": ("target", "id", "sharing", "from", "source", "mode", "uid", "gid", "ro", "rw"),
     "tmpfs": ("target", "size"),
     "secret": ("id", "target", "required", "mode", "uid", "gid", "env"),
+    "ssh": ("id", "target", "required", "mode", "uid", "gid"),
 }
 SAME = {"dst": "target", "destination": "target", "src": "source", "readonly": "ro", "readwrite": "rw"}
 FLAGS = ("rw", "ro", "required")  # alone they mean true
@@ -62,8 +64,7 @@ def parse_mount(instruction: Instruction, text: str) -> Mount:
         values[key] = value if equals else "true"
     kind = values.pop("type", "bind")
     if kind not in FIELDS:
-        later = " (type=ssh is not implemented)" if kind == "ssh" else ""
-        raise instruction.error(f"RUN --mount={text}: there are type={', '.join(FIELDS)}{later}")
+        raise instruction.error(f"RUN --mount={text}: there are type={', '.join(FIELDS)}")
     for key in values:
         if key not in FIELDS[kind]:
             raise instruction.error(f"RUN --mount={text}: type={kind} has no field {key!r}; there are {', '.join(FIELDS[kind])}")
@@ -71,6 +72,8 @@ def parse_mount(instruction: Instruction, text: str) -> Mount:
         values.setdefault("id", values.get("target", "").rpartition("/")[2])
         if not values["id"]:
             raise instruction.error(f"RUN --mount={text}: id= is missing: which of the --secret is meant?")
+    elif kind == "ssh":
+        values.setdefault("id", "default")
     elif not values.get("target"):
         raise instruction.error(f"RUN --mount={text}: target= is missing")
     if values.get("sharing", "shared") not in ("shared", "private", "locked"):

@@ -18,6 +18,7 @@ class BuildOptions:
     def __init__(self, context: str, **chosen: Any) -> None:
         self.context = context
         self.file = ""  # of the Dockerfile; "-": standard input; by default Dockerfile or Containerfile in the context
+        self.inside = False  # the Dockerfile is a path in the context, which somebody else made
         self.text: str | None = None  # the Dockerfile itself
         self.names: list[str] = []  # for the image
         self.target = ""  # the stage that is wanted; by default the last
@@ -26,6 +27,8 @@ class BuildOptions:
         self.labels: dict[str, str] = {}
         self.platform = ""  # by default this machine's
         self.network = "none"  # of RUN: as `minirt run` has it
+        self.allow: list[str] = []  # what a RUN may ask for: network.host, security.insecure
+        self.ssh: dict[str, list[str]] = {}  # id -> an agent's socket, or keys
         self.pull = "missing"  # missing, always or never
         self.tls_verify = True  # as `minirt pull` has it
         self.no_cache = False

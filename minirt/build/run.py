@@ -56,11 +56,13 @@ class RunStep:
     """One RUN.
 
     Args: state, what it stands on; args, the command; env, variables beside the image's; network, none or host; say, gets
-    each line of its output; stop, descriptor that becomes readable when the build is over.
+    each line of its output; stop, descriptor that becomes readable when the build is over;
+    privileged, as `minirt run --privileged`.
     """
 
     def __init__(
-        self, state: State, args: list[str], env: dict[str, str], network: str, say: Callable[[str], object], stop: int
+        self, state: State, args: list[str], env: dict[str, str], network: str, say: Callable[[str], object], stop: int,
+        *, privileged: bool = False,
     ) -> None:  # fmt: skip
         self.state = state
         self.args = args
@@ -68,6 +70,7 @@ class RunStep:
         self.network = network
         self.say = say
         self.stop = stop
+        self.privileged = privileged
         self.mounts: list[dict[str, Any]] = []  # config.json's
         self.prepare: list[Callable[[Container], None]] = []  # called when there is a directory for the container's own
         self.born: list[Callable[[], None]] = []  # called when its program has started
@@ -123,6 +126,7 @@ class RunStep:
         return RunOptions(
             "build", self.args, entrypoint="", env=[f"{name}={value}" for name, value in self.env.items()],
             network=self.network, user=self.state.config.get("User") or "", hostname=HOSTNAME, rm=True, mounts=[],
+            privileged=self.privileged,
         )  # fmt: skip
 
 

@@ -133,8 +133,8 @@ class Running:
 
     def scratch(self, undo: ExitStack) -> str:
         """Return an empty directory that is there until `undo` is closed."""
-        return self.build.scratch(undo)
+        return self.build.scratch(undo)[0]
 
-    def scratch_for_build(self) -> str:
-        """Return an empty directory that is there until the build ends."""
+    def scratch_for_build(self) -> tuple[str, int]:
+        """Return an empty directory that is there until the build ends, and the fd that keeps it from being swept."""
         return self.build.scratch(self.build.undo)

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from minirt.build.attach import Attached
 from minirt.build.configure import resolve_workdir
 from minirt.build.errors import BuildError
+from minirt.build.git import is_repository
 from minirt.build.instructions import command, flag, paths
 from minirt.build.layering import add_layer
 from minirt.build.modes import parse_mode
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from minirt.build.copying import Item
     from minirt.build.lines import Instruction
+    from minirt.build.options import BuildOptions
     from minirt.build.progress import Told
     from minirt.build.stage import Running
     from minirt.build.state import State
@@ -48,9 +50,12 @@ def run(running: Running, instruction: Instruction, told: Told) -> str:
     env = state.scope.for_run(state.env)
     network = flag(instruction, "network", "default")
     network = build.options.network if network == "default" else network
-    mounts = [_attached(running, instruction, value or "") for key, value in instruction.flags if key == "mount"]
+    insecure = flag(instruction, "security") == "insecure"
+    _check_allowed(build.options, network, insecure)
+    texts = [value or "" for key, value in instruction.flags if key == "mount"]
+    mounts = [_attached(running, instruction, text, number) for number, text in enumerate(texts)]
     mounted = [mount.fingerprint() for mount in mounts]
-    key = state.fingerprint("RUN", args, script, sorted(env.items()), network, mounted, build.epoch)
+    key = state.fingerprint("RUN", args, script, sorted(env.items()), network, mounted, build.epoch, *["insecure"] * insecure)
     shown = " ".join(args[2:] if args[:2] == ["/bin/sh", "-c"] else args)
     created_by = "RUN " + ("/bin/sh -c " if args[:2] == ["/bin/sh", "-c"] else "") + shown
     if _found(running, key, created_by):
@@ -58,7 +63,7 @@ def run(running: Running, instruction: Instruction, told: Told) -> str:
     from minirt.build.run import RunStep
 
     with ExitStack() as undo:
-        step = RunStep(state, args, {**state.scope.proxies(), **env}, network, told.say, build.stop)
+        step = RunStep(state, args, {**state.scope.proxies(), **env}, network, told.say, build.stop, privileged=insecure)
         for mount in mounts:
             mount.add(step, undo)
         if script:
@@ -68,6 +73,14 @@ def run(running: Running, instruction: Instruction, told: Told) -> str:
             raise BuildError(f"the command ended with status {status}")
         _layer(running, step.pieces(build.latest), key, created_by)
     return DONE
+
+
+def _check_allowed(options: BuildOptions, network: str, insecure: bool) -> None:
+    """A Dockerfile gets more of the host only from who builds it (docs: "RUN --network", "RUN --security"). Raises BuildError."""
+    if network == "host" != options.network and "network.host" not in options.allow:
+        raise BuildError("it wants the host's network: `--allow network.host` gives it, `--network host` to every RUN")
+    if insecure and "security.insecure" not in options.allow:
+        raise BuildError("it wants all rights of root on this host: `--allow security.insecure` gives them")
 
 
 def _run_args(state: State, instruction: Instruction) -> tuple[list[str], str]:
@@ -87,20 +100,20 @@ def _run_args(state: State, instruction: Instruction) -> tuple[list[str], str]:
     return [*state.shell, instruction.text + rest], ""
 
 
-def _attached(running: Running, instruction: Instruction, text: str) -> Attached:
+def _attached(running: Running, instruction: Instruction, text: str, number: int) -> Attached:
     state, build = running.state, running.build
     mount = Attached.expanded(parse_mount(instruction, text), state.variables, instruction.escape)
     tree = None
     if mount.kind == "bind" or mount.source_stage:
         tree = build.tree(mount.source_stage, running.stage.index) if mount.source_stage else build.context
-    return Attached(mount, tree, build.options.secrets, state.config.get("WorkingDir") or "/")
+    return Attached(mount, tree, build.options, state.config.get("WorkingDir") or "/", number)
 
 
 # -- COPY, ADD
 
 
 def copy(running: Running, instruction: Instruction, told: Told) -> str:
-    """Copy files of the context, of another stage or image, of a URL, or written in the Dockerfile."""
+    """Copy files of the context, of another stage or image, of a URL or a repository, or written in the Dockerfile."""
     state, build = running.state, running.build
 
     def expanded(text: str) -> str:
@@ -160,14 +173,17 @@ def _items(
             yield Item(doc.name.encode(), data=content.encode("utf-8", "surrogateescape"))
             continue
         source = expanded(text)
-        if adding and source.startswith(("http://", "https://")):
+        if adding and is_repository(source):
+            from minirt.build.fetch import fetch_repository
+
+            commit, keep = expanded(flag(instruction, "checksum")), flag(instruction, "keep-git-dir") not in ("", "false")
+            yield fetch_repository(source, commit, keep, *running.scratch_for_build(), build.check_stop)
+        elif adding and source.startswith(("http://", "https://")):
             from minirt.build.fetch import fetch
 
-            yield fetch(source, expanded(flag(instruction, "checksum")), unpack == "true", running.scratch_for_build())
-        elif adding and (source.startswith(("git@", "git://")) or source.endswith(".git")):
-            raise BuildError(f"{source}: ADD of a git repository is not implemented")
+            yield fetch(source, expanded(flag(instruction, "checksum")), unpack == "true", running.scratch_for_build()[0])
         elif flag(instruction, "checksum"):
-            raise BuildError(f"{source}: --checksum is for URLs")
+            raise BuildError(f"{source}: --checksum is for URLs and git repositories")
         else:
             yield from find_items(tree, source, archives=adding and unpack != "false", parents=parents)
 

@@ -1,4 +1,4 @@
-"""ADD of a local archive: unpacked as the image's layers are, safely, then copied.
+"""Archives that are contexts, or that ADD finds: unpacked as the image's layers are, safely, then copied.
 
 An archive is told by its content, never by its name (docs.docker.com/reference/dockerfile, "ADD").
 """
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from minirt.build.copying import How
     from minirt.image.compression import Reader
 
-__all__ = ["is_archive", "open_tar", "put_archive"]
+__all__ = ["is_archive", "open_tar", "put_archive", "unpack_archive"]
 
 MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz"}
 
@@ -67,18 +67,15 @@ def is_archive(path: bytes) -> bool:
         return False
 
 
-def put_archive(changes: Changes, path: bytes, top: bytes, how: How) -> None:
-    """Put an archive's content below a directory.
+def unpack_archive(path: bytes, place: str) -> dict[bytes, str]:
+    """Unpack an archive into an empty directory.
 
-    Args: changes, the layer; path, the archive's on the host; top, without links. Raises BuildError, ImageError, OSError.
+    Returns what its entries are, by canonical path (a directory may be only implied). Raises BuildError, OSError.
     """
     from minirt.image.layer import Privilege, unpack
     from minirt.image.tar import Archive
-    from minirt.image.view import View
 
     name = os.fsdecode(path.rpartition(b"/")[2])
-    assert changes.scratch is not None
-    place = changes.scratch()
     try:
         named = {b"/".join(part for part in entry.name.split(b"/") if part not in (b"", b".")): entry.kind
                  for entry in Archive(open_tar(path))}  # fmt: skip
@@ -87,6 +84,19 @@ def put_archive(changes: Changes, path: bytes, top: bytes, how: How) -> None:
         unpack(open_tar(path), place, privilege=Privilege())
     except BadArchive as error:
         raise BuildError(f"{name}: {error}") from None
+    return named
+
+
+def put_archive(changes: Changes, path: bytes, top: bytes, how: How) -> None:
+    """Put an archive's content below a directory.
+
+    Args: changes, the layer; path, the archive's on the host; top, without links. Raises BuildError, ImageError, OSError.
+    """
+    from minirt.image.view import View
+
+    assert changes.scratch is not None
+    place = changes.scratch()
+    named = unpack_archive(path, place)
     for inner, found in View([place]).walk(b""):
         target = top + b"/" + inner if top else inner
         if found.kind == stat.S_IFDIR and inner not in named:

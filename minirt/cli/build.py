@@ -7,7 +7,7 @@ import os
 import sys
 
 from minirt.cli.help import Help
-from minirt.errors import MinirtError, UsageError
+from minirt.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from minirt.build.build import Build
     from minirt.build.options import BuildOptions
+    from minirt.build.origin import Origin
 
 __all__ = ["add_parser"]
 
@@ -24,6 +25,9 @@ examples:
   minirt build -t app:dev --target build --build-arg VERSION=1.2 .
   minirt build -f docker/Dockerfile -t app --secret id=token,src=token.txt .
   printf 'FROM busybox\\nRUN echo hi\\n' | minirt build -t hi -
+  minirt build -t app https://github.com/user/app.git#v1.0:server     a branch, tag or commit, and a directory in it
+  tar -cz . | minirt build -t app -                     a context through a pipe; also a file, or a URL, of one
+  minirt build --ssh default -t app .                   RUN --mount=type=ssh has your agent
   minirt build -o out .                                 the files, into a directory
   minirt build --debug-shell -t app .                   a shell where a step fails
   SOURCE_DATE_EPOCH=0 minirt build -t app .             the same bytes wherever and whenever
@@ -40,12 +44,17 @@ def add_parser(commands: Any) -> None:
         formatter_class=Help,
     )  # fmt: skip
     many = {"action": "append", "default": []}
-    parser.add_argument("context", metavar="DIRECTORY|-", help="what COPY copies from; -: none, the Dockerfile is standard input")
-    parser.add_argument("-f", "--file", default="", metavar="FILE", help="the Dockerfile; -: standard input")
+    parser.add_argument("context", metavar="DIRECTORY|ARCHIVE|URL|REPOSITORY|-",
+                        help="what COPY copies from; -: standard input, an archive or a Dockerfile alone")  # fmt: skip
+    parser.add_argument("-f", "--file", default="", metavar="FILE",
+                        help="the Dockerfile (in an archive or a repository: its path there); -: standard input")  # fmt: skip
     parser.add_argument("-t", "--tag", metavar="NAME", help="a name for the image (build:ID)", **many)
     parser.add_argument("--target", default="", metavar="STAGE", help="the stage that is wanted (the last)")
     parser.add_argument("--build-arg", metavar="NAME[=VALUE]", help="a value for an ARG", **many)
     parser.add_argument("--secret", metavar="id=ID[,src=FILE|,env=NAME]", help="for RUN --mount=type=secret", **many)
+    parser.add_argument("--ssh", metavar="default|ID[=SOCKET|KEY,…]", help="an agent for RUN --mount=type=ssh", **many)
+    parser.add_argument("--allow", metavar="WHAT", choices=("network.host", "security.insecure"),
+                        help="what a RUN may ask for: network.host or security.insecure", **many)  # fmt: skip
     parser.add_argument("--label", metavar="NAME=VALUE", help="a label for the image", **many)
     parser.add_argument("--platform", default="", metavar="OS/ARCH", help="of the image (this machine's)")
     parser.add_argument("--network", default="none", choices=("none", "host"), help="of RUN (none)")
@@ -69,30 +78,53 @@ def run(args: argparse.Namespace) -> int:
     """Build, and tell what became of it."""
     from minirt import paths
     from minirt.build.build import Build
+    from minirt.build.origin import Origin
     from minirt.build.output import parse_output
     from minirt.build.stage import StepFailed
     from minirt.image.store import Store
 
+    if args.context == args.file == "-":
+        raise UsageError("-f - and the context -: standard input is only one of them")
     output = parse_output(args.output) if args.output else None
-    with _context(args) as context, Build(Store(paths.data_root() + "/image"), _options(args, context)) as build:
-        try:
-            state = build.run()
-        except StepFailed as failure:
-            if not args.debug_shell:
-                raise
-            print(f"minirt: {failure}", file=sys.stderr)
-            from minirt.build.shell import open_shell
+    store, options = Store(paths.data_root() + "/image"), _options(args)
+    say = bool if options.progress in ("quiet", "json") else _say
+    keep = options.build_args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR", "") in ("1", "true")
+    with Origin(store, args.context, sys.stdin.buffer, keep_git=keep, say=say) as origin:
+        _place(options, origin)
+        with Build(store, options) as build:
+            try:
+                state = build.run()
+            except StepFailed as failure:
+                if not args.debug_shell:
+                    raise
+                print(f"minirt: {failure}", file=sys.stderr)
+                from minirt.build.shell import open_shell
 
-            open_shell(build, failure)
-            return failure.exit_code
-        if output is not None and output.files:
-            output.write_files(state)
-            return 0
-        image, names = build.finish(state)
-        if output is not None:
-            output.write_image(image, names[0])
-        _tell(args, build, image, names)
+                open_shell(build, failure)
+                return failure.exit_code
+            if output is not None and output.files:
+                output.write_files(state)
+                return 0
+            image, names = build.finish(state)
+            if output is not None:
+                output.write_image(image, names[0])
+            _tell(args, build, image, names)
     return 0
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _place(options: BuildOptions, origin: Origin) -> None:
+    """Tell the build where its context is, and which Dockerfile is meant."""
+    options.context, options.inside = origin.path, not origin.local
+    if options.file == "-":
+        options.text = sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
+    elif origin.text is not None:
+        if options.file:
+            raise UsageError(f"-f {options.file}: what {origin.word} gave is a Dockerfile alone, with no files beside it")
+        options.text = origin.text
 
 
 def _tell(args: argparse.Namespace, build: Build, image: Any, names: list[str]) -> None:
@@ -110,38 +142,20 @@ def _tell(args: argparse.Namespace, build: Build, image: Any, names: list[str]) 
     print(image.id)
 
 
-class _context:
-    """The context's directory; of `-` an empty one."""
-
-    def __init__(self, args: argparse.Namespace) -> None:
-        self._path = args.context
-        self._made = ""
-
-    def __enter__(self) -> str:
-        if self._path != "-":
-            return str(self._path)
-        import tempfile
-
-        self._made = tempfile.mkdtemp(prefix="minirt-context-")
-        return self._made
-
-    def __exit__(self, *_: object) -> None:
-        if self._made:
-            os.rmdir(self._made)
-
-
-def _options(args: argparse.Namespace, context: str) -> BuildOptions:
+def _options(args: argparse.Namespace) -> BuildOptions:
     from minirt.build.options import BuildOptions
+    from minirt.build.ssh import parse_ssh
+    from minirt.engine.values import parse_pairs, parse_variables
 
-    given = _pairs(args.build_arg, "--build-arg")
-    made = BuildOptions(context, file=args.file, names=args.tag, target=args.target, platform=args.platform, build_args=given,
+    given = parse_variables(args.build_arg, "--build-arg")
+    made = BuildOptions(args.context, file=args.file, names=args.tag, target=args.target, platform=args.platform, build_args=given,
                         network=args.network, pull=args.pull, no_cache=args.no_cache, squash=args.squash)  # fmt: skip
+    made.allow = args.allow
     made.tls_verify = args.tls_verify == "true"
     made.secrets = dict(map(_secret, args.secret))
-    made.labels = _pairs(args.label, "--label")
+    made.ssh = parse_ssh(args.ssh, os.environ)
+    made.labels = parse_pairs(args.label, "--label")
     made.progress = "quiet" if args.quiet else "plain" if args.progress == "auto" else args.progress
-    if args.context == "-" or args.file == "-":
-        made.text = _standard_input()
     epoch = given.get("SOURCE_DATE_EPOCH", os.environ.get("SOURCE_DATE_EPOCH", ""))
     if epoch:
         if not (epoch.isascii() and epoch.isdigit() and len(epoch) < 12):
@@ -152,27 +166,6 @@ def _options(args: argparse.Namespace, context: str) -> BuildOptions:
         from minirt.image.reference import Reference
 
         Reference.parse(name)
-    return made
-
-
-def _standard_input() -> str:
-    data = sys.stdin.buffer.read()
-    if data[257:262] == b"ustar" or data[:2] == b"\x1f\x8b":
-        raise MinirtError("a context as an archive on standard input is not implemented: unpack it, and name the directory")
-    return data.decode("utf-8", "surrogateescape")
-
-
-def _pairs(items: list[str], flag: str) -> dict[str, str]:
-    """Return NAME=VALUE by name; NAME alone takes the environment's value, if it has one."""
-    made = {}
-    for item in items:
-        name, equals, value = item.partition("=")
-        if not name:
-            raise UsageError(f"{flag} {item!r}: it is written NAME=VALUE")
-        if equals:
-            made[name] = value
-        elif name in os.environ:
-            made[name] = os.environ[name]
     return made
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "device_access", "parse_cpus", "parse_device", "parse_environment", "parse_id_map", "parse_io_max", "parse_pairs", "parse_size",
-    "parse_sysctl", "parse_ulimit",
+    "parse_sysctl", "parse_ulimit", "parse_variables",
 ]  # fmt: skip
 
 UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
@@ -69,16 +69,21 @@ def parse_environment(items: list[str], files: list[str]) -> dict[str, str]:
                 lines += [line.strip("\r\n") for line in file if line.strip() and not line.lstrip().startswith("#")]
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"--env-file {path}: {getattr(error, 'strerror', None) or 'not text'}") from None
-    env = {}
-    for item in [*lines, *items]:
+    return parse_variables([*lines, *items], "--env")
+
+
+def parse_variables(items: list[str], flag: str) -> dict[str, str]:
+    """Return the values of NAME=VALUE by name; `NAME` alone takes the caller's variable, if there is one."""
+    found = {}
+    for item in items:
         name, equals, value = item.partition("=")
         if not name or " " in name or "\0" in item:
-            raise UsageError(f"--env {item!r}: a variable is written NAME=VALUE")
+            raise UsageError(f"{flag} {item!r}: it is written NAME=VALUE")
         if equals:
-            env[name] = value
+            found[name] = value
         elif name in os.environ:
-            env[name] = os.environ[name]
-    return env
+            found[name] = os.environ[name]
+    return found
 
 
 def parse_pairs(items: list[str], flag: str) -> dict[str, str]:

@@ -10,6 +10,7 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from contextlib import ExitStack
     from types import TracebackType
 
 __all__ = ["Lock", "Scratch", "remove_tree"]
@@ -58,6 +59,13 @@ class Scratch:
     def directory(self) -> tuple[str, int]:
         """Make an empty directory of mode 0700. Returns its path and an fd that holds the lock."""
         return self._make(directory=True)
+
+    def kept(self, undo: ExitStack) -> tuple[str, int]:
+        """Make an empty directory that is there until `undo` is closed. Returns its path and an fd that holds the lock."""
+        path, fd = self.directory()
+        undo.callback(os.close, fd)
+        undo.callback(remove_tree, path)
+        return path, fd
 
     def _make(self, *, directory: bool) -> tuple[str, int]:
         import fcntl

@@ -183,7 +183,8 @@ def test_a_step_is_an_ordinary_container(project: Project) -> None:
 def test_the_network_is_none_or_the_hosts(project: Project) -> None:
     look = "readlink /proc/self/ns/net"
     project.write(f"FROM busybox\nRUN {look} > /default\nRUN --network=host {look} > /host\n")
-    project.good()
+    assert "--allow network.host" in project.fails()
+    project.good("--allow", "network.host")
     host = os.readlink("/proc/self/ns/net") + "\n"
     assert project.read("/default") != host and project.read("/host") == host
     project.good("--network", "host")
