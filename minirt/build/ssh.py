@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["agent_of", "listen", "parse_ssh"]
 
 PIECE = 1 << 16
-SECONDS = 20  # for the agent to take the keys
 
 
 def parse_ssh(items: list[str], environ: Mapping[str, str]) -> dict[str, list[str]]:
@@ -62,7 +61,7 @@ def agent_of(paths: list[str], undo: ExitStack) -> str:
     """
     if _is_socket(paths[0]):
         return paths[0]
-    script = 'ssh-add -q "$@" </dev/null 2>&1 && echo "agent $SSH_AUTH_SOCK" && exec cat'
+    script = 'ssh-add -q "$@" </dev/null 2>&1 && echo "agent $SSH_AUTH_SOCK" && cat; ssh-agent -k >/dev/null'
     environment = {**os.environ, "SSH_ASKPASS_REQUIRE": "never"}
     try:
         child = subprocess.Popen(["ssh-agent", "sh", "-c", script, "sh", *paths], env=environment, stdin=subprocess.PIPE,
@@ -73,10 +72,12 @@ def agent_of(paths: list[str], undo: ExitStack) -> str:
     assert child.stdin is not None and child.stdout is not None
     undo.callback(child.stdout.close)
     undo.callback(child.stdin.close)
-    said = child.stdout.readline().strip()
-    if not said.startswith("agent "):
-        raise BuildError(f"--ssh: {said or 'ssh-agent did not start'} (a key with a passphrase: add it to an agent, and name that)")
-    return said.removeprefix("agent ")
+    said = ""
+    for line in child.stdout:  # ssh-add may have something to say before
+        if line.startswith("agent "):
+            return line.removeprefix("agent ").strip()
+        said = said or line.strip()
+    raise BuildError(f"--ssh: {said or 'ssh-agent did not start'} (a key with a passphrase: add it to an agent, and name that)")
 
 
 def listen(folder: str, name: str, agent: str, owner: tuple[int, int], mode: int, undo: ExitStack) -> str:
