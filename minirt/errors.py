@@ -23,7 +23,8 @@
     ├── Wrong                             125  ... while its JSON path is still being put together
     ├── ContainerError                    1    a container is not there, or not in the state that is needed
     │   ├── NoContainer                   1    no container has this name or id
-    │   └── Conflict                      1    ... as it runs, or does not run, or is another minirt's
+    │   ├── Conflict                      1    ... as it runs, or does not run, or is another minirt's
+    │   └── FileError                     1    a path in a container that is not there, or cannot be copied
     ├── VolumeError                       1    a volume is not there, is in use, or cannot be
     ├── NetworkError                      1    a network of containers is not there, is in use, or cannot be
     ├── RuntimeFailure                    1    the OCI runtime cannot do what it is asked for

@@ -31,6 +31,7 @@ COMMANDS = {
     "logs": ("streams", "print what a container wrote"),
     "attach": ("streams", "be at a container's streams or terminal"),
     "exec": ("streams", "run one more command in a container"),
+    "cp": ("cp", "copy files between a container and the host"),
     "diff": ("content", "what a container has changed"),
     "export": ("content", "a container's files as a tar"),
     "commit": ("content", "an image of a container as it is"),

@@ -103,13 +103,13 @@ def prepare(container: Container, context: Context, image: Image) -> None:
         gid = outside(spec["linux"]["gidMappings"], 0)
         for path in (context.overlay.upper, context.overlay.work, context.overlay.target):
             os.chown(path, uid, gid)
-        os.mkdir(context.overlay.short, 0o755)
-        for path in context.overlay.lower:
-            os.mkdir(path, 0o755)
+        for path in (context.overlay.short, *context.overlay.lower):
+            os.makedirs(path, 0o755, exist_ok=True)  # they are there already where it is started again
     elif is_too_long(overlay_options(context.overlay, context.overlay.lower, True)):
-        os.mkdir(context.overlay.short, 0o755)
+        os.makedirs(context.overlay.short, 0o755, exist_ok=True)
         for number, path in enumerate(context.overlay.lower):
-            os.symlink(path, f"{context.overlay.short}/{number}")
+            if not os.path.lexists(f"{context.overlay.short}/{number}"):
+                os.symlink(path, f"{context.overlay.short}/{number}")
     os.chmod(context.overlay.upper, os.stat(image.layers()[0]).st_mode & 0o7777)  # the root directory's own mode
     name = spec["hostname"]
     hosts = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"

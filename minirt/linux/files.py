@@ -10,7 +10,7 @@ from minirt.errors import KernelError
 from minirt.linux import constants as k
 from minirt.linux._sys import ffi, lib
 
-__all__ = ["make_in_root", "open_beneath", "open_in_root", "open_regular", "read_in_root"]
+__all__ = ["make_in_root", "open_beneath", "open_exactly", "open_in_root", "open_regular", "read_in_root"]
 
 LINKS = 40  # the kernel's MAXSYMLINKS
 
@@ -34,6 +34,14 @@ def open_beneath(top: int, path: str, flags: int = os.O_PATH) -> int:
     Args and returns as `open_in_root`. Raises: KernelError.
     """
     return _openat2(top, path, flags, k.RESOLVE_BENEATH, "RESOLVE_BENEATH")
+
+
+def open_exactly(top: int, path: str, flags: int = os.O_PATH) -> int:
+    """Open a path below a directory with no symbolic link in it at all (ELOOP): what was a directory is one, or it is an error.
+
+    Args and returns as `open_in_root`. Raises: KernelError.
+    """
+    return _openat2(top, path, flags, k.RESOLVE_BENEATH | k.RESOLVE_NO_SYMLINKS, "RESOLVE_NO_SYMLINKS")
 
 
 def _openat2(root: int, path: str, flags: int, resolve: int, name: str) -> int:
