@@ -113,10 +113,13 @@ def resources(options: RunOptions) -> dict[str, Any]:
         "PidsLimit": options.pids_limit,
         "OomKillDisable": None,
         "Devices": [device(text) for text in options.device],
-        "Ulimits": [
-            {"Name": limit["type"].removeprefix("RLIMIT_").lower(), "Soft": limit["soft"], "Hard": limit["hard"]} for limit in limits
-        ] or None,  # fmt: skip
+        "Ulimits": [ulimit(limit) for limit in limits] or None,
     }
+
+
+def ulimit(limit: dict[str, Any]) -> dict[str, Any]:
+    """Return config.json's rlimit as the API has it."""
+    return {"Name": limit["type"].removeprefix("RLIMIT_").lower(), "Soft": limit["soft"], "Hard": limit["hard"]}
 
 
 def size(text: str) -> int:

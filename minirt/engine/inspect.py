@@ -60,9 +60,9 @@ def inspect(container: Container) -> dict[str, Any]:
 
 def options_of(container: Container) -> RunOptions:
     """Return what a container was asked for; of one that was run in the foreground, what its state still says of that."""
+    from minirt.engine.asked import load_options
     from minirt.engine.container import ContainerError
     from minirt.engine.options import RunOptions
-    from minirt.engine.start import load_options
 
     try:
         return load_options(container)

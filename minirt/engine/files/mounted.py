@@ -10,11 +10,12 @@ import json
 import os
 from contextlib import ExitStack, contextmanager
 
+from minirt.engine.asked import load_options
 from minirt.engine.container import Container, ContainerError
 from minirt.engine.context import make_context, prepare
 from minirt.engine.session import Session
 from minirt.engine.spec import make_spec
-from minirt.engine.start import load_options, take
+from minirt.engine.start import take
 from minirt.oci.compile import compile_plan
 from minirt.paths import data_root
 
