@@ -7,7 +7,8 @@ reaped. Three servers make it on request, one after the other in each round and 
 an order that is drawn anew, so that the machine's noise, and the end of the one before, meet all:
 
     C           birth_parent.c and birth_child.c: the same calls, written out
-    minirt      config.json (a dict) to a plan, lowered, run: everything that a caller of the library pays; the executor
+    minirt      config.json (a dict) to a plan, lowered, run: everything that a caller of the library pays; the executor is
+                started first (csrc/plan/spawn.c), and
                 begins while the rest of the plan is being made (minirt.oci.compile.begin_plan)
     minirt 300  the same in a process that holds 300 MB more
 
@@ -165,7 +166,7 @@ def serve(path: str, ballast: int) -> None:
         spent[0] = 0
         began = time.monotonic_ns()
         here = context()
-        status = births.run(begin(here), rest=lambda plan, here=here: finish(plan, here))
+        status = births.run(lambda here=here: begin(here), rest=lambda plan, here=here: finish(plan, here))
         took = time.monotonic_ns() - began
         if status:
             sys.exit(f"exit status {status}")

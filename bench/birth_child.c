@@ -148,11 +148,13 @@ __attribute__((used)) static void begin(long *stack)
 {
     struct clone_args args = {.flags = CLONE_PARENT | CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID | CLONE_NEWNET};
     long fd = *(char *)stack[2] - '0';
+    char byte;
 
     shared = (void *)call(SYS_mmap, SHARED_BASE, SHARED_SPAN, PROT_READ | PROT_WRITE,
                           MAP_SHARED | MAP_FIXED_NOREPLACE, fd, 0);
     DO(close, fd);
     DO(fcntl, fd - 1, F_SETFD, FD_CLOEXEC);
+    DO(read, fd - 1, &byte, 1);  /* until what the parent has made meanwhile is there */
     signals();
     long pid = DO(clone3, &args, sizeof args);
     if (pid == 0)

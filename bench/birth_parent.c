@@ -8,6 +8,7 @@
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,25 +34,37 @@ static int program(const char *path)
     return to;
 }
 
-/* In the vfork child: descriptors 0, 1, 2, the socket, the memory, the program; nothing else. */
-static void become(int exe, int socket, int memory)
+static long call(long nr, long a, long b, long c, long d, long e)
 {
-    int fds[6] = {0, 1, 2, socket, memory, exe};
+    register long r10 __asm__("r10") = d, r8 __asm__("r8") = e;
+    long result;
+
+    __asm__ volatile("syscall" : "=a"(result) : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8) : "rcx", "r11", "memory");
+    return result;
+}
+
+/* In the new process, which shares our memory but for its stack: descriptors 0, 1, 2, the socket, the memory, the program;
+ * nothing else. */
+static int become(void *argument)
+{
+    int *fds = argument;
     char *argv[] = {"child", "4", NULL}, *envp[] = {NULL};
 
     for (int i = 0; i < 6; i++)
-        fds[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, 6);
+        fds[i] = (int)call(SYS_fcntl, fds[i], F_DUPFD_CLOEXEC, 6, 0, 0);
     for (int i = 0; i < 5; i++)
-        dup2(fds[i], i);
-    dup3(fds[5], 5, O_CLOEXEC);
-    syscall(SYS_close_range, 6, ~0U, 0);
-    syscall(SYS_execveat, 5, "", argv, envp, AT_EMPTY_PATH);
-    _exit(125);
+        call(SYS_dup2, fds[i], i, 0, 0, 0);
+    call(SYS_dup3, fds[5], 5, O_CLOEXEC, 0, 0);
+    call(SYS_close_range, 6, ~0U, 0, 0, 0);
+    call(SYS_execveat, 5, (long)"", (long)argv, (long)envp, AT_EMPTY_PATH);
+    call(SYS_exit_group, 125, 0, 0, 0, 0);
+    return 0;
 }
 
 static void birth(int exe, const struct shared *image)
 {
     static struct shared result;
+    static char stack[16384] __attribute__((aligned(16)));
     sigset_t all, old;
     int pair[2], status;
     char byte;
@@ -59,19 +72,21 @@ static void birth(int exe, const struct shared *image)
     struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
 
     int memory = memfd_create("shared", MFD_CLOEXEC);
-    if (pwrite(memory, image, sizeof *image, 0) != sizeof *image || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+    if (memory < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
         err(1, "memory");
+    static int fds[6];
+    memcpy(fds, (int[6]){0, 1, 2, pair[1], memory, exe}, sizeof fds);
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
-    pid_t helper = vfork();
-    if (helper == 0)
-        become(exe, pair[1], memory);
+    pid_t helper = clone(become, stack + sizeof stack, CLONE_VM | SIGCHLD, fds);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
+    close(pair[1]);
+    if (helper < 0 || pwrite(memory, image, sizeof *image, 0) != sizeof *image || sendmsg(pair[0], &message, MSG_NOSIGNAL) != 1)
+        err(1, "the helper");
     /* minirt writes the rest of its plan here: the records again with the others, and where they are. */
     if (pwrite(memory, image, sizeof *image, sizeof *image) != sizeof *image || pwrite(memory, &image->kcore, 1, sizeof *image) != 1
         || sendmsg(pair[0], &message, MSG_NOSIGNAL) != 1)
         err(1, "the rest");
-    close(pair[1]);
     while (recvmsg(pair[0], &message, MSG_CMSG_CLOEXEC) < 0 && errno == EINTR)  /* ends when the program starts */
         ;
     if (waitpid(helper, &status, 0) < 0 || status || pread(memory, &result.pid, 4, 0) != 4)

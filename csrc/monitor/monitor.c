@@ -1,7 +1,7 @@
 /* The monitor: stays with one detached container until its end. It holds the container's standard streams or terminal,
  * writes its log, serves those who attach, reaps it, writes down how it ended, and runs the command that tidies up.
  *
- *     minirt ──orders──▶ monitor ──vfork, execveat──▶ executor ──clone3(CLONE_PARENT)──▶ the container, the monitor's child
+ *     minirt ──orders──▶ monitor ──clone, execveat──▶ executor ──clone3(CLONE_PARENT)──▶ the container, the monitor's child
  *                          │  ▲
  *                     log  ▼  └──▶ clients (frames, see monitor.h)
  *

@@ -5,8 +5,9 @@
  * be copied as they stand), nothing of the parent's memory may be found, and /proc/PID/exe must not be the host's
  * Python: an image whose entry point is `#!/proc/self/exe` would open it (CVE-2019-5736).
  *
- * The parent starts it by vfork and execveat from a sealed memfd (spawn.c) with argv[1] = the number of the
- * descriptor that holds the plan. It owns nothing: what it maps and opens goes with the process.
+ * The parent starts it by clone and execveat from a sealed memfd (spawn.c) with argv[1] = the number of the
+ * descriptor that holds the plan, which is being made meanwhile. It owns nothing: what it maps and opens goes with the
+ * process.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -139,11 +140,13 @@ static void run(volatile struct plan *plan)
     leave(0);
 }
 
-/* Map the plan from the descriptor that argv[1] names; the one before it is the control socket, which must close
- * when the program starts, as that is how the parent learns that it did. */
+/* Map the plan from the descriptor that argv[1] names, and wait until it is there: a byte by the control socket, which is the
+ * descriptor before. That must close when the program starts, as this is how the parent learns that it did. */
 __attribute__((used)) static void begin(long *stack)
 {
     uint64_t fd = 0;
+    long got;
+    char byte;
 
     if (stack[0] < 2)
         leave(EXIT_BROKEN);
@@ -152,10 +155,15 @@ __attribute__((used)) static void begin(long *stack)
     long base = syscall6(SYS_mmap, (uint64_t[6]){PLAN_BASE, PLAN_SPAN, PROT_READ | PROT_WRITE,
                                                  MAP_SHARED | MAP_FIXED_NOREPLACE, fd, 0});
     struct plan *plan = (void *)PLAN_HEADER;
-    if (base != (long)PLAN_BASE || plan->magic != PLAN_MAGIC)
+    if (base != (long)PLAN_BASE)
         leave(EXIT_BROKEN);
     syscall6(SYS_close, (uint64_t[6]){fd});
     syscall6(SYS_fcntl, (uint64_t[6]){fd - 1, F_SETFD, FD_CLOEXEC});
+    do
+        got = syscall6(SYS_read, (uint64_t[6]){fd - 1, (uint64_t)&byte, 1});
+    while (got == -EINTR);
+    if (got != 1 || plan->magic != PLAN_MAGIC)  /* 0: the parent has died, or could not make the plan */
+        leave(EXIT_BROKEN);
     run(plan);
 }
 

@@ -4,10 +4,12 @@
 #endif
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -31,51 +33,106 @@ static void plan_clock(uint64_t *nanoseconds, uint64_t *ticks)
     *nanoseconds = (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
-/* In the vfork child: give descriptors their numbers 0..n-1, close all others, become the executor.
- * The memory is the parent's until execveat, so nothing is written but this frame. Returns only on failure. */
-static int become(int exe, const int *fds, int n, int plan)
-{
-    int moved[n + 1];
-    char number[12];
-    char *argv[] = {"minirt-executor", number, NULL}, *envp[] = {NULL};
+enum { ROOM_FDS = 4096 };  /* the most that a program is given */
 
-    /* First out of the way of the numbers to come, then into place: any source may be any target. */
-    for (int i = 0; i <= n; i++) {
-        moved[i] = fcntl(i < n ? fds[i] : exe, F_DUPFD_CLOEXEC, n + 1);
-        if (moved[i] < 0)
-            return errno;
+/* What the process that becomes the executor stands on until then: it shares the parent's memory, and the parent goes on. So
+ * it has a stack of its own, and its orders lie beside that. `taken` goes back to 0 by the kernel's hand when the process
+ * has left the memory, by execve or by its end (man 2 clone, CLONE_CHILD_CLEARTID); then the next may have the room. */
+struct room {
+    struct room *next;
+    int taken;
+    int exe, n, plan;
+    int fds[ROOM_FDS + 1];
+    char number[12];
+    char stack[16384] __attribute__((aligned(16)));
+};
+
+static struct room *rooms;  /* never given back: as many as there ever were executors starting at once */
+
+static struct room *take_room(void)
+{
+    for (struct room *r = __atomic_load_n(&rooms, __ATOMIC_ACQUIRE); r; r = r->next) {
+        int free = 0;
+        if (__atomic_compare_exchange_n(&r->taken, &free, 1, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+            return r;
     }
-    for (int i = 0; i < n; i++)
-        if (dup2(moved[i], i) < 0)
-            return errno;
-    if (dup3(moved[n], n, O_CLOEXEC) < 0)
-        return errno;
-    syscall(SYS_close_range, n + 1, ~0U, 0);
-    snprintf(number, sizeof number, "%d", plan);
-    syscall(SYS_execveat, n, "", argv, envp, AT_EMPTY_PATH);
-    return errno;
+    struct room *r = mmap(NULL, sizeof *r, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (r == MAP_FAILED)
+        return NULL;
+    r->taken = 1;
+    r->next = __atomic_load_n(&rooms, __ATOMIC_RELAXED);
+    while (!__atomic_compare_exchange_n(&rooms, &r->next, r, 0, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+        ;
+    return r;
 }
 
-/* Start the executor (descriptor exe) with descriptors fds[i] as its numbers i, and the plan's number in argv[1].
- * vfork: the cost does not grow with the parent, and the parent's other threads go on. All signals are blocked
- * meanwhile, so that no handler of the parent runs in memory that both share (man 2 vfork); the executor's plan
- * sets the mask it wants. Returns the pid, which the caller must wait for, or -errno. */
+/* A system call without the C library: errno, and all else that a thread has of its own, is the parent's here. */
+static long raw(long nr, long a, long b, long c, long d, long e)
+{
+    register long r10 __asm__("r10") = d, r8 __asm__("r8") = e;
+    long result;
+
+    __asm__ volatile("syscall" : "=a"(result) : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8) : "rcx", "r11", "memory");
+    return result;
+}
+
+/* In the new process: give descriptors their numbers 0..n-1, close all others, become the executor. Nothing is written but
+ * this room. On failure the other end of the control socket, the last but one, is told -errno; else it is told nothing. */
+static int become(void *argument)
+{
+    struct room *r = argument;
+    int n = r->n, socket = r->fds[n - 2];
+    char *argv[] = {"minirt-executor", r->number, NULL}, *envp[] = {NULL};
+    long result = 0;
+
+    /* First out of the way of the numbers to come, then into place: any source may be any target. */
+    for (int i = 0; i <= n && result >= 0; i++)
+        result = r->fds[i] = (int)raw(SYS_fcntl, i < n ? r->fds[i] : r->exe, F_DUPFD_CLOEXEC, n + 1, 0, 0);
+    if (result >= 0)
+        socket = r->fds[n - 2];
+    for (int i = 0; i < n && result >= 0; i++)
+        result = raw(SYS_dup2, r->fds[i], i, 0, 0, 0);
+    if (result >= 0) {
+        socket = n - 2;
+        result = raw(SYS_dup3, r->fds[n], n, O_CLOEXEC, 0, 0);
+    }
+    if (result >= 0) {
+        raw(SYS_close_range, n + 1, ~0U, 0, 0, 0);
+        result = raw(SYS_execveat, n, (long)"", (long)argv, (long)envp, AT_EMPTY_PATH);
+    }
+    int failure = (int)result;
+    raw(SYS_write, socket, (long)&failure, sizeof failure, 0, 0);
+    raw(SYS_exit_group, 125, 0, 0, 0, 0);
+    return 0;
+}
+
+/* Start the executor (descriptor exe) with descriptors fds[i] as its numbers i, and the plan's number in argv[1]; the last
+ * but one of them is its end of the control socket, at whose other end what fails here is read: 4 bytes, -errno.
+ *
+ * CLONE_VM, as vfork: the cost does not grow with the parent. But not CLONE_VFORK: the parent has a plan to make while the
+ * kernel loads the executor. All signals are blocked in the new process from the start, so that no handler of the parent
+ * runs in memory that both share; the executor's plan sets the mask it wants. The descriptors may be closed as soon as
+ * this returns, as the new process has its own. Returns the pid, which the caller must wait for, or -errno. */
 static int plan_spawn(int exe, const int *fds, int n, int plan)
 {
     sigset_t all, old;
-    volatile int failure = 0;
+    struct room *r;
 
+    if (n < 2 || n > ROOM_FDS)
+        return -EMFILE;
+    if (!(r = take_room()))
+        return -ENOMEM;
+    r->exe = exe;
+    r->n = n;
+    memcpy(r->fds, fds, (size_t)n * sizeof *fds);
+    snprintf(r->number, sizeof r->number, "%d", plan);
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
-    pid_t pid = vfork();
-    if (pid == 0) {
-        failure = become(exe, fds, n, plan);
-        _exit(125);
-    }
-    int error = pid < 0 ? errno : failure;
+    int pid = clone(become, r->stack + sizeof r->stack, CLONE_VM | CLONE_CHILD_CLEARTID | SIGCHLD, r, NULL, NULL, &r->taken);
+    int error = pid < 0 ? errno : 0;
+    if (error)
+        __atomic_store_n(&r->taken, 0, __ATOMIC_RELEASE);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
-    if (pid > 0 && error)
-        syscall(SYS_wait4, pid, NULL, 0, NULL);
     return error ? -error : pid;
 }
 

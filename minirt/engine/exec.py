@@ -85,7 +85,7 @@ class Joining(Session):
         signals = self.undo.enter_context(Signals(options.sig_proxy)) if not options.detach else None
         try:
             birth = self.undo.enter_context(
-                Birth(begin_join(self.context), (stdin, 1, 2), rest=lambda plan: finish_join(plan, self.context))
+                Birth(lambda: begin_join(self.context), (stdin, 1, 2), rest=lambda plan: finish_join(plan, self.context))
             )
             for name in birth.barriers():
                 self.stand(name, birth)

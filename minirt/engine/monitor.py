@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 
 from minirt.errors import KernelError, MinirtError
-from minirt.plan.birth import Parent, executor
+from minirt.plan.executor import Parent, executor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -215,7 +215,9 @@ class Start:
         session.undo, session.failing = self.undo, ours
         try:
             birth = self.undo.enter_context(
-                Birth(begin_plan(context), self.streams(), rest=lambda plan: finish_plan(plan, context), parent=self.monitor)
+                Birth(
+                    lambda: begin_plan(context), self.streams(), rest=lambda plan: finish_plan(plan, context), parent=self.monitor
+                )
             )
             for name in birth.barriers():
                 self.monitor.order(m.CHILD, birth.pid)

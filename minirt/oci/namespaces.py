@@ -33,7 +33,7 @@ def signals(p: Plan, c: Context) -> None:
     default = Memory(bytes(32))  # struct kernel_sigaction: SIG_DFL, no flags
     p.rt_sigaction(k.SIGPIPE, default, why="Python ignores it; a program whose reader has gone must end")
     p.rt_sigaction(k.SIGXFSZ, default, why="Python ignores it")
-    p.rt_sigprocmask(k.SIG_SETMASK, Memory(bytes(8)), why="all were blocked while the memory was shared (vfork)")
+    p.rt_sigprocmask(k.SIG_SETMASK, Memory(bytes(8)), why="all were blocked while the memory was shared (csrc/plan/spawn.c)")
 
 
 @step("oom", why="say how soon the kernel should end this process when memory is short")

@@ -6,7 +6,8 @@ May import minirt.linux and minirt.errors. Read in this order:
     record.py    what a record is made of
     layout.py    where things lie in a plan's memory
     lower.py     records -> the memory that csrc/plan/executor.c runs
-    birth.py     start the executor, stand at barriers, read the ring
+    executor.py  the program that runs a plan, and who starts it
+    birth.py     a plan run: the executor started, barriers stood at; ring.py: what came of each record
     compare.py   what two plans differ in; shell.py: one as a shell script
     cut.py       --upto, --without, --fail: the same list with a piece changed
     player.py    a trace as a page to step through

@@ -1,96 +1,46 @@
 """Run a plan: start the executor, stand at its barriers, read what came of each record.
 
-    Python ──vfork, execveat──▶ executor ──clone3(CLONE_PARENT)──▶ child ──execve──▶ the program
+    Python ──clone, execveat──▶ executor ──clone3(CLONE_PARENT)──▶ child ──execve──▶ the program
        │                            │ ends                          │
        └── control socket: a barrier is a message each way; its end is closed by the execve, or by death
 
-The ring in the plan's memory holds each outcome, so a failure is known with its record, even from a process that
-may no longer write.
+The kernel loads the executor while Python makes the plan, and the child is being made while Python makes the rest of it: each
+part that is there is told by a message. The ring in the plan's memory holds each outcome (ring.py), so a failure is known
+with its record, even from a process that may no longer write.
 """
 
 from __future__ import annotations
 
 import os
-from itertools import chain
 
-from minirt.errors import KernelError, MinirtError
+from minirt.errors import KernelError
 from minirt.linux import constants
 from minirt.linux._sys import ffi, lib
-from minirt.plan.layout import EXTENT_AT, HEADER_AT, OUTCOME, PENDING, USED_AT
-from minirt.plan.lower import lower
+from minirt.plan import ring
+from minirt.plan.builder import Plan
+from minirt.plan.executor import Parent
+from minirt.plan.layout import EXTENT_AT, HEADER_AT, PENDING
+from minirt.plan.lower import Lowered, lower
+from minirt.plan.ring import PlanFailed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
-    from minirt.plan.builder import Plan
     from minirt.plan.events import Event, Sink
-    from minirt.plan.record import Memory, Record
+    from minirt.plan.record import Memory
 
-__all__ = ["Birth", "Parent", "PlanFailed", "executor", "run"]
+__all__ = ["Birth", "PlanFailed", "run"]
 
 LOOK = "look:"  # begins the names of barriers that explain and step put in; they are not told
-LAST = 4  # outcomes, among which is mostly the one that tells how it ended
-_executor = -1
-
-
-def executor() -> int:
-    """Return a descriptor of the executor program: a memfd, sealed so that nobody can change it (man 2 memfd_create).
-
-    One for the life of this process; the file in the package is read once.
-    """
-    global _executor
-    if _executor < 0:
-        from fcntl import F_ADD_SEALS, F_SEAL_GROW, F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_WRITE, fcntl
-
-        path = os.path.join(os.path.dirname(__file__), "executor.elf")
-        try:
-            with open(path, "rb") as file:
-                program = file.read()
-        except FileNotFoundError:
-            raise MinirtError(f"{path} is missing: build it with `make` in the source tree") from None
-        mfd_exec = 0x10  # MFD_EXEC, Linux 6.3: says that it will be executed, where a sysctl asks for that
-        try:
-            fd = os.memfd_create("minirt-executor", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING | mfd_exec)
-        except OSError:
-            fd = os.memfd_create("minirt-executor", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        os.write(fd, program)
-        fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
-        _executor = fd
-    return _executor
-
-
-class Parent:
-    """Who starts the executor, and so is the parent of it and of the child: this process; or another (minirt.engine.monitor)."""
-
-    def spawn(self, fds: list[int], plan: int) -> int:
-        """Start the executor with these descriptors as its 0, 1, ...; `plan` of them is the plan's. Returns its pid, or -errno."""
-        pid: int = lib.plan_spawn(executor(), fds, len(fds), plan)
-        return pid
-
-    def reap(self, pid: int) -> None:
-        """Wait for the end of one of the two."""
-        os.waitpid(pid, 0)
-
-
-class PlanFailed(KernelError):
-    """A record of the plan failed: which, in which step, and with what.
-
-    Attributes: record, step, errno (0 where the process died or the other side was gone).
-    """
-
-    def __init__(self, record: Record, errno: int, text: str) -> None:
-        super().__init__(errno, text)
-        self.record = record
-        self.step = record.step
 
 
 class Birth:
     """One run of a plan, from the executor's start to the program's.
 
     Args:
-        plan: what to run.
+        plan: what to run; or what makes it, which is called while the executor starts.
         fds: the program's descriptors 0, 1, 2, then the preserved ones; numbers in this process.
         sink: gets each event as soon as it is known.
         memory: descriptor of a file to hold the plan and its ring (a created container keeps one in its state
@@ -103,20 +53,16 @@ class Birth:
 
     def __init__(
         self,
-        plan: Plan,
+        plan: Plan | Callable[[], Plan],
         fds: Sequence[int] = (0, 1, 2),
         sink: Sink | None = None,
         memory: int = -1,
         rest: Callable[[Plan], Any] | None = None,
         parent: Parent | None = None,
     ) -> None:
-        if rest is not None and plan.barriers:
-            rest(plan)  # the executor stands at a barrier, and there has time to wait (`Plan.await_rest`)
-            rest = None
-        self.plan = plan
         self.parent = parent or Parent()
         self.sink = sink
-        self.lowered = lower(plan)
+        self.plan, self.lowered = Plan(), Lowered()  # until it is made
         self.pid = 0  # the child, or the executor itself where the plan has no clone3
         self.pidfd = -1
         self.received = -1  # the descriptor that came with a barrier's message (a pty's master); the caller takes it
@@ -125,27 +71,38 @@ class Birth:
         self.held: list[Event] = []  # events that wait for what changed (`flush`)
         self.hold = False
         self.over = False  # the program has started, or all is dead
+        self.executor = -1
         self.memory = memory if memory >= 0 else os.memfd_create("minirt-plan", os.MFD_CLOEXEC)
-        os.pwrite(self.memory, self.lowered.image, HEADER_AT)
+        self.started = _clock() if sink is not None else (0, 0)
         pair = ffi.new("int[2]")
         kind = constants.SOCK_SEQPACKET | constants.SOCK_CLOEXEC
         _must("socketpair", lib.plan_syscall(
             constants.SYS_socketpair, constants.AF_UNIX, kind, 0, int(ffi.cast("uintptr_t", pair)), 0, 0))  # fmt: skip
         self.control, theirs = pair
-        if len(fds) != 3 + plan.preserve_fds:
-            raise ValueError(f"{len(fds)} descriptors for {3 + plan.preserve_fds} places")
-        self.started = _clock() if sink is not None else (0, 0)
-        self.executor = -1
         try:
             numbers = [*fds, theirs, self.memory]
-            self.executor = _must("vfork", self.parent.spawn(numbers, len(numbers) - 1))
-            if rest is not None:
-                self._add(rest)
+            try:
+                self.executor = _must("clone", self.parent.spawn(numbers, len(numbers) - 1))
+            finally:
+                os.close(theirs)
+            self._begin(plan() if callable(plan) else plan, len(fds), rest)
         except BaseException:
             self.close()
             raise
-        finally:
-            os.close(theirs)
+
+    def _begin(self, plan: Plan, fds: int, rest: Callable[[Plan], Any] | None) -> None:
+        """Write the plan, or its first part, tell the executor, and go on to the rest."""
+        if fds != 3 + plan.preserve_fds:
+            raise ValueError(f"{fds} descriptors for {3 + plan.preserve_fds} places")
+        if rest is not None and plan.barriers:
+            rest(plan)  # the executor stands at a barrier, and there has time to wait (`Plan.await_rest`)
+            rest = None
+        self.lowered = lower(plan)
+        self.plan = plan
+        os.pwrite(self.memory, self.lowered.image, HEADER_AT)
+        lib.plan_send_fds(self.control, [], 0)
+        if rest is not None:
+            self._add(rest)
 
     def _add(self, rest: Callable[[Plan], Any]) -> None:
         """Write the rest of the plan, and tell the child, which waits for that or will."""
@@ -218,10 +175,15 @@ class Birth:
             while not poll.poll(50):
                 self.drain()
         buffer, fd = ffi.new("char[16]"), ffi.new("int *")
-        size = lib.plan_receive(self.control, buffer, 16, fd)
+        # EINTR: here Python's own handlers run, and may raise. ECONNRESET, told once: the other side died with something of
+        # ours unread; what it said before comes after that.
+        while (size := lib.plan_receive(self.control, buffer, 16, fd)) in (-constants.EINTR, -constants.ECONNRESET):
+            pass
         if fd[0] >= 0:
             self.received = fd[0]
-        return bytes(ffi.buffer(buffer, size)) if size > 0 else b""  # ECONNRESET: it died with our answer unread
+        if size == 4:  # a barrier's number has 2 bytes: see csrc/plan/spawn.c
+            _must("the executor could not be started: execveat", int.from_bytes(ffi.buffer(buffer, 4)[:], "little", signed=True))
+        return bytes(ffi.buffer(buffer, size)) if size > 0 else b""
 
     def _find_child(self) -> None:
         if self.pid:
@@ -239,66 +201,11 @@ class Birth:
         self._find_child()
         self.over = True
         self.drain()
-        failure = self.failure()
+        failure = ring.failure(self)
         if failure is not None:
             raise failure
 
     # -- what happened ---------------------------------------------------------------------------------------
-
-    def outcomes(self, start: int = 0, used: int = -1) -> list[tuple[Record, int, int, int]]:
-        """Return (record, result, began, ended) of each record that was begun; times in TSC ticks.
-
-        Args:
-            start: without so many of the first.
-            used: how many there are, where that is known.
-        """
-        records = self.lowered.records
-        if used < 0:
-            used = self.used()
-        ring = os.pread(self.memory, OUTCOME.size * (used - start), OUTCOME.size * start)
-        return [
-            (records[at], result, began, ended) for at, _, result, began, ended in OUTCOME.iter_unpack(ring)
-        ]  # fmt: skip
-
-    def used(self) -> int:
-        """Return how many records were begun."""
-        return int.from_bytes(os.pread(self.memory, 4, USED_AT), "little")
-
-    def earlier(self, used: int) -> Iterator[tuple[Record, int, int, int]]:
-        """Yield the outcomes before the last few, backward; read only if somebody asks."""
-        yield from reversed(self.outcomes(0, max(used - LAST, 0)))
-
-    def failure(self) -> PlanFailed | None:
-        """Return the failure that ended the plan, or None if the program was started (or the plan ended well)."""
-        used = self.used()
-        known = self.outcomes(max(used - LAST, 0), used)  # mostly enough
-        for record, result, _, _ in chain(reversed(known), self.earlier(used)):
-            if result == PENDING:
-                if record.call in ("execve", "execveat", "exit_group"):
-                    return None
-                return PlanFailed(record, 0, f"{self._where(record)}: the process died in this call")
-            errno = -result if -4096 < result < 0 else 0
-            if errno and errno not in record.otherwise:
-                return PlanFailed(record, errno, self._explain(record, errno))
-            if not errno and result < record.at_least:
-                return PlanFailed(record, 0, f"{self._where(record)}: returned {result}: the other side has gone")
-            if record.side == "container" or self.plan.pid is None:
-                return None
-        return PlanFailed(self.lowered.records[0], 0, "the executor died before the first record")
-
-    def _where(self, record: Record) -> str:
-        from minirt.plan.decode import call_text
-
-        return f"step {record.step}: {call_text(record, self)}" if record.step else call_text(record, self)
-
-    def _explain(self, record: Record, errno: int) -> str:
-        from errno import errorcode
-
-        from minirt.plan.causes import usual_cause
-
-        text = f"{self._where(record)}: {errorcode.get(errno, errno)} ({os.strerror(errno)})"
-        cause = usual_cause(record.call, errno)
-        return f"{text}: {cause}" if cause else text
 
     def drain(self) -> None:
         """Give the sink what has happened since it was last asked."""
@@ -306,7 +213,7 @@ class Birth:
             return
         from minirt.plan.decode import event_of
 
-        outcomes = self.outcomes(self.seen)
+        outcomes = ring.outcomes(self, self.seen)
         clock = _scale(self.started, _clock())
         for record, result, began, ended in outcomes:
             if result == PENDING and not self.over and record.call != "exit_group":
@@ -367,7 +274,7 @@ class Birth:
 
 
 def run(
-    plan: Plan,
+    plan: Plan | Callable[[], Plan],
     fds: Sequence[int] = (0, 1, 2),
     sink: Sink | None = None,
     at: Callable[[str, Birth], Any] | None = None,
@@ -377,7 +284,7 @@ def run(
     """Run a plan whose program is waited for.
 
     Args:
-        plan: what to run.
+        plan: what to run, or what makes it (see `Birth`).
         fds: the program's standard descriptors.
         sink: gets each event.
         at: called with a barrier's name and the birth while the child waits there.

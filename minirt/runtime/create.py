@@ -138,8 +138,7 @@ class Making:
         check_terminal(bool(self.process.get("terminal")), detach, self.values["console_socket"])
         fds, self.process = descriptors(self.process, self.values["preserve_fds"])
         context = self.context(start_fifo)
-        plan = begin_plan(context, len(fds) - 3)
-        birth = Birth(plan, fds, None, memory, lambda plan: finish_plan(plan, context))
+        birth = Birth(lambda: begin_plan(context, len(fds) - 3), fds, None, memory, lambda plan: finish_plan(plan, context))
         self.undo.call(birth.close)
         self.filter_devices()  # while the child makes its namespaces and mounts
         delivery = Delivery(self.container, context, self.undo, self.values["console_socket"])

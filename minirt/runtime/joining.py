@@ -57,7 +57,7 @@ def join(container: Container, process: dict[str, Any], values: dict[str, Any], 
     if not values["detach"]:
         signals = Signals().__enter__()
         undo.call(signals.__exit__)
-    birth = Birth(begin_join(context, len(fds) - 3), fds, rest=lambda plan: finish_join(plan, context))
+    birth = Birth(lambda: begin_join(context, len(fds) - 3), fds, rest=lambda plan: finish_join(plan, context))
     undo.call(birth.close)
     delivery = Delivery(container, context, undo, values["console_socket"])
     if context.scope:

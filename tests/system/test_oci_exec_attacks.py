@@ -20,7 +20,7 @@ from minirt.linux import constants as k
 from minirt.oci import join
 from minirt.oci.step import Context
 from minirt.plan import Plan
-from minirt.plan import birth as births
+from minirt.plan import executor as executors
 from minirt.plan.birth import Birth
 
 pytestmark = [
@@ -146,7 +146,7 @@ PR_GET_DUMPABLE = 3  # asks, and changes nothing
 @pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "unguarded"])
 def test_who_has_the_executor_open_cannot_change_it(guarded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """CVE-2019-5736: /proc/PID/exe outlives its process in a descriptor, and then no ETXTBSY is in the way."""
-    monkeypatch.setattr(births, "_executor", -1)
+    monkeypatch.setattr(executors, "_executor", -1)
     if not guarded:
         monkeypatch.setattr(fcntl, "F_SEAL_WRITE", 0)
     with Birth(Plan().barrier("waits").exit_group(0)) as birth:
@@ -155,7 +155,7 @@ def test_who_has_the_executor_open_cannot_change_it(guarded: bool, monkeypatch: 
     try:
         with pytest.raises(PermissionError) if guarded else nullcontext():
             os.write(os.open(f"/proc/self/fd/{exe}", os.O_RDWR | os.O_CLOEXEC), b"evil")
-        assert (os.pread(births.executor(), 4, 0) == b"evil") is not guarded, "what the next container would begin with"
+        assert (os.pread(executors.executor(), 4, 0) == b"evil") is not guarded, "what the next container would begin with"
     finally:
         os.close(exe)
 

@@ -1,0 +1,51 @@
+"""The program that runs plans (csrc/plan/executor.c), and who starts it."""
+
+from __future__ import annotations
+
+import os
+
+from minirt.errors import MinirtError
+from minirt.linux._sys import lib
+
+__all__ = ["Parent", "executor"]
+
+_executor = -1
+
+
+def executor() -> int:
+    """Return a descriptor of the executor program: a memfd, sealed so that nobody can change it (man 2 memfd_create).
+
+    One for the life of this process; the file in the package is read once.
+    """
+    global _executor
+    if _executor < 0:
+        from fcntl import F_ADD_SEALS, F_SEAL_GROW, F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_WRITE, fcntl
+
+        path = os.path.join(os.path.dirname(__file__), "executor.elf")
+        try:
+            with open(path, "rb") as file:
+                program = file.read()
+        except FileNotFoundError:
+            raise MinirtError(f"{path} is missing: build it with `make` in the source tree") from None
+        mfd_exec = 0x10  # MFD_EXEC, Linux 6.3: says that it will be executed, where a sysctl asks for that
+        try:
+            fd = os.memfd_create("minirt-executor", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING | mfd_exec)
+        except OSError:
+            fd = os.memfd_create("minirt-executor", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        os.write(fd, program)
+        fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
+        _executor = fd
+    return _executor
+
+
+class Parent:
+    """Who starts the executor, and so is the parent of it and of the child: this process; or another (minirt.engine.monitor)."""
+
+    def spawn(self, fds: list[int], plan: int) -> int:
+        """Start the executor with these descriptors as its 0, 1, ...; `plan` of them is the plan's. Returns its pid, or -errno."""
+        pid: int = lib.plan_spawn(executor(), fds, len(fds), plan)
+        return pid
+
+    def reap(self, pid: int) -> None:
+        """Wait for the end of one of the two."""
+        os.waitpid(pid, 0)
