@@ -6,7 +6,8 @@ needed into one file beside them, in the order in which they were done, as Pytho
 with the same rule: what is in it counts as long as each source has its size and time. The next call takes that list and
 runs it. A file that cannot be written or read changes nothing but the speed.
 
-This module itself is found in the ordinary way: so it imports next to nothing, not even `annotations`.
+This module is the first in the file, and the launcher (csrc/start/launch.py) takes it from there: so it imports next to
+nothing, not even `annotations`.
 """
 
 import marshal
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-__all__ = ["Modules", "install", "save"]
+__all__ = ["Modules", "install"]
 
 HERE = __file__.rpartition("/")[0]
 EXTENSION = None  # in place of code: a shared library
@@ -46,6 +47,25 @@ class Modules:
                 return spec
         return None
 
+    def save(self) -> None:
+        """Write the file anew if there was something that it did not have, or that had changed."""
+        from os import W_OK, access, getpid, rename
+
+        if not self.more or not access(self.path.rpartition("/")[0], W_OK):
+            return
+        entries = list(self.entries) or [entry("minirt.preload", __file__, False), entry("minirt", f"{HERE}/__init__.py", True)]
+        for module in self.more:
+            spec = module.__spec__
+            assert spec is not None and spec.origin is not None and spec.loader is not None
+            entries.append(entry(module.__name__, spec.origin, spec.submodule_search_locations is not None))
+        temporary = f"{self.path}.{getpid()}"
+        try:
+            with open(temporary, "wb") as file:
+                marshal.dump(tuple(entries), file)
+            rename(temporary, self.path)
+        except OSError:
+            pass
+
 
 class Noted:
     """A loader that is another one, and appends each module that it has run to a list."""
@@ -67,18 +87,24 @@ class Noted:
         return getattr(self.loader, name)
 
 
-def install(command: str) -> Modules:
-    """Load what earlier calls of a command needed, if the file is there; `save` then knows whether it has to be written."""
+def install(command: str, ready: "Any" = None) -> Modules:
+    """Load what earlier calls of a command needed, if the file is there; `Modules.save` then knows whether it has to be written.
+
+    Args:
+        command: whose file.
+        ready: what it holds, where it was read already.
+    """
     modules = Modules(f"{HERE}/__pycache__/oci-{command}.{sys.implementation.cache_tag}.bin")
     try:
-        with open(modules.path, "rb", buffering=0) as file:
-            entries = marshal.loads(file.read())
-        if all(is_as_it_was(entry) for entry in entries):
-            modules.entries = entries
+        if ready is None:
+            with open(modules.path, "rb", buffering=0) as file:
+                ready = marshal.loads(file.read())
+        if all(is_as_it_was(entry) for entry in ready):
+            modules.entries = ready
     except (OSError, ValueError, EOFError, TypeError, IndexError):
         pass
     sys.meta_path.insert(0, modules)
-    load(modules.entries)
+    load(modules.entries[1:])
     return modules
 
 
@@ -133,24 +159,8 @@ def compiled(path: str) -> "Any":
         return compile(file.read(), path, "exec", dont_inherit=True, optimize=2)
 
 
-def save(modules: Modules) -> None:
-    """Write the file anew if there was something that it did not have, or that had changed."""
-    from os import W_OK, access, getpid, rename
-
-    if not modules.more or not access(modules.path.rpartition("/")[0], W_OK):
-        return
-    entries = list(modules.entries)
-    for module in modules.more:
-        spec = module.__spec__
-        assert spec is not None and spec.origin is not None and spec.loader is not None
-        status = stat(spec.origin)
-        code = compiled(spec.origin) if spec.origin.endswith(".py") else EXTENSION
-        package = spec.submodule_search_locations is not None
-        entries.append((module.__name__, spec.origin, status.st_size, status.st_mtime_ns, package, code))
-    temporary = f"{modules.path}.{getpid()}"
-    try:
-        with open(temporary, "wb") as file:
-            marshal.dump(tuple(entries), file)
-        rename(temporary, modules.path)
-    except OSError:
-        pass
+def entry(name: str, source: str, package: bool) -> "tuple[Any, ...]":
+    """Return a module as the file has it."""
+    status = stat(source)
+    code = compiled(source) if source.endswith(".py") else EXTENSION
+    return name, source, status.st_size, status.st_mtime_ns, package, code

@@ -185,7 +185,7 @@ def last_cap() -> int:
     Source: /proc/sys/kernel/cap_last_cap (man 7 capabilities); without it, this list's last.
     """
     try:
-        with open("/proc/sys/kernel/cap_last_cap", encoding="ascii") as file:
+        with open("/proc/sys/kernel/cap_last_cap", encoding="utf-8") as file:
             return int(file.read())
     except (OSError, ValueError):
         return len(NAMES) - 1

@@ -127,7 +127,7 @@ def is_unprivileged() -> bool:
 def _in_first_namespace(uid_map: str = "/proc/self/uid_map") -> bool:
     """Only the first user namespace has every id mapped to itself (man 7 user_namespaces)."""
     try:
-        with open(uid_map, encoding="ascii") as file:
+        with open(uid_map, encoding="utf-8") as file:
             return file.read().split() == ["0", "0", "4294967295"]
     except OSError:
         return True

@@ -74,7 +74,7 @@ def write_pid(path: str, pid: int) -> None:
     """Write a --pid-file; under its name it is whole, as whoever waits for it reads it at once. Raises: RuntimeFailure."""
     temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}")
     try:
-        with open(temporary, "w", encoding="ascii") as file:
+        with open(temporary, "w", encoding="utf-8") as file:
             file.write(str(pid))
         os.rename(temporary, path)
     except OSError as error:

@@ -215,7 +215,7 @@ class Container:
         """Say whether its cgroup is frozen, or ordered to be (Cgroup.is_frozen, without what else that module has)."""
         path = self.state.get("cgroup")
         try:
-            with open(f"{path}/cgroup.freeze", encoding="ascii") as order, open(f"{path}/cgroup.events", encoding="ascii") as fact:
+            with open(f"{path}/cgroup.freeze", encoding="utf-8") as order, open(f"{path}/cgroup.events", encoding="utf-8") as fact:
                 return order.read() == "1\n" or "frozen 1" in fact.read()
         except OSError:
             return False

@@ -69,6 +69,8 @@ def run_inside(kind: str, hooks: Sequence[Hook], state: dict[str, Any], pid: int
 
     Raises: RuntimeFailure at the first that fails.
     """
+    if not hooks:
+        return  # without the plan: `start` mostly has no need of it
     from minirt.plan.birth import Birth
 
     for i, hook in enumerate(hooks):

@@ -21,7 +21,7 @@ for name in sys.argv[2:]:
     __import__(name)
 print(",".join(module.__name__ for module in modules.more) or "none", minirt.documents.__spec__ is None, minirt.documents.__file__,
       getattr(minirt.documents, "CHANGED", 0), minirt.linux.constants.CLONE_NEWUTS)
-preload.save(modules)
+modules.save()
 """
 
 
