@@ -61,7 +61,9 @@ def commit(
         descriptor = store.add_image(state.finished(), state.layers)
         if name:
             store.set_name(name, descriptor)
-        return store.image(descriptor).id
+        id = store.image(descriptor).id
+    container.tell("commit", comment=message, imageID=id, imageRef=name)
+    return id
 
 
 def refuse_mapped(container: Container) -> None:

@@ -83,7 +83,9 @@ def write_files(args: argparse.Namespace) -> int:
     from minirt.engine.container import find
     from minirt.errors import UsageError
 
-    pieces = files(find(args.container))
+    container = find(args.container)
+    container.tell("export")
+    pieces = files(container)
     if args.output == "-":
         if sys.stdout.isatty():
             raise UsageError("export: a tar is nothing for a terminal: give -o FILE")

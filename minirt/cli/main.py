@@ -28,6 +28,7 @@ COMMANDS = {
     "wait": ("lifecycle", "wait until containers have ended"),
     "rename": ("lifecycle", "give a container another name"),
     "inspect": ("lifecycle", "tell all about containers"),
+    "events": ("events", "tell what happens, as it happens"),
     "logs": ("streams", "print what a container wrote"),
     "attach": ("streams", "be at a container's streams or terminal"),
     "exec": ("streams", "run one more command in a container"),

@@ -26,6 +26,7 @@ and for containers that nobody stays with:
     removal.py    is it running? away with it
     control.py    stop, kill, pause, wait, rename
     logs.py       what they wrote
+    events.py     what happens to them
     attach.py     their streams, with others
     exec.py       one more process in them
     changes.py    what they changed

@@ -79,6 +79,7 @@ def stay(container: Container, client: socket.socket, pidfd: int, stdin: bool, k
     from minirt.terminal.detach_keys import parse_detach_keys
     from minirt.terminal.wait import Signals
 
+    container.tell("attach")
     options = load_options(container)
     detach = parse_detach_keys(keys or options.detach_keys) if options.tty else b""
     with Signals(sig_proxy) as signals:
@@ -86,6 +87,8 @@ def stay(container: Container, client: socket.socket, pidfd: int, stdin: bool, k
     if status is not None:
         return exit_code(status)
     ended = read_exit(container) if not container.running else None
+    if ended is None:
+        container.tell("detach")
     return ended[0] if ended else None
 
 

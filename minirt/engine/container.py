@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from minirt.linux.cgroup_group import Cgroup
+    from minirt.state.database import Database
 
     Happening = tuple[str, Mapping[str, str]]
 
@@ -156,7 +157,6 @@ class Container:
         from _sqlite3 import IntegrityError
 
         from minirt.state.containers import change
-        from minirt.state.events import note
         from minirt.state.schema import State
 
         now = Container({**self.state, **changes})
@@ -164,8 +164,7 @@ class Container:
             with State() as base:
                 if changes:
                     change(base, self.id, changes)
-                for action, attributes in happened:
-                    note(base, "container", action, self.id, {**now.attributes(), **attributes})
+                now.note(base, happened)
         except IntegrityError:
             raise NameTaken(f"the name {now.state['name']!r} is in use") from None
         self.state = now.state
@@ -173,6 +172,19 @@ class Container:
     def tell(self, action: str, **attributes: str) -> None:
         """Write down that something happens to it: an event."""
         self.save([(action, attributes)])
+
+    def note(self, base: Database, happened: Sequence[Happening]) -> None:
+        """Write down what happens to it in a transaction, and what that means for its volumes."""
+        from minirt.state.events import note
+
+        volumes = [made for made in self.state.get("mounts", ()) if made["kind"] == "volume"]
+        for action, attributes in happened:
+            for made in volumes if action == "start" else ():
+                more = {"destination": made["target"], "propagation": "", "read/write": str(not made["read_only"]).lower()}
+                note(base, "volume", "mount", made["source"], {"container": self.id, "driver": "local", **more})
+            note(base, "container", action, self.id, {**self.attributes(), **attributes})
+            for made in volumes if action == "die" else ():
+                note(base, "volume", "unmount", made["source"], {"container": self.id, "driver": "local"})
 
     def attributes(self) -> dict[str, str]:
         """Return what each event of it says: its image, its name, its labels."""
@@ -215,7 +227,6 @@ class Container:
         from minirt.image.store import Store
         from minirt.linux.rmtree import remove_tree
         from minirt.state import containers as rows
-        from minirt.state.events import note
         from minirt.state.schema import State
 
         with State() as base:
@@ -224,8 +235,7 @@ class Container:
                 row["rm"] = volumes or row["rm"] or row["status"] == "creating"
                 rows.change(base, self.id, {"status": "removing", "name": "", "rm": row["rm"]})
                 if row["status"] != "creating" and not row["step"]:
-                    for action, attributes in (*happened, ("destroy", {})):
-                        note(base, "container", action, self.id, {**Container(row).attributes(), **attributes})
+                    Container(row).note(base, (*happened, ("destroy", {})))
         if row is not None and row["rm"] and row["mounts"]:
             from minirt.engine.volumes import let_go
 

@@ -34,12 +34,31 @@ def signal_number(text: str) -> int:
 
 
 def kill(container: Container, number: int) -> None:
-    """Send a container's first process a signal. Raises: Conflict where it does not run."""
+    """Send a container's first process a signal; one that ends it is not undone by --restart, as its end is wanted.
+
+    Raises: Conflict where it does not run.
+    """
     pidfd = running(container)
     try:
-        signal.pidfd_send_signal(pidfd, number)
+        if number in (signal.SIGKILL, stop_signal(container)):
+            no_more(container)
+        send(container, pidfd, number)
     finally:
         os.close(pidfd)
+
+
+def stop_signal(container: Container) -> int:
+    """Return the signal that asks a container to end; SIGTERM for one that was run in the foreground."""
+    try:
+        return signal_number(load_options(container).stop_signal or "TERM")
+    except ContainerError:
+        return signal.SIGTERM
+
+
+def send(container: Container, pidfd: int, number: int) -> None:
+    """Send its first process a signal, and say so. Raises: ProcessLookupError."""
+    signal.pidfd_send_signal(pidfd, number)
+    container.tell("kill", signal=str(number))
 
 
 def stop(container: Container, seconds: float | None = None, number: int | None = None) -> None:
@@ -61,17 +80,18 @@ def stop(container: Container, seconds: float | None = None, number: int | None 
         settle(container)
         return
     try:
-        signal.pidfd_send_signal(pidfd, number or signal_number(options.stop_signal or "TERM"))
+        send(container, pidfd, number or signal_number(options.stop_signal or "TERM"))
         if container.cgroup is not None and container.cgroup.is_frozen():
             container.cgroup.thaw()
         if not select.select([pidfd], [], [], None if seconds < 0 else seconds)[0]:
-            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            send(container, pidfd, signal.SIGKILL)
             select.select([pidfd], [], [], KILLED)
     except ProcessLookupError:
         pass  # it has ended meanwhile
     finally:
         os.close(pidfd)
     settle(container)
+    container.tell("stop")
 
 
 def settle(container: Container) -> None:
@@ -90,16 +110,19 @@ def restart(container: Container, seconds: float | None = None) -> None:
 
     stop(container, seconds)
     start(container)
+    container.tell("restart")
 
 
 def pause(container: Container) -> None:
     """Hold all processes of a container still. Raises: ContainerError, CgroupError."""
     group_of(container).freeze()
+    container.tell("pause")
 
 
 def unpause(container: Container) -> None:
     """Let them go on. Raises: ContainerError, CgroupError."""
     group_of(container).thaw()
+    container.tell("unpause")
 
 
 def group_of(container: Container) -> Cgroup:

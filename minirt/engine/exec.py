@@ -14,10 +14,12 @@ from minirt.engine.options import RunOptions
 from minirt.engine.removal import running
 from minirt.engine.run import check
 from minirt.engine.session import Session
+from minirt.errors import MinirtError
 from minirt.oci.step import Context
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 __all__ = ["execute"]
@@ -36,7 +38,26 @@ def execute(container: Container, options: RunOptions) -> int:
     with ExitStack() as undo:
         undo.callback(os.close, running(container))  # held: so its pid is nobody else's
         context = make_context(container, options)
-        return Joining(options, context, container, undo).run_all()
+        return told(container, options, Joining(options, context, container, undo).run_all)
+
+
+def told(container: Container, options: RunOptions, run: Callable[[], int], id: str = "") -> int:
+    """Run what runs a process in a container, and tell of its beginning and its end. Returns its exit status.
+
+    Args: id, of the process, by which its events are known; by default one is made up.
+    """
+    id, command = id or os.urandom(32).hex(), " ".join(options.command)
+    container.save([(f"{action}: {command}", {"execID": id}) for action in ("exec_create", "exec_start")])
+    status = 126  # where it cannot begin
+    try:
+        status = run()
+    except MinirtError as error:
+        status = error.exit_code
+        raise
+    finally:
+        if not options.detach:
+            container.tell("exec_die", execID=id, exitCode=str(status))
+    return status
 
 
 def make_context(container: Container, options: RunOptions) -> Context:

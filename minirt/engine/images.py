@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from minirt.engine.options import RunOptions
     from minirt.image.store import Image
 
-__all__ = ["find_image", "hold", "wants_mounts"]
+__all__ = ["find_image", "hold", "tell_image", "wants_mounts"]
 
 
 def find_image(name: str) -> Image:
@@ -33,6 +33,19 @@ def find_image(name: str) -> Image:
     except MinirtError as error:
         error.exit_code = 125
         raise
+
+
+def tell_image(action: str, name: str, id: str = "") -> None:
+    """Write down that something happens to an image.
+
+    Args:
+        action: docker's word: pull, push, tag, untag, delete, import, load, save.
+        name: the image's, or its id where it has none.
+        id: what docker says it happens to: the image's id, or for pull and push its name.
+    """
+    from minirt.state.events import tell
+
+    tell("image", action, id or name, {"name": name})
 
 
 def hold(image: Image, container: Container) -> None:

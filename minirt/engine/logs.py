@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from minirt.engine.container import Container
 
-__all__ = ["Line", "lines", "moment"]
+__all__ = ["Line", "lines", "moment", "seconds"]
 
 LOOK = 0.05  # s between two looks whether there is more
 UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -115,28 +115,32 @@ class Reader:
 
 
 def moment(text: str) -> str:
-    """Return a time as `Line` has it: RFC 3339, seconds since 1970, or how long ago (10m, 1h30m). Raises: UsageError."""
+    """Return a time as `Line` has it, nothing for nothing; given as for `seconds`. Raises: UsageError."""
     from datetime import datetime
 
     if not text:
         return ""
     try:
-        seconds = float(text)
-    except ValueError:
-        ago = duration(text)
-        if ago is not None:
-            seconds = time.time() - ago
-        else:
-            try:
-                when = datetime.fromisoformat(text)
-            except ValueError:
-                raise UsageError(f"time {text!r}: write 2026-11-25T12:00:00Z, seconds since 1970, or 10m for so long ago") from None
-            seconds = when.timestamp()
-    try:
-        when = datetime.fromtimestamp(seconds, UTC)
+        when = datetime.fromtimestamp(seconds(text), UTC)
     except (OverflowError, ValueError, OSError):
         raise UsageError(f"time {text!r}: beyond the years that there are") from None
     return f"{when:%Y-%m-%dT%H:%M:%S}.{when.microsecond:06d}000Z"
+
+
+def seconds(text: str) -> float:
+    """Return seconds since 1970; given so, as RFC 3339, or as how long ago it was (10m, 1h30m). Raises: UsageError."""
+    from datetime import datetime
+
+    try:
+        return float(text)
+    except ValueError:
+        ago = duration(text)
+    if ago is not None:
+        return time.time() - ago
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError):
+        raise UsageError(f"time {text!r}: write 2026-11-25T12:00:00Z, seconds since 1970, or 10m for so long ago") from None
 
 
 def duration(text: str) -> float | None:

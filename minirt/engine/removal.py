@@ -58,6 +58,7 @@ def remove(container: Container, force: bool = False, volumes: bool = False) -> 
         if pidfd >= 0:
             try:
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                container.tell("kill", signal=str(int(signal.SIGKILL)))
                 select.select([pidfd], [], [], KILLED)
             except ProcessLookupError:
                 pass

@@ -65,7 +65,7 @@ def claim_volumes(container: Container, mine: list[Request], wanted: list[Reques
         container.save(mounts=[request.as_dict() for request in wanted])  # first: who is killed after this leaves no volume behind
         for request in mine:
             labels = {**request.labels, **({store.ANONYMOUS: ""} if request.anonymous else {})}
-            volume = store.create(request.source, labels, request.driver_options)
+            volume = make(request.source, labels, request.driver_options)
             # Simplified: one that another container has open is left as it is; docker fills it under its eyes.
             if not request.nocopy and not request.subpath and not volume.options and not runs_with(volume.name, container.id):
                 fill(volume, image.layers(), request.target)
@@ -155,7 +155,29 @@ def create(name: str = "", labels: dict[str, str] | None = None, options: dict[s
         store.check_name(name)
     with store.changing():
         own = {**(labels or {}), **({} if name else {store.ANONYMOUS: ""})}
-        return store.create(name or store.anonymous_name(), own, options or {})
+        return make(name or store.anonymous_name(), own, options or {})
+
+
+def make(name: str, labels: dict[str, str], options: dict[str, str]) -> Volume:
+    """Make a volume, if it is not there, and tell of it; the caller holds the volumes' lock. Raises: VolumeError."""
+    from minirt.state.events import tell
+    from minirt.volume import store
+
+    new = store.load(name) is None
+    made = store.create(name, labels, options)
+    if new:
+        tell("volume", "create", name, {"driver": "local"})
+    return made
+
+
+def drop(volume: Volume) -> str:
+    """Let nobody find a volume any more, and tell of it. Returns the path to be erased."""
+    from minirt.state.events import tell
+    from minirt.volume import store
+
+    hidden = store.drop(volume)
+    tell("volume", "destroy", volume.name, {"driver": "local"})
+    return hidden
 
 
 def remove(name: str) -> None:
@@ -167,7 +189,7 @@ def remove(name: str) -> None:
         if using := users(name):
             labels = ", ".join(container.label for container in using)
             raise store.VolumeError(f"volume {name} is in use by {labels}: minirt rm {using[0].label}")
-        hidden = store.drop(volume)
+        hidden = drop(volume)
     erase([hidden])
 
 
@@ -183,7 +205,7 @@ def let_go(state: dict[str, Any]) -> None:
         for name in sorted(names):
             volume = store.load(name)
             if volume is not None and volume.anonymous and not users(name):
-                hidden.append(store.drop(volume))
+                hidden.append(drop(volume))
     erase(hidden)
 
 
@@ -218,7 +240,7 @@ def prune(everything: bool = False, keep: Any = None) -> tuple[list[str], int]:
             if volume.name not in used and (everything or volume.anonymous) and not (keep and keep(volume)):
                 size += usage(volume)
                 names.append(volume.name)
-                hidden.append(store.drop(volume))
+                hidden.append(drop(volume))
     erase(hidden)
     return names, size
 

@@ -12,6 +12,7 @@ from minirt.network import bridge, firewall, names
 from minirt.network.addresses import free_address, free_subnet, parse_address, parse_subnet
 from minirt.network.ports import Port
 from minirt.network.store import Network, NetworkError, Store
+from minirt.state.events import tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,7 +49,9 @@ def make(store: Store, name: str, subnet: str, internal: bool, labels: dict[str,
         wanted = free_subnet([*others, *bridge.host_subnets()])
     taken = {network.bridge for network in store.networks()}
     link = next(f"minirt{number}" for number in range(len(taken) + 1) if f"minirt{number}" not in taken)
-    return store.add_network(name, link, wanted, internal, labels)
+    made = store.add_network(name, link, wanted, internal, labels)
+    tell("network", "create", name, {"name": name, "type": "bridge"})
+    return made
 
 
 def remove(name: str) -> None:
@@ -58,6 +61,7 @@ def remove(name: str) -> None:
         store.remove_network(name)
         bridge.remove_link(network.bridge)
         write_rules(store)
+        tell("network", "destroy", name, {"name": name, "type": "bridge"})
 
 
 def connect(
@@ -98,6 +102,7 @@ def connect(
             bridge.remove_link(end.interface)
             raise
         names.tell(store, network)
+        tell("network", "connect", network, {"container": container, "name": network, "type": "bridge"})
     return str(wanted)
 
 
@@ -145,6 +150,7 @@ def forget(store: Store, container: str, network: str) -> None:
     write_rules(store)
     for end in ends:
         names.tell(store, end.network)
+        tell("network", "disconnect", end.network, {"container": container, "name": end.network, "type": "bridge"})
 
 
 def sweep(alive: Iterable[str]) -> list[str]:

@@ -78,6 +78,7 @@ def _add_import(verbs: Subparsers) -> None:
 
 def _import(args: argparse.Namespace) -> int:
     from minirt.cli.image.progress import Counter
+    from minirt.engine.images import tell_image
     from minirt.image.errors import ImageError
     from minirt.image.importer import import_rootfs
 
@@ -95,6 +96,7 @@ def _import(args: argparse.Namespace) -> int:
             message=args.message,
             progress=progress.advance,
         )
+    tell_image("import", args.name, image.id)
     print(image.id)
     return 0
 
@@ -126,10 +128,13 @@ def _export(args: argparse.Namespace) -> int:
 
 
 def _save(args: argparse.Namespace) -> int:
+    from minirt.engine.images import tell_image
     from minirt.image.save import save_docker, save_oci
 
     store = open_store()
     images = [(image.name, image) for image in (find(store, name) for name in args.names)]
+    for name, image in images:
+        tell_image("save", name, image.id)
     _write(args.output, (save_oci if args.format == "oci" else save_docker)(store, images))
     return 0
 
@@ -161,6 +166,7 @@ def _write(path: str, pieces: Iterator[bytes]) -> None:
 
 def _load(args: argparse.Namespace) -> int:
     from minirt.cli.image.progress import Counter
+    from minirt.engine.images import tell_image
     from minirt.image.load import load
 
     stream = _source(args.input, "an archive is a file")
@@ -168,5 +174,6 @@ def _load(args: argparse.Namespace) -> int:
         images = load(open_store(), stream.fileno(), origin=args.input, tag=args.tag, platform=args.platform,
                       progress=progress.advance)  # fmt: skip
     for image in images:
+        tell_image("load", image.name, image.id)
         print(image.id if args.quiet else f"Loaded image: {image.name}")
     return 0

@@ -36,22 +36,30 @@ def add_rm(verbs: Subparsers, name: str) -> None:
 
 
 def _tag(args: argparse.Namespace) -> int:
+    from minirt.engine.images import tell_image
+
     store = open_store()
-    store.tag(find(store, args.source).name, args.name)
+    image = find(store, args.source)
+    store.tag(image.name, args.name)
+    tell_image("tag", args.name, image.id)
     return 0
 
 
 def _rm(args: argparse.Namespace) -> int:
+    from minirt.engine.images import tell_image
     from minirt.image.errors import ImageError
 
     store = open_store()
     errors = []
     for name in args.names:
         try:
+            id = find(store, name).id
             gone = store.remove(name)
         except ImageError as error:
             errors.append(str(error))
             continue
+        for action in ("untag", "delete")[: 2 if gone else 1]:
+            tell_image(action, id, id)
         print(f"Untagged: {name}")
         for digest in gone:
             print(f"Deleted: {digest}")

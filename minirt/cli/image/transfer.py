@@ -61,11 +61,13 @@ def _credentials(args: argparse.Namespace) -> Credentials | None:
 
 def _pull(args: argparse.Namespace) -> int:
     from minirt.cli.image.progress import Transfer
+    from minirt.engine.images import tell_image
     from minirt.image.remote.pull import pull
 
     with Transfer(args.quiet) as progress:
         image = pull(open_store(), args.name, platform=args.platform, verify=args.tls_verify,
                      credentials=_credentials(args), progress=progress)  # fmt: skip
+    tell_image("pull", image.name)
     _print(args, image.name, image.id, image.digest)
     return 0
 
@@ -73,12 +75,14 @@ def _pull(args: argparse.Namespace) -> int:
 def _push(args: argparse.Namespace) -> int:
     from minirt.cli.image.progress import Transfer
     from minirt.cli.image.verb import find
+    from minirt.engine.images import tell_image
     from minirt.image.remote.push import push
 
     store = open_store()
     with Transfer(args.quiet) as progress:
         reference, image = push(store, find(store, args.name).name, args.target or args.name, verify=args.tls_verify,
                                 credentials=_credentials(args), progress=progress)  # fmt: skip
+    tell_image("push", str(reference))
     _print(args, str(reference), image.id, image.digest)
     return 0
 

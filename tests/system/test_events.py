@@ -1,0 +1,142 @@
+"""`minirt events`: docker's words for what happens, written down with what happened, also where its monitor was killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import Minirt
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a container without a user namespace takes root")
+LIMIT = 30.0  # seconds that something may take on a busy machine
+
+
+@pytest.fixture
+def mine(minirt: Minirt) -> Iterator[Minirt]:
+    yield minirt
+    minirt("rm", "-f", *minirt("ps", "-aq").stdout.split())
+
+
+def good(minirt: Minirt, *words: object) -> str:
+    done = minirt(*words)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def told(minirt: Minirt, *words: str) -> list[dict]:  # type: ignore[type-arg]
+    """Return what has happened so far."""
+    out = good(minirt, "events", "--since", "1h", "--until", "0s", "--format", "json", *words)
+    return [json.loads(line) for line in out.splitlines()]
+
+
+def actions(events: list[dict]) -> list[str]:  # type: ignore[type-arg]
+    return [event["Action"] for event in events if event["Type"] == "container"]
+
+
+def until_ended(minirt: Minirt, name: str) -> None:
+    good(minirt, "wait", name)
+
+
+def test_a_life_is_told_as_docker_tells_it(mine: Minirt) -> None:
+    id = good(mine, "run", "-d", "--name", "box", "-l", "a=b", "busybox", "sleep", "1000").strip()
+    good(mine, "exec", "box", "true")
+    good(mine, "rename", "box", "crate")
+    good(mine, "stop", "-t", "0", "crate")
+    good(mine, "start", "crate")
+    good(mine, "kill", "crate")
+    until_ended(mine, "crate")
+    good(mine, "rm", "crate")
+    events = told(mine)
+    assert actions(events) == [
+        "create", "start", "exec_create: true", "exec_start: true", "exec_die", "rename", "kill", "kill", "die", "stop", "start",
+        "kill", "die", "destroy",
+    ]  # fmt: skip
+    assert {event["Actor"]["ID"] for event in events} == {id}
+    attributes = {event["Action"]: event["Actor"]["Attributes"] for event in events}
+    assert attributes["create"].items() >= {"a": "b", "name": "box"}.items()
+    assert attributes["create"]["image"].startswith("busybox") and "org.opencontainers.image.title" in attributes["create"]
+    assert attributes["rename"]["oldName"] == "/box" and attributes["destroy"]["name"] == "crate"
+    assert attributes["die"]["exitCode"] == "137" and attributes["exec_die"]["exitCode"] == "0"
+    assert [event["timeNano"] for event in events] == sorted(event["timeNano"] for event in events)
+    assert all(event["time"] == event["timeNano"] // 10**9 and event["status"] == event["Action"] for event in events)
+
+
+def test_a_run_in_the_foreground_is_told_too(mine: Minirt) -> None:
+    assert mine("run", "--rm", "busybox", "sh", "-c", "exit 3").returncode == 3
+    mine("run", "--name", "kept", "busybox", "true")
+    events = told(mine)
+    assert actions(events) == ["create", "start", "die", "destroy", "create", "start", "die"]
+    assert [e["Actor"]["Attributes"]["exitCode"] for e in events if e["Action"] == "die"] == ["3", "0"]
+
+
+def test_what_never_began_is_not_told(mine: Minirt) -> None:
+    assert mine("run", "--rm", "busybox", "none").returncode == 127
+    assert actions(told(mine)) == []
+
+
+def test_who_follows_sees_it_as_it_happens_and_only_what_is_wanted(mine: Minirt) -> None:
+    good(mine, "run", "-d", "--name", "before", "busybox", "true")
+    follower = mine.start("events", "--filter", "event=die", "--filter", "event=start", "--filter", "container=box",
+                          "--format", "{{.Action}} {{.Actor.Attributes.name}}")  # fmt: skip
+    time.sleep(1.0)  # it says nothing when it has begun
+    good(mine, "run", "-d", "--name", "other", "busybox", "true")
+    good(mine, "run", "-d", "--name", "box", "busybox", "true")
+    assert follower.stdout.readline() == "start box\n" and follower.stdout.readline() == "die box\n"
+    follower.terminate()
+    follower.communicate(timeout=LIMIT)
+
+
+def test_an_end_that_no_monitor_saw_is_told_to_who_follows(mine: Minirt) -> None:
+    good(mine, "run", "-d", "--name", "box", "busybox", "sleep", "1000")
+    pid = json.loads(good(mine, "inspect", "box"))[0]["State"]["Pid"]
+    follower = mine.start("events", "--filter", "type=container", "--format", "{{.Action}} {{.Actor.Attributes.exitCode}}")
+    time.sleep(1.0)
+    monitor = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    assert Path(f"/proc/{monitor}/comm").read_text() == "minirt-monitor\n"
+    os.kill(monitor, signal.SIGKILL)
+    os.kill(pid, signal.SIGKILL)
+    assert follower.stdout.readline() == "die 255\n"
+    follower.terminate()
+    follower.communicate(timeout=LIMIT)
+    assert json.loads(good(mine, "inspect", "box"))[0]["State"]["Status"] == "exited"
+
+
+def test_volumes_and_networks_and_images_are_told(mine: Minirt) -> None:
+    good(mine, "volume", "create", "data")
+    good(mine, "run", "--rm", "-v", "data:/d:ro", "busybox", "true")
+    good(mine, "volume", "rm", "data")
+    seen = [(event["Action"], event["Actor"]["ID"]) for event in told(mine, "--filter", "type=volume")]
+    assert seen == [(action, "data") for action in ("create", "mount", "unmount", "destroy")]
+    (mount,) = told(mine, "--filter", "event=mount")
+    assert mount["Actor"]["Attributes"]["destination"] == "/d" and mount["Actor"]["Attributes"]["read/write"] == "false"
+    good(mine, "network", "create", "net")
+    good(mine, "network", "rm", "net")
+    assert [event["Action"] for event in told(mine, "--filter", "network=net")] == ["create", "destroy"]
+
+
+def test_images_are_told(own_store: Minirt) -> None:
+    good(own_store, "image", "tag", "busybox", "mine:1")
+    good(own_store, "image", "rm", "mine:1")
+    assert [event["Action"] for event in told(own_store, "--filter", "type=image")] == ["tag", "untag"]
+
+
+def test_a_line_is_docker_s(mine: Minirt) -> None:
+    good(mine, "run", "-d", "--name", "box", "busybox", "true")
+    until_ended(mine, "box")
+    first = good(mine, "events", "--since", "1h", "--until", "0s").splitlines()[0]
+    when = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}(Z|[+-]\d\d:\d\d)"
+    assert re.fullmatch(when + r" container create [0-9a-f]{64} \(image=busybox\S*, .*name=box, .*\)", first)
+
+
+@pytest.mark.parametrize(
+    "words", [("--since", "yesterday"), ("--filter", "colour=red"), ("--filter", "red"), ("--format", "{{.Nope")]
+)
+def test_bad_words_are_one_line(mine: Minirt, words: tuple[str, ...]) -> None:
+    done = mine("events", "--until", "0s", *words)
+    assert done.returncode and done.stderr.count("\n") == 1, done.stderr
