@@ -1,5 +1,6 @@
 /* The monitor: stays with one detached container until its end. It holds the container's standard streams or terminal,
- * writes its log, serves those who attach, reaps it, writes down how it ended, and runs the command that tidies up.
+ * writes its log, serves those who attach, has it checked now and then (HEALTHCHECK), reaps it, writes down how it ended, and
+ * runs the command that tidies up.
  *
  *     minirt ──orders──▶ monitor ──clone, execveat──▶ executor ──clone3(CLONE_PARENT)──▶ the container, the monitor's child
  *                          │  ▲
@@ -37,6 +38,7 @@
 #define CLIENTS 32
 #define ROOM (4 * FRAME_MOST)
 #define PATIENCE 100  /* ms between two tries to write to a full disk */
+#define LONGEST 3600000  /* ms between two looks at the clock */
 #define TRIES 100     /* of them once the program has ended; then what is left of the log is lost */
 
 /* Bytes on their way to a descriptor. */
@@ -63,6 +65,11 @@ static struct monitor {
     struct client *clients[CLIENTS];
     size_t command;
     char words[sizeof(((struct order_message *)0)->text)];
+    struct health {
+        int64_t interval, at_start, started_by, next;  /* ms of CLOCK_MONOTONIC; next is 0 while none is due */
+        pid_t pid;          /* of the check that is being done */
+        char words[sizeof(((struct order_message *)0)->text)];
+    } health;
 } m = {.place = -1, .keep = -1, .listener = -1, .signals = -1, .tty = -1, .input = -1,
        .outputs = {{.fd = -1, .stream = 1}, {.fd = -1, .stream = 2}}};
 
@@ -71,6 +78,31 @@ static void drop(int *fd)
     if (*fd >= 0)
         close(*fd);
     *fd = -1;
+}
+
+/* -- commands that it runs --------------------------------------------------------------------------------------------- */
+
+/* Begin a command, words that each end with a NUL. Args: keep, what it gets as descriptor 3, or -1. Returns its pid, or -1. */
+static pid_t begin(char *word, int keep)
+{
+    char *argv[64];
+    sigset_t none;
+    int n = 0;
+
+    for (; *word && n < 63; word += strlen(word) + 1)
+        argv[n++] = word;
+    argv[n] = NULL;
+    pid_t pid = fork();
+    if (pid == 0) {
+        sigemptyset(&none);
+        sigprocmask(SIG_SETMASK, &none, NULL);
+        if (keep >= 0)
+            dup2(keep, 3);
+        close_range(keep >= 0 ? 4 : 3, ~0U, 0);
+        execv(argv[0], argv);
+        _exit(127);
+    }
+    return pid;
 }
 
 /* -- orders ------------------------------------------------------------------------------------------------------------ */
@@ -105,6 +137,23 @@ static int reap(pid_t pid)
         if (errno != EINTR)
             return -errno;
     return 0;
+}
+
+static int64_t now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* Say when the next check is due: while it may still be starting, maybe sooner than later on. */
+static void plan_check(void)
+{
+    struct health *h = &m.health;
+    int64_t starting = now() < h->started_by && h->at_start;
+
+    h->next = h->interval ? now() + (starting ? h->at_start : h->interval) : 0;
 }
 
 /* Do one order; the descriptors that it does not keep are closed by the caller. Returns the answer, and in *kept how many
@@ -151,6 +200,14 @@ static int obey(const struct order_message *order, const int *fds, int count, in
         m.pid = (pid_t)order->a;
         return 0;
     case ORDER_GO:
+        m.health.started_by += now();
+        plan_check();
+        return 0;
+    case ORDER_HEALTH:
+        m.health.interval = order->a;
+        m.health.at_start = order->b;
+        m.health.started_by = strtoll(order->text, NULL, 10);
+        memcpy(m.health.words, order->text, sizeof m.health.words - 1);
         return 0;
     }
     *kept = 0;
@@ -321,6 +378,32 @@ static void type(void)
         drop(&m.input);
 }
 
+/* -- health ------------------------------------------------------------------------------------------------------------- */
+
+/* Begin a check that is due. Returns ms until the next one is, -1 while none will be. */
+static int check(void)
+{
+    struct health *h = &m.health;
+
+    if (h->next && now() >= h->next) {
+        h->next = 0;
+        h->pid = begin(h->words + strlen(h->words) + 1, -1);
+        if (h->pid < 0)
+            plan_check();  /* no process to be had: another time */
+    }
+    int64_t left = h->next - now();
+    return !h->next ? -1 : left < 1 ? 1 : left > LONGEST ? LONGEST : (int)left;
+}
+
+/* A check has ended: with 0 the program is no longer starting. */
+static void checked(int status)
+{
+    m.health.pid = 0;
+    if (status == 0)
+        m.health.started_by = 0;
+    plan_check();
+}
+
 static void see_ends(void)
 {
     struct signalfd_siginfo info;
@@ -333,7 +416,8 @@ static void see_ends(void)
         if (pid == m.pid) {
             m.ended = 1;
             m.status = status;
-        }
+        } else if (pid == m.health.pid)
+            checked(status);
 }
 
 /* One turn: wait until something can be done, and do it. Returns whether anything was. */
@@ -430,30 +514,6 @@ static void say_goodbye(void)
             leave(&m.clients[i]);
 }
 
-/* Run the command that tidies up. It gets the lock, so that the container is somebody's all the while. */
-static void run_command(void)
-{
-    char *argv[64], *word = m.words;
-    sigset_t none;
-    int n = 0;
-
-    for (; *word && n < 63; word += strlen(word) + 1)
-        argv[n++] = word;
-    argv[n] = NULL;
-    pid_t pid = fork();
-    if (pid == 0) {
-        sigemptyset(&none);
-        sigprocmask(SIG_SETMASK, &none, NULL);
-        if (m.keep >= 0)
-            dup2(m.keep, 3);
-        close_range(4, ~0U, 0);
-        execv(argv[0], argv);
-        _exit(127);
-    }
-    if (pid > 0)
-        reap(pid);
-}
-
 int main(void)
 {
     sigset_t all;
@@ -479,12 +539,15 @@ int main(void)
         return 1;
     see_ends();  /* it may have ended already */
     while (!m.ended)
-        turn(-1);
+        turn(check());
     drain();
     log_close(&m.log);
     write_down();
     say_goodbye();
-    if (m.command)
-        run_command();
+    if (m.command) {  /* with the lock, so that the container is somebody's all the while */
+        pid_t pid = begin(m.words, m.keep);
+        if (pid > 0)
+            reap(pid);
+    }
     return 0;
 }

@@ -23,6 +23,8 @@ enum order {
                           descriptor 3 */
     ORDER_CHILD = 11,  /* a: the container's pid; it is killed should minirt be gone before ORDER_GO */
     ORDER_GO = 12,     /* It runs; from here on the monitor is alone with it */
+    ORDER_HEALTH = 13, /* a: ms between two checks; b: the same while it starts; text: ms that it may take to start, in digits, then
+                          the command that does one check, each word NUL-terminated. Its exit status 0 says: started. */
 };
 
 struct order_message {

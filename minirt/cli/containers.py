@@ -42,7 +42,9 @@ def status_of(container: Container) -> str:
     """Return docker's words for a container's state."""
     from minirt.engine.inspect import status_of as word
 
-    status = word(container)
+    status, health = word(container), container.state["health"]
+    if status == "running" and health:
+        return f"running ({'health: ' if health == 'starting' else ''}{health})"
     if status != "exited":
         return "ending" if status == "creating" else status
     code = container.state.get("exit_code")

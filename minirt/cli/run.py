@@ -75,6 +75,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     g.add_argument("--stop-timeout", type=int, default=10, metavar="SECONDS", help="before `minirt stop` kills it (10)")
     g.add_argument("--log-driver", default="json-file", metavar="NAME", help="json-file or none, for `minirt logs` (json-file)")
     many(g, "--log-opt", metavar="KEY=VALUE", help="max-size=SIZE of one file, max-file=NUMBER of them")
+    add_health(g)
     g.add_argument("--cidfile", default="", metavar="FILE", help="write its id there")
     g.add_argument("--entrypoint", default=None, metavar="PROGRAM", help="instead of the image's entry point")
     many(g, "-e", "--env", metavar="NAME[=VALUE]", help="set a variable; without a value, take ours")
@@ -154,6 +155,43 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND", help="instead of the image's own")
 
 
+HEALTH = ("health_cmd", "health_interval", "health_timeout", "health_start_period", "health_start_interval", "health_retries")
+
+
+def add_health(g: Any) -> None:
+    """Add the flags of health checks."""
+    g.add_argument("--health-cmd", default="", metavar="COMMAND", help="what says by exit status 0 that it is well (the image's)")
+    g.add_argument("--health-interval", default="", metavar="TIME", help="between two checks, as 10s or 1m30s (30s)")
+    g.add_argument("--health-timeout", default="", metavar="TIME", help="after which a check has failed (30s)")
+    g.add_argument("--health-start-period", default="", metavar="TIME", help="in which a failure does not count (0s)")
+    g.add_argument("--health-start-interval", default="", metavar="TIME", help="between two checks in that (5s)")
+    g.add_argument("--health-retries", type=int, default=0, metavar="N", help="failures in a row that make it unhealthy (3)")
+    g.add_argument("--no-healthcheck", action="store_true", help="not even the image's")
+
+
+def health_of(chosen: dict[str, Any]) -> dict[str, Any] | None:
+    """Take the flags of health checks out of what was chosen, and return what they say together. Raises: UsageError."""
+    texts = {key: chosen.pop(key) for key in HEALTH}
+    if chosen.pop("no_healthcheck"):
+        if any(texts.values()):
+            raise UsageError("--no-healthcheck: the other --health flags say the contrary")
+        return {"Test": ["NONE"]}
+    if not any(texts.values()):
+        return None
+    from minirt.engine.logs import duration
+
+    config: dict[str, Any] = {"Retries": texts["health_retries"]}
+    if texts["health_cmd"]:
+        config["Test"] = ["CMD-SHELL", texts["health_cmd"]]
+    names = ("health_interval", "health_timeout", "health_start_period", "health_start_interval")
+    for name, key in zip(names, ("Interval", "Timeout", "StartPeriod", "StartInterval"), strict=True):
+        seconds = duration(texts[name]) if texts[name] else 0.0
+        if seconds is None:
+            raise UsageError(f"--{name.replace('_', '-')} {texts[name]}: a time is written as 10s or 1m30s")
+        config[key] = round(seconds * 1e9)
+    return config
+
+
 def truth(text: str) -> bool:
     """Return what `true` and `false` mean after --sig-proxy."""
     if text.lower() not in ("true", "false", "1", "0"):
@@ -166,7 +204,7 @@ def options_of(args: argparse.Namespace) -> RunOptions:
     from minirt.engine.options import RunOptions
 
     chosen = {k: v for k, v in vars(args).items() if k not in ("image", "words", "run", "command", "debug", "version")}
-    return RunOptions(args.image, args.words, **chosen)
+    return RunOptions(args.image, args.words, healthcheck=health_of(chosen), **chosen)
 
 
 def run(args: argparse.Namespace) -> int:

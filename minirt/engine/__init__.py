@@ -21,9 +21,11 @@ May import minirt.oci, minirt.image, minirt.plan and minirt.linux. Read in this 
 and for containers that nobody stays with:
 
     monitor.py    the monitor (csrc/monitor), and what it is told
+    asked.py      what they were created with
     start.py      create, start: a birth as the monitor's child
     ended.py      what the monitor runs in the end: tidy up, start again
     removal.py    is it running? away with it
+    health.py     whether they are well; probe.py: one look at that
     control.py    stop, kill, pause, wait, rename
     logs.py       what they wrote
     events.py     what happens to them

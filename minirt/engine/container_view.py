@@ -28,8 +28,7 @@ def phrase(container: Container) -> str:
     now = time.time()
     if status in ("running", "paused"):
         text = f"Up {span(now - (state.get('started') or state.get('created') or now))}"
-        health = (state.get("health") or {}).get("Status") if isinstance(state.get("health"), dict) else ""
-        more = " (Paused)" if status == "paused" else f" ({health_word(health)})" if health and health != "none" else ""
+        more = " (Paused)" if status == "paused" else f" ({health_word(state['health'])})" if state["health"] else ""
         return text + more
     ended = f"({state.get('exit_code') or 0}) {span(now - (state.get('finished') or now))} ago"
     return {"created": "Created", "restarting": f"Restarting {ended}", "creating": "Created"}.get(status, f"Exited {ended}")
@@ -130,12 +129,11 @@ def fits(container: Container, wanted: Filters) -> bool:
     seen = listed(container)
     mounts = [text for mount in seen["Mounts"] for text in (mount.get("Name") or "", mount["Destination"])]
     ports = [(str(port.get("PublicPort", "")), str(port["PrivatePort"]), port["Type"]) for port in seen["Ports"]]
-    health = state.get("health")
     return (
         wanted.has_labels(seen["Labels"])
         and wanted.equal("volume", *mounts)
         and wanted.equal("network", *seen["NetworkSettings"]["Networks"], seen["HostConfig"]["NetworkMode"])
-        and wanted.equal("health", (health.get("Status") if isinstance(health, dict) else "") or "none")
+        and wanted.equal("health", state["health"] or "none")
         and wanted.equal("ancestor", *ancestors(container))
         and has_port(wanted.of("publish"), [(outer, kind) for outer, _, kind in ports if outer])
         and has_port(wanted.of("expose"), [(inner, kind) for _, inner, kind in ports])

@@ -107,6 +107,7 @@ def network_settings(container: Container, options: RunOptions) -> dict[str, Any
 def state_of(container: Container) -> dict[str, Any]:
     """Return the State object."""
     from minirt.engine.gc import mend
+    from minirt.engine.health import told
 
     mend(container)
     state, status = container.state, status_of(container)
@@ -122,6 +123,7 @@ def state_of(container: Container) -> dict[str, Any]:
         "Error": state.get("error", ""),
         "StartedAt": moment(state.get("started")),
         "FinishedAt": moment(state.get("finished")),
+        **({"Health": health} if (health := told(container)) else {}),
     }
 
 

@@ -23,11 +23,12 @@ else:
     import _socket  # the C half of `socket`, whose other half costs ten milliseconds
 
 __all__ = [
-    "ATTACH", "CHILD", "ERROR", "EXIT", "GO", "INPUT", "KEEP", "LOG", "OUTPUT", "PLACE", "QUIET", "SHOWN", "SIZE", "STATUS", "TTY",
-    "TYPED", "Monitor", "connect", "frame", "listen",
+    "ATTACH", "CHILD", "ERROR", "EXIT", "GO", "HEALTH", "INPUT", "KEEP", "LOG", "OUTPUT", "PLACE",
+    "QUIET", "SHOWN", "SIZE", "STATUS", "TTY",
+    "TYPED", "Monitor", "connect", "frame", "listen", "words",
 ]  # fmt: skip
 
-SPAWN, REAP, INPUT, OUTPUT, TTY, PLACE, LOG, ATTACH, KEEP, EXIT, CHILD, GO = range(1, 13)  # enum order, csrc/monitor/monitor.h
+SPAWN, REAP, INPUT, OUTPUT, TTY, PLACE, LOG, ATTACH, KEEP, EXIT, CHILD, GO, HEALTH = range(1, 14)  # enum order, monitor.h
 TYPED, SHOWN, ERROR, STATUS, SIZE, QUIET = range(6)  # enum frame_type
 CONTROL = 3  # the descriptor that it gets its orders from
 
@@ -104,6 +105,11 @@ def listen(path: str) -> _socket.socket:
         os.close(folder)
     listener.listen(8)
     return listener
+
+
+def words(*command: str) -> bytes:
+    """Return a command as the monitor takes it, each word with a NUL at its end."""
+    return b"".join(os.fsencode(word) + b"\0" for word in command)
 
 
 def connect(path: str) -> _socket.socket:

@@ -42,6 +42,7 @@ class RunOptions:
         self.stop_signal = ""
         self.stop_timeout = 10
         self.restart = "no"
+        self.healthcheck: dict[str, Any] | None = None  # as the Engine API's HealthConfig; what it does not say is the image's
         self.log_driver = "json-file"
         self.log_opt: list[str] = []
         self.cidfile = ""

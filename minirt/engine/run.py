@@ -111,6 +111,8 @@ def check(options: RunOptions) -> None:
 
         restart_policy(options.restart)  # what is none is told first
         raise UsageError(f"--restart {options.restart}: a container in the foreground ends with us: give -d")
+    if (options.healthcheck or {}).get("Test", ["NONE"]) != ["NONE"] and not (options.detach or options.tty):
+        raise UsageError("--health-cmd: the monitor of a detached container makes the checks: give -d")
     if options.plan and options.step:
         raise UsageError("--plan prints and runs nothing, --step runs: give one of them")
     if options.tty and options.interactive and not options.plan:

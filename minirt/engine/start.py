@@ -19,6 +19,7 @@ from minirt.engine.container import Conflict, Container, NoContainer, start_time
 from minirt.engine.context import make_cgroup, make_context, prepare
 from minirt.engine.ended import restart_policy
 from minirt.engine.gc import exited
+from minirt.engine.health import Check, begin, check_of, merged
 from minirt.engine.images import find_image, hold, wants_mounts
 from minirt.engine.run import check
 from minirt.engine.session import Session
@@ -55,6 +56,7 @@ def create(options: RunOptions, image: Image | None = None) -> Container:
     image = image or find_image(options.image)
     config = image.config.get("config") or {}
     make_spec(options, config, "c" * 64)  # what is wrong with the options is said now
+    merged(options.healthcheck, config)
     if options.cidfile and os.path.exists(options.cidfile):
         raise UsageError(f"--cidfile {options.cidfile}: is there already: remove it, or name another")
     container = Container.create(
@@ -189,6 +191,7 @@ class Start:
         self.container = container
         self.again = again  # it is --restart that starts it
         self.options = options
+        self.check: Check | None = None
         self.undo = undo
         self.monitor = undo.enter_context(m.Monitor())
 
@@ -208,6 +211,7 @@ class Start:
         cgroup = ours.enter_context(make_cgroup(container.id, spec, None))
         context = make_context(options, image, container.path, spec, cgroup)
         prepare(container, context, image)
+        self.check = check_of(options, image.config.get("config") or {})
         self.instruct()
         if before is not None:
             before()
@@ -242,8 +246,12 @@ class Start:
         with closing(m.listen(f"{container.path}/attach")) as listener:
             order(m.ATTACH, fds=[listener.fileno()])
         order(m.KEEP, fds=[container.owner])
-        words = [sys.executable, "-m", "minirt.engine.ended", container.id]
-        order(m.EXIT, text=b"".join(os.fsencode(word) + b"\0" for word in words))
+        order(m.EXIT, text=m.words(sys.executable, "-m", "minirt.engine.ended", container.id))
+        if self.check is not None:
+            check = self.check
+            interval, at_start, period = (int(s * 1000) for s in (check.interval, check.start_interval, check.start_period))
+            command = m.words(str(period), sys.executable, "-m", "minirt.engine.probe", container.id)
+            order(m.HEALTH, interval, min(at_start, 2**32 - 1), text=command)
 
     def streams(self) -> tuple[int, int, int]:
         """Return the program's descriptors 0, 1, 2; the monitor has the other ends."""
@@ -274,9 +282,10 @@ class Start:
         import time
 
         counts = {} if self.again else {"tries": 0, "restarts": 0}
+        health = begin(self.container, self.check)
         self.container.save(
             [("start", {})], status="running", pid=birth.pid, started_ticks=start_time(birth.pid), started=time.time(),
-            exit_code=None, error="", oom_killed=False, **counts,
+            exit_code=None, error="", oom_killed=False, **counts, **health,
         )  # fmt: skip
         self.monitor.order(m.GO)
         birth.reaped()

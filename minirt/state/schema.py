@@ -30,6 +30,13 @@ MIGRATIONS = (
         health TEXT NOT NULL DEFAULT '', mounts TEXT NOT NULL DEFAULT '[]'
     ) STRICT;
     """,
+    # 3: what is known of a container's health beside its status (container.health): the checks that failed in a row, and the last.
+    """
+    CREATE TABLE health (
+        container TEXT PRIMARY KEY REFERENCES container (id) ON DELETE CASCADE, streak INTEGER NOT NULL DEFAULT 0,
+        log TEXT NOT NULL DEFAULT '[]'
+    ) STRICT;
+    """,
 )
 
 
