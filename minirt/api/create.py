@@ -59,6 +59,7 @@ def of_config(body: dict[str, Any]) -> dict[str, Any]:
         "label": [f"{key}={value}" for key, value in (body.get("Labels") or {}).items()],
         "tty": bool(body.get("Tty")),
         "interactive": bool(body.get("OpenStdin")),
+        "stdin_once": bool(body.get("StdinOnce")),
     }
     if body.get("StopTimeout") is not None:
         chosen["stop_timeout"] = int(body["StopTimeout"])

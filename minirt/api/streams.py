@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 
 from minirt.api.containers import by_name
 from minirt.api.errors import ApiError
@@ -28,13 +30,13 @@ def attach(request: Request, name: str) -> Any:
     from minirt.api.pump import Pump, farewell
     from minirt.api.waiting import connected
     from minirt.engine.asked import load_options
-    from minirt.engine.inspect import status_of
+    from minirt.engine.inspect import is_ending, status_of
     from minirt.terminal.detach_keys import parse_detach_keys
 
     container = by_name(name)
     options = load_options(container)
-    if status_of(container) == "paused":
-        raise ApiError(409, f"container {container.label} is paused: unpause it first")
+    if (status := status_of(container)) in ("paused", "restarting"):
+        raise ApiError(409, f"Container {name} is {status}, wait until it runs")
     keys = parse_detach_keys(request.text("detachKeys") or options.detach_keys) if options.tty else b""
     streams = {number for name, number in STREAMS.items() if request.flag(name)}
     with connected(container) as waiter:
@@ -42,7 +44,8 @@ def attach(request: Request, name: str) -> Any:
         if request.flag("logs"):
             for line in log_lines(container, streams, options.tty):
                 request.connection.write(line)
-        monitor = waiter.wait(request.gone) if request.flag("stream") else None
+        wanted = request.flag("stream") and not is_ending(container)
+        monitor = waiter.wait(request.gone) if wanted else None
         if monitor is not None:
             stdin = request.flag("stdin") and options.interactive
             Pump(client, monitor, tty=options.tty, stdin=stdin, streams=streams, keys=keys).run()
@@ -61,6 +64,15 @@ def log_lines(container: Container, streams: set[int], tty: bool, **which: Any) 
         if number in streams:
             data = (f"{line.time} {line.text}" if timestamps else line.text).encode()
             yield data if tty else frame(number, data)
+
+
+@route("POST", "/containers/{name}/resize")
+def resize(request: Request, name: str) -> int:
+    """Give one's terminal a size."""
+    from minirt.engine.attach import resize as change
+
+    change(by_name(name).path, request.number("h") or 0, request.number("w") or 0)
+    return 200
 
 
 @route("GET", "/containers/{name}/logs")
@@ -89,18 +101,21 @@ def logs(request: Request, name: str) -> Any:
 def wait(request: Request, name: str) -> Any:
     """Tell how one ends. The head goes first: the client starts the container when it has that."""
     from minirt.api.waiting import connected
+    from minirt.engine.control import settle
+    from minirt.engine.inspect import is_ending
 
     condition = request.text("condition") or CONDITIONS[0]
     if condition not in CONDITIONS:
         raise ApiError(400, f"invalid condition: {condition!r}: there are {', '.join(CONDITIONS)}")
     container = by_name(name)
     with connected(container) as waiter, request.stream() as write:
-        runs = container.running or container.state.get("status") == "restarting"
-        if condition == CONDITIONS[0] and not runs:
-            ended: tuple[int, str] = container.state.get("exit_code") or 0, ""
-        else:
-            ended = how_it_ends(container, waiter.wait(request.gone), request.gone)
-        code, problem = ended
+        if is_ending(container):
+            settle(container)
+        code, problem = container.state.get("exit_code") or 0, ""
+        if condition != CONDITIONS[0] or container.running or container.state.get("status") == "restarting":
+            code, problem = how_it_ends(container, waiter.wait(request.gone), request.gone)
+        while condition == "removed" and os.path.isdir(container.path) and not request.gone():
+            time.sleep(LOOK)
         write(json.dumps({"StatusCode": code, **({"Error": {"Message": problem}} if problem else {})}).encode() + b"\n")
     return DONE
 
@@ -111,12 +126,11 @@ def how_it_ends(container: Container, monitor: socket.socket | None, gone: Calla
     from minirt.engine.control import settle
     from minirt.engine.ended import exit_code
 
-    if monitor is None:
-        return 0, ""  # it was removed, or nobody waits any more
-    status = status_alone(monitor, lambda: not gone())
-    if gone():
-        return 0, ""
+    status = status_alone(monitor, lambda: not gone()) if monitor is not None else None
+    if gone() or (monitor is None and not os.path.isdir(container.path)):
+        return 0, ""  # nobody waits any more, or it was removed before it began
     settle(container)
-    if status is None:
-        return 255, "the container's monitor was killed, and nobody saw how it ended"
-    return exit_code(status), ""
+    if status is not None:
+        return exit_code(status), ""
+    code = container.state.get("exit_code")  # its monitor had no time for us any more, but wrote it down
+    return (255, "the container's monitor was killed, and nobody saw how it ended") if code is None else (code, "")

@@ -11,12 +11,11 @@ import threading
 from contextlib import contextmanager
 
 from minirt.engine import monitor
+from minirt.engine.container import Container
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    from minirt.engine.container import Container
 
 __all__ = ["Waiter", "connected", "let_in"]
 
@@ -29,7 +28,9 @@ class Waiter:
     """One who waits for a container's start. Args: container, which is there."""
 
     def __init__(self, container: Container) -> None:
+        self.id = container.id
         self.path = container.path
+        self.begun = container.state.get("started")
         self.started = threading.Event()
         self.socket: socket.socket | None = None
 
@@ -42,6 +43,11 @@ class Waiter:
                 return False
         return True
 
+    def is_over(self) -> bool:
+        """Say whether the container has run meanwhile, and ended before anybody was let in: another process began it."""
+        fresh = Container.load(self.id)
+        return fresh is not None and fresh.state.get("started") != self.begun and fresh.state.get("status") == "exited"
+
     def wait(self, gone: Callable[[], bool]) -> socket.socket | None:
         """Return a connection to the monitor, as soon as there is one.
 
@@ -51,7 +57,7 @@ class Waiter:
             with _lock:
                 if self.connect():
                     break
-            if gone() or not os.path.isdir(self.path):
+            if gone() or not os.path.isdir(self.path) or self.is_over():
                 break
         return self.socket
 

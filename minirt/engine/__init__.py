@@ -21,6 +21,7 @@ May import minirt.oci, minirt.image, minirt.plan and minirt.linux. Read in this 
 and for containers that nobody stays with:
 
     monitor.py    the monitor (csrc/monitor), and what it is told
+    left.py       ... and given
     asked.py      what they were created with
     start.py      create, start: a birth as the monitor's child
     ended.py      what the monitor runs in the end: tidy up, start again
@@ -31,6 +32,7 @@ and for containers that nobody stays with:
     events.py     what happens to them
     attach.py     their streams, with others
     exec.py       one more process in them
+    execs.py      ... with a monitor of its own
     changes.py    what they changed
     stats.py      what they use
     inspect.py    all that is known of one

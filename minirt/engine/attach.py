@@ -7,11 +7,12 @@ from contextlib import closing
 
 from minirt.engine import monitor
 from minirt.engine.asked import load_options
-from minirt.engine.container import Container, ContainerError
+from minirt.engine.container import Conflict, Container, ContainerError
 from minirt.engine.control import settle
 from minirt.engine.ended import exit_code, read_exit
 from minirt.engine.removal import running
 from minirt.engine.start import create, run_detached, start
+from minirt.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from minirt.engine.options import RunOptions
 
-__all__ = ["attach", "connect", "run_attached", "start_attached", "status_alone", "stay"]
+__all__ = ["attach", "connect", "resize", "resize_by", "run_attached", "start_attached", "status_alone", "stay"]
 
 LOOK = 0.2  # s between two looks whether anybody still waits
 
@@ -119,3 +120,19 @@ def status_alone(client: socket.socket, wanted: Callable[[], bool]) -> int | Non
     except OSError:  # it has died
         pass
     return None
+
+
+def resize(path: str, rows: int, columns: int) -> None:
+    """Give a terminal a size. Args: path, the directory that its monitor has. Raises: Conflict where it has none now."""
+    try:
+        with closing(monitor.connect(f"{path}/attach")) as client:
+            resize_by(client, rows, columns)
+    except OSError:
+        raise Conflict("it has no terminal now: it is not running") from None
+
+
+def resize_by(client: socket.socket, rows: int, columns: int) -> None:
+    """Give a terminal a size, by a connection to its monitor. Raises: UsageError, OSError."""
+    if not (0 < rows < 1 << 16 and 0 < columns < 1 << 16):
+        raise UsageError(f"a terminal of {rows} rows and {columns} columns: from 1 to 65535")
+    client.sendall(monitor.frame(monitor.SIZE, rows.to_bytes(2, "big") + columns.to_bytes(2, "big")))

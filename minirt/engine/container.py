@@ -32,8 +32,11 @@ if TYPE_CHECKING:
     Happening = tuple[str, Mapping[str, str]]
 
 __all__ = [
-    "Conflict", "Container", "ContainerError", "NameTaken", "NoContainer", "check_name", "containers", "died_attributes", "find",
+    "ENDED", "Conflict", "Container", "ContainerError", "NameTaken", "NoContainer", "check_name", "containers", "died_attributes",
+    "find",
 ]  # fmt: skip
+
+ENDED = -1  # in place of the moment when a process began
 
 
 class ContainerError(MinirtError):
@@ -202,7 +205,7 @@ class Container:
     def running(self) -> bool:
         """Whether the process that its row names is there and is the same one, by its start time."""
         pid = self.state.get("pid", 0)
-        return bool(pid) and start_time(pid) == self.state.get("started_ticks")
+        return bool(pid) and start_time(pid) == self.state.get("started_ticks") != ENDED
 
     @property
     def label(self) -> str:
@@ -262,14 +265,14 @@ def check_name(name: str) -> None:
 def start_time(pid: int) -> int:
     """Return when a process began, in clock ticks since boot: with the pid it names one process (man 5 proc_pid_stat).
 
-    Returns: -1 where it has ended, though nobody may have waited for it yet (Z).
+    Returns: ENDED where it has, though nobody may have waited for it yet (Z).
     """
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             fields = file.read().rpartition(b")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
-        return -1
-    return -1 if fields[0] in (b"Z", b"X") else int(fields[19])
+        return ENDED
+    return ENDED if fields[0] in (b"Z", b"X") else int(fields[19])
 
 
 def containers() -> list[Container]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from minirt.engine.container import Container
 
-__all__ = ["chosen", "labels_of", "listed", "phrase"]
+__all__ = ["chosen", "listed", "phrase"]
 
 KEYS = ("ancestor", "before", "exited", "expose", "health", "id", "label", "name", "network", "publish", "since", "status",
         "volume")  # fmt: skip
@@ -39,13 +39,6 @@ def health_word(status: str) -> str:
     return "health: starting" if status == "starting" else status
 
 
-def labels_of(container: Container) -> dict[str, str]:
-    """Return a container's labels, with those of its image."""
-    image = image_of(container)
-    given = ((image.config.get("config") or {}).get("Labels") or {}) if image is not None else {}
-    return {**given, **dict(label.partition("=")[::2] for label in options_of(container).label)}
-
-
 def listed(container: Container, size: bool = False) -> dict[str, Any]:
     """Return a container as an element of the list. Args: size, what it has written too, which takes a walk through its files."""
     from minirt.engine.host_config import mounts_of
@@ -66,7 +59,7 @@ def listed(container: Container, size: bool = False) -> dict[str, Any]:
              **({"PublicPort": int(place["HostPort"]), "IP": place["HostIp"]} if place else {})}
             for inside, places in settings["Ports"].items() for place in places or [{}]
         ],
-        "Labels": labels_of(container),
+        "Labels": container.state.get("labels") or {},
         "State": status_of(container),
         "Status": phrase(container),
         "HostConfig": {"NetworkMode": options.network or "none"},

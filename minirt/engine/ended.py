@@ -15,6 +15,10 @@ from minirt.engine.container import Container, died_attributes
 from minirt.engine.gc import clear
 from minirt.errors import MinirtError, UsageError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minirt.engine.execs import Exec
+
 __all__ = ["end", "exit_code", "main", "next_start", "read_exit", "restart_policy"]
 
 LOCK = 3
@@ -23,7 +27,7 @@ STEADY = 10.0  # after so many seconds of life it begins anew with FIRST
 LOOK = 0.05  # s between two looks whether its end is wanted
 
 
-def read_exit(container: Container) -> tuple[int, float] | None:
+def read_exit(container: Container | Exec) -> tuple[int, float] | None:
     """Return the exit code and when it was (s since 1970), as the monitor wrote them down; None while it runs."""
     try:
         with open(f"{container.path}/exit", encoding="ascii") as file:

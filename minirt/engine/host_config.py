@@ -38,7 +38,7 @@ def config_of(container: Container, options: RunOptions, spec: dict[str, Any], i
         "ExposedPorts": {port: {} for port in ports},
         "Tty": options.tty,
         "OpenStdin": options.interactive,
-        "StdinOnce": options.interactive,
+        "StdinOnce": options.interactive and options.stdin_once,
         "Env": process.get("env") or [],
         "Cmd": command or None,
         "Image": container.state.get("image"),

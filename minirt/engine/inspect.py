@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from minirt.engine.options import RunOptions
     from minirt.image.store import Image
 
-__all__ = ["image_of", "inspect", "options_of", "spec_of", "state_of", "status_of"]
+__all__ = ["image_of", "inspect", "is_ending", "options_of", "spec_of", "state_of", "status_of"]
 
 NEVER = "0001-01-01T00:00:00Z"  # what Go writes for a time that has not come
 
 
 def inspect(container: Container) -> dict[str, Any]:
     """Return what is known of a container as a JSON object."""
+    from minirt.engine.execs import begun
     from minirt.engine.host_config import config_of, host_config, mounts_of
 
     state, path = container.state, container.path
@@ -46,7 +47,7 @@ def inspect(container: Container) -> dict[str, Any]:
         "MountLabel": "",
         "ProcessLabel": "",
         "AppArmorProfile": "",
-        "ExecIDs": None,
+        "ExecIDs": [exec.id for exec in begun(container)] or None,
         "HostConfig": host_config(options),
         "GraphDriver": {
             "Name": "overlay2",
@@ -106,10 +107,13 @@ def network_settings(container: Container, options: RunOptions) -> dict[str, Any
 
 def state_of(container: Container) -> dict[str, Any]:
     """Return the State object."""
+    from minirt.engine.control import settle
     from minirt.engine.gc import mend
     from minirt.engine.health import told
 
     mend(container)
+    if is_ending(container):
+        settle(container)  # a moment, and then it is known how it ended
     state, status = container.state, status_of(container)
     return {
         "Status": status,
@@ -133,6 +137,11 @@ def status_of(container: Container) -> str:
         group = container.cgroup
         return "paused" if group is not None and group.is_frozen() else "running"
     return str(container.state.get("status"))  # where that is running, its monitor is about to write down how it ended
+
+
+def is_ending(container: Container) -> bool:
+    """Say whether a container's program has ended, and its monitor is about to write down how."""
+    return container.state.get("status") == "running" and not container.running
 
 
 def load(path: str) -> dict[str, Any]:

@@ -35,6 +35,7 @@ class RunOptions:
         self.group_add: list[str] = []
         self.read_only = False
         self.interactive = False
+        self.stdin_once = True  # its input ends with that of the first who is attached
         self.tty = False
         self.detach = False
         self.detach_keys = "ctrl-p,ctrl-q"

@@ -115,7 +115,7 @@ def check(options: RunOptions) -> None:
         raise UsageError("--health-cmd: the monitor of a detached container makes the checks: give -d")
     if options.plan and options.step:
         raise UsageError("--plan prints and runs nothing, --step runs: give one of them")
-    if options.tty and options.interactive and not options.plan:
+    if options.tty and options.interactive and not options.plan and not options.detach:
         from minirt.terminal.tty import require_terminal
 
         require_terminal(0)

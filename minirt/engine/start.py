@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 
 from minirt.engine import monitor as m
 from minirt.engine import owner, values
@@ -21,6 +21,7 @@ from minirt.engine.ended import restart_policy
 from minirt.engine.gc import exited
 from minirt.engine.health import Check, begin, check_of, merged
 from minirt.engine.images import find_image, hold, wants_mounts
+from minirt.engine.left import hand_over_terminal, place, streams
 from minirt.engine.run import check
 from minirt.engine.session import Session
 from minirt.engine.spec import labels_of, make_spec
@@ -217,11 +218,10 @@ class Start:
             before()
         session = Detached(options, context, container, image, self.monitor)
         session.undo, session.failing = self.undo, ours
+        fds = streams(self.monitor, options, self.undo)
         try:
             birth = self.undo.enter_context(
-                Birth(
-                    lambda: begin_plan(context), self.streams(), rest=lambda plan: finish_plan(plan, context), parent=self.monitor
-                )
+                Birth(lambda: begin_plan(context), fds, rest=lambda plan: finish_plan(plan, context), parent=self.monitor)
             )
             for name in birth.barriers():
                 self.monitor.order(m.CHILD, birth.pid)
@@ -235,16 +235,10 @@ class Start:
         """Tell the monitor where to keep what, and what to run in the end."""
         container, options = self.container, self.options
         order = self.monitor.order
-        place = os.open(container.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            order(m.PLACE, fds=[place])
-        finally:
-            os.close(place)
+        place(self.monitor, container.path)
         if options.log_driver != "none":
             size, files = log_limits(options)
             order(m.LOG, size, files)
-        with closing(m.listen(f"{container.path}/attach")) as listener:
-            order(m.ATTACH, fds=[listener.fileno()])
         order(m.KEEP, fds=[container.owner])
         order(m.EXIT, text=m.words(sys.executable, "-m", "minirt.engine.ended", container.id))
         if self.check is not None:
@@ -252,30 +246,6 @@ class Start:
             interval, at_start, period = (int(s * 1000) for s in (check.interval, check.start_interval, check.start_period))
             command = m.words(str(period), sys.executable, "-m", "minirt.engine.probe", container.id)
             order(m.HEALTH, interval, min(at_start, 2**32 - 1), text=command)
-
-    def streams(self) -> tuple[int, int, int]:
-        """Return the program's descriptors 0, 1, 2; the monitor has the other ends."""
-        nowhere = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-        self.undo.callback(os.close, nowhere)
-        if self.options.tty:
-            return nowhere, nowhere, nowhere
-        stdin = nowhere
-        if self.options.interactive:
-            stdin, theirs = self.pipe()
-            self.monitor.order(m.INPUT, 1, fds=[theirs])
-        outputs = []
-        for stream in (m.SHOWN, m.ERROR):
-            theirs, writer = self.pipe()
-            self.monitor.order(m.OUTPUT, stream, fds=[theirs])
-            outputs.append(writer)
-        return stdin, outputs[0], outputs[1]
-
-    def pipe(self) -> tuple[int, int]:
-        """Return a pipe's two ends, which are closed here when the container has them."""
-        ends = os.pipe2(os.O_CLOEXEC)
-        for fd in ends:
-            self.undo.callback(os.close, fd)
-        return ends
 
     def leave(self, birth: Birth) -> None:
         """Write down that it runs, and leave it to the monitor."""
@@ -300,12 +270,4 @@ class Detached(Session):
 
     def console(self, birth: Birth) -> None:
         """Hand the terminal's master on."""
-        from minirt.terminal.tty import copy_window_size, set_window_size
-
-        master, birth.received = birth.received, -1
-        try:
-            set_window_size(master, 24, 80)  # until a client says how large it is
-            copy_window_size(master, 1, 0)  # or ours, if we have one
-            self.monitor.order(m.TTY, fds=[master])
-        finally:
-            os.close(master)
+        hand_over_terminal(self.monitor, birth)

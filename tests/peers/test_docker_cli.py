@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -57,3 +58,103 @@ def test_megabytes_go_through_a_container_and_come_back(api: Api, tmp_path: Path
     data = os.urandom(3 << 20)
     command = ["docker", "run", "--rm", "-i", *QUICK, "busybox", "cat"]
     assert subprocess.run(command, input=data, capture_output=True, env=api.env, timeout=100).stdout == data
+
+
+# -- with a terminal
+
+
+def in_terminal(api: Api, *words: str, typed: bytes = b"", size: tuple[int, int] = (31, 87)) -> tuple[int, str]:
+    """Run the docker command line on a terminal, type there when it shows `ready`; return its exit code and all that was shown."""
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    pid, master = pty.fork()
+    if pid == 0:
+        os.execvpe("docker", ["docker", *words], api.env)
+    fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
+    shown = b""
+    try:
+        while piece := os.read(master, 4096):
+            shown += piece
+            if typed and b"ready" in shown:
+                os.write(master, typed)
+                typed = b""
+    except OSError:  # EIO: its last process has closed it
+        pass
+    os.close(master)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown.decode()
+
+
+READY = "echo ready; read line; stty size; tty; echo got $line; exit 5"
+
+
+def test_run_gives_a_terminal_of_our_size(api: Api) -> None:
+    code, shown = in_terminal(api, "run", "-it", "--rm", *QUICK, "busybox", "sh", "-c", READY, typed=b"words\r")
+    assert code == 5 and "31 87" in shown and "/dev/pts/0" in shown and "got words" in shown, shown
+
+
+def test_exec_gives_a_terminal_of_our_size(api: Api) -> None:
+    api.good("run", "-d", "--name", "box", *QUICK, "busybox", "sleep", "600")
+    code, shown = in_terminal(api, "exec", "-it", "box", "sh", "-c", READY, typed=b"words\r")
+    assert code == 5 and "31 87" in shown and "got words" in shown, shown
+
+
+def test_detach_keys_leave_a_container_that_goes_on_and_attach_returns(api: Api) -> None:
+    code, _ = in_terminal(api, "run", "-it", "--name", "box", *QUICK, "busybox", "sh", "-c", READY, typed=b"\x10\x11")
+    assert code == 0 and api.inspect("box")["State"]["Running"]
+    assert Path(f"/proc/{api.pid('box')}/comm").read_text() == "sh\n"
+    log = api.minirt.root / "serve.log"
+    seen = log.stat().st_size
+    process = api.start("attach", "--no-stdin", "box")
+    until(lambda: "GET" in log.read_text()[seen:].partition("/box/attach")[2])  # it has looked once more
+    api.good("kill", "box")
+    assert process.wait(60) == 137
+
+
+def test_attach_comes_to_an_end_however_soon_the_container_does(api: Api) -> None:
+    for delay in range(0, 200, 40):
+        api.good("run", "-d", "--name", "box", *QUICK, "busybox", "sleep", "600")
+        process = api.start("attach", "--no-stdin", "box")
+        time.sleep(delay / 1000)
+        api.good("kill", "box")
+        assert process.wait(60) in (1, 137)  # 1: it was told that the container is stopped
+        api.good("rm", "box")
+
+
+# -- exec
+
+
+def test_exec_runs_in_the_container_s_namespaces(api: Api) -> None:
+    api.good("run", "-d", "--name", "box", *QUICK, "-e", "A=1", "-w", "/tmp", "busybox", "sleep", "600")
+    for kind in ("mnt", "pid", "net", "uts", "ipc", "cgroup"):
+        inside = api.good("exec", "box", "readlink", f"/proc/self/ns/{kind}")
+        assert inside == os.readlink(f"/proc/{api.pid('box')}/ns/{kind}")
+    assert api.good("exec", "-e", "B=2", "-u", "nobody", "box", "sh", "-c", "echo $A$B $(id -un) $PWD") == "12 nobody /tmp"
+    assert api.good("exec", "-i", "box", "cat", input="typed") == "typed"
+    assert api.docker("exec", "box", "sh", "-c", "exit 9").returncode == 9
+    assert api.docker("exec", "box", "nowhere").returncode == 127
+
+
+def test_exec_detached_goes_on_and_is_told_of_until_it_ends(api: Api) -> None:
+    api.good("run", "-d", "--name", "box", *QUICK, "busybox", "sleep", "600")
+    api.good("exec", "-d", "box", "sh", "-c", "while [ ! -e /end ]; do sleep 0.1; done; exit 4")
+    (id,) = api.inspect("box")["ExecIDs"]
+    found = api.ask("GET", f"/exec/{id}/json")[1]
+    assert found["Running"] and found["ExitCode"] is None
+    namespace = os.readlink(f"/proc/{found['Pid']}/ns/pid")
+    assert namespace == os.readlink(f"/proc/{api.pid('box')}/ns/pid")
+    api.good("exec", "box", "touch", "/end")
+    assert until(lambda: api.ask("GET", f"/exec/{id}/json")[1]["ExitCode"]) == 4
+    assert api.inspect("box")["ExecIDs"] is None
+
+
+def test_an_exec_outlives_the_server(api: Api) -> None:
+    api.good("run", "-d", "--name", "box", *QUICK, "busybox", "sleep", "600")
+    api.good("exec", "-d", "box", "sh", "-c", "while [ ! -e /end ]; do sleep 0.1; done; exit 6")
+    (id,) = api.inspect("box")["ExecIDs"]
+    api.end(9)
+    api.begin()
+    api.good("exec", "box", "touch", "/end")
+    assert until(lambda: api.ask("GET", f"/exec/{id}/json")[1]["ExitCode"]) == 6

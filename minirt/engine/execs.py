@@ -1,0 +1,172 @@
+"""More processes in a container, each with a monitor of its own: begun by one client, looked at by another, in whatever server.
+
+    create   options ─▶ containers/ID/exec/EXEC/options.json
+    start    ─▶ `attach`, the socket of its monitor; `process`, which one it is; when it has ended `exit`
+
+`minirt exec` needs none of that: it stays with what it starts (exec.py).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from contextlib import ExitStack
+
+from minirt.engine import monitor as m
+from minirt.engine.container import ENDED, Conflict, Container, NoContainer, containers, start_time
+from minirt.engine.exec import Joining, make_context
+from minirt.engine.left import hand_over_terminal, place, streams
+from minirt.engine.options import RunOptions
+from minirt.engine.removal import running
+from minirt.errors import MinirtError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from minirt.plan.birth import Birth
+
+__all__ = ["Exec", "begun", "create", "find"]
+
+KEPT = 300.0  # s that one which has ended can still be asked how
+
+
+class Exec:
+    """One such process. Args: container, that it is in; id, its own."""
+
+    def __init__(self, container: Container, id: str) -> None:
+        self.container = container
+        self.id = id
+        self.path = os.path.join(container.path, "exec", id)
+
+    @property
+    def options(self) -> RunOptions:
+        """What was asked for."""
+        with open(f"{self.path}/options.json", encoding="utf-8") as file:
+            chosen = json.load(file)
+        image, command = chosen.pop("image"), chosen.pop("command")
+        return RunOptions(image, command, **chosen)
+
+    @property
+    def process(self) -> int:
+        """Its number on the host; 0 before its start, and where it has ended."""
+        try:
+            with open(f"{self.path}/process", encoding="ascii") as file:
+                pid, ticks = map(int, file.read().split())
+        except (FileNotFoundError, ValueError):
+            return 0
+        return pid if start_time(pid) == ticks != ENDED else 0
+
+    @property
+    def begun(self) -> bool:
+        """Whether it was started."""
+        return os.path.exists(f"{self.path}/process") or os.path.exists(f"{self.path}/exit")
+
+    @property
+    def exit_code(self) -> int | None:
+        """How it has ended, None where that is not known (yet)."""
+        from minirt.engine.ended import read_exit
+
+        ended = read_exit(self)
+        return ended[0] if ended else None
+
+    def start(self, before: Callable[[], object]) -> None:
+        """Start it, and leave it to its monitor.
+
+        Args: before, called when that listens, before the program begins. Raises: Conflict, MinirtError.
+        """
+        if self.begun:
+            raise Conflict(f"exec {self.id[:12]} was started already")
+        options, container = self.options, self.container
+        with ExitStack() as undo:
+            undo.callback(os.close, running(container))  # held: so its pid is nobody else's
+            monitor = undo.enter_context(m.Monitor())
+            place(monitor, self.path)
+            before()
+            try:
+                Left(options, make_context(container, options), container, undo, monitor).begin(self)
+            except MinirtError as error:
+                self.note("exit", f"{error.exit_code << 8} {time.time()}")  # as the monitor would write it
+                raise
+
+    def note(self, name: str, text: str) -> None:
+        """Write a file, whole under its name or not at all."""
+        with open(f"{self.path}/{name}.new", "w", encoding="ascii") as file:
+            file.write(text)
+        os.rename(f"{self.path}/{name}.new", f"{self.path}/{name}")
+
+
+class Left(Joining):
+    """The birth of a process that joins, and is left to a monitor."""
+
+    def __init__(self, options: RunOptions, context: Any, container: Container, undo: ExitStack, monitor: m.Monitor) -> None:
+        super().__init__(options, context, container, undo)
+        self.monitor = monitor
+
+    def begin(self, exec: Exec) -> None:
+        """Give birth to it, and leave it. Raises: MinirtError, with docker's 126 and 127."""
+        from minirt.oci.join import begin_join, finish_join
+        from minirt.plan.birth import Birth, PlanFailed
+
+        fds = streams(self.monitor, self.options, self.undo)
+        try:
+            birth = self.undo.enter_context(
+                Birth(lambda: begin_join(self.context), fds, rest=lambda plan: finish_join(plan, self.context), parent=self.monitor)
+            )
+            for name in birth.barriers():
+                self.monitor.order(m.CHILD, birth.pid)
+                self.stand(name, birth)
+        except PlanFailed as failure:
+            raise self.verdict(failure) from None
+        exec.note("process", f"{birth.pid} {start_time(birth.pid)}")
+        self.monitor.order(m.GO)
+        birth.reaped()
+
+    def console(self, birth: Birth) -> None:
+        """Hand the terminal's master on."""
+        hand_over_terminal(self.monitor, birth)
+
+
+def create(container: Container, options: RunOptions) -> Exec:
+    """Make one that can be started. Raises: Conflict where the container does not run."""
+    os.close(running(container))
+    sweep(container)
+    made = Exec(container, os.urandom(32).hex())
+    os.makedirs(made.path, 0o700)
+    with open(f"{made.path}/options.json", "w", encoding="utf-8") as file:
+        json.dump(vars(options), file)
+    return made
+
+
+def begun(container: Container) -> list[Exec]:
+    """Return those of a container that run."""
+    return [exec for exec in all_of(container) if exec.process]
+
+
+def all_of(container: Container) -> list[Exec]:
+    """Return all that were made in a container, and are kept."""
+    try:
+        return [Exec(container, id) for id in os.listdir(f"{container.path}/exec")]
+    except FileNotFoundError:
+        return []
+
+
+def sweep(container: Container) -> None:
+    """Forget those that ended a while ago."""
+    from minirt.engine.ended import read_exit
+    from minirt.linux.rmtree import remove_tree
+
+    for exec in all_of(container):
+        ended = read_exit(exec)
+        if ended and time.time() - ended[1] > KEPT:
+            remove_tree(exec.path)
+
+
+def find(id: str) -> Exec:
+    """Return one by its id. Raises: NoContainer."""
+    for container in containers():
+        if id.isalnum() and os.path.isdir(f"{container.path}/exec/{id}"):
+            return Exec(container, id)
+    raise NoContainer(f"no exec {id!r}")

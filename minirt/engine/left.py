@@ -1,0 +1,67 @@
+"""What a monitor is given of a process that it will stay with: a place for what it writes down, the streams or the terminal."""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+
+from minirt.engine import monitor as m
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from contextlib import ExitStack
+
+    from minirt.engine.options import RunOptions
+    from minirt.plan.birth import Birth
+
+__all__ = ["hand_over_terminal", "place", "streams"]
+
+
+def place(monitor: m.Monitor, path: str) -> None:
+    """Give it a directory, for `exit` and the log, and let it listen at `attach` there."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        monitor.order(m.PLACE, fds=[fd])
+    finally:
+        os.close(fd)
+    with closing(m.listen(f"{path}/attach")) as listener:
+        monitor.order(m.ATTACH, fds=[listener.fileno()])
+
+
+def streams(monitor: m.Monitor, options: RunOptions, undo: ExitStack) -> tuple[int, int, int]:
+    """Return the program's descriptors 0, 1, 2, which `undo` closes here; the monitor has the other ends."""
+    nowhere = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    undo.callback(os.close, nowhere)
+    if options.tty:
+        return nowhere, nowhere, nowhere
+    stdin = nowhere
+    if options.interactive:
+        stdin, theirs = pipe(undo)
+        monitor.order(m.INPUT, int(options.stdin_once), fds=[theirs])
+    outputs = []
+    for stream in (m.SHOWN, m.ERROR):
+        theirs, writer = pipe(undo)
+        monitor.order(m.OUTPUT, stream, fds=[theirs])
+        outputs.append(writer)
+    return stdin, outputs[0], outputs[1]
+
+
+def pipe(undo: ExitStack) -> tuple[int, int]:
+    """Return a pipe's two ends, which are closed here when the program has them."""
+    ends = os.pipe2(os.O_CLOEXEC)
+    for fd in ends:
+        undo.callback(os.close, fd)
+    return ends
+
+
+def hand_over_terminal(monitor: m.Monitor, birth: Birth) -> None:
+    """Give it the terminal's master, which has come from the child."""
+    from minirt.terminal.tty import copy_window_size, set_window_size
+
+    master, birth.received = birth.received, -1
+    try:
+        set_window_size(master, 24, 80)  # until a client says how large it is
+        copy_window_size(master, 1, 0)  # or ours, if we have one
+        monitor.order(m.TTY, fds=[master])
+    finally:
+        os.close(master)
