@@ -55,7 +55,7 @@ def start(program: str, machine: Machine, **args: object) -> Helper:
     if shutil.which(program) is None:
         raise MinivmError(f"{program} is not installed: apt-get install {PACKAGES[program]}")
     if program == "passt":
-        return _passt(machine.opened[-1])
+        return _passt(machine.made.opened[-1])
     return _storage_daemon(machine, str(args["path"]), bool(args["read_only"]))
 
 
@@ -92,7 +92,7 @@ def _storage_daemon(machine: Machine, path: str, read_only: bool) -> Helper:
         if helper.ended or monotonic() > end:
             raise _failed(helper, path)
         sleep(0.005)
-    machine.shown_as[path] = disk
+    machine.made.shown_as[path] = disk
     return helper
 
 

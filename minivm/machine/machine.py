@@ -9,7 +9,6 @@ Whatever fails in between, leaving the `with` block undoes what was done, last t
 
 from __future__ import annotations
 
-import os
 import threading
 
 from minivm import kvm
@@ -23,26 +22,25 @@ from minivm.errors import KvmError, MinivmError
 from minivm.inspect.exits import ExitCounts
 from minivm.machine.bus import Bus, MemoryBus
 from minivm.machine.gate import Gate
-from minivm.machine.mapping import file_behind
 from minivm.machine.output import burst
+from minivm.machine.perform import Made, function
 from minivm.machine.plan import machine_plan
 from minivm.machine.recorder import Recorder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from typing import Any
 
-    from minivm.boot.start import Bytes, Start
+    from minivm.boot.start import Start
     from minivm.devices.virtio.console import Console
     from minivm.devices.virtio.loop import Loop
     from minivm.devices.virtio.mmio import Mmio
     from minivm.devices.virtio.path import Path
     from minivm.inspect.gdb.halt import Halt
     from minivm.machine.config import Config
+    from minivm.machine.perform import Done
     from minivm.machine.plan import Operation
-
-    Done = tuple[int, tuple[str, ...]]  # a call's result, and what is now different
 
 __all__ = ["Machine", "Outcome"]
 
@@ -82,19 +80,10 @@ class Machine:
         self.times: dict[int, dict[str, Any]] = {}  # processor -> that; see minivm/inspect/times.py
         self.debugger: Halt | None = None  # set before the run: the vCPUs' threads pass through its gate
         self.wake: Callable[[], None] = lambda: None  # gets the thread in the foreground to look again
-        self._system = self._vm = -1
-        self._vcpu_fds: list[int] = []
-        self._run_size = 0
-        self._irqchip = False
-        self.opened: list[int] = []  # by the plan for the device that comes next
-        self.shown_as: dict[str, str] = {}  # path of a disk -> a file where it is shown as raw
-        self._eventfd = -1  # made last
+        self.made = Made()
         self.transports: list[Mmio] = []  # of the virtio devices, in the order of their slots
         self.registers: kvm.GuestMemory | None = None  # their pages
-        self._hvc: Console | None = None
-        self._offered: set[str] = set()  # capabilities
-        self._leaves: Any = None
-        self._sregs: Any = None
+        self.hvc: Console | None = None
         self._undo: list[tuple[str, Callable[[], None]]] = []
         self.gate = Gate(self)
         self._runners: dict[int, int] = {}  # processor -> the thread inside its KVM_RUN
@@ -128,11 +117,11 @@ class Machine:
 
     def perform(self, operation: Operation) -> int:
         """Make one call of the plan. Returns its result."""
-        function: Callable[..., Done] = getattr(self, "_do_" + operation.call.lower())
+        call = function(operation.call)
         return self.recorder.perform(
             operation.call,
             operation.shown() if self.recorder.telling else (),
-            lambda: function(**operation.args),
+            lambda: call(self, **operation.args),
             side="minivm",
             step=operation.step,
             why=operation.why,
@@ -153,119 +142,6 @@ class Machine:
         self.vcpus.clear()
         self.memory.clear()
 
-    def _do_open(self, path: str) -> Done:
-        self._system = fd = kvm.open_kvm(path)
-        self._undo.append(("close kvm", lambda: kvm.close(fd)))
-        return fd, (f"descriptor {fd} is the kernel's KVM interface",)
-
-    def _do_kvm_get_api_version(self) -> Done:
-        version = kvm.get_api_version(self._system)
-        if version != kvm.lib.KVM_API_VERSION:
-            raise MinivmError(f"this kernel's KVM interface is version {version}, and minivm needs 12")
-        return version, ()
-
-    def _do_kvm_check_extension(self, capability: str, optional: bool = False) -> Done:
-        value = kvm.check_extension(self._system, capability)
-        if value:
-            self._offered.add(capability)
-        elif not optional:
-            raise MinivmError(f"this kernel's KVM lacks {capability}: `minivm doctor` shows what it has")
-        return value, ()
-
-    def _do_kvm_create_vm(self, kind: int) -> Done:
-        self._vm = fd = kvm.create_vm(self._system, kind)
-        self._undo.append(("close vm", lambda: kvm.close(fd)))
-        return fd, (f"descriptor {fd} is the machine",)
-
-    def _do_kvm_set_identity_map_addr(self, address: int) -> Done:
-        kvm.set_identity_map_addr(self._vm, address)
-        return 0, ()
-
-    def _do_kvm_set_tss_addr(self, address: int) -> Done:
-        kvm.set_tss_addr(self._vm, address)
-        return 0, ()
-
-    def _do_kvm_create_irqchip(self) -> Done:
-        kvm.create_irqchip(self._vm)
-        self._irqchip = True
-        return 0, ("ports 0x20, 0x21, 0xa0, 0xa1 and addresses 0xfec00000, 0xfee00000 are answered by the kernel",)
-
-    def _do_kvm_create_pit2(self, flags: str) -> Done:
-        kvm.create_pit2(self._vm, getattr(kvm.lib, flags))
-        return 0, ("ports 0x40 to 0x43 and 0x61 are answered by the kernel",)
-
-    def _do_write(self, path: str) -> Done:
-        from minivm.machine.placement import join_cgroup
-
-        join_cgroup(path)
-        return 0, (f"this process is in the control group {path}",)
-
-    def _do_openat(self, path: str, flags: str) -> Done:
-        from minivm.machine.host import open_file
-
-        fd = open_file(self.shown_as.get(path, path), flags)
-        self.opened.append(fd)
-        self._undo.append((f"close {path}", lambda: kvm.close(fd)))
-        return fd, (f"descriptor {fd} is {path}",)
-
-    def _do_flock(self, shared: bool) -> Done:
-        from minivm.machine.host import lock_file
-
-        lock_file(self.opened[-1], shared)
-        return 0, ()
-
-    def _do_tunsetiff(self, name: str, flags: str) -> Done:
-        from minivm.machine.host import become_tap
-
-        become_tap(self.opened[-1], name, flags)
-        return 0, (f"what we write comes in at {name}",)
-
-    def _do_tunsetvnethdrsz(self, size: int) -> Done:
-        from minivm.machine.host import set_header_size
-
-        set_header_size(self.opened[-1], size)
-        return 0, ()
-
-    def _do_socketpair(self, kind: str) -> Done:
-        from minivm.machine.host import socket_pair
-
-        pair = socket_pair()
-        self.opened.extend(pair)
-        self._undo.append((f"close {kind} pair", lambda: kvm.close(*pair)))
-        return 0, ()
-
-    def _do_execve(self, program: str, **args: Any) -> Done:
-        from minivm.machine.helpers import start
-
-        helper = start(program, self, **args)
-        self._undo.append((f"kill {program}", helper.stop))
-        return helper.pid, (f"process {helper.pid} is {program}",)
-
-    def _do_eventfd2(self, device: str) -> Done:
-        self._eventfd = fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._undo.append((f"close eventfd of {device}", lambda: kvm.close(fd)))
-        return fd, ()
-
-    def _do_kvm_irqfd(self, device: str, address: int, gsi: int) -> Done:
-        from minivm.machine.virtio import transport
-
-        kvm.irqfd(self._vm, self._eventfd, gsi)
-        made = transport(self, len(self.transports), self._eventfd)
-        self._undo.append((f"close virtio-{device}", made.close))
-        self.opened.clear()
-        self.transports.append(made)
-        self.memory_bus.add(address, made)
-        if device == "console" and self.config.hvc:
-            self._hvc = made.device  # type: ignore[assignment]
-        return 0, (f"a virtio-{device} answers at {address:#x}",)
-
-    def _do_kvm_ioeventfd(self, device: str, address: int, queue: int) -> Done:
-        from minivm.devices.virtio.mmio import QUEUE_NOTIFY
-
-        kvm.ioeventfd(self._vm, self._eventfd, address + QUEUE_NOTIFY, queue)
-        self.transports[-1].kick(queue, self._eventfd)
-        return 0, (f"virtio-{device} is woken by writes of {queue} to {address + QUEUE_NOTIFY:#x}",)
-
     def undo(self, call: str, function: Callable[[], None]) -> None:
         """Have something undone at close(), before what was done before it."""
         self._undo.append((call, function))
@@ -274,99 +150,6 @@ class Machine:
     def paths(self) -> list[Path | Loop]:
         """What serves the virtio devices' queues, each in a thread of its own."""
         return [path for transport in self.transports for path in transport.paths]
-
-    def _do_mmap(self, length: int = 0, fd: str = "", what: str = "", data: Bytes = b"", address: int = 0, offset: int = 0) -> Done:
-        if data:
-            return self._map_file(address, length, data, offset)
-        return self._map_run(fd) if fd else self._map_registers(length) if what else self._map_memory(length)
-
-    def _map_file(self, address: int, length: int, data: Bytes, offset: int) -> Done:
-        file = file_behind(data)
-        assert file is not None
-        for base, pages in self.memory:
-            if base <= address < base + pages.size:
-                pages.map_file(address - base, length, file.fd, offset)
-        file.forget()  # what was read of its headers: the guest's mapping is another
-        return length, ()
-
-    def _map_memory(self, length: int) -> Done:
-        pages = kvm.GuestMemory(length)
-        base = self.memory[-1][0] + self.memory[-1][1].size if self.memory else 0
-        self.memory.append((base, pages))  # the slot, next in the plan, says where it really is
-        self._undo.append(("munmap memory", pages.close))
-        return 0, (f"{length >> 10} KiB at {pages.address:#x} of this process are to be the guest's",)
-
-    def _map_registers(self, length: int) -> Done:
-        self.registers = pages = kvm.GuestMemory(length)
-        self._undo.append(("munmap registers", pages.close))
-        return 0, (f"{length >> 10} KiB at {pages.address:#x} are to be registers",)
-
-    def _map_run(self, name: str) -> Done:
-        vcpu = kvm.Vcpu(self._vcpu_fds[int(name[4:])], self._run_size)
-        self.vcpus.append(vcpu)
-        self._undo.append(("munmap kvm_run", vcpu.close))
-        return 0, (f"{self._run_size} bytes are shared with the kernel",)
-
-    def _do_kvm_set_user_memory_region(self, slot: int, address: int, length: int, flags: str = "") -> Done:
-        pages = self.registers if flags else self.memory[slot][1]
-        assert pages is not None
-        kvm.set_user_memory_region(self._vm, slot, address, pages, getattr(kvm.lib, flags) if flags else 0)
-        if not flags:
-            self.memory[slot] = address, pages
-        last = address + length - 1
-        return 0, (f"guest-physical {address:#x} to {last:#x} is this process's {pages.address:#x} and on",)
-
-    def _do_kvm_create_vcpu(self, number: int) -> Done:
-        fd = kvm.create_vcpu(self._vm, number)
-        self._vcpu_fds.append(fd)
-        self._undo.append((f"close vcpu{number}", lambda: kvm.close(fd)))
-        return fd, (f"descriptor {fd} is the processor",)
-
-    def _do_kvm_get_vcpu_mmap_size(self) -> Done:
-        self._run_size = kvm.get_vcpu_mmap_size(self._system)
-        return self._run_size, ()
-
-    def _do_kvm_get_supported_cpuid(self) -> Done:
-        self._leaves = kvm.get_supported_cpuid(self._system)
-        return 0, (f"{self._leaves.nent} leaves",)
-
-    def _do_kvm_set_cpuid2(self, number: int) -> Done:
-        from minivm.machine.cpuid import fit
-
-        fit(self._leaves, number, self.config.cpus, "KVM_CAP_TSC_DEADLINE_TIMER" in self._offered)
-        kvm.set_cpuid2(self._vcpu_fds[number], self._leaves)
-        return 0, ()
-
-    def _do_kvm_set_msrs(self, number: int, msrs: Mapping[int, int]) -> Done:
-        done = kvm.set_msrs(self._vcpu_fds[number], msrs)
-        return done, () if done == len(msrs) else (f"this KVM has no MSR {list(msrs)[done]:#x}",)
-
-    def _do_memcpy(self, address: int, what: str, data: Bytes) -> Done:
-        self.bytes_at(address, len(data))[:] = data
-        file = file_behind(data)
-        if file is not None:
-            file.forget()  # else it would count as memory of this process
-        return len(data), ()
-
-    def _do_kvm_get_sregs(self) -> Done:
-        self._sregs = kvm.get_sregs(self._vcpu_fds[0])
-        return 0, ()
-
-    def _do_kvm_set_sregs(self, **changes: Any) -> Done:
-        for name, value in changes.items():
-            if isinstance(value, int):
-                setattr(self._sregs, name, value)
-            else:
-                for field, number in value.items():
-                    setattr(getattr(self._sregs, name), field, number)
-        kvm.set_sregs(self._vcpu_fds[0], self._sregs)
-        return 0, ()
-
-    def _do_kvm_set_regs(self, **registers: int) -> Done:
-        kvm.set_regs(self._vcpu_fds[0], kvm.new_regs(**registers))
-        return 0, ()
-
-    # --- memory ---
 
     def bytes_at(self, address: int, length: int) -> memoryview:
         """Return guest memory itself, not a copy; valid until close().
@@ -459,9 +242,9 @@ class Machine:
 
     def type(self, data: bytes) -> bool:
         """Give the guest console input. Returns False when to wait, until wake() is called."""
-        if self._hvc is None:
+        if self.hvc is None:
             return self.uart.push(data)
-        return self._hvc.push(data)
+        return self.hvc.push(data)
 
     def hang_up(self) -> None:
         """The console's input has ended. (A virtio-console has no way to say so.)"""
@@ -496,7 +279,7 @@ class Machine:
         send(self, data)
 
     def _uart_interrupt(self, level: int) -> None:
-        if self._irqchip:
+        if self.made.irqchip:
             self.irq_line(IRQ, level)
 
     def press_power(self) -> None:
@@ -508,7 +291,7 @@ class Machine:
         """Raise or lower an interrupt line, from any thread."""
 
         def set_line() -> Done:
-            kvm.irq_line(self._vm, irq, level)
+            kvm.irq_line(self.made.vm, irq, level)
             return 0, ()
 
         why = why or ("Bytes have come in, or the modem lines changed." if level else "The guest has seen to it.")

@@ -22,7 +22,7 @@ def transport(machine: Machine, number: int, eventfd: int) -> Mmio:
     """Return the registers of a device, with the device behind them.
 
     Args:
-        machine: whose memory is there; machine.opened is what the plan has opened for this device.
+        machine: whose memory is there; machine.made.opened is what the plan has opened for this device.
         number: of its slot.
         eventfd: raises its interrupt.
 
@@ -39,13 +39,13 @@ def transport(machine: Machine, number: int, eventfd: int) -> Mmio:
 def _blk(machine: Machine, disk: Any) -> VirtioDevice:
     from minivm.devices.virtio.blk import Blk
 
-    fd = machine.opened[0]
+    fd = machine.made.opened[0]
     size = os.lseek(fd, 0, os.SEEK_END) // 512 * 512  # of a block device st_size is 0
     more: dict[str, Any] = {}
     if disk.overlay is not None:
         from minivm.machine.overlay import Overlay
 
-        overlay = Overlay(machine.opened[1], fd, size)
+        overlay = Overlay(machine.made.opened[1], fd, size)
         machine.undo("save overlay", overlay.close)
         more["overlay"] = overlay.c
     limits = *bucket(disk.rate), *bucket(disk.requests)
@@ -78,7 +78,7 @@ def _net(machine: Machine, net: Any) -> VirtioDevice:
     from minivm.devices.virtio.net import Net
     from minivm.machine.host import offload
 
-    fd = machine.opened[0]
+    fd = machine.made.opened[0]
     # a random address of one's own: bit 1 of the first byte says that no manufacturer gave it, bit 0 would be a group
     mac = bytes.fromhex(net.mac.replace(":", "")) if net.mac else b"\2" + os.urandom(5)
     tell = (lambda *what: offload(fd, *what)) if net.tap else None

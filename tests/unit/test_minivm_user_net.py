@@ -12,6 +12,7 @@ from virtio_driver import EVENT_IDX, VERSION_1, Driver, until
 
 from minivm.devices.virtio.net import F_MRG_RXBUF, Net
 from minivm.machine import helpers, host
+from minivm.machine.perform import Made
 
 pytestmark = pytest.mark.skipif(shutil.which("passt") is None, reason="passt is not installed")
 MAC = bytes.fromhex("525400123456")
@@ -19,7 +20,8 @@ MAC = bytes.fromhex("525400123456")
 
 class Opened:
     def __init__(self, fds):
-        self.opened = fds
+        self.made = Made()
+        self.made.opened = fds
 
 
 @pytest.fixture
