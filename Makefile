@@ -76,9 +76,9 @@ test-lab: .venv/installed-test
 	gcc -O1 -Wall -Wextra -Werror -static -o tests/peers/probe/probe.elf tests/peers/probe/probe.c; \
 	gcc -O1 -Wall -Wextra -Werror -static -o tests/native/vsock_echo.elf tests/native/vsock_echo.c; \
 	inputs=$$($(BIN)/python tests/lab/inputs.py) || echo "Debian's kernels could not be fetched: their tests are skipped"; \
-	lab/run $${inputs:+--disk $$inputs} --timeout 1800 .venv/bin/python -m pytest $(WHICH) tests/lab tests/peers/test_differential.py; \
-	lab/run $(addprefix --with ,$(PACKAGES_ENGINES)) --timeout 900 .venv/bin/python -m pytest $(WHICH) tests/peers/test_limits.py tests/peers/test_systemd.py$(if $(MORE),; \
-	lab/run --timeout 900 .venv/bin/python -m pytest $(MORE))
+	lab/run --again 2 $${inputs:+--disk $$inputs} --timeout 1800 .venv/bin/python -m pytest $(WHICH) tests/lab tests/peers/test_differential.py; \
+	lab/run --again 2 $(addprefix --with ,$(PACKAGES_ENGINES)) --timeout 900 .venv/bin/python -m pytest $(WHICH) tests/peers/test_limits.py tests/peers/test_systemd.py$(if $(MORE),; \
+	lab/run --again 2 --timeout 900 .venv/bin/python -m pytest $(MORE))
 
 test-long: .venv/installed-test
 	$(BIN)/python -m pytest tests/unit tests/system tests/peers

@@ -27,6 +27,9 @@ def parser() -> argparse.ArgumentParser:
     words.add_argument("-e", "--env", action="append", default=[], metavar="NAME[=VALUE]", help="set or pass on")
     words.add_argument("-T", "--no-tty", action="store_true", help="no terminal, even where this is one")
     words.add_argument("--console", metavar="FILE", help="save what the machine's console said")
+    words.add_argument(
+        "--again", type=int, default=0, metavar="N", help="begin again, N times, where the emulator crashed the machine"
+    )
     words.add_argument("--with", dest="more", action="append", default=[], metavar="PACKAGE", help="a machine that has it too")
     words.add_argument("--disk", action="append", default=[], metavar="FILE", help="a disk, /dev/vdb and on; FILE stays as it is")
     words.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND")
@@ -55,7 +58,7 @@ def main() -> int:
         if options.build:
             return 0
         timeout = options.timeout or (900.0 if argv else float("inf"))
-        return session.run(image, job(argv, options), timeout, options.console)
+        return session.run(image, job(argv, options), timeout, options.console, options.again)
     except session.TimedOut as error:
         print(f"lab: {error}", file=sys.stderr)
         return TIMED_OUT

@@ -77,6 +77,7 @@ def write_payload(path: Path, image: Image, job: Job) -> None:
         archive.file("bin/busybox", image.busybox.read_bytes(), 0o755)
         archive.file("virtio_blk.ko", image.virtio_blk.read_bytes())
         archive.file("lab/session.sh", (HERE / "session.sh").read_bytes(), 0o755)
+        archive.file("lab/keys.py", (HERE / "keys.py").read_bytes())
         archive.file("lab/settings", job.settings().encode())
         archive.file("lab/job", job.script().encode(), 0o755)
         archive.tree(str(REPOSITORY), "repository", WITHOUT)

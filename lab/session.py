@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import termios
 import time
@@ -32,8 +34,9 @@ __all__ = ["TimedOut", "run"]
 
 READY_LIMIT = {"kvm": 15.0, "tcg": 180.0}  # seconds until the machine must have said "ready"
 # An emulated machine now and then dies as it boots (about one in twenty: QEMU 7.2's TCG meets the kernel's patching
-# of its own code by int3 on two processors). Nothing of the job has begun then, so it may be started again.
+# of its own code by int3 on two processors; see keys.py). Nothing of the job has begun then, so it may be started again.
 BOOTS = 3
+INT3 = re.compile(rb"Oops: int3: .*\n(?:.*\n)*?.*Kernel panic - not syncing: Fatal exception")  # how it dies then
 CHUNK = 1 << 16  # bytes moved at a time
 
 
@@ -45,7 +48,19 @@ class NotReady(LabError):
     """The machine did not start with this accelerator, or has no KVM to offer with it."""
 
 
-def run(image: Image, job: Job, timeout: float, console: str | None = None) -> int:
+class Ended(LabError):
+    """The machine stopped while the job ran."""
+
+    def __init__(self, text: str, fed: bool = True) -> None:
+        super().__init__(text)
+        self.fed = fed  # whether the job was given any input
+
+
+class Crashed(LabError):
+    """The emulator's fault, not the job's: the machine ran into an int3 that was there no more (INT3)."""
+
+
+def run(image: Image, job: Job, timeout: float, console: str | None = None, again: int = 0) -> int:
     """Run a job in a new machine, with this process' standard streams, and return its exit status.
 
     Args:
@@ -53,10 +68,23 @@ def run(image: Image, job: Job, timeout: float, console: str | None = None) -> i
         job: the command.
         timeout: seconds for all of it, boot included.
         console: a file to save to what the machine's console said; a failure saves it anyway.
+        again: how often the job may begin again, in another machine, where the emulator crashed the one before. What the job
+            wrote until then has been passed on; a job that was given input does not begin again.
 
     Raises LabError where the machine failed, TimedOut where the time was up.
     """
     end = time.monotonic() + timeout
+    for left in reversed(range(again)):
+        try:
+            return _run_somewhere(image, job, end, console)
+        except Crashed as error:
+            more = f"{left} more time{'' if left == 1 else 's'}" if left else "for the last time"
+            print(f"lab: {error}; the command begins again, {more}", file=sys.stderr, flush=True)
+    return _run_somewhere(image, job, end, console)
+
+
+def _run_somewhere(image: Image, job: Job, end: float, console: str | None) -> int:
+    """Run it with whichever accelerator works."""
     cache = cache_directory()
     *nested, emulated = accelerators(cache)
     for accelerator in nested:
@@ -83,8 +111,8 @@ def _run_with(accelerator: str, image: Image, job: Job, end: float, needs_kvm: b
                     raise NotReady("this host's KVM does not nest")
                 return _converse(job, streams, end)
         except LabError as error:
-            error.args = (f"{error}{_keep_log(directory)}",)
-            raise
+            kind = Crashed if isinstance(error, Ended) and not error.fed and crashed(directory / "boot.log") else type(error)
+            raise kind(f"{error}{_keep_log(directory)}") from None
         finally:
             if console:
                 shutil.copy(directory / "boot.log", console)
@@ -174,7 +202,7 @@ def _converse(job: Job, streams: dict[str, socket.socket], end: float) -> int:
                     elif data is not None:
                         del outward[fd]
     if not status.startswith(b"exit "):
-        raise LabError("the machine stopped before the command ended")
+        raise Ended("the machine stopped before the command ended", inward.fed)
     return int(status.split()[1])
 
 
@@ -185,6 +213,7 @@ class Inward:
         self._stream = stream
         self._waiting = b""  # read, and not yet taken by the machine
         self._open = True
+        self.fed = False  # whether there was any
 
     def wishes(self) -> dict[int, int]:
         """Return what to poll for: input, or room for what waits; nothing after the end."""
@@ -199,6 +228,7 @@ class Inward:
                 self._waiting = self._waiting[self._stream.send(self._waiting) :]
             elif not self._waiting and fd == 0 and self._open:
                 self._waiting = b"" if events & select.POLLNVAL else os.read(0, CHUNK)
+                self.fed = self.fed or bool(self._waiting)
                 if not self._waiting:
                     self._open = False
                     # Not close(): at the peer's hang-up QEMU drops what it has not read.
@@ -244,6 +274,11 @@ def _terminal(job: Job, control: socket.socket) -> Iterator[None]:
     finally:
         termios.tcsetattr(0, termios.TCSADRAIN, before)
         signal.signal(signal.SIGWINCH, handler)
+
+
+def crashed(log: Path) -> bool:
+    """Say whether a console's log tells of the death that is the emulator's fault."""
+    return log.exists() and INT3.search(log.read_bytes()) is not None
 
 
 def _keep_log(directory: Path) -> str:

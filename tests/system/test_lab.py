@@ -133,6 +133,44 @@ def test_a_panic_is_one_line_that_names_the_log():
     assert "sysrq triggered crash" in log.read_text(errors="replace")
 
 
+# What the console says after the emulator's fault (lab/keys.py), and the end of the machine.
+COUNTERFEIT = """echo begun; sleep 0.5
+echo '<0>Oops: int3: 0000 [#1] PREEMPT SMP NOPTI' >/dev/kmsg
+echo '<0>Kernel panic - not syncing: Fatal exception in interrupt' >/dev/kmsg
+sleep 0.5; busybox poweroff -n -f"""
+
+
+@boot
+def test_a_machine_that_the_emulator_crashed_has_its_command_begin_again_so_many_times():
+    done = lab("--again", "1", "sh", "-c", COUNTERFEIT, stdin=subprocess.DEVNULL)
+    assert (done.returncode, done.stdout) == (125, b"begun\n" * 2)
+    first, last = done.stderr.decode().splitlines()
+    assert "Fatal exception" in first and first.endswith("the command begins again, for the last time")
+    assert "Fatal exception" in last and "begins again" not in last
+
+
+@boot
+@pytest.mark.parametrize(
+    ("script", "given", "status"),
+    [
+        ("echo begun; exit 3", b"", 3),
+        ("echo begun; sleep 0.5; echo c >/proc/sysrq-trigger", b"", 125),
+        (COUNTERFEIT, b"input", 125),
+    ],
+)
+def test_no_other_end_has_it_begin_again(script, given, status):
+    """Neither a command that fails, nor a machine that it killed, nor one whose input is gone."""
+    done = lab("--again", "2", "sh", "-c", script, input=given)
+    assert (done.returncode, done.stdout) == (status, b"begun\n")
+
+
+@boot
+def test_what_changes_the_kernels_static_keys_does_not_crash_it():
+    """Without lab/keys.py an emulated machine lives for some seconds of this."""
+    done = lab("python3", "tests/lab/keys_stress.py", "20", cwd=ROOT)
+    assert done.returncode == 0 and int(done.stdout.split()[0]) > 0, done.stderr.decode()
+
+
 @boot
 def test_two_at_once_and_what_is_left_running_does_not_hold_them_up():
     command = [ROOT / "lab/run", "sh", "-c", "sleep 600 & echo started"]
