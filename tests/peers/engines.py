@@ -41,7 +41,7 @@ class Engine:
 
     def __call__(self, *words: object, input: str = "") -> subprocess.CompletedProcess[str]:
         command = [*self.command, *map(str, words)]
-        return subprocess.run(command, input=input, capture_output=True, text=True, timeout=60, env=self.env, check=False)
+        return subprocess.run(command, input=input, capture_output=True, text=True, timeout=300, env=self.env, check=False)
 
     def good(self, *words: object) -> str:
         done = self(*words)
