@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
     from minirt.plan.events import Sink
 
-__all__ = ["Place", "controllers", "find_mount", "find_parent", "hand_down", "make", "own_group", "refuse_missing"]
+__all__ = [
+    "Place", "controllers", "find_mount", "find_parent", "hand_down", "make", "own_group", "refuse_missing", "tree_options",
+]  # fmt: skip
 
 LAB = "run it in the lab (lab/run minirt run ...), or boot the host with cgroup v2 alone"
 
@@ -46,6 +48,20 @@ def find_mount(mountinfo: str = "/proc/self/mountinfo") -> str:
                     return target
                 found = found or target
     return found
+
+
+def tree_options(mountinfo: str = "/proc/self/mountinfo") -> list[str]:
+    """Return the options of version 2's tree: nsdelegate, memory_recursiveprot ... (man 5 proc_pid_mountinfo, super options).
+
+    They are of the one tree and not of a mount: who mounts it from the initial cgroup namespace sets those that are named,
+    and clears the others for the whole machine (kernel/cgroup/cgroup.c, apply_cgroup_root_flags).
+    """
+    with open(mountinfo, encoding="utf-8", errors="surrogateescape") as file:
+        for line in file:
+            after = line.partition(" - ")[2]
+            if after.startswith("cgroup2 "):
+                return [option for option in after.split()[2].split(",") if option not in ("rw", "ro")]
+    return []
 
 
 def controllers(path: str) -> list[str]:

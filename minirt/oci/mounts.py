@@ -162,6 +162,10 @@ def labelled(c: Context, mount: Mount) -> str | None:
     data = list(mount.data)
     if label and mount.kind not in ("proc", "sysfs", "cgroup") and os.path.exists("/sys/fs/selinux/enforce"):
         data.append(f'context="{label}"')
+    if mount.kind == "cgroup" and "cgroup" not in c.fresh:
+        from minirt.linux.cgroup_tree import tree_options
+
+        data += [option for option in tree_options() if option not in data]  # else the host's tree would lose them
     return ",".join(data) or None
 
 

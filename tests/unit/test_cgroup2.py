@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from minirt.linux import cgroup2, cgroup_limits
 from minirt.linux.cgroup_files import CgroupError
 from minirt.linux.cgroup_limits import blkio_to_io_weight, io_weight, limits, shares_to_weight, swap_alone
-from minirt.linux.cgroup_tree import Place
+from minirt.linux.cgroup_tree import Place, tree_options
 
 GIB = 1 << 30
 shares = st.integers(0, 1 << 20)
@@ -268,3 +268,14 @@ def test_a_path_never_leaves_its_tree(text, absolute):
 def test_a_path_with_a_character_that_no_group_can_have_is_refused(path):
     with pytest.raises(CgroupError, match="cannot hold this character"):
         Place("id", path, "/nowhere")
+
+
+def test_the_tree_s_options_are_those_of_its_file_system(tmp_path):
+    mountinfo = tmp_path / "mountinfo"
+    mountinfo.write_text(
+        "20 1 0:19 / /sys rw,nosuid - sysfs sysfs rw\n"
+        "25 20 0:22 / /sys/fs/cgroup rw,nosuid,relatime - cgroup2 cgroup2 rw,nsdelegate,memory_recursiveprot\n"
+    )
+    assert tree_options(str(mountinfo)) == ["nsdelegate", "memory_recursiveprot"]
+    mountinfo.write_text("20 1 0:19 / /sys rw - sysfs sysfs rw\n")
+    assert tree_options(str(mountinfo)) == []
