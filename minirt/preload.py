@@ -154,9 +154,18 @@ def load_extension(name: str, path: str) -> None:
 
 
 def compiled(path: str) -> "Any":
-    """Return a source's code without what nothing here reads: docstrings, and assertions, which are for the type checker."""
+    """Return a source's code without what nothing here reads: docstrings, assertions, line numbers.
+
+    Assertions are for the type checker; lines for traces, and with --debug this file is not used (csrc/start/launch.py).
+    """
     with open(path, "rb") as file:
-        return compile(file.read(), path, "exec", dont_inherit=True, optimize=2)
+        return without_lines(compile(file.read(), path, "exec", dont_inherit=True, optimize=2))
+
+
+def without_lines(code: "Any") -> "Any":
+    """Return code without its line numbers, and that of the functions in it."""
+    parts = tuple(without_lines(part) if isinstance(part, type(code)) else part for part in code.co_consts)
+    return code.replace(co_consts=parts, co_linetable=b"")
 
 
 def entry(name: str, source: str, package: bool) -> "tuple[Any, ...]":

@@ -10,7 +10,10 @@ site = f"{sys.executable.rpartition('/bin/')[0]}/lib/python{version.major}.{vers
 sys.path.append(site)
 commands = ("create", "start", "run", "exec", "kill", "delete", "state", "list", "ps", "pause", "resume", "update", "events")
 command = next((word for word in sys.argv if word in commands), "other")
+debug = "--debug" in sys.argv  # then a trace of an error has the lines of the sources, which that file has not
 try:
+    if debug:
+        raise ValueError
     # What an earlier call left (minirt/preload.py); first in it is the module that knows what to do with it.
     with open(f"{site}/minirt/__pycache__/oci-{command}.{sys.implementation.cache_tag}.bin", "rb", 0) as file:
         ready = loads(file.read())
@@ -30,7 +33,7 @@ except (OSError, ValueError, EOFError, TypeError, IndexError):
 
         site.main()
         from minirt import preload
-modules = preload.install(command, ready)
+modules = preload.Modules("") if debug else preload.install(command, ready)
 from minirt.runtime.command import begin
 
 begin(modules)

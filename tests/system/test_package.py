@@ -159,6 +159,24 @@ def test_the_commands_start_where_they_are_installed(installed: Path) -> None:
 
 
 @pytest.mark.skipif(not os.access("/dev/kvm", os.R_OK | os.W_OK), reason="no /dev/kvm here: no virtual machine")
+def test_the_oci_command_s_modules_come_from_one_file_where_it_is_installed(installed: Path) -> None:
+    """Written by the first call that ends well; the next opens no other module of ours, but with --debug all of them."""
+
+    def opened(*words: str) -> list[str]:
+        trace = ["strace", "-qq", "-e", "trace=openat", "-o", "/dev/fd/2", installed / "minirt-oci", *words]
+        done = subprocess.run(trace, capture_output=True, text=True, timeout=60, check=True)
+        return [line.split('"')[1] for line in done.stderr.splitlines() if "/site-packages/" in line and " = -1" not in line]
+
+    opened("list")
+    (one,) = opened("list")
+    assert one.endswith(".bin") and "/minirt/__pycache__/oci-list." in one
+    source = next(installed.parent.glob("lib/*/site-packages/minirt/paths.py"))
+    assert len(opened("--debug", "list")) > 10
+    os.utime(source)
+    assert len(opened("list")) > 10, "a source has changed"
+    assert opened("list") == [one]
+
+
 def test_minivm_boots_its_guest_where_it_is_installed(installed: Path) -> None:
     done = subprocess.run([installed / "minivm", "run"], input="exit 7\n", capture_output=True, text=True, cwd="/", timeout=60)
     assert done.returncode == 7 and "64-bit long mode" in done.stdout, done.stderr
