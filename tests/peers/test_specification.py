@@ -79,7 +79,9 @@ def test_what_shows_a_field_is_there(field: Field) -> None:
 
 GROUP: dict[str, Any] = {
     "linux.resources.blockIO.leafWeight": {"blockIO": {"leafWeight": 10}},
-    "linux.resources.blockIO.weightDevice[].leafWeight": {"blockIO": {"weightDevice": [{"major": 8, "minor": 0, "leafWeight": 10}]}},
+    "linux.resources.blockIO.weightDevice[].leafWeight": {
+        "blockIO": {"weightDevice": [{"major": 8, "minor": 0, "leafWeight": 10}]}
+    },
     "linux.resources.memory.kernel": {"memory": {"kernel": 1 << 20}},
     "linux.resources.memory.kernelTCP": {"memory": {"kernelTCP": 1 << 20}},
     "linux.resources.memory.swappiness": {"memory": {"swappiness": 60}},
