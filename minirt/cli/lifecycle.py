@@ -49,6 +49,7 @@ def add_parser(commands: Any) -> None:
 
     restart = add("restart", restart_all, "stop and start containers", "Stop each, and start it.", "minirt restart web")
     restart.add_argument("-t", "--time", type=float, default=None, metavar="SECONDS", help="before KILL (10)")
+    restart.add_argument("-s", "--signal", default="", metavar="SIGNAL", help="in place of its stop signal")
     containers(restart)
 
     kill = add("kill", kill_all, "send containers a signal", "Send the first process of each a signal, KILL by default.",
@@ -112,9 +113,10 @@ def stop_all(args: argparse.Namespace) -> int:
 
 def restart_all(args: argparse.Namespace) -> int:
     """Stop and start each."""
-    from minirt.engine.control import restart
+    from minirt.engine.control import restart, signal_number
 
-    return for_each(args, lambda container: restart(container, args.time))
+    number = signal_number(args.signal) if args.signal else None
+    return for_each(args, lambda container: restart(container, args.time, number))
 
 
 def kill_all(args: argparse.Namespace) -> int:

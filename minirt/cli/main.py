@@ -22,6 +22,7 @@ COMMANDS = {
     "start": ("lifecycle", "start containers that were created, or have ended"),
     "stop": ("lifecycle", "end containers: TERM, and KILL after a while"),
     "restart": ("lifecycle", "stop and start containers"),
+    "update": ("update", "change limits and restart policy of containers"),
     "kill": ("lifecycle", "send containers a signal"),
     "pause": ("lifecycle", "hold containers still"),
     "unpause": ("lifecycle", "let paused containers go on"),

@@ -119,6 +119,27 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     many(g, "--ulimit", metavar="NAME=SOFT[:HARD]", help="a limit for each process (nofile, nproc, core ...)")
     g.add_argument("--oom-score-adj", type=int, default=None, metavar="N", help="-1000 to 1000: who goes first")
 
+    add_limits(parser)
+
+    g = parser.add_argument_group("looking at how it is done")
+    g.add_argument("--plan", action="store_true", help="print the system calls and run nothing")
+    g.add_argument("--as-shell", action="store_true", help="print a shell script that does much of the same, and run nothing")
+    g.add_argument("--as-oci", default="", metavar="DIR", help="write a bundle for any OCI runtime, and run nothing")
+    g.add_argument("--explain", action="store_true", help="print each call as it happens, with its reason and effect")
+    g.add_argument("--step", action="store_true", help="stop before each call and ask")
+    g.add_argument("--upto", default=None, metavar="STEP", help="leave out the steps after this one")
+    many(g, "--without", metavar="STEP", help="leave a step out, and what needs it")
+    g.add_argument("--trace", default=None, metavar="FILE", help="write what happens as JSON, an event a line")
+    many(g, "--fail", metavar="CALL[:N]=ERRNO", help="let one call fail")
+    g.add_argument("--format", default="table", choices=("table", "json"), help="of --plan")
+    g.add_argument("--help", action="help", help="show this")
+
+    parser.add_argument("image", metavar="IMAGE", help="name of an image (busybox is always there)")
+    parser.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND", help="instead of the image's own")
+
+
+def add_limits(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of limits, which `update` has too."""
     g = parser.add_argument_group("resources (cgroup v2)")
     g.add_argument("-m", "--memory", default="", metavar="SIZE", help="most memory, as 64m or 1g")
     g.add_argument("--memory-swap", default="", metavar="SIZE", help="most memory and swap together; -1: any")
@@ -136,23 +157,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     g.add_argument("--cpuset-mems", default="", metavar="LIST", help="which memory nodes")
     g.add_argument("--pids-limit", type=int, default=None, metavar="N", help="most processes and threads; -1: any")
     g.add_argument("--io-weight", type=int, default=None, metavar="N", help="share of the disk, 1 to 10000")
-    many(g, "--io-max", metavar="DEV:KEY=N,...", help="most of rbps, wbps, riops, wiops")
-
-    g = parser.add_argument_group("looking at how it is done")
-    g.add_argument("--plan", action="store_true", help="print the system calls and run nothing")
-    g.add_argument("--as-shell", action="store_true", help="print a shell script that does much of the same, and run nothing")
-    g.add_argument("--as-oci", default="", metavar="DIR", help="write a bundle for any OCI runtime, and run nothing")
-    g.add_argument("--explain", action="store_true", help="print each call as it happens, with its reason and effect")
-    g.add_argument("--step", action="store_true", help="stop before each call and ask")
-    g.add_argument("--upto", default=None, metavar="STEP", help="leave out the steps after this one")
-    many(g, "--without", metavar="STEP", help="leave a step out, and what needs it")
-    g.add_argument("--trace", default=None, metavar="FILE", help="write what happens as JSON, an event a line")
-    many(g, "--fail", metavar="CALL[:N]=ERRNO", help="let one call fail")
-    g.add_argument("--format", default="table", choices=("table", "json"), help="of --plan")
-    g.add_argument("--help", action="help", help="show this")
-
-    parser.add_argument("image", metavar="IMAGE", help="name of an image (busybox is always there)")
-    parser.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND", help="instead of the image's own")
+    g.add_argument("--io-max", action="append", default=[], metavar="DEV:KEY=N,...", help="most of rbps, wbps, riops, wiops")
 
 
 HEALTH = ("health_cmd", "health_interval", "health_timeout", "health_start_period", "health_start_interval", "health_retries")

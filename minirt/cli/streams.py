@@ -27,6 +27,7 @@ def add_parser(commands: Any) -> None:
     logs.add_argument("--since", default="", metavar="TIME", help="only from then on: 2026-11-25T12:00:00Z, or 10m ago")
     logs.add_argument("--until", default="", metavar="TIME", help="only before then")
     logs.add_argument("-t", "--timestamps", action="store_true", help="when each line was written")
+    logs.add_argument("--details", action="store_true", help="what --log-opt labels=NAMES and env=NAMES name, before each line")
     logs.add_argument("container", metavar="CONTAINER", help="name, or the beginning of an id")
     logs.set_defaults(run=print_logs)
 
@@ -67,15 +68,16 @@ def add_parser(commands: Any) -> None:
 def print_logs(args: argparse.Namespace) -> int:
     """Print the lines, each to the stream that it was written to."""
     from minirt.engine.container import find
-    from minirt.engine.logs import lines, moment
+    from minirt.engine.logs import details, lines, moment
     from minirt.errors import UsageError
 
-    if args.tail != "all" and not args.tail.isdigit():
+    if args.tail not in ("all", "-1") and not args.tail.isdigit():
         raise UsageError(f"--tail {args.tail}: a number, or all")
-    tail = None if args.tail == "all" else int(args.tail)
-    for line in lines(find(args.container), tail, moment(args.since), moment(args.until), args.follow):
+    tail, container = int(args.tail) if args.tail.isdigit() else None, find(args.container)
+    more = f"{details(container)} " if args.details else ""
+    for line in lines(container, tail, moment(args.since), moment(args.until), args.follow):
         stream = sys.stderr if line.stream == "stderr" else sys.stdout
-        stream.write(f"{line.time} {line.text}" if args.timestamps else line.text)
+        stream.write(f"{line.time} {more}{line.text}" if args.timestamps else more + line.text)
         stream.flush()
     return 0
 

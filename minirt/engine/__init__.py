@@ -27,6 +27,7 @@ and for containers that nobody stays with:
     ended.py      what the monitor runs in the end: tidy up, start again
     removal.py    is it running? away with it
     health.py     whether they are well; probe.py: one look at that
+    update.py     other limits
     control.py    stop, kill, pause, wait, rename
     logs.py       what they wrote
     events.py     what happens to them

@@ -55,6 +55,14 @@ def stop_signal(container: Container) -> int:
         return signal.SIGTERM
 
 
+def stop_timeout(container: Container) -> float:
+    """Return how long a container has to end when it is asked to, in s; docker's 10 for one that was run in the foreground."""
+    try:
+        return load_options(container).stop_timeout
+    except ContainerError:
+        return 10
+
+
 def send(container: Container, pidfd: int, number: int) -> None:
     """Send its first process a signal, and say so. Raises: ProcessLookupError."""
     signal.pidfd_send_signal(pidfd, number)
@@ -71,8 +79,8 @@ def stop(container: Container, seconds: float | None = None, number: int | None 
     """
     import select
 
-    options = load_options(container)
-    seconds = options.stop_timeout if seconds is None else seconds
+    if seconds is None:
+        seconds = stop_timeout(container)
     no_more(container)
     try:
         pidfd = running(container)
@@ -80,7 +88,7 @@ def stop(container: Container, seconds: float | None = None, number: int | None 
         settle(container)
         return
     try:
-        send(container, pidfd, number or signal_number(options.stop_signal or "TERM"))
+        send(container, pidfd, number or stop_signal(container))
         if container.cgroup is not None and container.cgroup.is_frozen():
             container.cgroup.thaw()
         if not select.select([pidfd], [], [], None if seconds < 0 else seconds)[0]:
@@ -104,11 +112,12 @@ def settle(container: Container) -> None:
         container.state = fresh.state
 
 
-def restart(container: Container, seconds: float | None = None) -> None:
-    """stop, and start."""
+def restart(container: Container, seconds: float | None = None, number: int | None = None) -> None:
+    """Stop a container as `stop` does, and start it; one that does not run is started. Raises: MinirtError."""
     from minirt.engine.start import start
 
-    stop(container, seconds)
+    load_options(container)  # one that cannot be started again is not stopped
+    stop(container, seconds, number)
     start(container)
     container.tell("restart")
 

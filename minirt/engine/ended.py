@@ -100,13 +100,12 @@ def exit_code(status: int) -> int:
 
 
 def wait_unless_stopped(container: Container, seconds: float) -> bool:
-    """Wait, and say whether it may be started then."""
+    """Wait, and say whether it may be started then: not if somebody wants it ended, or --restart is another by then."""
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if is_stopped(container):
-            return False
+    while not is_stopped(container) and time.monotonic() < end:
         time.sleep(LOOK)
-    return not is_stopped(container)
+    fresh = Container.load(container.id)
+    return not is_stopped(container) and fresh is not None and restart_policy(fresh.state["restart"])[0] != "no"
 
 
 def is_stopped(container: Container) -> bool:

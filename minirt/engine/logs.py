@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections import deque
 from datetime import UTC
 
 from minirt.errors import UsageError
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from minirt.engine.container import Container
 
-__all__ = ["Line", "lines", "moment", "seconds"]
+__all__ = ["Line", "details", "lines", "moment", "seconds"]
 
 LOOK = 0.05  # s between two looks whether there is more
 UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -41,6 +42,8 @@ def lines(
 ) -> Iterator[Line]:  # fmt: skip
     """Yield the lines of a container's log.
 
+    Raises: ContainerError where it is kept nowhere.
+
     Args:
         container: whose.
         tail: only so many from the end, and what comes after them.
@@ -48,18 +51,49 @@ def lines(
         follow: wait for more until the container has ended.
         wanted: asked meanwhile whether anybody is still there to read them.
     """
+    check_kept(container)
     reader = Reader(container.path)
-    old = [line for line in reader.read() if line.time >= since and (not until or line.time < until)]
-    yield from old[len(old) - min(tail, len(old)) :] if tail is not None else old
+    old = (line for line in reader.read() if line.time >= since and (not until or line.time < until))
+    yield from old if tail is None else deque(old, tail)
     while follow and not reader.ended and wanted():
         over = not still_written(container)  # asked before: what was written until then is read now
+        over = over or bool(until and until <= moment(str(time.time())))
         for line in reader.read():
             if until and line.time >= until:
                 return
-            yield line
+            if line.time >= since:
+                yield line
         if over:
             return
         time.sleep(LOOK)
+
+
+def check_kept(container: Container) -> None:
+    """Refuse a container whose output nobody keeps. Raises: ContainerError."""
+    from minirt.engine.asked import load_options
+    from minirt.engine.container import ContainerError
+
+    try:
+        driver = load_options(container).log_driver
+    except ContainerError:
+        raise ContainerError(f"container {container.label} was run in the foreground: its output went there") from None
+    if driver == "none":
+        raise ContainerError(f"container {container.label} keeps no log (--log-driver none)")
+
+
+def details(container: Container) -> str:
+    """Return what `logs --details` says of each line: the labels and variables that --log-opt labels=... and env=... name."""
+    from minirt.engine.asked import load_options
+    from minirt.engine.inspect import load
+
+    process = load(f"{container.path}/config.json").get("process") or {}
+    environment = dict(item.partition("=")[::2] for item in process.get("env", ()))
+    found: dict[str, str] = {}
+    for text in load_options(container).log_opt:
+        key, _, names = text.partition("=")
+        source = {"labels": container.state["labels"], "env": environment}.get(key, {})
+        found |= {name: source[name] for name in names.split(",") if name in source}
+    return ",".join(f"{name}={value}" for name, value in sorted(found.items()))
 
 
 def still_written(container: Container) -> bool:

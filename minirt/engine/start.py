@@ -106,8 +106,8 @@ def log_limits(options: RunOptions) -> tuple[int, int]:
             size = values.parse_size(value, "--log-opt max-size")
         elif key == "max-file" and value.isdigit() and int(value) > 0:
             files = int(value)
-        else:
-            raise UsageError(f"--log-opt {text}: there are max-size=SIZE and max-file=NUMBER")
+        elif key not in ("labels", "env"):  # which minirt.engine.logs looks at
+            raise UsageError(f"--log-opt {text}: there are max-size=SIZE, max-file=NUMBER, labels=NAMES and env=NAMES")
     return size, files
 
 

@@ -106,6 +106,26 @@ def test_a_log_goes_over_into_another_file_when_it_is_large(mine: Minirt) -> Non
     assert numbers == list(range(numbers[0], 1001))
 
 
+def test_logs_tell_details_and_end_when_they_are_to(mine: Minirt) -> None:
+    named = ("--log-opt", "labels=team,none", "--log-opt", "env=STAGE", "-l", "team=a", "-l", "x=y", "-e", "STAGE=test")
+    good(mine, "run", "-d", "--name", "box", *named, "busybox", "sh", "-c", "echo one; echo two; sleep 1000")
+    until(lambda: good(mine, "logs", "box") == "one\ntwo\n")
+    assert good(mine, "logs", "--details", "box") == "STAGE=test,team=a one\nSTAGE=test,team=a two\n"
+    stamp, *rest = good(mine, "logs", "-t", "--details", "--tail", "1", "box").split(" ")
+    assert len(stamp) == len("2026-11-25T12:00:00.123456789Z") and rest == ["STAGE=test,team=a", "two\n"]
+    assert good(mine, "logs", "--tail", "0", "box") == "" and good(mine, "logs", "--tail", "-1", "box") == "one\ntwo\n"
+    assert good(mine, "logs", "--since", stamp, "box") == "two\n" and good(mine, "logs", "--until", stamp, "box") == "one\n"
+    assert good(mine, "logs", "-f", "--until", str(time.time() + 1), "box") == "one\ntwo\n", "it runs, and we do not wait for it"
+
+
+def test_what_nobody_keeps_cannot_be_read(mine: Minirt) -> None:
+    good(mine, "run", "-d", "--name", "quiet", "--log-driver", "none", "busybox", "echo", "hi")
+    mine("run", "--name", "here", "busybox", "echo", "hi")
+    for name, said in (("quiet", "--log-driver none"), ("here", "in the foreground")):
+        done = mine("logs", name)
+        assert done.returncode == 1 and done.stderr.count("\n") == 1 and said in done.stderr
+
+
 def test_logs_are_followed_until_the_end(mine: Minirt) -> None:
     good(mine, "run", "-d", "--name", "box", "busybox", "sh", "-c", "for i in 1 2 3; do echo $i; sleep 0.3; done")
     assert good(mine, "logs", "-f", "box") == "1\n2\n3\n"

@@ -1,0 +1,130 @@
+"""`minirt update`, and what --restart means in each life. Cgroups are seen in the lab (tests/lab/test_engine_limits.py)."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from conftest import Minirt
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minirt.engine.ended import FIRST, MOST, next_start
+
+root = pytest.mark.skipif(os.geteuid() != 0, reason="a container without a user namespace takes root")
+LIMIT = 40.0  # seconds that something may take on a busy machine
+
+
+@pytest.fixture
+def mine(minirt: Minirt) -> Iterator[Minirt]:
+    yield minirt
+    minirt("rm", "-f", *minirt("ps", "-aq").stdout.split())
+
+
+def good(minirt: Minirt, *words: object) -> str:
+    done = minirt(*words)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def inspect(minirt: Minirt, name: str) -> dict:  # type: ignore[type-arg]
+    return json.loads(good(minirt, "inspect", name))[0]
+
+
+def until(holds: Callable[[], object]) -> None:
+    end = time.monotonic() + LIMIT
+    while not holds():
+        assert time.monotonic() < end, "it never came to pass"
+        time.sleep(0.05)
+
+
+def kill(minirt: Minirt, name: str) -> None:
+    """End its program as an accident would."""
+    os.kill(inspect(minirt, name)["State"]["Pid"], signal.SIGKILL)
+
+
+@root
+def test_a_policy_that_is_changed_counts_from_then_on(mine: Minirt) -> None:
+    good(mine, "run", "-d", "--name", "box", "busybox", "sleep", "1000")
+    assert good(mine, "update", "--restart", "always", "box") == "box\n"
+    assert inspect(mine, "box")["HostConfig"]["RestartPolicy"]["Name"] == "always"
+    kill(mine, "box")
+    until(lambda: inspect(mine, "box")["RestartCount"] == 1 and inspect(mine, "box")["State"]["Running"])
+    good(mine, "update", "--restart", "no", "box")
+    kill(mine, "box")
+    until(lambda: inspect(mine, "box")["State"]["Status"] == "exited")
+    assert '"update"' in good(mine, "events", "--since", "1h", "--until", "0s", "--format", "json")
+
+
+@root
+def test_a_policy_taken_back_while_it_waits_to_start_again_ends_that(mine: Minirt) -> None:
+    good(mine, "run", "-d", "--name", "box", "--restart", "always", "busybox", "false")
+    until(lambda: inspect(mine, "box")["RestartCount"] >= 5)  # from now on it waits for seconds
+    good(mine, "update", "--restart", "no", "box")
+    until(lambda: inspect(mine, "box")["State"]["Status"] == "exited")
+
+
+@root
+def test_what_is_killed_or_stopped_by_us_stays_so_and_counts_anew_when_started(mine: Minirt) -> None:
+    good(mine, "run", "-d", "--name", "box", "--restart", "unless-stopped", "busybox", "sleep", "1000")
+    kill(mine, "box")
+    until(lambda: inspect(mine, "box")["RestartCount"] == 1 and inspect(mine, "box")["State"]["Running"])
+    good(mine, "kill", "box")
+    good(mine, "wait", "box")
+    assert inspect(mine, "box")["State"]["Status"] == "exited"
+    good(mine, "start", "box")
+    assert inspect(mine, "box")["RestartCount"] == 0
+    good(mine, "restart", "-t", "0", "-s", "KILL", "box")
+    assert inspect(mine, "box")["State"]["Running"] and inspect(mine, "box")["RestartCount"] == 0
+
+
+@root
+def test_restart_starts_what_has_ended_and_refuses_what_cannot_be_started(mine: Minirt) -> None:
+    good(mine, "create", "--name", "box", "busybox", "sleep", "1000")
+    good(mine, "restart", "box")
+    assert inspect(mine, "box")["State"]["Running"]
+    assert mine("run", "--name", "here", "busybox", "true").returncode == 0
+    done = mine("restart", "here")
+    assert done.returncode == 1 and "in the foreground" in done.stderr
+
+
+@root
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "one flag or more"),
+        (("--restart", "sometimes"), "--restart sometimes"),
+        (("--restart", "always"), "--rm"),
+        (("--memory", "1k"), "--memory 1k"),
+        (("--cpus", "1", "--cpu-quota", "1000"), "say the same"),
+    ],
+)
+def test_bad_words_are_one_line_and_change_nothing(mine: Minirt, words: tuple[str, ...], said: str) -> None:
+    good(mine, "create", "--rm", "--name", "box", "busybox", "true")
+    before = inspect(mine, "box")
+    done = mine("update", *words, "box")
+    assert done.returncode and done.stderr.count("\n") == 1 and said in done.stderr, done.stderr
+    assert inspect(mine, "box") == before
+
+
+@root
+def test_a_word_that_is_no_policy_is_told_before_that_d_is_missing(minirt: Minirt) -> None:
+    assert "there are no, always" in minirt("run", "--restart", "sometimes", "busybox", "true").stderr
+    assert "give -d" in minirt("run", "--restart", "always", "busybox", "true").stderr
+
+
+POLICIES = st.sampled_from(["no", "always", "unless-stopped", "on-failure", "on-failure:3"])
+
+
+@given(policy=POLICIES, code=st.sampled_from([None, 0, 1, 137]), restarts=st.integers(0, 10), tries=st.integers(0, 200),
+       wanted=st.booleans())  # fmt: skip
+def test_who_is_started_again_and_when_is_docker_s(policy: str, code: int | None, restarts: int, tries: int, wanted: bool) -> None:
+    delay = next_start(policy, code, restarts, tries, wanted)
+    failed = code != 0 and (policy == "on-failure" or (policy == "on-failure:3" and restarts < 3))
+    assert (delay is not None) == (not wanted and (policy in ("always", "unless-stopped") or failed))
+    if delay is not None:
+        assert FIRST <= delay <= MOST and delay == min(MOST, FIRST * 2**tries)
