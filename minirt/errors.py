@@ -26,7 +26,9 @@
     │   ├── Conflict                      1    ... as it runs, or does not run, or is another minirt's
     │   └── FileError                     1    a path in a container that is not there, or cannot be copied
     ├── VolumeError                       1    a volume is not there, is in use, or cannot be
-    ├── NetworkError                      1    a network of containers is not there, is in use, or cannot be
+    ├── NetworkError                      1    a network of containers cannot be
+    │   ├── NoNetwork                     1    ... is not there
+    │   └── NetworkConflict               1    ... or somebody else has, or uses, what is asked for
     ├── RuntimeFailure                    1    the OCI runtime cannot do what it is asked for
     ├── NotATerminal                      1    -i and -t, and standard input is not a terminal
     ├── Interrupted                       128+n  signal n ended our stay with the container

@@ -14,7 +14,8 @@ __all__ = ["options_of"]
 # Fields whose value is the option's own.
 TEXTS = {"Hostname": "hostname", "User": "user", "WorkingDir": "workdir", "StopSignal": "stop_signal"}
 HOST_TEXTS = {"CpusetCpus": "cpuset_cpus", "CpusetMems": "cpuset_mems"}
-LISTS = {"Binds": "volume", "GroupAdd": "group_add", "CapAdd": "cap_add", "CapDrop": "cap_drop", "SecurityOpt": "security_opt"}
+LISTS = {"Binds": "volume", "GroupAdd": "group_add", "CapAdd": "cap_add", "CapDrop": "cap_drop", "SecurityOpt": "security_opt",
+         "Dns": "dns", "DnsSearch": "dns_search", "DnsOptions": "dns_option"}  # fmt: skip
 NUMBERS = {"OomScoreAdj": "oom_score_adj", "CpuShares": "cpu_shares", "CpuQuota": "cpu_quota", "CpuPeriod": "cpu_period",
            "PidsLimit": "pids_limit", "BlkioWeight": "io_weight"}  # fmt: skip
 SIZES = {"Memory": "memory", "MemoryReservation": "memory_reservation", "MemorySwap": "memory_swap", "ShmSize": "shm_size"}
@@ -85,6 +86,7 @@ def of_host(host: dict[str, Any]) -> dict[str, Any]:
     chosen |= {
         "rm": bool(host.get("AutoRemove")),
         "init": bool(host.get("Init")),
+        "publish_all": bool(host.get("PublishAllPorts")),
         "privileged": bool(host.get("Privileged")),
         "read_only": bool(host.get("ReadonlyRootfs")),
         "log_driver": log.get("Type") or "json-file",
@@ -125,6 +127,7 @@ def ports_of(key: str, bindings: Any) -> list[str]:
     found = []
     for binding in bindings or [{}]:
         address, port = binding.get("HostIp") or "", binding.get("HostPort") or ""
+        address = f"[{address}]" if ":" in address else address  # of IPv6
         found.append(f"{address}:{port}:{end}" if address else f"{port}:{end}" if port else end)
     return found
 
@@ -134,12 +137,21 @@ def of_networks(body: dict[str, Any], host: dict[str, Any]) -> dict[str, Any]:
     mode = host.get("NetworkMode") or "default"
     if body.get("NetworkDisabled"):
         mode = "none"
-    chosen: dict[str, Any] = {"network": "bridge" if mode == "default" else mode}
+    chosen: dict[str, Any] = {"network": "bridge" if mode == "default" else mode, "expose": list(body.get("ExposedPorts") or ())}
     ends = (body.get("NetworkingConfig") or {}).get("EndpointsConfig") or {}
     end = ends.get(mode) or ends.get(chosen["network"]) or {}
     if end.get("Aliases"):
         chosen["network_alias"] = list(end["Aliases"])
-    address = (end.get("IPAMConfig") or {}).get("IPv4Address")
-    if address:
-        chosen["ip"] = address
+    ipam = end.get("IPAMConfig") or {}
+    chosen |= {"ip": ipam.get("IPv4Address") or "", "ip6": ipam.get("IPv6Address") or ""}
+    chosen["mac_address"] = end.get("MacAddress") or body.get("MacAddress") or ""
+    chosen["networks"] = [long_form(name, other) for name, other in ends.items() if name not in (mode, chosen["network"])]
     return chosen
+
+
+def long_form(name: str, end: dict[str, Any]) -> str:
+    """Return --network's form of an entry of EndpointsConfig."""
+    ipam = end.get("IPAMConfig") or {}
+    words = {"ip": ipam.get("IPv4Address"), "ip6": ipam.get("IPv6Address"), "mac-address": end.get("MacAddress")}
+    aliases = [f"alias={alias}" for alias in end.get("Aliases") or ()]
+    return ",".join([f"name={name}", *aliases, *(f"{key}={value}" for key, value in words.items() if value)])

@@ -95,7 +95,7 @@ class RunStep:
         context = make_context(self._options(), base, container.path, spec, cgroup)  # type: ignore[arg-type]
         assert context.overlay is not None
         context.overlay.whole = True
-        prepare(container, context, base)  # type: ignore[arg-type]
+        prepare(container, context, base, self._options())  # type: ignore[arg-type]
         stubs = Stubs(View(self.state.directories()), [mount["destination"] for mount in spec["mounts"]])
         plan = end_with_us(compile_plan(context))
         session = _Step(self._options(), context, container, base, None)  # type: ignore[arg-type]

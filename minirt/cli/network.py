@@ -12,8 +12,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from minirt.network.store import Network, Store
-
 __all__ = ["add_parser"]
 
 EPILOG = """\
@@ -21,8 +19,19 @@ examples:
   minirt network create backend
   minirt run -d --name db --network backend busybox sleep 1000
   minirt run --rm --network backend busybox ping -c 1 db
+  minirt network create --ipv6 --subnet 10.1.2.0/24 --subnet fd00:1:2::/64 both
+  minirt network create --driver macvlan --opt parent=eth0 --subnet 192.168.1.0/24 --gateway 192.168.1.1 lan
+  minirt network connect --alias store backend web
   minirt network inspect backend
   minirt network rm backend
+"""
+CREATE = """\
+examples:
+  minirt network create backend
+  minirt network create --internal --label stage=test shut
+  minirt network create --subnet 10.1.2.0/24 --ip-range 10.1.2.128/25 --gateway 10.1.2.254 wide
+  minirt network create --ipv6 six                                 (a random subnet of fd00::/8)
+  minirt network create -d macvlan -o parent=eth0 --subnet 192.168.1.0/24 --gateway 192.168.1.1 lan
 """
 
 
@@ -33,107 +42,167 @@ def add_parser(commands: Any) -> None:
         epilog=EPILOG, formatter_class=Help,
     )  # fmt: skip
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    make = verbs.add_parser("create", help="make one", formatter_class=Help)
-    make.add_argument("--subnet", default="", metavar="SUBNET", help="as 10.1.2.0/24; by default one that is free")
-    make.add_argument("--internal", action="store_true", help="nothing beyond it can be reached")
-    make.add_argument("--label", action="append", default=[], metavar="KEY=VALUE", help="annotate it")
-    make.add_argument("name", metavar="NAME")
-    make.set_defaults(run=create)
-    show = verbs.add_parser("ls", help="list them", formatter_class=Help)
-    show.add_argument("-q", "--quiet", action="store_true", help="names only")
-    show.add_argument("--format", choices=("table", "json"), default="table", help="how to print (table)")
+    add_create(verbs)
+    show = verbs.add_parser("ls", aliases=["list"], help="list them", formatter_class=Help,
+                            epilog="examples:\n  minirt network ls\n  minirt network ls --filter label=stage=test -q")  # fmt: skip
+    show.add_argument("-q", "--quiet", action="store_true", help="ids only")
+    show.add_argument("--no-trunc", action="store_true", help="whole ids")
+    show.add_argument("-f", "--filter", action="append", default=[], metavar="KEY=VALUE",
+                      help="name, id, driver, label, type (custom, builtin), scope, dangling")  # fmt: skip
+    show.add_argument("--format", default="table", metavar="table|json", help="how to print (table)")
     show.set_defaults(run=list_networks)
     look = verbs.add_parser("inspect", help="tell all about them, as JSON", formatter_class=Help)
-    look.add_argument("names", nargs="+", metavar="NAME")
+    look.add_argument("names", nargs="+", metavar="NETWORK", help="name, or the beginning of an id")
     look.set_defaults(run=inspect)
-    drop = verbs.add_parser("rm", help="remove them, if nobody is in them", formatter_class=Help)
-    drop.add_argument("names", nargs="+", metavar="NAME")
+    drop = verbs.add_parser("rm", aliases=["remove"], help="remove them, if nobody is in them", formatter_class=Help)
+    drop.add_argument("-f", "--force", action="store_true", help="one that is not there is no error")
+    drop.add_argument("names", nargs="+", metavar="NETWORK", help="name, or the beginning of an id")
     drop.set_defaults(run=remove)
-    sweep = verbs.add_parser("prune", help="remove all that nobody is in", formatter_class=Help)
+    sweep = verbs.add_parser("prune", help="remove all that nobody is in, but the default one", formatter_class=Help)
+    sweep.add_argument("-f", "--force", action="store_true", help="do not ask (it never asks)")
+    sweep.add_argument("--filter", action="append", default=[], metavar="KEY=VALUE", help="label=KEY[=VALUE], until=24h")
     sweep.set_defaults(run=prune)
-    for name, run, text in (
-        ("connect", connect, "lead one into a container that runs"), ("disconnect", disconnect, "take a container out of one")
-    ):  # fmt: skip
-        verb = verbs.add_parser(name, help=text, formatter_class=Help)
-        verb.add_argument("name", metavar="NETWORK")
-        verb.add_argument("container", metavar="CONTAINER")
-        if name == "connect":
-            verb.add_argument("--alias", action="append", default=[], metavar="NAME", help="another name in it")
-            verb.add_argument("--ip", default="", metavar="ADDRESS", help="its address there")
-        verb.set_defaults(run=run)
+    add_connections(verbs)
     port = commands.add_parser(
         "port", help="which ports of the host lead to a container", description="List a container's published ports.",
-        epilog="examples:\n  minirt port web", formatter_class=Help,
+        epilog="examples:\n  minirt port web\n  minirt port web 80/tcp", formatter_class=Help,
     )  # fmt: skip
     port.add_argument("container", metavar="CONTAINER", help="name, or the beginning of an id")
+    port.add_argument("inside", nargs="?", default="", metavar="PORT[/udp]", help="only what leads to this one of its ports")
     port.set_defaults(run=ports)
 
 
-def create(args: argparse.Namespace) -> int:
-    """Make one, and print its name."""
-    from minirt.network.connect import create as make
+def add_create(verbs: Any) -> None:
+    """Add `network create`."""
+    make = verbs.add_parser("create", help="make one", formatter_class=Help, epilog=CREATE)
+    make.add_argument("-d", "--driver", default="bridge", metavar="DRIVER", help="bridge, macvlan or ipvlan (bridge)")
+    make.add_argument("--subnet", action="append", default=[], metavar="SUBNET", help="as 10.1.2.0/24, fd00:1::/64 (a free one)")
+    make.add_argument("--gateway", action="append", default=[], metavar="ADDRESS", help="the bridge's own (the subnet's first)")
+    make.add_argument("--ip-range", action="append", default=[], metavar="SUBNET", help="the part that is given out (all)")
+    make.add_argument("--ipv6", action="store_true", help="IPv6 too")
+    make.add_argument("--internal", action="store_true", help="nothing beyond it can be reached")
+    text = "mtu, parent, mode (macvlan, ipvlan), com.docker.network.bridge.name, com.docker.network.bridge.enable_ip_masquerade"
+    make.add_argument("-o", "--opt", action="append", default=[], metavar="KEY=VALUE", help=text)
+    make.add_argument("--label", action="append", default=[], metavar="KEY=VALUE", help="annotate it")
+    make.add_argument("--attachable", action="store_true", help=argparse.SUPPRESS)  # swarm's: all of ours are
+    make.add_argument("name", metavar="NAME")
+    make.set_defaults(run=create)
 
-    labels = dict(label.partition("=")[::2] for label in args.label)
-    print(make(args.name, args.subnet, args.internal, labels).name)
+
+def add_connections(verbs: Any) -> None:
+    """Add `network connect` and `network disconnect`."""
+    join = verbs.add_parser("connect", help="lead one into a container", formatter_class=Help,
+                            epilog="examples:\n  minirt network connect --alias store --ip 10.1.2.9 backend web")  # fmt: skip
+    join.add_argument("--alias", action="append", default=[], metavar="NAME", help="another name in it")
+    join.add_argument("--ip", default="", metavar="ADDRESS", help="its address there")
+    join.add_argument("--ip6", default="", metavar="ADDRESS", help="its IPv6 address there")
+    join.add_argument("--mac-address", default="", metavar="ADDRESS", help="its hardware address there")
+    part = verbs.add_parser("disconnect", help="take a container out of one", formatter_class=Help)
+    part.add_argument("-f", "--force", action="store_true", help="one that is not in it is no error")
+    for verb, run in ((join, connect), (part, disconnect)):
+        verb.add_argument("name", metavar="NETWORK", help="name, or the beginning of an id")
+        verb.add_argument("container", metavar="CONTAINER", help="name, or the beginning of an id")
+        verb.set_defaults(run=run)
+
+
+def pairs(words: list[str]) -> dict[str, str]:
+    """Return KEY=VALUE words as a dictionary."""
+    return dict(word.partition("=")[::2] for word in words)
+
+
+def filters(words: list[str]) -> dict[str, list[str]]:
+    """Return --filter's words by key. Raises: UsageError."""
+    from minirt.errors import UsageError
+
+    found: dict[str, list[str]] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise UsageError(f"--filter {word}: write KEY=VALUE")
+        found.setdefault(key, []).append(value)
+    return found
+
+
+def create(args: argparse.Namespace) -> int:
+    """Make one, and print its id."""
+    from minirt.engine.networks import create as make
+
+    print(make({
+        "Name": args.name, "Driver": args.driver, "Internal": args.internal, "EnableIPv6": args.ipv6, "Labels": pairs(args.label),
+        "Options": pairs(args.opt), "IPAM": {"Config": configs(args.subnet, args.gateway, args.ip_range)},
+    })["Id"])  # fmt: skip
     return 0
+
+
+def configs(subnets: list[str], gateways: list[str], ranges: list[str]) -> list[dict[str, str]]:
+    """Return subnets, each with the gateway and the range that are of it. Raises: UsageError."""
+    from ipaddress import ip_network
+
+    from minirt.errors import UsageError
+    from minirt.network.addresses import parse_subnet
+
+    networks = [parse_subnet(text) for text in subnets]
+    found = [{"Subnet": str(network)} for network in networks]
+    for flag, key, texts in (("--gateway", "Gateway", gateways), ("--ip-range", "IPRange", ranges)):
+        for text in texts:
+            try:
+                wanted = ip_network(text)
+            except ValueError as error:
+                raise UsageError(f"{flag} {text}: {error}") from None
+            fitting = [i for i, network in enumerate(networks) if network.version == wanted.version and wanted.subnet_of(network)]  # type: ignore[arg-type]
+            if not fitting:
+                raise UsageError(f"{flag} {text}: of no --subnet")
+            found[fitting[0]][key] = text
+    return found
 
 
 def list_networks(args: argparse.Namespace) -> int:
     """Print all."""
-    from minirt.network.store import Store
+    from minirt.engine.networks import listed
+    from minirt.errors import UsageError
 
-    with Store() as store:
-        networks = store.networks()
-        if args.format == "json":
-            print(json.dumps([as_dict(store, network) for network in networks], indent=2))
-            return 0
-    if args.quiet:
-        print("".join(f"{network.name}\n" for network in networks), end="")
+    networks = listed(filters(args.filter))
+    if args.format == "json":
+        print(json.dumps(networks, indent=2))
         return 0
-    print(f"{'NAME':<20}{'BRIDGE':<12}{'SUBNET':<20}INTERNAL")
-    for network in networks:
-        print(f"{network.name:<20}{network.bridge:<12}{network.subnet!s:<20}{str(network.internal).lower()}")
+    if args.format != "table":
+        raise UsageError(f"--format {args.format}: there are table and json")
+    ids = [one["Id"] if args.no_trunc else one["Id"][:12] for one in networks]
+    if args.quiet:
+        print("".join(f"{id}\n" for id in ids), end="")
+        return 0
+    rows = [("NETWORK ID", "NAME", "DRIVER", "SCOPE", "SUBNETS")]
+    rows += [
+        (id, one["Name"], one["Driver"], one["Scope"], " ".join(config["Subnet"] for config in one["IPAM"]["Config"]))
+        for id, one in zip(ids, networks, strict=True)
+    ]
+    widths = [max(len(row[i]) for row in rows) for i in range(5)]
+    for row in rows:
+        print("   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     return 0
-
-
-def as_dict(store: Store, network: Network) -> dict[str, Any]:
-    """Return what is known of a network, in the words of Docker's Engine API."""
-    from minirt.network.addresses import gateway_of
-
-    return {
-        "Name": network.name,
-        "Driver": "bridge",
-        "Internal": network.internal,
-        "IPAM": {"Config": [{"Subnet": str(network.subnet), "Gateway": str(gateway_of(network.subnet))}]},
-        "Containers": {
-            end.container: {"Name": end.name, "IPv4Address": f"{end.address}/{network.subnet.prefixlen}"}
-            for end in store.endpoints(network=network.name)
-        },
-        "Options": {"com.docker.network.bridge.name": network.bridge},
-        "Labels": network.labels,
-    }
 
 
 def inspect(args: argparse.Namespace) -> int:
     """Print all about some."""
-    from minirt.network.store import Store
+    from minirt.engine.networks import inspect as tell
 
-    with Store() as store:
-        print(json.dumps([as_dict(store, store.network(name)) for name in args.names], indent=2))
+    print(json.dumps([tell(name) for name in args.names], indent=2))
     return 0
 
 
 def remove(args: argparse.Namespace) -> int:
     """Remove each; go on after one that cannot be."""
+    from minirt.engine.networks import remove as drop
     from minirt.errors import MinirtError
-    from minirt.network.connect import remove as drop
+    from minirt.network.store import NoNetwork
 
     failed = 0
     for name in args.names:
         try:
-            drop(name)
-            print(name)
+            print(drop(name))
         except MinirtError as error:
+            if args.force and isinstance(error, NoNetwork):
+                continue
             print(f"minirt: {error}", file=sys.stderr)
             failed = 1
     return failed
@@ -141,46 +210,50 @@ def remove(args: argparse.Namespace) -> int:
 
 def prune(args: argparse.Namespace) -> int:
     """Remove those that nobody is in."""
-    from minirt.network.connect import remove as drop
-    from minirt.network.store import NetworkError, Store
+    from minirt.engine.networks import prune as drop
 
-    with Store() as store:
-        names = [network.name for network in store.networks() if not store.endpoints(network=network.name)]
-    for name in names:
-        try:
-            drop(name)
-            print(name)
-        except NetworkError:
-            continue  # somebody has come meanwhile
+    for name in drop(filters(args.filter)):
+        print(name)
     return 0
 
 
 def connect(args: argparse.Namespace) -> int:
-    """Lead a network into a container that runs."""
+    """Lead a network into a container."""
     from minirt.engine.container import find
-    from minirt.engine.networks import connect_running
+    from minirt.engine.networks import connect as join
+    from minirt.network.connect import Attachment
 
-    connect_running(find(args.container), args.name, args.alias, args.ip)
+    join(args.name, find(args.container), Attachment(args.name, args.alias, args.ip, args.ip6, args.mac_address))
     return 0
 
 
 def disconnect(args: argparse.Namespace) -> int:
     """Take a container out of a network."""
     from minirt.engine.container import find
-    from minirt.network.connect import disconnect as leave
+    from minirt.engine.networks import disconnect as part
+    from minirt.network.store import NetworkError, NoNetwork
 
-    leave(args.name, find(args.container).id)
+    try:
+        part(args.name, find(args.container))
+    except NetworkError as error:
+        if not args.force or isinstance(error, NoNetwork):
+            raise
     return 0
 
 
 def ports(args: argparse.Namespace) -> int:
     """Print published ports."""
     from minirt.engine.container import find
-    from minirt.network.store import Store
+    from minirt.engine.networks import settings_of
+    from minirt.errors import UsageError
 
-    container = find(args.container)
-    with Store() as store:
-        for id, port in store.ports():
-            if id == container.id:
-                print(f"{port.inside}/{port.protocol} -> {port.address or '0.0.0.0'}:{port.host}")
+    wanted = args.inside if not args.inside or "/" in args.inside else f"{args.inside}/tcp"
+    found = settings_of(find(args.container))["Ports"]
+    if wanted and not found.get(wanted):
+        raise UsageError(f"port {wanted} of {args.container} is not published")
+    for inside, bindings in found.items():
+        for binding in bindings or ():
+            if wanted in ("", inside):
+                host = f"[{binding['HostIp']}]" if ":" in binding["HostIp"] else binding["HostIp"]
+                print(f"{host}:{binding['HostPort']}" if wanted else f"{inside} -> {host}:{binding['HostPort']}")
     return 0

@@ -97,11 +97,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     g.add_argument("--shm-size", default="64m", metavar="SIZE", help="size of /dev/shm (64m)")
 
     g = parser.add_argument_group("namespaces")
-    g.add_argument("--net", "--network", dest="network", default="none", metavar="NETWORK",
-                   help="none, host, bridge, container:NAME, or one of `minirt network` (none)")  # fmt: skip
+    many(g, "--network", "--net", metavar="NETWORK",
+         help="none, host, bridge, container:NAME, one of `minirt network`, name=NETWORK,alias=NAME,ip=ADDRESS (none)")  # fmt: skip
     many(g, "-p", "--publish", metavar="[[IP:]HOST:]PORT[/udp]", help="a port of the host that leads to one of it (network bridge)")
+    g.add_argument("-P", "--publish-all", action="store_true", help="all that the image or --expose names, at any port of the host")
+    many(g, "--expose", metavar="PORT[/udp]", help="a port that -P publishes too")
     many(g, "--network-alias", metavar="NAME", help="another name in its network")
     g.add_argument("--ip", default="", metavar="ADDRESS", help="its address there")
+    g.add_argument("--ip6", default="", metavar="ADDRESS", help="its IPv6 address there")
+    g.add_argument("--mac-address", default="", metavar="ADDRESS", help="its hardware address there")
+    many(g, "--dns", metavar="ADDRESS", help="a name server (the host's)")
+    many(g, "--dns-search", metavar="DOMAIN", help="where names are looked for; . for nowhere else (the host's)")
+    many(g, "--dns-option", "--dns-opt", metavar="OPTION", help="of resolv.conf, as ndots:2 (the host's)")
     g.add_argument("--pid", default="private", metavar="private|host", help="processes")
     g.add_argument("--ipc", default="private", metavar="private|host", help="shared memory and message queues")
     g.add_argument("--uts", default="private", metavar="private|host", help="host name")
@@ -209,6 +216,8 @@ def options_of(args: argparse.Namespace) -> RunOptions:
     from minirt.engine.options import RunOptions
 
     chosen = {k: v for k, v in vars(args).items() if k not in ("image", "words", "run", "command", "debug", "version")}
+    networks = chosen.pop("network")
+    chosen["network"], chosen["networks"] = (networks or ["none"])[0], networks[1:]
     return RunOptions(args.image, args.words, healthcheck=health_of(chosen), **chosen)
 
 

@@ -5,6 +5,7 @@ May import minirt.oci, minirt.image, minirt.plan and minirt.linux. Read in this 
     options.py    everything that `run` can be asked for, with its default
     values.py     docker's ways to write a size, a device, a limit
     mounts.py     ... and what is to be mounted
+    attachments.py  ... which networks, ports, name servers
     spec.py       options and an image's configuration -> config.json
     images.py     the image that it stands on
     container.py  a container's directory: made, found, removed
@@ -39,4 +40,5 @@ and for containers that nobody stays with:
     inspect.py    all that is known of one
     host_config.py  ... and what it was asked for
     container_view.py  lists, and their filters
+    networks.py   networks in their words: connected, disconnected, made, removed
 """

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import os
 
+from minirt.engine.attachments import network_of
 from minirt.engine.images import find_image
-from minirt.engine.spec import make_spec, network_of, security_options
+from minirt.engine.spec import make_spec, security_options
 from minirt.errors import UsageError
 from minirt.oci import lookup
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-from minirt.engine.spec import network_of, security_options
+from minirt.engine.attachments import network_of, resolv_conf
+from minirt.engine.spec import security_options
 from minirt.errors import UsageError
 from minirt.oci.rootfs import is_too_long, overlay_options
 from minirt.oci.step import Context, Overlay
@@ -90,7 +91,7 @@ def make_cgroup(id: str, spec: dict[str, Any], sink: Sink | None) -> Any:
     return group
 
 
-def prepare(container: Container, context: Context, image: Image) -> None:
+def prepare(container: Container, context: Context, image: Image, options: RunOptions) -> None:
     """Write what the container finds in its directory: config.json, the files that docker binds into /etc."""
     import json
 
@@ -111,21 +112,31 @@ def prepare(container: Container, context: Context, image: Image) -> None:
             if not os.path.lexists(f"{context.overlay.short}/{number}"):
                 os.symlink(path, f"{context.overlay.short}/{number}")
     os.chmod(context.overlay.upper, os.stat(image.layers()[0]).st_mode & 0o7777)  # the root directory's own mode
-    name = spec["hostname"]
-    hosts = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
-    host_network = "network" not in {n["type"] for n in spec["linux"]["namespaces"]}
-    texts = {
-        "hosts": read_host("/etc/hosts") if host_network else f"{hosts}127.0.1.1\t{name}\n",
-        "hostname": f"{name}\n",
-        "resolv.conf": read_host("/etc/resolv.conf"),
-    }
+    texts = files_of_names(spec, options)
     taken = {m["destination"] for m in spec["mounts"]}
     for file, text in texts.items():
         path = container.write(file, text)
         if f"/etc/{file}" not in taken:
-            options = ["bind", "rprivate"]
-            spec["mounts"].append({"destination": f"/etc/{file}", "type": "bind", "source": path, "options": options})
+            bound = ["bind", "rprivate"]
+            spec["mounts"].append({"destination": f"/etc/{file}", "type": "bind", "source": path, "options": bound})
     container.write("config.json", json.dumps(spec))
+
+
+def files_of_names(spec: dict[str, Any], options: RunOptions) -> dict[str, str]:
+    """Return what hosts, hostname and resolv.conf in /etc say: as whose network it is."""
+    if options.network.startswith("container:"):
+        from minirt.engine.container import find
+
+        other = find(options.network.removeprefix("container:")).path
+        return {file: read_host(f"{other}/{file}") for file in ("hosts", "hostname", "resolv.conf")}
+    name = spec["hostname"]
+    hosts = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+    host_network = "network" not in {n["type"] for n in spec["linux"]["namespaces"]}
+    return {
+        "hosts": read_host("/etc/hosts") if host_network else f"{hosts}127.0.1.1\t{name}\n",
+        "hostname": f"{name}\n",
+        "resolv.conf": resolv_conf(options),
+    }
 
 
 def read_host(path: str) -> str:

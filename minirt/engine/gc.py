@@ -85,6 +85,7 @@ def mend(container: Container) -> bool:
             clear(container.id)
             return False
         if container.state["status"] in ("running", "restarting"):
+            clear(container.id, keep=True)  # no address or port stays with what does not run
             exited(container)
         return True
     finally:
@@ -184,11 +185,18 @@ def clear(id: str, keep: bool = False, volumes: bool = False) -> None:
 
     for group in groups(id):
         Cgroup.open(group).remove()
-    if os.path.exists(_networks()):
-        from minirt.network.connect import leave
-
-        leave(id)
     container = Container.load(id, removing=True) or Container({"id": id})
+    if os.path.exists(f"{container.path}/pasta.pid"):
+        from minirt.network.pasta import stop
+
+        stop(id, container.path)
+    elif os.path.exists(_networks()):
+        from minirt.network.schema import is_connected
+
+        if is_connected(id):
+            from minirt.network.connect import leave
+
+            leave(id)
     if os.path.isdir(os.path.join(data_root(), "volumes")):
         from minirt.engine.volumes import detach
 

@@ -100,9 +100,9 @@ def spec_of(container: Container, options: RunOptions, image: Image | None) -> d
 
 def network_settings(container: Container, options: RunOptions) -> dict[str, Any]:
     """Return the NetworkSettings object."""
-    from minirt.engine.networks import settings
+    from minirt.engine.networks import settings_of
 
-    return settings(container, f"/proc/{container.state['pid']}/ns/net" if container.running else "")
+    return settings_of(container, options)
 
 
 def state_of(container: Container) -> dict[str, Any]:

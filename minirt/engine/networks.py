@@ -1,26 +1,84 @@
-"""A network for a container that runs already: a process joins its network namespace and gives us a socket from there."""
+"""Networks as a person, or Docker's Engine API, asks for them: what a container is to be connected to, and those that run.
+
+    lead_in, leave                                  at the barrier `network` of a birth; in the end
+    connect, disconnect                             of a container that runs: a process joins its network namespace and gives
+                                                    us a socket from there; of one that does not, for its next start
+    create, listed, inspect, remove, prune          networks themselves
+"""
 
 from __future__ import annotations
 
+import json
 import os
+from contextlib import contextmanager
 
-from minirt.engine.container import Container
-from minirt.engine.removal import running
-from minirt.linux import constants as k
-from minirt.paths import data_root
-from minirt.plan import Plan, Slot
-from minirt.plan.birth import Birth
+from minirt.engine.attachments import attachments, exposed, ports, resolver
+from minirt.engine.container import Conflict, Container
+from minirt.errors import MinirtError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any
 
-__all__ = ["connect_running", "settings"]
+    from minirt.engine.options import RunOptions
+    from minirt.network.connect import Attachment
+    from minirt.network.store import Network
+    from minirt.plan.birth import Birth
+    from minirt.plan.events import Sink
+
+__all__ = ["connect", "create", "disconnect", "inspect", "lead_in", "leave", "listed", "prune", "remove", "settings_of"]
 
 
-def connect_running(container: Container, network: str, aliases: list[str], address: str) -> None:
-    """Lead a network into a container that runs. Raises: ContainerError, NetworkError, KernelError."""
-    from minirt.network.connect import connect
+# -- a birth -------------------------------------------------------------------------------------------------------------
+
+
+def lead_in(
+    container: Container, options: RunOptions, image: dict[str, Any], birth: Birth, sink: Sink | None = None
+) -> None:
+    """Lead a container's networks into it, at its barrier. Raises: MinirtError with exit code 125."""
+    fd, birth.received = birth.received, -1
+    namespace = os.open(f"/proc/{birth.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        wanted, published = attachments(options), ports(options, image)
+        if os.geteuid() != 0:
+            from minirt.network import pasta
+
+            pasta.start(container.id, container.path, birth.pid, published, sink)
+        else:
+            from minirt.network.connect import connect as lead
+
+            lead(wanted, container.id, container.label, namespace, fd, ports=published, resolver=resolver(options), sink=sink)
+    except MinirtError as error:
+        error.exit_code = 125
+        raise
+    finally:
+        os.close(namespace)
+        os.close(fd)
+
+
+def leave(container: Container) -> None:
+    """Take a container out of all its networks."""
+    if os.geteuid() != 0:
+        from minirt.network.pasta import stop
+
+        stop(container.id, container.path)
+    else:
+        from minirt.network.connect import leave as out
+
+        out(container.id)
+
+
+# -- containers that are there -------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def inside(container: Container) -> Iterator[tuple[int, int]]:
+    """Give a running container's network namespace, and a rtnetlink socket that was made there. Raises: Conflict, KernelError."""
+    from minirt.engine.removal import running
+    from minirt.linux import constants as k
+    from minirt.plan import Plan, Slot
+    from minirt.plan.birth import Birth
 
     os.close(running(container))
     pid = container.state["pid"]
@@ -34,7 +92,7 @@ def connect_running(container: Container, network: str, aliases: list[str], addr
             for _ in birth.barriers():
                 socket, birth.received = birth.received, -1
                 try:
-                    connect(network, container.id, container.label, namespace, socket, aliases=aliases, address=address)
+                    yield namespace, socket
                 finally:
                     os.close(socket)
             birth.wait()
@@ -42,31 +100,214 @@ def connect_running(container: Container, network: str, aliases: list[str], addr
         os.close(namespace)
 
 
-def settings(container: Container, sandbox: str) -> dict[str, Any]:
-    """Return the NetworkSettings object of Docker's Engine API. Args: sandbox, path of the network namespace, empty for none."""
-    from minirt.network.addresses import gateway_of, hardware_address
+def connect(name: str, container: Container, wanted: Attachment | None = None) -> None:
+    """Connect a container to a network: at once if it runs, and at each start. Raises: ContainerError, NetworkError, KernelError.
+
+    Args:
+        name: of the network, or the beginning of its id.
+        container: whom.
+        wanted: how; by default with any address.
+    """
+    from minirt.network.connect import Attachment
+    from minirt.network.connect import connect as lead
+
+    wanted = wanted or Attachment(name)
+    wanted.network = find_network(name).name
+    if os.geteuid() != 0:
+        raise UsageError("network connect: without root a container has one network, from its start to its end")
+    if container.running:
+        shares = own_network(container)
+        if shares:
+            raise Conflict(f"container {container.label} has the network of {shares}: it is not for it to change")
+        with inside(container) as (namespace, socket):
+            lead([wanted], container.id, container.label, namespace, socket, resolver=resolver_of(container))
+    change(container, lambda kept: [one for one in kept if one.network != wanted.network] + [wanted])
+
+
+def own_network(container: Container) -> str:
+    """Return whose network a running container has, if it is not its own."""
+    options = run_options(container)
+    mode = options.network if options is not None else ""
+    return "the host" if mode == "host" else mode if mode.startswith("container:") else ""
+
+
+def disconnect(name: str, container: Container) -> None:
+    """Take a container out of a network, now and for its next starts. Raises: NetworkError where it is not in it."""
+    from minirt.network.connect import disconnect as out
+
+    network = find_network(name)
+    if container.running:
+        with inside(container) as (_, socket):
+            out(network.name, container.id, socket)
+    elif not any(one.network == network.name for one in kept_attachments(container)):
+        from minirt.network.store import NetworkError
+
+        raise NetworkError(f"container {container.label} is not in network {network.name}")
+    change(container, lambda kept: [one for one in kept if one.network != network.name])
+
+
+def run_options(container: Container) -> RunOptions | None:
+    """Return what a container was made with, None of one that was run in the foreground."""
+    from minirt.engine.asked import load_options
+
+    return load_options(container) if os.path.exists(f"{container.path}/options.json") else None
+
+
+def resolver_of(container: Container) -> dict[str, list[str]]:
+    """Return what a container was made with of --dns and the like."""
+    options = run_options(container)
+    return resolver(options) if options is not None else {}
+
+
+def kept_attachments(container: Container) -> list[Attachment]:
+    """Return what a container is connected to at its next start."""
+    options = run_options(container)
+    return attachments(options) if options is not None else []
+
+
+def change(container: Container, how: Callable[[list[Attachment]], list[Attachment]]) -> None:
+    """Change what a container is connected to at its next start; one that was run in the foreground has none."""
+    options = run_options(container)
+    if options is None:
+        return
+    first, *more = [long_form(one) for one in how(attachments(options))] or ["none"]
+    options.network, options.networks = first, more
+    options.network_alias, options.ip, options.ip6, options.mac_address = [], "", "", ""
+    container.write("options.json", json.dumps(vars(options)))
+
+
+def long_form(one: Attachment) -> str:
+    """Return an attachment as one --network says it."""
+    words = [f"name={one.network}", *(f"alias={alias}" for alias in one.aliases)]
+    chosen = {"ip": one.address, "ip6": one.address6, "mac-address": one.hardware}
+    words += [f"{key}={value}" for key, value in chosen.items() if value]
+    return ",".join(words) if len(words) > 1 else one.network
+
+
+def settings_of(container: Container, options: RunOptions | None = None) -> dict[str, Any]:
+    """Return a container's NetworkSettings, in docker's words. Args: options, what it was made with, if the caller has them."""
+    from minirt.network.describe import settings
+
+    options = options or run_options(container)
+    named = exposed(options, {}) if options is not None else []
+    sandbox = f"/proc/{container.state['pid']}/ns/net" if container.running else ""
+    return settings(container.id, named, sandbox)
+
+
+# -- networks ------------------------------------------------------------------------------------------------------------
+
+
+def find_network(text: str) -> Network:
+    """Return a network by its name, its id, or the beginning of that. Raises: NoNetwork."""
+    from minirt.network.manage import DEFAULT, make_default
     from minirt.network.store import Store
 
-    if not os.path.exists(os.path.join(data_root(), "network.sqlite")):
-        return {"SandboxKey": sandbox, "Ports": {}, "Networks": {}}
-    with Store() as store:
-        ends = store.endpoints(container=container.id)
-        networks = {network.name: network for network in store.networks()}
-        published = [port for id, port in store.ports() if id == container.id]
-    ports: dict[str, list[dict[str, str]]] = {}
-    for port in published:
-        binding = {"HostIp": port.address or "0.0.0.0", "HostPort": str(port.host)}
-        ports.setdefault(f"{port.inside}/{port.protocol}", []).append(binding)
-    places = {
-        end.network: {
-            "Aliases": end.aliases, "NetworkID": end.network, "EndpointID": end.interface,
-            "Gateway": str(gateway_of(networks[end.network].subnet)), "IPAddress": str(end.address),
-            "IPPrefixLen": networks[end.network].subnet.prefixlen, "MacAddress": hardware_address(end.address),
-        }
-        for end in ends
-    }  # fmt: skip
-    own = places.get("bridge", {})
-    return {
-        "SandboxKey": sandbox, "Ports": ports, "Networks": places,
-        **{key: own.get(key, "") for key in ("Gateway", "IPAddress", "MacAddress")},
-    }  # fmt: skip
+    if text == DEFAULT and os.geteuid() == 0:
+        make_default()
+    with Store(look=True) as store:
+        return store.network(text)
+
+
+def create(document: dict[str, Any]) -> dict[str, Any]:
+    """Make a network from a document as Docker's Engine API has it (NetworkCreateRequest). Returns what `inspect` says of it.
+
+    Raises: NetworkError, UsageError.
+    """
+    from minirt.network.addresses import parse_ipam
+    from minirt.network.manage import create as make
+
+    ipam = document.get("IPAM") or {}
+    if ipam.get("Driver") not in (None, "", "default"):
+        raise UsageError(f"--ipam-driver {ipam['Driver']}: there is default")
+    configs = [
+        parse_ipam(config["Subnet"], config.get("Gateway") or "", config.get("IPRange") or "")
+        for config in ipam.get("Config") or () if config.get("Subnet")
+    ]  # fmt: skip
+    network = make(
+        document.get("Name") or "", configs, ipv6=bool(document.get("EnableIPv6")), driver=document.get("Driver") or "bridge",
+        internal=bool(document.get("Internal")), labels=document.get("Labels") or {}, options=document.get("Options") or {},
+    )  # fmt: skip
+    return inspect(network.name)
+
+
+def listed(filters: Mapping[str, Sequence[str]] | None = None) -> list[dict[str, Any]]:
+    """Return all networks in docker's words, those that are always there too.
+
+    Args:
+        filters: docker's: name (a part of it), id (its beginning), driver, label (KEY or KEY=VALUE), type (custom, builtin),
+            scope, dangling (true, false). Of the values of one any will do, of the keys all must; labels must all.
+
+    Raises: UsageError.
+    """
+    from minirt.network.describe import FIXED, describe, describe_fixed
+    from minirt.network.store import Store
+
+    with Store(look=True) as store:
+        found = [describe(store, network) for network in store.networks()] + [describe_fixed(name) for name in FIXED]
+    return sorted((one for one in found if matches(one, filters or {})), key=lambda one: str(one["Name"]))
+
+
+def matches(one: dict[str, Any], filters: Mapping[str, Sequence[str]]) -> bool:
+    """Say whether a network passes docker's filters. Raises: UsageError."""
+    labels = one["Labels"]
+    builtin = one["Name"] in ("bridge", "host", "none")
+    tests: dict[str, Callable[[str], bool]] = {
+        "name": lambda value: value in one["Name"],
+        "id": lambda value: one["Id"].startswith(value),
+        "driver": lambda value: one["Driver"] == value,
+        "scope": lambda value: one["Scope"] == value,
+        "type": lambda value: value == ("builtin" if builtin else "custom"),
+        "dangling": lambda value: (value.lower() in ("true", "1")) == (not builtin and not one["Containers"]),
+        "label": lambda value: value in labels or ("=" in value and labels.get(value.partition("=")[0]) == value.partition("=")[2]),
+    }
+    for key, values in filters.items():
+        if key == "until":
+            continue
+        if key not in tests:
+            raise UsageError(f"--filter {key}: there are {', '.join(tests)}")
+        quantity = all if key == "label" else any
+        if not quantity(tests[key](value) for value in values):
+            return False
+    return True
+
+
+def inspect(text: str) -> dict[str, Any]:
+    """Return what is known of a network, by name or the beginning of its id, in docker's words. Raises: NoNetwork."""
+    from minirt.network.describe import FIXED, describe, describe_fixed
+    from minirt.network.store import Store
+
+    for name, (_, id) in FIXED.items():
+        if text in (name, id):
+            return describe_fixed(name)
+    find_network(text)
+    with Store(look=True) as store:
+        return describe(store, store.network(text))
+
+
+def remove(text: str) -> str:
+    """Remove a network that nobody is in. Returns its name. Raises: NetworkError; NetworkConflict where somebody is."""
+    from minirt.network.describe import FIXED
+    from minirt.network.manage import remove as drop
+    from minirt.network.store import NetworkConflict
+
+    if text in FIXED:
+        raise NetworkConflict(f"network {text}: it is always there")
+    return drop(text).name
+
+
+def prune(filters: Mapping[str, Sequence[str]] | None = None) -> list[str]:
+    """Remove networks that nobody is in, and that pass docker's filters (label, until). Returns their names. Raises: UsageError."""
+    from minirt.network.manage import prune as drop
+    from minirt.network.store import Store
+
+    filters = dict(filters or {})
+    until = filters.pop("until", None)
+    chosen = {one["Id"] for one in listed(filters)}
+    with Store(look=True) as store:
+        networks = [network for network in store.networks() if network.id in chosen]
+    if until:
+        from minirt.engine.logs import moment
+        from minirt.network.describe import moment as text
+
+        networks = [network for network in networks if text(network.created) < moment(until[0])]
+    return [network.name for network in drop(networks)]

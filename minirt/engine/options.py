@@ -58,9 +58,17 @@ class RunOptions:
         self.shm_size = "64m"
         # namespaces
         self.network = "none"
+        self.networks: list[str] = []  # the second --network, and more
         self.publish: list[str] = []
+        self.publish_all = False
+        self.expose: list[str] = []
         self.network_alias: list[str] = []
         self.ip = ""
+        self.ip6 = ""
+        self.mac_address = ""
+        self.dns: list[str] = []
+        self.dns_search: list[str] = []
+        self.dns_option: list[str] = []
         self.pid = "private"
         self.ipc = "private"
         self.uts = "private"

@@ -12,6 +12,7 @@ import sys
 import time
 from contextlib import ExitStack
 
+from minirt.engine.attachments import check as check_networks
 from minirt.engine.container import Container, died_attributes
 from minirt.engine.context import make_cgroup, make_context, prepare
 from minirt.engine.images import find_image, hold, wants_mounts
@@ -70,7 +71,7 @@ def run(options: RunOptions, image: Image | None = None) -> int:
         spec = make_spec(options, config, container.id)
         cgroup = undo.enter_context(make_cgroup(container.id, spec, sink))
         context = make_context(options, image, container.path, spec, cgroup)
-        prepare(container, context, image)
+        prepare(container, context, image, options)
         session = Session(options, context, container, image, sink)
         whole = sink is not None or options.upto is not None or options.without or options.fail
         status = session.run(whole_plan(context, options) if whole else begin_plan(context), undo, not whole)
@@ -115,6 +116,7 @@ def check(options: RunOptions) -> None:
         raise UsageError("--health-cmd: the monitor of a detached container makes the checks: give -d")
     if options.plan and options.step:
         raise UsageError("--plan prints and runs nothing, --step runs: give one of them")
+    check_networks(options)
     if options.tty and options.interactive and not options.plan and not options.detach:
         from minirt.terminal.tty import require_terminal
 

@@ -9,7 +9,6 @@ from contextlib import ExitStack
 
 from minirt.engine.container import Container, start_time
 from minirt.engine.context import in_new_userns
-from minirt.engine.spec import network_of
 from minirt.errors import MinirtError, NotExecutable, NotFound
 from minirt.oci import lookup
 from minirt.oci.compile import finish_plan
@@ -199,25 +198,12 @@ class Session:
         copy_window_size(self.master, 1, 0)
 
     def network(self, birth: Birth) -> None:
-        """Lead the network into it; whoever ends the container takes it out again."""
-        from minirt.network.connect import connect, leave
-        from minirt.network.ports import parse_ports
+        """Lead networks into it; whoever ends the container takes it out again."""
+        from minirt.engine.networks import lead_in, leave
 
-        options, container = self.options, self.container
-        fd, birth.received = birth.received, -1
-        namespace = os.open(f"/proc/{birth.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            self.failing.callback(leave, container.id)
-            connect(
-                network_of(options), container.id, container.label, namespace, fd, aliases=options.network_alias,
-                ports=[port for text in options.publish for port in parse_ports(text)], address=options.ip,
-            )  # fmt: skip
-        except MinirtError as error:
-            error.exit_code = 125
-            raise
-        finally:
-            os.close(namespace)
-            os.close(fd)
+        self.failing.callback(leave, self.container)
+        config = (self.image.config.get("config") if self.image is not None else None) or {}
+        lead_in(self.container, self.options, config, birth, self.sink)
 
     def verdict(self, failure: Any) -> MinirtError:
         """Turn a failed execve into docker's 126 and 127; anything else is ours: 125."""

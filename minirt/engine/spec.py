@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from minirt.engine.options import RunOptions
 
-__all__ = ["labels_of", "make_spec", "network_of", "security_options"]
+__all__ = ["labels_of", "make_spec", "security_options"]
 
 NAMESPACE_OPTIONS = {"pid": "pid", "ipc": "ipc", "uts": "uts", "cgroupns": "cgroup", "network": "network"}
 
@@ -101,18 +101,6 @@ def share_network(value: str, linux: dict[str, Any]) -> None:
     for namespace in linux["namespaces"]:
         if namespace["type"] == "network":
             namespace["path"] = f"/proc/{other.state['pid']}/ns/net"
-
-
-def network_of(options: RunOptions) -> str:
-    """Return the network that a container is in; empty for none, the host's, another container's. Raises: UsageError."""
-    name = options.network
-    if options.publish and name == "none":
-        return "bridge"
-    if name in ("none", "host", "") or name.startswith("container:"):
-        if options.publish or options.ip or options.network_alias:
-            raise UsageError(f"--publish, --ip and --network-alias: with --network {name} there is nothing to publish or to name")
-        return ""
-    return "bridge" if name == "default" else name
 
 
 def hostname(options: RunOptions, id: str) -> str:

@@ -211,7 +211,7 @@ class Start:
         ours = self.undo.enter_context(ExitStack())  # what goes where the start fails, and stays where it does not
         cgroup = ours.enter_context(make_cgroup(container.id, spec, None))
         context = make_context(options, image, container.path, spec, cgroup)
-        prepare(container, context, image)
+        prepare(container, context, image, options)
         self.check = check_of(options, image.config.get("config") or {})
         self.instruct()
         if before is not None:

@@ -1,6 +1,8 @@
-"""Network interfaces by rtnetlink: as much of it as moving one between network namespaces, and setting it up there, takes.
+"""Network interfaces by rtnetlink: made, moved between network namespaces, given addresses and routes there.
 
 A netlink socket belongs to the namespace that it was made in: so each function takes the socket of the namespace it works in.
+A container's network is half a dozen of these messages: pyroute2, which has words for all that netlink knows, takes longer to
+import than all of them to be answered, so it serves where one looks around (minirt.network.bridge).
 
 Source: man 7 rtnetlink
 """
@@ -14,7 +16,10 @@ from minirt.errors import KernelError
 from minirt.linux import constants as k
 from minirt.linux._sys import lib
 
-__all__ = ["Address", "add_address", "add_default_route", "addresses", "find", "indexes", "move", "open_socket", "set_up"]
+__all__ = [
+    "Address", "add_address", "add_child", "add_default_route", "add_pair", "addresses", "attribute", "find", "indexes", "move",
+    "names", "open_socket", "parse", "remove", "request", "set_up",
+]  # fmt: skip
 
 HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length type flags sequence port
 LINK = struct.Struct("=BxHiII")  # struct ifinfomsg: family type index flags change
@@ -63,6 +68,12 @@ def indexes(fd: int) -> set[int]:
     }
 
 
+def names(fd: int) -> set[str]:
+    """Return the names of all interfaces of a namespace. Raises: KernelError."""
+    found = request(fd, k.RTM_GETLINK, k.NLM_F_DUMP, LINK.pack(0, 0, 0, 0, 0), "interfaces")
+    return {dict(parse(answer[LINK.size :]))[k.IFLA_IFNAME].rstrip(b"\0").decode(errors="surrogateescape") for answer in found}
+
+
 def addresses(fd: int, index: int) -> list[Address]:
     """Return what survives a move: permanent addresses of global scope, of every family. Raises: KernelError."""
     found = []
@@ -92,6 +103,70 @@ def move(fd: int, index: int, name: str, namespace: int) -> None:
     request(fd, k.RTM_NEWLINK, k.NLM_F_ACK, body, f"moving an interface as {name}")
 
 
+def add_pair(fd: int, name: str, master: int, peer: str, namespace: int, hardware: bytes, mtu: int = 0) -> None:
+    """Make a pair of interfaces, one here, up and at a bridge, the other in another network namespace (man 4 veth).
+
+    Args:
+        fd: socket of the namespace that the bridge is in.
+        name: of the end here.
+        master: the bridge's index.
+        peer: name of the other end.
+        namespace: int fd of the network namespace that it is made in.
+        hardware: its MAC address, 6 bytes.
+        mtu: bytes, of both ends; 0: the kernel's choice.
+
+    Raises: KernelError; EEXIST where there is an interface of the name.
+    """
+    size = attribute(k.IFLA_MTU, struct.pack("=I", mtu)) if mtu else b""
+    other = LINK.pack(0, 0, 0, 0, 0) + text(k.IFLA_IFNAME, peer) + attribute(k.IFLA_ADDRESS, hardware) + size
+    other += attribute(k.IFLA_NET_NS_FD, struct.pack("=I", namespace))
+    body = LINK.pack(0, 0, 0, k.IFF_UP, k.IFF_UP) + text(k.IFLA_IFNAME, name) + attribute(k.IFLA_MASTER, struct.pack("=I", master))
+    body += size + kind("veth", attribute(k.VETH_INFO_PEER, other))
+    request(fd, k.RTM_NEWLINK, k.NLM_F_ACK | k.NLM_F_CREATE | k.NLM_F_EXCL, body, f"making the pair {name}, {peer}")
+
+
+def add_child(
+    fd: int, driver: str, data: bytes, parent: int, name: str, namespace: int, hardware: bytes = b"", mtu: int = 0
+) -> None:
+    """Make an interface that shares another one's wire, in another network namespace: macvlan, ipvlan (man 8 ip-link).
+
+    Args:
+        fd: socket of the namespace that the parent is in.
+        driver: macvlan or ipvlan.
+        data: attributes of the driver's own.
+        parent: the other's index.
+        name: of the new one.
+        namespace: int fd of the network namespace that it is made in.
+        hardware: its MAC address; none for ipvlan, which has the parent's.
+        mtu: bytes; 0: the kernel's choice.
+
+    Raises: KernelError.
+    """
+    body = LINK.pack(0, 0, 0, 0, 0) + text(k.IFLA_IFNAME, name) + attribute(k.IFLA_LINK, struct.pack("=I", parent))
+    body += attribute(k.IFLA_ADDRESS, hardware) if hardware else b""
+    body += attribute(k.IFLA_MTU, struct.pack("=I", mtu)) if mtu else b""
+    body += attribute(k.IFLA_NET_NS_FD, struct.pack("=I", namespace)) + kind(driver, data)
+    request(fd, k.RTM_NEWLINK, k.NLM_F_ACK | k.NLM_F_CREATE | k.NLM_F_EXCL, body, f"making {driver} {name}")
+
+
+def kind(driver: str, data: bytes) -> bytes:
+    """Return the attribute that says which driver a new interface is of, and what that is told."""
+    return attribute(k.IFLA_LINKINFO, text(k.IFLA_INFO_KIND, driver) + attribute(k.IFLA_INFO_DATA, data))
+
+
+def remove(fd: int, name: str) -> bool:
+    """Remove an interface, and with it the other end of a pair. Returns whether there was one. Raises: KernelError."""
+    from errno import EINVAL, ENODEV
+
+    try:
+        request(fd, k.RTM_DELLINK, k.NLM_F_ACK, LINK.pack(0, 0, 0, 0, 0) + text(k.IFLA_IFNAME, name), f"removing {name}")
+    except KernelError as error:
+        if error.errno in (ENODEV, EINVAL):  # EINVAL: it is about to go with its namespace
+            return False
+        raise
+    return True
+
+
 def set_up(fd: int, index: int) -> None:
     """Set an interface up. Raises: KernelError."""
     request(fd, k.RTM_NEWLINK, k.NLM_F_ACK, LINK.pack(0, 0, index, k.IFF_UP, k.IFF_UP), f"setting interface {index} up")
@@ -112,9 +187,10 @@ def add_default_route(fd: int, index: int, gateway: bytes) -> None:
     Args:
         fd: socket of the namespace.
         index: of the interface that leads to the gateway.
-        gateway: its IPv4 address, 4 bytes in network byte order.
+        gateway: its address, 4 bytes of IPv4 or 16 of IPv6 in network byte order.
     """
-    body = struct.pack("=BBBBBBBBI", k.AF_INET, 0, 0, 0, k.RT_TABLE_MAIN, k.RTPROT_BOOT, k.RT_SCOPE_UNIVERSE, k.RTN_UNICAST, 0)
+    family = k.AF_INET if len(gateway) == 4 else k.AF_INET6
+    body = struct.pack("=BBBBBBBBI", family, 0, 0, 0, k.RT_TABLE_MAIN, k.RTPROT_BOOT, k.RT_SCOPE_UNIVERSE, k.RTN_UNICAST, 0)
     body += attribute(k.RTA_GATEWAY, gateway) + attribute(k.RTA_OIF, struct.pack("=I", index))
     request(fd, k.RTM_NEWROUTE, k.NLM_F_ACK | k.NLM_F_CREATE | k.NLM_F_EXCL, body, "adding the default route")
 

@@ -2,14 +2,20 @@
 
     container's eth0 ══veth══ bridge ──routing, nftables──▶ the host's interfaces
 
-May import minirt.errors, minirt.paths and minirt.linux; pyroute2 inside the functions that need it, as it takes a tenth of a
-second. Read in this order:
+May import minirt.errors, minirt.paths, minirt.state and minirt.linux; pyroute2 inside the functions that need it, as it takes
+a tenth of a second. Read in this order:
 
     addresses.py  which subnet, which address: arithmetic
     ports.py      what -p says
+    schema.py     the tables
     store.py      networks and who has which address, in SQLite
-    bridge.py     links: bridges, veth pairs, what is set inside
-    firewall.py   all of it as one nftables table, written anew at each change
-    names.py      /etc/hosts of all who share a network
-    connect.py    the four together: a container joins, a container leaves
+    bridge.py     links: bridges, veth pairs, what is set inside, a netlink message at a time
+    firewall.py   what may reach what as one nftables table, written anew when it changes
+    dns.py        which question gets which answer
+    keeper.py     the process that answers, one a network
+    names.py      /etc/hosts and /etc/resolv.conf
+    manage.py     a network is made, is removed
+    connect.py    all of it together: a container joins, a container leaves
+    describe.py   the same in docker's words
+    pasta.py      a network without root
 """

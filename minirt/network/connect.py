@@ -1,167 +1,246 @@
-"""A container joins a network, or leaves all: the database first, then the kernel follows.
+"""A container joins networks, or leaves them: the database first, then the kernel follows.
 
-What is written down and what the kernel has may differ after a kill -9. So leaving removes what is there, whoever
-wrote it down, and each change writes the whole table of rules.
+Both within one transaction, so that they agree when it ends. After a kill -9 the database is as it was, and the kernel may have
+more: an interface, which goes with the container's network namespace, or rules, which the next change writes anew. So leaving
+removes what is there, whoever wrote it down, and who comes first looks who has gone without a word: whose interface is not there
+any more has no address either.
 """
 
 from __future__ import annotations
 
 import socket
 
-from minirt.network import bridge, firewall, names
-from minirt.network.addresses import free_address, free_subnet, parse_address, parse_subnet
+from minirt.linux import rtnetlink
+from minirt.network import bridge, firewall, keeper, names
+from minirt.network.addresses import free_address, hardware_address, parse_address, parse_hardware
+from minirt.network.bridge import Wire
+from minirt.network.manage import DEFAULT, make_default
 from minirt.network.ports import Port
-from minirt.network.store import Network, NetworkError, Store
-from minirt.state.events import tell
+from minirt.network.store import NetworkConflict, NetworkError, Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["DEFAULT", "connect", "create", "disconnect", "leave", "remove", "sweep"]
+    from minirt.network.store import Endpoint, Network
+    from minirt.plan.events import Sink
 
-DEFAULT = "bridge"  # made when somebody first wants it
-RESERVED = ("host", "none", "default", "container")
-
-
-def create(name: str, subnet: str = "", internal: bool = False, labels: dict[str, str] | None = None) -> Network:
-    """Make a network. Raises: NetworkError, UsageError."""
-    check_name(name)
-    with Store() as store:
-        return make(store, name, subnet, internal, labels or {})
+__all__ = ["Attachment", "connect", "disconnect", "leave", "sweep"]
 
 
-def check_name(name: str) -> None:
-    """Refuse what is no name of a network. Raises: NetworkError."""
-    plain = name.replace("-", "a").replace("_", "a").replace(".", "a")
-    if not (plain.isascii() and plain.isalnum() and name[0].isalnum()) or name in RESERVED:
-        raise NetworkError(f"network {name!r}: a name is made of letters, digits, _ . - and is none of {', '.join(RESERVED)}")
+class Attachment:
+    """A network that a container is to be connected to, and how; texts are as typed."""
 
+    __slots__ = ("address", "address6", "aliases", "hardware", "network")
 
-def make(store: Store, name: str, subnet: str, internal: bool, labels: dict[str, str]) -> Network:
-    """Write a network down, with a subnet that nobody has. Its bridge is made with its first container."""
-    others = [network.subnet for network in store.networks()]
-    if subnet:
-        wanted = parse_subnet(subnet)
-        if clash := next((other for other in others if other.overlaps(wanted)), None):
-            raise NetworkError(f"--subnet {subnet}: another network has {clash}")
-    else:
-        wanted = free_subnet([*others, *bridge.host_subnets()])
-    taken = {network.bridge for network in store.networks()}
-    link = next(f"minirt{number}" for number in range(len(taken) + 1) if f"minirt{number}" not in taken)
-    made = store.add_network(name, link, wanted, internal, labels)
-    tell("network", "create", name, {"name": name, "type": "bridge"})
-    return made
+    def __init__(
+        self, network: str, aliases: Sequence[str] = (), address: str = "", address6: str = "", hardware: str = ""
+    ) -> None:
+        self.network = network  # its name, or the beginning of its id
+        self.aliases = list(aliases)  # other names in it
+        self.address = address  # IPv4; empty: any
+        self.address6 = address6
+        self.hardware = hardware  # MAC address; empty: one made of its IPv4 address
 
-
-def remove(name: str) -> None:
-    """Remove a network that nobody is in. Raises: NetworkError."""
-    with Store() as store:
-        network = store.network(name)
-        store.remove_network(name)
-        bridge.remove_link(network.bridge)
-        write_rules(store)
-        tell("network", "destroy", name, {"name": name, "type": "bridge"})
+    def as_dict(self) -> dict[str, str | list[str]]:
+        """Return it as a JSON object, of which Attachment(**it) is the same again."""
+        return {name: getattr(self, name) for name in self.__slots__}
 
 
 def connect(
-    network: str, container: str, name: str, namespace: int, fd: int, *,
-    ports: Sequence[Port] = (), aliases: Iterable[str] = (), address: str = "",
-) -> str:  # fmt: skip
-    """Lead a network into a container that is being made, or runs.
+    wanted: Sequence[Attachment], container: str, name: str, namespace: int, fd: int, *, ports: Sequence[Port] = (),
+    resolver: dict[str, list[str]] | None = None, sink: Sink | None = None,
+) -> list[Endpoint]:  # fmt: skip
+    """Lead networks into a container that is being made, or runs.
 
     Args:
-        network: its name; the default one is made if it is missing.
+        wanted: which, and how; the default one is made if it is missing.
         container: the container's id.
-        name: what others of the network know it by.
+        name: what others of the networks know it by.
         namespace: int fd of its network namespace.
         fd: rtnetlink socket made in there.
         ports: of the host, that are to lead to it.
-        aliases: other names.
-        address: the one it wants; by default any.
+        resolver: what --dns (servers), --dns-search (search), --dns-option (options) say.
+        sink: told each message.
 
-    Returns: its address. Raises: NetworkError, KernelError; it is in no network then.
+    Returns: its places. Raises: NetworkError, UsageError, KernelError; it is in none of them then.
     """
-    if network == DEFAULT:
+    if any(one.network == DEFAULT for one in wanted):
         make_default()
+    inner = Wire(fd, sink, "container")
+    with Store() as store, Wire(sink=sink) as wire:
+        forget(store, stale(store, wire))
+        before = store.endpoints(container=container)
+        places = [write_down(store, one, container, name, resolver or {}) for one in wanted]
+        for port in ports:
+            store.add_port(container, reserve(store, port))
+        try:
+            for network, end in places:
+                bridge.lead_to(wire, network, end, namespace)
+                bridge.set_inside(inner, network, end)
+            if way_out(store, before) is None:
+                lead_out(store, inner, [end for _, end in places])
+            settle(store, sink)
+        except BaseException:
+            bridge.remove_links(wire, [end for _, end in places])
+            raise
+        names.tell(store, container)
+        published = bool(list(store.ports(container)))
+    for network, end in places:
+        if published:
+            keeper.wake(network)
+        note("connect", network, end.container)
+    return [end for _, end in places]
+
+
+def write_down(
+    store: Store, one: Attachment, container: str, name: str, resolver: dict[str, list[str]]
+) -> tuple[Network, Endpoint]:
+    """Give a container an address in a network. Raises: NetworkError, UsageError."""
+    network = store.network(one.network)
+    others = store.endpoints(network=network.name)
+    address = (
+        parse_address(one.address, network.ipam) if one.address
+        else free_address(network.ipam, {end.address for end in others}, network.last)
+    )  # fmt: skip
+    address6 = None
+    if network.ipam6 is not None:
+        taken = {end.address6 for end in others if end.address6 is not None}
+        address6 = parse_address(one.address6, network.ipam6) if one.address6 else free_address(network.ipam6, taken, network.last6)
+    elif one.address6:
+        raise NetworkError(f"--ip6 {one.address6}: network {network.name} has no IPv6 (minirt network create --ipv6)")
+    hardware = parse_hardware(one.hardware) if one.hardware else hardware_address(address)
+    return network, store.add_endpoint(
+        network, container, name, address, address6, hardware=hardware, aliases=one.aliases, resolver=resolver
+    )
+
+
+def way_out(store: Store, ends: Iterable[Endpoint]) -> Endpoint | None:
+    """Return the first of a container's places whose network leads to the world, None where none does."""
+    shut = {network.name for network in store.networks() if network.internal}
+    return next((end for end in ends if end.network not in shut), None)
+
+
+def lead_out(store: Store, inner: Wire, ends: list[Endpoint]) -> None:
+    """Lead what is for elsewhere out by the first network that leads there."""
+    end = way_out(store, ends)
+    if end is not None:
+        bridge.lead_out(inner, store.network(end.network), end)
+
+
+def reserve(store: Store, port: Port) -> Port:
+    """Return a port whose number on the host is known, and which no program of the host listens at. Raises: NetworkError."""
+    failed: NetworkError | None = None
+    for number in range(port.host, max(port.last, port.host) + 1):
+        one = Port(port.address, number, port.inside, port.protocol)
+        if port.last and store.publisher(one):
+            continue
+        try:
+            return probe(one)
+        except NetworkError as error:
+            failed = error
+    raise failed or NetworkConflict(f"-p {port.host}-{port.last}:{port.inside}: none of these ports of this host is free")
+
+
+def probe(port: Port) -> Port:
+    """Return a port with its number, if the host has it free: by taking it for a moment. Raises: NetworkError."""
+    kind = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM, "sctp": socket.SOCK_STREAM}[port.protocol]
+    with socket.socket(socket.AF_INET6 if ":" in port.address else socket.AF_INET, kind) as sock:
+        try:
+            if port.protocol != "udp":
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind((port.address or "0.0.0.0", port.host))
+        except OSError as error:
+            raise NetworkConflict(f"-p {port.host}:{port.inside}: port {port.host} of this host: {error.strerror}") from None
+        return Port(port.address, sock.getsockname()[1], port.inside, port.protocol)
+
+
+def disconnect(network: str, container: str, fd: int = -1) -> None:
+    """Take a container out of a network.
+
+    Args:
+        network: its name, or the beginning of its id.
+        container: the container's id.
+        fd: rtnetlink socket of its network namespace, where it runs on: it may need another way out.
+
+    Raises: NetworkError where it is not in it.
+    """
     with Store() as store:
         place = store.network(network)
-        before = store.endpoints(container=container)
-        taken = {end.address for end in store.endpoints(network=network)}
-        wanted = parse_address(address, place.subnet) if address else free_address(place.subnet, taken, place.last)
-        end = store.add_endpoint(place, container, name, wanted, list(aliases))
-        interface = f"eth{len(before)}"
-        for port in ports:
-            store.add_port(container, reserve(port))
-        bridge.remove_link(end.interface)  # of one that was killed, under the same name
-        try:
-            bridge.add_pair(place, end, namespace, interface)
-            bridge.set_inside(fd, place, end, interface, not before)
-            write_rules(store)
-        except BaseException:
-            bridge.remove_link(end.interface)
-            raise
-        names.tell(store, network)
-        tell("network", "connect", network, {"container": container, "name": network, "type": "bridge"})
-    return str(wanted)
-
-
-def make_default() -> None:
-    """Make the default network, if it is missing: written down before its bridge is made, so that no kill leaves one unknown."""
-    with Store() as store:
-        if not any(other.name == DEFAULT for other in store.networks()):
-            make(store, DEFAULT, "", False, {})
-
-
-def reserve(port: Port) -> Port:
-    """Return a port whose number on the host is known, and which no program of the host listens at. Raises: NetworkError."""
-    kind = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM, "sctp": socket.SOCK_STREAM}[port.protocol]
-    with socket.socket(socket.AF_INET, kind) as probe:
-        try:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((port.address or "0.0.0.0", port.host))
-        except OSError as error:
-            raise NetworkError(f"-p {port.host}:{port.inside}: port {port.host} of this host: {error.strerror}") from None
-        return Port(port.address, probe.getsockname()[1], port.inside, port.protocol)
-
-
-def disconnect(network: str, container: str) -> None:
-    """Take a container out of a network. Raises: NetworkError where it is not in it."""
-    with Store() as store:
-        ends = store.endpoints(network, container)
+        ends = store.endpoints(place.name, container)
         if not ends:
-            raise NetworkError(f"container {container[:12]} is not in network {network}")
-        forget(store, container, network)
+            raise NetworkError(f"container {container[:12]} is not in network {place.name}")
+        was_out = way_out(store, store.endpoints(container=container))
+        if fd >= 0 and place.driver != "bridge":  # has no other end here
+            bridge.remove_links(Wire(fd), ends, inside=True)
+        forget(store, ends)
+        if fd >= 0 and was_out is not None and was_out.network == place.name:
+            lead_out(store, Wire(fd), store.endpoints(container=container))
+        names.tell(store, container)
+    keeper.wake(place)
+    note("disconnect", place, container)
 
 
 def leave(container: str) -> None:
     """Take a container out of all networks, if it is in one."""
+    with Store(look=True) as store:
+        if not store.endpoints(container=container):
+            return
     with Store() as store:
-        if store.endpoints(container=container):
-            forget(store, container, "")
+        ends = store.endpoints(container=container)
+        published = bool(list(store.ports(container)))
+        places = [store.network(end.network) for end in ends]
+        forget(store, ends)
+    for place in places:
+        if published:
+            keeper.wake(place)
+        note("disconnect", place, container)
 
 
-def forget(store: Store, container: str, network: str) -> None:
-    """Remove a container's interfaces, addresses, ports and names."""
-    ends = store.endpoints(network, container)
+def forget(store: Store, ends: list[Endpoint]) -> None:
+    """Remove containers' interfaces, addresses and ports."""
+    if not ends:
+        return
+    with Wire() as wire:
+        bridge.remove_links(wire, ends)
     for end in ends:
-        bridge.remove_link(end.interface)
-    store.remove_container(container, network)
-    write_rules(store)
-    for end in ends:
-        names.tell(store, end.network)
-        tell("network", "disconnect", end.network, {"container": container, "name": end.network, "type": "bridge"})
+        store.remove_container(end.container, end.network)
+    settle(store)
+
+
+def stale(store: Store, wire: Wire) -> list[Endpoint]:
+    """Return the places of containers that have gone with nobody to see it: the kernel has removed their interfaces."""
+    carried = {network.name for network in store.networks() if network.driver == "bridge"}
+    ends = [end for end in store.endpoints() if end.network in carried]
+    there = rtnetlink.names(wire.fd) if ends else set()
+    return [end for end in ends if end.interface not in there]
 
 
 def sweep(alive: Iterable[str]) -> list[str]:
     """Take all containers out of their networks that are none of these; return their ids."""
     with Store() as store:
-        gone = sorted({end.container for end in store.endpoints()} - set(alive))
-        for container in gone:
-            forget(store, container, "")
-    return gone
+        kept = set(alive)
+        gone = [end for end in store.endpoints() if end.container not in kept]
+        forget(store, gone)
+        settle(store)
+    return sorted({end.container for end in gone})
 
 
-def write_rules(store: Store) -> None:
-    """Let the kernel have the rules that follow from the database."""
-    firewall.apply(firewall.render(firewall.table_name(), store.networks(), store.endpoints(), store.ports()))
+def settle(store: Store, sink: Sink | None = None) -> None:
+    """Let the kernel have the rules that follow from the database, and each network its keeper, if it needs one."""
+    publishing = {id for id, port in store.ports() if port.is_for(6) and port.protocol == "tcp"}
+    for network in store.networks():
+        ends = store.endpoints(network=network.name)
+        answers = network.name != DEFAULT and network.driver == "bridge"
+        if ends and (answers or any(end.container in publishing for end in ends)):
+            keeper.ensure(store, network, answers)
+        elif keeper.is_there(network):
+            keeper.end(network)
+    firewall.apply(firewall.render(store.networks(), store.endpoints(), store.ports()), sink)
+
+
+def note(action: str, network: Network, container: str) -> None:
+    """Write down that it happened, for `minirt events`."""
+    from minirt.state.events import tell
+
+    tell("network", action, network.id, {"container": container, "name": network.name, "type": network.driver})

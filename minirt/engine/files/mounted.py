@@ -53,7 +53,7 @@ def mounted(container: Container) -> Iterator[tuple[int, dict[str, Any]]]:
         spec = spec_of(container, options, image)
         context = make_context(options, image, container.path, spec, None)
         before = kept_files(container)
-        prepare(container, context, image)
+        prepare(container, context, image, options)
         undo.callback(put_back, container, before)
         session = Session(options, context, container, image, None)
         try:
@@ -77,7 +77,8 @@ def options_of(container: Container, image: Image) -> RunOptions:
     except ContainerError:  # it was run in the foreground
         options = RunOptions(str(container.state.get("image")), container.state.get("command") or ["/"])
         options.mounts = container.state.get("mounts") or []
-    options.network, options.publish, options.network_alias, options.ip = "none", [], [], ""
+    options.network, options.networks, options.publish, options.publish_all, options.network_alias = "none", [], [], False, []
+    options.ip, options.ip6, options.mac_address = "", "", ""
     options.pid = options.ipc = options.uts = options.cgroupns = "private"
     options.tty, options.init, options.sysctl, options.device = False, False, [], []
     options.command = options.command or ["/"]
