@@ -11,18 +11,25 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["add_parser"]
+__all__ = ["NEEDS", "add_parser", "command", "print_script"]
+
+NEEDS = "completion needs the package shtab: .venv/bin/pip install shtab"
 
 
 def add_parser(commands: Any) -> None:
     """Add the command."""
-    parser = commands.add_parser(
-        "completion", help="print a completion script for bash or zsh",
+    command(commands, "minirt").set_defaults(run=complete)
+
+
+def command(commands: Any, program: str) -> argparse.ArgumentParser:
+    """Return the command `completion` of a program (minirt, minivm), added to its others."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "completion", help="print a completion script for bash, zsh or tcsh",
         description="Print a completion script.", formatter_class=Help,
-        epilog="examples:\n  source <(minirt completion bash)\n  minirt completion zsh > ~/.zfunc/_minirt",
+        epilog=f"examples:\n  source <({program} completion bash)\n  {program} completion zsh > ~/.zfunc/_{program}",
     )  # fmt: skip
     parser.add_argument("shell", choices=("bash", "zsh", "tcsh"))
-    parser.set_defaults(run=complete)
+    return parser
 
 
 def complete(args: argparse.Namespace) -> int:
@@ -30,8 +37,14 @@ def complete(args: argparse.Namespace) -> int:
     from minirt.cli.main import build_parser
 
     try:
-        import shtab
+        return print_script(build_parser(None), args.shell)
     except ImportError:
-        raise MinirtError("completion needs the package shtab: .venv/bin/pip install shtab") from None
-    print(shtab.complete(build_parser(None), args.shell))
+        raise MinirtError(NEEDS) from None
+
+
+def print_script(parser: argparse.ArgumentParser, shell: str) -> int:
+    """Print the script that completes a program's words. Raises: ImportError where shtab is missing."""
+    import shtab
+
+    print(shtab.complete(parser, shell))
     return 0

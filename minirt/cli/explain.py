@@ -32,15 +32,12 @@ def add_parser(commands: Any) -> None:
 def explain(args: argparse.Namespace) -> int:
     """Print it, or write the page."""
     from minirt.errors import UsageError
-    from minirt.plan.events import read_trace
+    from minirt.plan.events import open_trace
 
     try:
-        with open(args.file, encoding="utf-8") as file:
-            header, events = read_trace(file)
-    except OSError as error:
-        raise UsageError(f"{args.file}: {error.strerror}") from None
+        header, events = open_trace(args.file)
     except ValueError as error:
-        raise UsageError(f"{args.file}: {error}") from None
+        raise UsageError(str(error)) from None
     if not args.html:
         from minirt.plan.explain import Explainer
 

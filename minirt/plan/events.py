@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     Sink = Callable[["Event"], None]
 
-__all__ = ["Event", "TraceWriter", "read_trace"]
+__all__ = ["Event", "TraceWriter", "open_trace", "read_trace"]
 
 FORMAT = 1  # of the trace file; a reader refuses what it does not know
 
@@ -75,6 +75,17 @@ class TraceWriter:
     def __call__(self, event: Event) -> None:
         self._stream.write(self._dumps(event.as_dict()) + "\n")
         self._stream.flush()
+
+
+def open_trace(path: str) -> tuple[dict[str, Any], list[Event]]:
+    """Read a trace's file. Raises: ValueError, with its name and what is wrong with it."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return read_trace(file)
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def read_trace(stream: TextIO) -> tuple[dict[str, Any], list[Event]]:

@@ -1,10 +1,10 @@
-"""`minivm completion`: a script that completes commands and flags, made from the parser by shtab."""
+"""`minivm completion`: as minirt's."""
 
 from __future__ import annotations
 
 import argparse
 
-from minirt.cli.help import Help
+from minirt.cli.completion import NEEDS, command, print_script
 from minivm.errors import MinivmError
 
 TYPE_CHECKING = False
@@ -16,13 +16,7 @@ __all__ = ["add_parser"]
 
 def add_parser(commands: Any) -> None:
     """Add the command."""
-    parser = commands.add_parser(
-        "completion", help="print a completion script for bash or zsh",
-        description="Print a completion script.", formatter_class=Help,
-        epilog="examples:\n  source <(minivm completion bash)\n  minivm completion zsh > ~/.zfunc/_minivm",
-    )  # fmt: skip
-    parser.add_argument("shell", choices=("bash", "zsh", "tcsh"))
-    parser.set_defaults(do=complete)
+    command(commands, "minivm").set_defaults(do=complete)
 
 
 def complete(options: argparse.Namespace) -> int:
@@ -30,8 +24,6 @@ def complete(options: argparse.Namespace) -> int:
     from minivm.cli.main import build_parser
 
     try:
-        import shtab
+        return print_script(build_parser(None), options.shell)
     except ImportError:
-        raise MinivmError("completion needs the package shtab: .venv/bin/pip install shtab") from None
-    print(shtab.complete(build_parser(None), options.shell))
-    return 0
+        raise MinivmError(NEEDS) from None

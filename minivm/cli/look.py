@@ -101,19 +101,16 @@ def _add_exits(commands: Any) -> None:
 
 
 def _exits(options: argparse.Namespace) -> int:
-    from minirt.plan.events import read_trace
+    from minirt.plan.events import open_trace
     from minivm.cli.report import profile_as_dict, profile_as_text
     from minivm.inspect.profile import Profile
 
     try:
-        with open(options.trace, encoding="utf-8") as file:
-            header, events = read_trace(file)
-    except OSError as error:
-        raise MinivmError(f"cannot read trace {options.trace!r}: {error.strerror}") from None
+        header, events = open_trace(options.trace)
     except ValueError as error:
-        raise MinivmError(f"{options.trace!r} is no trace: {error}") from None
+        raise MinivmError(str(error)) from None
     if header.get("kind") != "machine":
-        raise MinivmError(f"{options.trace!r} is a trace of a {header.get('kind')}, not of a machine")
+        raise MinivmError(f"{options.trace}: is a trace of a {header.get('kind')}, not of a machine")
     profile = Profile()
     for event in events:
         profile(event)

@@ -38,7 +38,7 @@ COMMANDS = {
     "walk": ("look", "draw the walk through a guest's page tables, from a dump"),
     "disk": ("disk", "make disks, and seeds for cloud-init"),
     "doctor": ("doctor", "say what this host's /dev/kvm offers, and what to do about what is missing"),
-    "completion": ("completion", "print a completion script for bash or zsh"),
+    "completion": ("completion", "print a completion script for bash, zsh or tcsh"),
 }
 
 EPILOG = """\

@@ -137,7 +137,7 @@ def test_walks_through_a_dump_agree_with_the_guests_tables(core):
 
 
 @pytest.mark.parametrize(("words", "status", "text"), [
-    (["exits", "/nonexistent"], 125, "cannot read trace"), (["exits", HELLO16], 125, "is no trace"),
+    (["exits", "/nonexistent"], 125, "/nonexistent: No such file"), (["exits", HELLO16], 125, "not a trace"),
     (["walk", HELLO16, "0"], 125, "no core file"), (["walk", "/nonexistent", "0"], 125, "cannot read dump"),
     (["symbols", HELLO16], 125, "no symbols in"), (["symbols", "-o", "/nonexistent/x"], 125, "cannot write"),
     (["run", "--dump", "/nonexistent/x"], 125, "cannot write dump"), (["run", "--step", "-1"], 2, "how many"),
