@@ -172,22 +172,7 @@ class Session:
 
     def resolve(self, birth: Birth) -> None:
         """Look into the finished root: the user, and the command."""
-        process = self.context.process
-        root = os.open(f"/proc/{birth.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            user = lookup.find_user(root, self.context.user or "", self.options.group_add)
-            env = dict(item.partition("=")[::2] for item in process["env"])
-            args = process["args"]
-            path = env.get("PATH", lookup.DEFAULT_PATH)
-            command = lookup.find_command(root, args[0], path, process["cwd"])
-        finally:
-            os.close(root)
-        birth.fill("uid", user.uid)
-        birth.fill("gid", user.gid)
-        birth.fill("groups_count", len(user.groups))
-        birth.fill("groups", b"".join(g.to_bytes(4, "little") for g in user.groups))
-        birth.fill("home", f"HOME={user.home}")
-        birth.fill("path", command)
+        lookup.resolve(birth, self.context, self.options.group_add)
 
     def console(self, birth: Birth) -> None:
         """Take the pty's master, and give it the size of our terminal before the program can ask."""

@@ -13,7 +13,14 @@ from errno import EACCES, ENOENT, ENOTDIR
 from minirt.errors import KernelError, MinirtError, NotExecutable, NotFound
 from minirt.linux.files import open_in_root, read_in_root
 
-__all__ = ["DEFAULT_PATH", "User", "check_command", "find_command", "find_user", "is_id", "parse_group", "parse_passwd"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minirt.oci.step import Context
+    from minirt.plan.birth import Birth
+
+__all__ = [
+    "DEFAULT_PATH", "User", "check_command", "find_command", "find_user", "is_id", "parse_group", "parse_passwd", "resolve",
+]  # fmt: skip
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -28,6 +35,35 @@ class User:
         self.gid = gid
         self.groups = groups  # supplementary
         self.home = home
+
+
+def resolve(birth: Birth, c: Context, groups: list[str]) -> None:
+    """Fill in what a plan leaves to the barrier `resolve` (process.py): where the command lies, who the user is, and its home.
+
+    Args:
+        birth: whose child waits there.
+        c: what the plan was compiled from.
+        groups: --group-add's names or numbers.
+
+    Raises: MinirtError where there is no such user; as find_command for the command.
+    """
+    process = c.process
+    env = dict(item.partition("=")[::2] for item in process.get("env") or ())
+    # Who joins is not dumpable, and so its /proc/PID is closed to a user's runtime; the first has the same root.
+    root = os.open(f"/proc/{c.join or birth.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if c.user is not None or "HOME" not in env:
+            user = find_user(root, str((process.get("user") or {}).get("uid") or 0) if c.user is None else c.user, groups)
+            birth.fill("home", f"HOME={user.home}")
+        path = env.get("PATH", DEFAULT_PATH)
+        birth.fill("path", find_command(root, process["args"][0], path, process.get("cwd") or "/"))
+    finally:
+        os.close(root)
+    if c.user is not None:
+        birth.fill("uid", user.uid)
+        birth.fill("gid", user.gid)
+        birth.fill("groups_count", len(user.groups))
+        birth.fill("groups", b"".join(gid.to_bytes(4, "little") for gid in user.groups))
 
 
 def parse_passwd(text: str) -> list[tuple[str, int, int, str]]:

@@ -131,20 +131,10 @@ class Delivery:
 
     def resolve(self, birth: Birth) -> None:
         """Look into the finished root: where the command lies, where the user is at home."""
-        process = self.context.process
-        # Who joins is not dumpable, and so its /proc/PID is closed to a user's runtime; the first has the same root.
-        root = os.open(f"/proc/{self.context.join or birth.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            env = dict(item.partition("=")[::2] for item in process.get("env") or ())
-            path = env.get("PATH", lookup.DEFAULT_PATH)
-            birth.fill("path", lookup.find_command(root, process["args"][0], path, process.get("cwd") or "/"))
-            if "HOME" not in env:
-                user = lookup.find_user(root, str((process.get("user") or {}).get("uid") or 0), [])
-                birth.fill("home", f"HOME={user.home}")
+            lookup.resolve(birth, self.context, [])
         except ValueError as error:
             raise RuntimeFailure(f"config.json: process: {error}") from None
-        finally:
-            os.close(root)
 
     def console(self, birth: Birth) -> None:
         """Take the terminal's master; send it on, or keep it."""
