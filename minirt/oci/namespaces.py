@@ -73,7 +73,6 @@ def cgroup(p: Plan, c: Context) -> None:
 @step("namespaces", why="make the process that will be the container, in namespaces of its own")
 def namespaces(p: Plan, c: Context) -> None:
     """clone3 makes the process and its namespaces at once; those named by a path are entered before."""
-    flags = k.CLONE_PARENT
     joined = joined_paths(c)
     for kind in {*joined, *c.fresh} - set(TYPES):
         raise MinirtError(f"config.json: linux.namespaces: no namespace type {kind!r}; there are {', '.join(TYPES)}")
@@ -82,16 +81,30 @@ def namespaces(p: Plan, c: Context) -> None:
         opened[kind] = fd = Slot(f"{kind} namespace")
         p.openat(k.AT_FDCWD, path, k.O_RDONLY | k.O_CLOEXEC, store=fd, why="before paths and rights change")
     for kind, constant in TYPES.items():
-        flag = getattr(k, constant)
         if kind in opened:
-            p.setns(opened[kind], flag, why=f"share the {kind} namespace that this file stands for")
+            p.setns(opened[kind], getattr(k, constant), why=f"share the {kind} namespace that this file stands for")
             p.close(opened[kind])
-        elif kind in c.fresh and kind not in ("cgroup", "time") and not (kind == "ipc" and "user" in c.fresh):
-            flags |= flag
     p.clone3(
-        flags, c.sources.get(id("cgroup")),
+        k.CLONE_PARENT | new_flags(c), c.sources.get(id("cgroup")),
         why="the child; CLONE_PARENT: it is a child of minirt, not of the executor, which ends now",
     )  # fmt: skip
+
+
+def new_flags(c: Context) -> int:
+    """Return clone3's flags: one for each type of namespace that is to be new (c.fresh), but for those that are made later."""
+    flags = 0
+    for kind in c.fresh - made_later(c):
+        flags |= getattr(k, TYPES[kind])
+    return flags
+
+
+def made_later(c: Context) -> set[str]:
+    """Return the types that clone3 does not make.
+
+    A new cgroup namespace has as its root the group that its maker is in, and a new time namespace is entered when its
+    clocks are set. What lies in a new IPC namespace belongs to who makes it; with a new user namespace that is nobody yet.
+    """
+    return {"cgroup", "time", "ipc"} if "user" in c.fresh else {"cgroup", "time"}
 
 
 def joined_paths(c: Context) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Mechanical mistakes, to try a lesson's check with: constants, flags, order, conditions, arguments of the reference answer.
 
-A mutant counts where it changes what the kernel is told: its calls are others than the reference's (story.py), or it raises. One
-that tells the kernel the same is no other answer.
+A mutant that passes the check counts against it where it changes a fact: its run has other effects, as they are seen from outside,
+or other failures than the reference's (story.py, `effects`). One that changes nothing is no other answer.
 """
 
 from __future__ import annotations

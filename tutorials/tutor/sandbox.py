@@ -26,7 +26,7 @@ def kind_for(lesson: Lesson) -> str:
     return "root" if {"root", "cgroup2"} & set(lesson.needs) else "kvm"
 
 
-def enclosed(kind: str, words: list[str], answer: str, directory: Path) -> list[str]:
+def enclosed(kind: str, words: list[str], answer: str, directory: Path, env: dict[str, str]) -> list[str]:
     """Return the command that runs words in a sandbox: it says BEGUN, and begins when it reads a line.
 
     Args:
@@ -34,12 +34,14 @@ def enclosed(kind: str, words: list[str], answer: str, directory: Path) -> list[
         words: the command.
         answer: a file that is shown to it.
         directory: the observation's, shown too.
+        env: variables for it.
     """
     shown = [path for path in ("/usr", "/lib", "/lib64", "/etc/alternatives", str(TOP), sys.base_prefix) if os.path.isdir(path)]
     shown = [path for path in dict.fromkeys(shown) if path == "/usr" or not path.startswith("/usr/")]
     binds = [word for path in shown for word in ("-v", f"{path}:{path}:ro")]
     binds += ["-v", f"{directory}:{directory}"] + (["-v", f"{answer}:{answer}:ro"] if answer else [])
     variables = ["-e", f"PYTHONPATH={TOP}", "-e", "NO_COLOR=1", "-e", "MINIRT_ROOT=/m", "-e", "PYTHONDONTWRITEBYTECODE=1"]
+    variables += [word for name, value in env.items() for word in ("-e", f"{name}={value}")]
     run = [sys.executable, "-m", "minirt", "run", "-i", "--rm", "--tmpfs", "/m:mode=755", *variables, *binds]
     if kind == "root":
         return [*run, "--privileged", "--userns", "auto", "busybox", "sh", "-c", SHARED, "sh", *words]

@@ -15,7 +15,7 @@ from tutorials.tutor.lessons import Lesson
 from tutorials.tutor.source import python_node
 from tutorials.tutor.world import World
 
-__all__ = ["calls", "first_difference", "record", "same"]
+__all__ = ["calls", "effects", "first_difference", "record", "same"]
 
 Call = tuple[str, str, str]  # step, name, text
 
@@ -40,6 +40,18 @@ def calls(world: World, command: tuple[str, ...]) -> list[Call]:
     except (OSError, ValueError):
         return []
     return [(event.step, event.call, text(event)) for event in events]
+
+
+def effects(world: World, command: tuple[str, ...]) -> list[tuple[Any, ...]]:
+    """Return what a run changed, as it is seen from outside (`change` of its events), and what failed in it."""
+    path = world.directory / "effects.jsonl"
+    world.run(command[0], command[1], "--trace", str(path), *command[2:])
+    try:
+        with path.open(encoding="utf-8") as file:
+            _, events = read_trace(file)
+    except (OSError, ValueError):
+        return []
+    return [(re.sub(r"\d+", "N", varies(line)), event.errno) for event in events for line in (event.change or [""])]
 
 
 def text(event: Event) -> str:

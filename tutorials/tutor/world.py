@@ -7,6 +7,7 @@ else could be mounted over it) or from the program's own pipe, with a secret tha
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import signal
@@ -17,6 +18,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from tutorials.tutor.lessons import TOP
 from tutorials.tutor.organs import RAISED
@@ -48,6 +50,7 @@ class World:
 
     def __init__(self, answer: str, symbols: tuple[str, ...], seed: str, partial: bool = False, sandbox: str = "") -> None:
         self.answer, self.symbols, self.seed, self.partial, self.sandbox = answer, symbols, seed, partial, sandbox
+        self.config = ""  # what is different in config.json, as JSON
         self.host = "self"  # the process in /proc whose namespaces are the host's
         self.proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY)
         self.look_at_host("self")
@@ -90,12 +93,14 @@ class World:
         """Return what runs `minirt ...` or `minivm ...` with the learner's functions in it."""
         partial = ["--partial"] if self.partial else []
         words = [sys.executable, "-m", "tutorials.tutor.organs", *partial, self.answer or "-", ",".join(self.symbols), *command]
-        return enclosed(self.sandbox, words, self.answer, self.directory) if self.sandbox else words
+        if not self.sandbox:
+            return words
+        return enclosed(self.sandbox, words, self.answer, self.directory, {"TUTOR_CONFIG": self.config})
 
     @property
     def env(self) -> dict[str, str]:
         """The environment for it."""
-        return {**os.environ, "PYTHONPATH": str(TOP), "NO_COLOR": "1"}
+        return {**os.environ, "PYTHONPATH": str(TOP), "NO_COLOR": "1", "TUTOR_CONFIG": self.config}
 
     def run(self, *command: str, input: str = "", limit: float = 60) -> subprocess.CompletedProcess[str]:
         """Run a command to its end. Raises: Raised where the learner's code raises."""
@@ -116,15 +121,24 @@ class World:
         return done
 
     @contextmanager
-    def box(self, *options: str, script: str = "", image: str = "busybox", env: dict[str, str] | None = None) -> Iterator[Box]:
+    def box(
+        self, *options: str, script: str = "", env: dict[str, str] | None = None, config: dict[str, Any] | None = None
+    ) -> Iterator[Box]:
         """Start a container of busybox that runs a shell script, and is then looked at until the block ends.
+
+        Args:
+            options: of `minirt run`.
+            script: what it does before it is looked at.
+            env: variables for it.
+            config: what is to be different in config.json.
 
         Raises: NotBorn, Raised.
         """
         ready = self.secret(f"ready {time.monotonic_ns()}")
         given = [word for pair in {**(env or {}), "READY": ready}.items() for word in ("-e", "=".join(pair))]
-        command = ["run", "-i", "--rm", *given, *options, image, "sh", "-c", f"{script}\n{READY}"]
+        command = ["run", "-i", "--rm", *given, *options, "busybox", "sh", "-c", f"{script}\n{READY}"]
         pipe = subprocess.PIPE
+        self.config = json.dumps(config) if config else ""
         words = self.words("minirt", *command)
         with subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe, text=True, errors="replace", env=self.env) as process:
             assert process.stdout is not None
