@@ -85,7 +85,8 @@ def test_files_that_are_named_exist(document: str) -> None:
     named = re.findall(r"`((?:minirt|minivm|csrc|tests|bench|lab|tutorials)/[\w/.]+)`", text)
     named += re.findall(r"\]\(([^)#:]+)\)", text)
     places = (TOP, (TOP / document).parent)
-    assert named and not [name for name in named if not any((place / name).exists() for place in places)]
+    assert named or document in LESSONS
+    assert not [name for name in named if not any((place / name).exists() for place in places)]
 
 
 def section(title: str) -> str:
@@ -104,7 +105,7 @@ def ran(*words: str) -> subprocess.CompletedProcess[str]:
 def test_every_make_target_that_is_named_exists(document: str) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (TOP / "Makefile").read_text(), re.M))
     named = set(re.findall(r"(?:`|^ {4})make ([a-z-]+)", (TOP / document).read_text(), re.M))
-    assert named and named <= targets
+    assert (named or document in LESSONS) and named <= targets
 
 
 def test_the_map_shows_every_room() -> None:

@@ -14,6 +14,7 @@ import select
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import zlib
 from collections.abc import Iterator
@@ -44,11 +45,20 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="observing containers 
 
 
 @pytest.fixture
-def here(minirt: Minirt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A learner's directory; minirt keeps its things below a root of its own, and the host's mounts stay as they are."""
+def place() -> Iterator[Path]:
+    """A directory that other users may enter, and that no other session of pytest takes away."""
+    path = Path(tempfile.mkdtemp(prefix="tutorials-", dir="/var/tmp"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def here(minirt: Minirt, place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A learner's directory; minirt keeps its things below a root of its own."""
     monkeypatch.setenv("MINIRT_ROOT", str(minirt.root))
-    monkeypatch.setenv("TUTOR_DIR", str(tmp_path / "course"))
-    return tmp_path
+    monkeypatch.setenv("TUTOR_DIR", str(place / "course"))
+    return place
 
 
 @pytest.fixture
@@ -172,16 +182,17 @@ def test_a_recorded_trace_equals_a_fresh_one(lesson: Lesson, here: Path) -> None
     assert {"birth", "failing"} <= set(lesson.traces)
     for name in lesson.traces:
         record(lesson, name, here / "fresh.jsonl")
-        assert same(lesson.path / "traces" / f"{name}.jsonl", here / "fresh.jsonl") == []
+        differs = same(lesson.path / "traces" / f"{name}.jsonl", here / "fresh.jsonl")
+        assert not differs, f"{differs}: if that is meant, `tutor record {lesson.id}`, and read the lesson again"
         assert '"errno"' in (here / "fresh.jsonl").read_text() or name != "failing"
 
 
 # -- as it is written ----------------------------------------------------------------------------------------
 
 
-def test_all_lessons_hold_to_the_rules_and_their_weaves_resolve(tmp_path: Path) -> None:
-    assert build(tmp_path) == []
-    assert sorted(path.stem for path in tmp_path.glob("*/*.md")) == sorted(lesson.path.name for lesson in LESSONS)
+def test_all_lessons_hold_to_the_rules_and_their_weaves_resolve(place: Path) -> None:
+    assert build(place) == []
+    assert sorted(path.stem for path in place.glob("*/*.md")) == sorted(lesson.path.name for lesson in LESSONS)
 
 
 @of_each
@@ -202,32 +213,30 @@ def test_each_fact_has_its_hints(lesson: Lesson, here: Path) -> None:
         assert source(have["source"]).text
 
 
-def test_renaming_a_woven_symbol_breaks_the_build(tmp_path: Path) -> None:
+def test_renaming_a_woven_symbol_breaks_the_build(place: Path) -> None:
     for folder in ("minirt", "minivm", "csrc", "tutorials"):
         skip = shutil.ignore_patterns("__pycache__", "*.so", "*.elf", "*.bin")
-        shutil.copytree(TOP / folder, tmp_path / folder, ignore=skip)
-    assert tutor("build", "--top", tmp_path).returncode == 0
-    path = tmp_path / "minirt/oci/rootfs.py"
+        shutil.copytree(TOP / folder, place / folder, ignore=skip)
+    assert tutor("build", "--top", place).returncode == 0
+    path = place / "minirt/oci/rootfs.py"
     path.write_text(path.read_text().replace("def old_root(", "def old_rooot("))
-    done = tutor("build", "--top", tmp_path)
+    done = tutor("build", "--top", place)
     assert done.returncode == 1
     assert re.search(r"^tutor: containers/01_by_hand/lesson.md:\d+: weave .* has no old_root$", done.stderr, re.M), done.stderr
 
 
-def test_a_trace_is_replayed_where_nothing_was_built(tmp_path: Path) -> None:
+def test_a_trace_is_replayed_where_nothing_was_built(place: Path) -> None:
     """No C, no root, no KVM: the tree alone, and Python."""
     for folder in ("minirt", "minivm", "tutorials"):
         skip = shutil.ignore_patterns("__pycache__", "*.so", "*.elf", "*.bin")
-        shutil.copytree(TOP / folder, tmp_path / folder, ignore=skip)
-    subprocess.run(["chmod", "-R", "a+rX", tmp_path], check=True)
-    for path in list(tmp_path.parents)[:3]:
-        path.chmod(path.stat().st_mode | 0o111)
+        shutil.copytree(TOP / folder, place / folder, ignore=skip)
+    subprocess.run(["chmod", "-R", "a+rX", place], check=True)
     drop = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all"] if os.geteuid() == 0 else []
     env = {"PATH": os.environ["PATH"], "TUTOR_DIR": "/nowhere"}
     for lesson in LESSONS:
         for name in lesson.traces:
             words = [*drop, "/usr/bin/env", "python3", "-m", "tutorials.tutor.cli", "replay", lesson.id, name]
-            done = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60, check=False)
+            done = subprocess.run(words, cwd=place, env=env, capture_output=True, text=True, timeout=60, check=False)
             assert done.returncode == 0 and " = " in done.stdout, done.stderr
 
 
@@ -254,13 +263,13 @@ def test_what_cannot_be_done_is_told_in_a_line(words: tuple[str, ...], says: str
     assert done.returncode == 2 and says in done.stderr and done.stderr.count("\n") == 1, done.stderr
 
 
-def test_a_new_lesson_is_scaffolded_with_all_that_it_needs(tmp_path: Path) -> None:
+def test_a_new_lesson_is_scaffolded_with_all_that_it_needs(place: Path) -> None:
     for folder in ("minirt", "tutorials"):
-        shutil.copytree(TOP / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(TOP / folder, place / folder, ignore=shutil.ignore_patterns("__pycache__"))
     words = [sys.executable, "-m", "tutorials.tutor.cli", "new", "containers/99_names", "minirt.oci.system:hostname"]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(words, cwd=place, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
-    made = {str(path.relative_to(tmp_path / "tutorials/containers/99_names")) for path in map(Path, done.stdout.split())}
+    made = {str(path.relative_to(place / "tutorials/containers/99_names")) for path in map(Path, done.stdout.split())}
     assert made == {"lesson.md", "lesson.toml", "check.py", "hints.toml", "wrong/first.py"}
 
 

@@ -78,7 +78,8 @@ def edit(change: dict[str, Any]) -> None:
     make = spec.make_spec
 
     def edited(*args: Any, **more: Any) -> dict[str, Any]:
-        return merged(make(*args, **more), change)
+        config: dict[str, Any] = merged(make(*args, **more), change)
+        return config
 
     spec.make_spec = edited
 
