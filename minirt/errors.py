@@ -26,6 +26,8 @@
     │   ├── Conflict                      1    ... as it runs, or does not run, or is another minirt's
     │   └── FileError                     1    a path in a container that is not there, or cannot be copied
     ├── VolumeError                       1    a volume is not there, is in use, or cannot be
+    │   ├── NoVolume                      1    no volume has this name
+    │   └── VolumeInUse                   1    ... as a container uses it
     ├── NetworkError                      1    a network of containers cannot be
     │   ├── NoNetwork                     1    ... is not there
     │   └── NetworkConflict               1    ... or somebody else has, or uses, what is asked for

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from signal import SIGKILL
+
 from minirt.api.errors import ApiError
 from minirt.api.router import Created, route
 
@@ -96,9 +98,12 @@ def restart(request: Request, name: str) -> None:
 def kill(request: Request, name: str) -> None:
     """Send one a signal."""
     from minirt.engine.control import kill as send
-    from minirt.engine.control import signal_number
+    from minirt.engine.control import settle, signal_number
 
-    send(by_name(name), signal_number(request.text("signal", "KILL") or "KILL"))
+    container, number = by_name(name), signal_number(request.text("signal") or "KILL")
+    send(container, number)
+    if number == SIGKILL:
+        settle(container)  # as docker does: it has ended then
 
 
 @route("POST", "/containers/{name}/pause")
@@ -123,6 +128,16 @@ def rename(request: Request, name: str) -> None:
     from minirt.engine.control import rename as change
 
     change(by_name(name), request.text("name").removeprefix("/"))
+
+
+@route("POST", "/containers/{name}/update")
+def update(request: Request, name: str) -> Any:
+    """Change one's limits and restart policy."""
+    from minirt.api.create import changes_of
+    from minirt.engine.update import update as change
+
+    change(by_name(name), changes_of(request.json()))
+    return {"Warnings": None}
 
 
 @route("DELETE", "/containers/{name}")

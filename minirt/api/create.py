@@ -9,13 +9,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["options_of"]
+__all__ = ["changes_of", "options_of"]
 
 # Fields whose value is the option's own.
 TEXTS = {"Hostname": "hostname", "User": "user", "WorkingDir": "workdir", "StopSignal": "stop_signal"}
 HOST_TEXTS = {"CpusetCpus": "cpuset_cpus", "CpusetMems": "cpuset_mems"}
-LISTS = {"Binds": "volume", "GroupAdd": "group_add", "CapAdd": "cap_add", "CapDrop": "cap_drop", "SecurityOpt": "security_opt",
-         "Dns": "dns", "DnsSearch": "dns_search", "DnsOptions": "dns_option"}  # fmt: skip
+LISTS = {"GroupAdd": "group_add", "CapAdd": "cap_add", "CapDrop": "cap_drop", "SecurityOpt": "security_opt", "Dns": "dns",
+         "DnsSearch": "dns_search", "DnsOptions": "dns_option"}  # fmt: skip
 NUMBERS = {"OomScoreAdj": "oom_score_adj", "CpuShares": "cpu_shares", "CpuQuota": "cpu_quota", "CpuPeriod": "cpu_period",
            "PidsLimit": "pids_limit", "BlkioWeight": "io_weight"}  # fmt: skip
 SIZES = {"Memory": "memory", "MemoryReservation": "memory_reservation", "MemorySwap": "memory_swap", "ShmSize": "shm_size"}
@@ -33,10 +33,25 @@ def options_of(body: dict[str, Any], name: str) -> RunOptions:
     host: dict[str, Any] = body.get("HostConfig") or {}
     try:
         chosen = {**of_config(body), **of_host(host), **of_networks(body, host)}
+        chosen["volume"] = [*(body.get("Volumes") or ()), *(host.get("Binds") or ())]
         entrypoint, command = commands(body)
         return RunOptions(image, command, name=name, entrypoint=entrypoint, detach=True, **chosen)
     except (TypeError, AttributeError, KeyError) as error:
         raise ApiError(400, f"the body is not what the API has: {error}") from None
+
+
+def changes_of(body: dict[str, Any]) -> dict[str, Any]:
+    """Return what is to be changed of a container that is there (ContainerUpdate). Raises: ApiError."""
+    from minirt.engine.update import LIMITS
+
+    try:
+        chosen = of_host(body)
+    except (TypeError, AttributeError, KeyError) as error:
+        raise ApiError(400, f"the body is not what the API has: {error}") from None
+    changes = {name: chosen[name] for name in LIMITS if chosen.get(name)}
+    if (body.get("RestartPolicy") or {}).get("Name"):
+        changes["restart"] = chosen["restart"]
+    return changes
 
 
 def commands(body: dict[str, Any]) -> tuple[str | None, list[str]]:
@@ -62,6 +77,8 @@ def of_config(body: dict[str, Any]) -> dict[str, Any]:
         "interactive": bool(body.get("OpenStdin")),
         "stdin_once": bool(body.get("StdinOnce")),
     }
+    if body.get("Healthcheck"):
+        chosen["healthcheck"] = body["Healthcheck"]
     if body.get("StopTimeout") is not None:
         chosen["stop_timeout"] = int(body["StopTimeout"])
     return chosen
@@ -89,6 +106,8 @@ def of_host(host: dict[str, Any]) -> dict[str, Any]:
         "publish_all": bool(host.get("PublishAllPorts")),
         "privileged": bool(host.get("Privileged")),
         "read_only": bool(host.get("ReadonlyRootfs")),
+        "volumes_from": list(host.get("VolumesFrom") or ()),
+        "volume_driver": host.get("VolumeDriver") or "",
         "log_driver": log.get("Type") or "json-file",
         "log_opt": [f"{key}={value}" for key, value in (log.get("Config") or {}).items()],
         "tmpfs": [f"{path}:{opts}" if opts else path for path, opts in (host.get("Tmpfs") or {}).items()],

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from errno import ENOENT
+
 from minirt.errors import MinirtError
 
 __all__ = ["ApiError", "message_of", "status_of"]
@@ -20,14 +23,21 @@ class ApiError(MinirtError):
 def status_of(error: MinirtError) -> int:
     """Return the status code that an error of the engine becomes (Docker Engine API, "Errors")."""
     from minirt.engine.container import Conflict, NameTaken, NoContainer
+    from minirt.engine.files.root import FileError
     from minirt.errors import NotExecutable, NotFound, UsageError
     from minirt.image.errors import BadReference, UnknownImage
+    from minirt.image.remote.errors import NotThere
+    from minirt.network.store import NetworkConflict, NoNetwork
+    from minirt.volume.store import NoVolume, VolumeInUse
 
     if isinstance(error, ApiError):
         return error.status
+    if isinstance(error, FileError):
+        return 404 if str(error).endswith(os.strerror(ENOENT)) else 400
     kinds: tuple[tuple[type[MinirtError], int], ...] = (
         (NoContainer, 404), (UnknownImage, 404), (NameTaken, 409), (Conflict, 409), (UsageError, 400), (BadReference, 400),
-        (NotFound, 400), (NotExecutable, 400),
+        (NotFound, 400), (NotExecutable, 400), (NotThere, 404),
+        (NoNetwork, 404), (NetworkConflict, 409), (NoVolume, 404), (VolumeInUse, 409),
     )  # fmt: skip
     return next((status for kind, status in kinds if isinstance(error, kind)), 500)
 

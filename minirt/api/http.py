@@ -25,7 +25,7 @@ from minirt.errors import MinirtError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import Any
+    from typing import IO, Any
 
 __all__ = ["Connection", "Gone", "Request"]
 
@@ -162,6 +162,17 @@ class Request:
             if len(data) > BODY:
                 raise ApiError(413, f"the body has more than {BODY} bytes")
         return bytes(data)
+
+    @contextmanager
+    def spooled(self) -> Iterator[IO[bytes]]:
+        """Give the body as a file without a name: an archive, which may be large, and is read before anything is answered."""
+        from minirt.image.store import Store
+        from minirt.paths import data_root
+
+        with open(Store(f"{data_root()}/image").nameless(), "r+b") as file:
+            file.writelines(self.pieces())
+            file.seek(0)
+            yield file
 
     def json(self) -> dict[str, Any]:
         """Return the body's object, an empty one where there is no body. Raises: ApiError."""

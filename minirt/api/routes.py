@@ -1,6 +1,6 @@
 """All routes: to import this is to know them."""
 
-from minirt.api import containers, execs, streams, system
+from minirt.api import build, containers, execs, files, images, networks, streams, system, usage, volumes
 from minirt.api.system import headers
 
-__all__ = ["containers", "execs", "headers", "streams", "system"]
+__all__ = ["build", "containers", "execs", "files", "headers", "images", "networks", "streams", "system", "usage", "volumes"]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 
 from minirt import __version__
+from minirt.api.errors import ApiError
 from minirt.api.router import DONE, NEWEST, OLDEST, route
 
 TYPE_CHECKING = False
@@ -14,8 +16,8 @@ if TYPE_CHECKING:
 
     from minirt.api.http import Request
 
-NAME = f"minirt/{__version__} (linux)"
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+NAME = f"minirt/{__version__} (linux)"
 
 
 def dotted(version: tuple[int, int]) -> str:
@@ -48,3 +50,58 @@ def version(request: Request) -> Any:
     }  # fmt: skip
     engine = {"Name": "Engine", "Version": __version__, "Details": {**own, "Experimental": "false"}}
     return {"Platform": {"Name": "minirt"}, "Version": __version__, "Components": [engine], **own}
+
+
+@route("GET", "/info")
+def info(request: Request) -> Any:
+    """Tell of the engine and its host."""
+    raise ApiError(501, "not implemented: info")
+
+
+@route("POST", "/auth")
+def auth(request: Request) -> Any:
+    """Try a name and a password at a registry; the client keeps them."""
+    from minirt.api.images import trusted
+    from minirt.image.remote.credentials import Credentials
+    from minirt.image.remote.errors import Denied
+    from minirt.image.remote.login import check
+
+    body = request.json()
+    host = str(body.get("serveraddress") or "docker.io")
+    host = host.partition("://")[2].partition("/")[0] if "://" in host else host.partition("/")[0]
+    host = "docker.io" if host == "index.docker.io" else host
+    try:
+        check(host, Credentials(body.get("username") or "", body.get("password") or ""), verify=trusted(f"{host}/x"))
+    except Denied as error:
+        raise ApiError(401, str(error)) from None
+    return {"Status": "Login Succeeded", "IdentityToken": ""}
+
+
+@route("POST", "/session")
+def session(request: Request) -> Any:
+    """Refuse BuildKit's sessions: a client goes on with the classic builder, or says what is missing."""
+    raise ApiError(501, "not implemented: sessions, which are BuildKit's: set DOCKER_BUILDKIT=0")
+
+
+@route("GET", "/events")
+def events(request: Request) -> Any:
+    """Tell what happens."""
+    from minirt.engine.events import events as look
+    from minirt.engine.filters import Filters
+
+    since, until = (second(request, name) for name in ("since", "until"))
+    found = look(since, until, Filters(request.filters()), wanted=lambda: not request.gone())
+    with request.stream() as write:
+        for event in found:
+            write(json.dumps(event.as_dict()).encode() + b"\n")
+    return DONE
+
+
+def second(request: Request, name: str) -> float | None:
+    """Return a moment of the query, in s since 1970."""
+    from datetime import datetime
+
+    from minirt.engine.logs import moment
+
+    text = moment(request.text(name))
+    return datetime.fromisoformat(f"{text[:26]}+00:00").timestamp() if text else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from minirt.engine.filters import Filters
-from minirt.engine.inspect import image_of, options_of, status_of
+from minirt.engine.inspect import image_of, is_ending, options_of, status_of
 from minirt.engine.spans import span
 from minirt.errors import UsageError
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from minirt.engine.container import Container
 
-__all__ = ["chosen", "listed", "phrase"]
+__all__ = ["chosen", "labels_of", "listed", "phrase"]
 
 KEYS = ("ancestor", "before", "exited", "expose", "health", "id", "label", "name", "network", "publish", "since", "status",
         "volume")  # fmt: skip
@@ -39,6 +39,11 @@ def health_word(status: str) -> str:
     return "health: starting" if status == "starting" else status
 
 
+def labels_of(container: Container) -> dict[str, str]:
+    """Return a container's labels, those of its image among them."""
+    return container.state.get("labels") or {}
+
+
 def listed(container: Container, size: bool = False) -> dict[str, Any]:
     """Return a container as an element of the list. Args: size, what it has written too, which takes a walk through its files."""
     from minirt.engine.host_config import mounts_of
@@ -59,7 +64,7 @@ def listed(container: Container, size: bool = False) -> dict[str, Any]:
              **({"PublicPort": int(place["HostPort"]), "IP": place["HostIp"]} if place else {})}
             for inside, places in settings["Ports"].items() for place in places or [{}]
         ],
-        "Labels": container.state.get("labels") or {},
+        "Labels": labels_of(container),
         "State": status_of(container),
         "Status": phrase(container),
         "HostConfig": {"NetworkMode": options.network or "none"},
@@ -91,6 +96,7 @@ def chosen(filters: Filters | list[str], everything: bool = False, last: int = 0
     Raises: UsageError, ContainerError.
     """
     from minirt.engine.container import containers, find
+    from minirt.engine.control import settle
     from minirt.engine.gc import mend
 
     wanted = filters if isinstance(filters, Filters) else Filters(filters)
@@ -99,7 +105,11 @@ def chosen(filters: Filters | list[str], everything: bool = False, last: int = 0
         if state not in ("created", "running", "paused", "restarting", "removing", "exited", "dead"):
             raise UsageError(f"--filter status={state}: there are created, running, paused, restarting, exited")
     everything = everything or bool(wanted.of("status") or wanted.of("exited")) or last > 0
-    found = [c for c in reversed(containers()) if mend(c) and c.state.get("status") != "creating"]
+    everyone = containers()
+    for container in everyone:
+        if is_ending(container):
+            settle(container)
+    found = [c for c in reversed(everyone) if mend(c) and c.state.get("status") != "creating"]
     for key, sign in (("before", 1), ("since", -1)):
         for name in wanted.of(key):
             edge = find(name).state.get("created") or 0.0

@@ -11,9 +11,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minirt.engine.container import Container
     from minirt.engine.options import RunOptions
-    from minirt.image.store import Image
+    from minirt.image.store import Image, Store
 
-__all__ = ["find_image", "hold", "tell_image", "wants_mounts"]
+__all__ = ["drop", "find_image", "hold", "tell_image", "wants_mounts"]
 
 
 def find_image(name: str) -> Image:
@@ -66,3 +66,41 @@ def wants_mounts(options: RunOptions, image: Image) -> bool:
     """Say whether a container has any mounts of its own: most have none, and need nothing of volumes."""
     asked = options.volume or options.mount or options.tmpfs or options.volumes_from
     return bool(asked or (image.config.get("config") or {}).get("Volumes"))
+
+
+def drop(store: Store, image: Image, word: str, force: bool = False) -> tuple[list[str], list[str]]:
+    """Take a name from an image; with its last one, or where the word is its ID, the image goes.
+
+    Args:
+        store: where it is.
+        image: found by the word.
+        word: a name of it, or its ID or the beginning of that.
+        force: also where it has several names, or a container stands on it: that keeps the content it needs.
+
+    Returns: the names taken, and the digests of the content that went with them. Raises: Conflict, ImageError.
+    """
+    from minirt.engine.container import Conflict, containers
+    from minirt.engine.image_view import names_of
+    from minirt.engine.inspect import image_of
+    from minirt.image.reference import Reference
+
+    by_id = image.id.startswith(word) or image.id.removeprefix("sha256:").startswith(word)
+    tags = names_of(store, image)[0]
+    names = (tags or [image.name]) if by_id else [Reference.parse(word).familiar]
+    if by_id and len(tags) > 1 and not force:
+        raise Conflict(f"conflict: unable to delete {word} (must be forced) - image is referenced in multiple repositories")
+    if not force and not set(tags) - set(names):
+        for container in containers():
+            held = image_of(container)
+            if held is not None and held.digest == image.digest:
+                raise Conflict(
+                    f"conflict: unable to remove repository reference {word!r} (must force) - container {container.id[:12]} is"
+                    f" using its referenced image {image.id.removeprefix('sha256:')[:12]}"
+                )
+    gone = []
+    for name in names:
+        gone += store.remove(name)
+        tell_image("untag", name, image.id)
+    if image.id in gone:
+        tell_image("delete", image.id)
+    return names, gone

@@ -188,7 +188,7 @@ def remove(name: str) -> None:
     with store.changing():
         if using := users(name):
             labels = ", ".join(container.label for container in using)
-            raise store.VolumeError(f"volume {name} is in use by {labels}: minirt rm {using[0].label}")
+            raise store.VolumeInUse(f"volume {name} is in use by {labels}: minirt rm {using[0].label}")
         hidden = drop(volume)
     erase([hidden])
 

@@ -91,7 +91,15 @@ def ps(root: str, id: str, format: str, words: list[str]) -> int:
 
 
 def show_ps(pids: set[int], words: list[str]) -> int:
-    """Run ps(1) and print the lines of some processes."""
+    """Run ps(1) and print the lines of some processes. Raises: RuntimeFailure."""
+    for line in ps_lines(pids, words):
+        print(line)
+    sys.stdout.flush()
+    return 0
+
+
+def ps_lines(pids: set[int], words: list[str]) -> list[str]:
+    """Run ps(1) and return its titles, and the lines of some processes. Raises: RuntimeFailure."""
     import subprocess
 
     try:
@@ -105,10 +113,9 @@ def show_ps(pids: set[int], words: list[str]) -> int:
     if "PID" not in titles:
         raise RuntimeFailure(f"ps {' '.join(words)}: its output has no column PID")
     column = titles.index("PID")
-    print(lines[0])
-    for line in lines[1:]:
-        cells = line.split()
-        if cells[column : column + 1] and cells[column].isdigit() and int(cells[column]) in pids:
-            print(line)
-    sys.stdout.flush()
-    return 0
+
+    def is_wanted(line: str) -> bool:
+        cells = line.split()[column : column + 1]
+        return bool(cells) and cells[0].isdigit() and int(cells[0]) in pids
+
+    return [lines[0], *filter(is_wanted, lines[1:])]

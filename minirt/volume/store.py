@@ -23,8 +23,21 @@ if TYPE_CHECKING:
     from typing import Any
 
 __all__ = [
-    "ANONYMOUS", "Volume", "VolumeError", "anonymous_name", "changing", "check_name", "create", "directory", "drop", "find", "load",
-    "sweep", "volumes",
+    "ANONYMOUS",
+    "NoVolume",
+    "Volume",
+    "VolumeError",
+    "VolumeInUse",
+    "anonymous_name",
+    "changing",
+    "check_name",
+    "create",
+    "directory",
+    "drop",
+    "find",
+    "load",
+    "sweep",
+    "volumes",
 ]  # fmt: skip
 
 ANONYMOUS = "com.docker.volume.anonymous"  # the label of a volume that nobody named (docker volume prune goes by it)
@@ -35,6 +48,14 @@ class VolumeError(MinirtError):
     """A volume is not there, is in use, or cannot be."""
 
     exit_code = 1
+
+
+class NoVolume(VolumeError):
+    """No volume has this name."""
+
+
+class VolumeInUse(VolumeError):
+    """A container uses the volume."""
 
 
 class Volume:
@@ -137,7 +158,7 @@ def find(name: str) -> Volume:
     """Return a volume. Raises: VolumeError where there is none."""
     found = load(name) if name and "/" not in name and not name.startswith(".") else None
     if found is None:
-        raise VolumeError(f"no volume {name!r}: minirt volume ls lists them")
+        raise NoVolume(f"no volume {name!r}: minirt volume ls lists them")
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from minirt.image.remote import credentials as keyring
 from minirt.image.remote.auth import Authorizer
 from minirt.image.remote.errors import Denied
-from minirt.image.remote.http import check
+from minirt.image.remote.http import check as check_status
 from minirt.image.remote.registries import Place
 from minirt.image.remote.registry import connect
 
@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minirt.image.remote.credentials import Credentials
 
-__all__ = ["login"]
+__all__ = ["check", "login"]
 
 
 def login(host: str, credentials: Credentials, *, verify: bool = True) -> str:
@@ -21,18 +21,23 @@ def login(host: str, credentials: Credentials, *, verify: bool = True) -> str:
 
     Returns where they are kept. Raises Denied, Unreachable, RegistryError.
     """
+    check(host, credentials, verify=verify)
+    return keyring.store(host, credentials)
+
+
+def check(host: str, credentials: Credentials, *, verify: bool = True) -> None:
+    """Try credentials at a registry. Raises Denied where it does not take them, Unreachable, RegistryError."""
     repository = connect(Place(host, "", False), verify=verify, credentials=credentials)
     response = ask(repository.auth)
     if response in (401, 403):
         raise Denied(f"{host} does not take this name and password")
-    return keyring.store(host, credentials)
 
 
 def ask(auth: Authorizer) -> int:
     """Ask a registry whether it speaks this protocol to us (distribution-spec "Determining Support"). Returns the status."""
     response = auth.request("GET", "/v2/", "")
     status = response.status
-    check(response, "login", 200, 401, 403)
+    check_status(response, "login", 200, 401, 403)
     response.drain_conn()
     response.release_conn()
     return status
