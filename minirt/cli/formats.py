@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
-__all__ = ["HELP", "Column", "ago", "show", "show_objects", "size", "span"]
+__all__ = ["HELP", "Column", "ago", "show", "show_objects", "size", "span", "table"]
 
 HELP = "table, json, or a template as '{{.Name}}', 'table {{.Name}}\\t{{.ID}}'"
 GAP = 3  # blanks between two columns

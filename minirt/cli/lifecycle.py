@@ -1,4 +1,4 @@
-"""create, start, stop, restart, kill, pause, unpause, wait, rename, inspect: one call into the engine each."""
+"""create, start, stop, restart, kill, pause, unpause, wait, rename: one call into the engine each."""
 
 from __future__ import annotations
 
@@ -43,12 +43,14 @@ def add_parser(commands: Any) -> None:
     stop = add("stop", stop_all, "end containers: TERM, and KILL after a while",
                "Send each its stop signal, and SIGKILL if it has not ended in time; it is not started again by --restart.",
                "minirt stop web", "minirt stop -t 1 $(minirt ps -q)")  # fmt: skip
-    stop.add_argument("-t", "--time", type=float, default=None, metavar="SECONDS", help="before KILL (10); -1: for ever")
+    stop.add_argument("-t", "--time", "--timeout", type=float, default=None, metavar="SECONDS",
+                      help="before KILL (10); -1: for ever")
     stop.add_argument("-s", "--signal", default="", metavar="SIGNAL", help="in place of its stop signal")
     containers(stop)
 
     restart = add("restart", restart_all, "stop and start containers", "Stop each, and start it.", "minirt restart web")
-    restart.add_argument("-t", "--time", type=float, default=None, metavar="SECONDS", help="before KILL (10)")
+    restart.add_argument("-t", "--time", "--timeout", type=float, default=None, metavar="SECONDS",
+                         help="before KILL (10)")
     restart.add_argument("-s", "--signal", default="", metavar="SIGNAL", help="in place of its stop signal")
     containers(restart)
 
@@ -67,9 +69,6 @@ def add_parser(commands: Any) -> None:
                  "minirt rename web old-web")  # fmt: skip
     rename.add_argument("container", metavar="CONTAINER", help="name, or the beginning of an id")
     rename.add_argument("name", metavar="NAME", help="the new one")
-    inspect = add("inspect", inspect_all, "tell all about containers", "Print what is known of each, as JSON.",
-                  "minirt inspect web", "minirt inspect web | jq -r '.[0].State.Pid'")  # fmt: skip
-    containers(inspect)
 
 
 def for_each(args: argparse.Namespace, do: Callable[[Container], object]) -> int:
@@ -154,15 +153,4 @@ def rename_one(args: argparse.Namespace) -> int:
     from minirt.engine.control import rename
 
     rename(find(args.container), args.name)
-    return 0
-
-
-def inspect_all(args: argparse.Namespace) -> int:
-    """Print all that is known."""
-    import json
-
-    from minirt.engine.container import find
-    from minirt.engine.inspect import inspect
-
-    print(json.dumps([inspect(find(text)) for text in args.containers], indent=2))
     return 0

@@ -28,7 +28,7 @@ COMMANDS = {
     "unpause": ("lifecycle", "let paused containers go on"),
     "wait": ("lifecycle", "wait until containers have ended"),
     "rename": ("lifecycle", "give a container another name"),
-    "inspect": ("lifecycle", "tell all about containers"),
+    "inspect": ("inspect", "tell all about containers, images, networks, volumes"),
     "events": ("events", "tell what happens, as it happens"),
     "logs": ("streams", "print what a container wrote"),
     "attach": ("streams", "be at a container's streams or terminal"),
@@ -46,6 +46,10 @@ COMMANDS = {
     "port": ("network", "which ports of the host lead to a container"),
     "ps": ("containers", "list containers"),
     "rm": ("containers", "remove containers"),
+    "container": ("system", "docker's longer names for these commands; prune"),
+    "system": ("system", "what all of it takes on the disk, and what nobody uses"),
+    "info": ("system", "tell about the engine and its host"),
+    "version": ("system", "tell versions"),
     "gc": ("gc", "remove what a killed minirt left"),
     "image": ("image", "import, list, inspect, verify and remove images"),
     "build": ("build", "make an image from a Dockerfile"),
@@ -108,6 +112,13 @@ def load(module: str):  # type: ignore[no-untyped-def]
     return importlib.import_module(f"minirt.cli.{module}")
 
 
+def shorter(words: list[str]) -> list[str]:
+    """Return `container rm ...` as `rm ...`: docker has both names for one command."""
+    verb = words[1] if len(words) > 1 and words[0] == "container" else ""
+    verb = {"ls": "ps", "list": "ps", "remove": "rm"}.get(verb, verb)
+    return [verb, *words[2:]] if verb in COMMANDS and verb not in ("system", "container", "info", "version") else words
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
@@ -115,6 +126,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from minirt.runtime.command import main as oci
 
         return oci(words[1:])
+    words = shorter(words)
     chosen = next((word for word in words if not word.startswith("-")), "")
     parser = build_parser(chosen if chosen in COMMANDS else "")
     args, unknown = parser.parse_known_args(words)

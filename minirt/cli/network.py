@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 
 from minirt.cli.help import Help
@@ -49,10 +48,11 @@ def add_parser(commands: Any) -> None:
     show.add_argument("--no-trunc", action="store_true", help="whole ids")
     show.add_argument("-f", "--filter", action="append", default=[], metavar="KEY=VALUE",
                       help="name, id, driver, label, type (custom, builtin), scope, dangling")  # fmt: skip
-    show.add_argument("--format", default="table", metavar="table|json", help="how to print (table)")
+    show.add_argument("--format", default="table", metavar="FORMAT", help="table, json, or as '{{.Name}}' (table)")
     show.set_defaults(run=list_networks)
     look = verbs.add_parser("inspect", help="tell all about them, as JSON", formatter_class=Help)
     look.add_argument("names", nargs="+", metavar="NETWORK", help="name, or the beginning of an id")
+    look.add_argument("-f", "--format", dest="template", default="", metavar="TEMPLATE", help="json, or as '{{.Id}}'")
     look.set_defaults(run=inspect)
     drop = verbs.add_parser("rm", aliases=["remove"], help="remove them, if nobody is in them", formatter_class=Help)
     drop.add_argument("-f", "--force", action="store_true", help="one that is not there is no error")
@@ -158,36 +158,37 @@ def configs(subnets: list[str], gateways: list[str], ranges: list[str]) -> list[
 
 def list_networks(args: argparse.Namespace) -> int:
     """Print all."""
+    from minirt.cli.formats import Column, show
     from minirt.engine.networks import listed
-    from minirt.errors import UsageError
 
     networks = listed(filters(args.filter))
-    if args.format == "json":
-        print(json.dumps(networks, indent=2))
-        return 0
-    if args.format != "table":
-        raise UsageError(f"--format {args.format}: there are table and json")
     ids = [one["Id"] if args.no_trunc else one["Id"][:12] for one in networks]
     if args.quiet:
         print("".join(f"{id}\n" for id in ids), end="")
         return 0
-    rows = [("NETWORK ID", "NAME", "DRIVER", "SCOPE", "SUBNETS")]
-    rows += [
-        (id, one["Name"], one["Driver"], one["Scope"], " ".join(config["Subnet"] for config in one["IPAM"]["Config"]))
-        for id, one in zip(ids, networks, strict=True)
-    ]
-    widths = [max(len(row[i]) for row in rows) for i in range(5)]
-    for row in rows:
-        print("   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    rows = [row(one, id) for id, one in zip(ids, networks, strict=True)]
+    heads = (("NETWORK ID", "ID"), ("NAME", "Name"), ("DRIVER", "Driver"), ("SCOPE", "Scope"), ("SUBNETS", "Subnets"))
+    show(args.format, rows, [Column(*pair) for pair in heads])
     return 0
+
+
+def row(network: dict[str, Any], id: str) -> dict[str, Any]:
+    """Return a network as a row, in docker's fields; and its subnets."""
+    labels = network["Labels"] or {}
+    return {
+        "ID": id, "Name": network["Name"], "Driver": network["Driver"], "Scope": network["Scope"],
+        "IPv4": "true", "IPv6": str(network["EnableIPv6"]).lower(), "Internal": str(network["Internal"]).lower(),
+        "Labels": ",".join(f"{key}={value}" for key, value in sorted(labels.items())), "CreatedAt": network["Created"],
+        "Subnets": " ".join(config["Subnet"] for config in network["IPAM"]["Config"]), "Label": lambda key: labels.get(key, ""),
+    }  # fmt: skip
 
 
 def inspect(args: argparse.Namespace) -> int:
     """Print all about some."""
+    from minirt.cli.formats import show_objects
     from minirt.engine.networks import inspect as tell
 
-    print(json.dumps([tell(name) for name in args.names], indent=2))
-    return 0
+    return show_objects(getattr(args, "template", ""), args.names, tell)
 
 
 def remove(args: argparse.Namespace) -> int:

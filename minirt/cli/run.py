@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from minirt.cli.help import Help
+from minirt.cli.refused import add_refused
 from minirt.errors import UsageError
 
 TYPE_CHECKING = False
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from minirt.engine.options import RunOptions
+    from minirt.image.store import Image
 
 __all__ = ["add_parser"]
 
@@ -37,6 +39,20 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(125, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+class Rate(argparse.Action):
+    """docker's --device-read-bps DEVICE:RATE and its like, as --io-max has it."""
+
+    def __init__(self, *names: Any, key: str = "", **more: Any) -> None:
+        super().__init__(*names, **{**more, "dest": "io_max", "default": argparse.SUPPRESS})
+        self.key = key
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option: str | None = None) -> None:
+        device, colon, rate = str(values).rpartition(":")
+        if not colon:
+            parser.error(f"argument {option}: {values!r}: it is written DEVICE:RATE")
+        namespace.io_max = [*getattr(namespace, "io_max", ()), f"{device}:{self.key}={rate}"]
 
 
 def add_parser(commands: Any) -> None:
@@ -81,10 +97,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     many(g, "-e", "--env", metavar="NAME[=VALUE]", help="set a variable; without a value, take ours")
     many(g, "--env-file", metavar="FILE", help="set variables from a file")
     many(g, "-l", "--label", metavar="KEY=VALUE", help="annotate it")
+    many(g, "--label-file", metavar="FILE", help="labels from a file")
+    many(g, "--annotation", metavar="KEY=VALUE", help="annotate its config.json")
+    many(g, "-a", "--attach", metavar="STREAM", help="which of stdin, stdout, stderr we are at (stdout and stderr)")
+    g.add_argument("--pull", default="missing", choices=("always", "missing", "never"), help="fetch the image first (missing)")
+    g.add_argument("-q", "--quiet", action="store_true", help="no progress of that")
+    g.add_argument("--platform", default="", metavar="OS/ARCH", help="of an image for several (this machine's)")
+    g.add_argument("--disable-content-trust", nargs="?", const=True, default=True, type=truth, dest=argparse.SUPPRESS,
+                   help=argparse.SUPPRESS)  # signatures are a matter of policy.json  # fmt: skip
     g.add_argument("-w", "--workdir", default="", metavar="DIR", help="working directory, made if missing")
     g.add_argument("-u", "--user", default="", metavar="USER[:GROUP]", help="names in the image, or numbers")
     many(g, "--group-add", metavar="GROUP", help="another group")
     g.add_argument("-h", "--hostname", default="", metavar="NAME", help="host name")
+    g.add_argument("--domainname", default="", metavar="NAME", help="NIS domain name")
 
     g = parser.add_argument_group("files")
     many(g, "-v", "--volume", metavar="[SOURCE:]TARGET[:ro]", help="a directory of the host, or a volume by its name, or a new one")
@@ -92,7 +117,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     many(g, "--volumes-from", metavar="CONTAINER[:ro]", help="what another container has mounted")
     g.add_argument("--volume-driver", default="", metavar="NAME", help="of new volumes: local")
     many(g, "--tmpfs", metavar="PATH[:OPTIONS]", help="an empty directory in memory")
-    many(g, "--device", metavar="HOST[:CONTAINER]", help="a device node")
+    many(g, "--device", metavar="HOST[:CONTAINER[:rwm]]", help="a device node, or all in a directory")
+    many(g, "--device-cgroup-rule", metavar="RULE", help="what devices it may use, as 'c 1:3 rwm'")
     g.add_argument("--read-only", action="store_true", help="a read-only root file system")
     g.add_argument("--shm-size", default="64m", metavar="SIZE", help="size of /dev/shm (64m)")
 
@@ -109,8 +135,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     many(g, "--dns", metavar="ADDRESS", help="a name server (the host's)")
     many(g, "--dns-search", metavar="DOMAIN", help="where names are looked for; . for nowhere else (the host's)")
     many(g, "--dns-option", "--dns-opt", metavar="OPTION", help="of resolv.conf, as ndots:2 (the host's)")
-    g.add_argument("--pid", default="private", metavar="private|host", help="processes")
-    g.add_argument("--ipc", default="private", metavar="private|host", help="shared memory and message queues")
+    many(g, "--add-host", metavar="NAME:ADDRESS", help="a line for its /etc/hosts")
+    g.add_argument("--pid", default="private", metavar="private|host|container:NAME", help="processes")
+    g.add_argument("--ipc", default="private", metavar="private|shareable|none|host|container:NAME", help="shared memory, queues")
     g.add_argument("--uts", default="private", metavar="private|host", help="host name")
     g.add_argument("--cgroupns", default="private", metavar="private|host", help="view of cgroups")
     g.add_argument("--userns", default="host", metavar="host|auto", help="auto: root in it is user 100000 outside")
@@ -121,7 +148,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     many(g, "--cap-add", metavar="CAP", help="give a capability, or ALL")
     many(g, "--cap-drop", metavar="CAP", help="take a capability, or ALL")
     g.add_argument("--privileged", action="store_true", help="all capabilities and devices, no filter: no walls")
-    many(g, "--security-opt", metavar="OPT", help="no-new-privileges, seccomp=unconfined, seccomp=FILE")
+    many(g, "--security-opt", metavar="OPT", help="no-new-privileges, seccomp=unconfined|FILE, systempaths=unconfined ...")
     many(g, "--sysctl", metavar="NAME=VALUE", help="a kernel setting of the container's namespaces")
     many(g, "--ulimit", metavar="NAME=SOFT[:HARD]", help="a limit for each process (nofile, nproc, core ...)")
     g.add_argument("--oom-score-adj", type=int, default=None, metavar="N", help="-1000 to 1000: who goes first")
@@ -141,6 +168,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     g.add_argument("--format", default="table", choices=("table", "json"), help="of --plan")
     g.add_argument("--help", action="help", help="show this")
 
+    add_refused(parser)
     parser.add_argument("image", metavar="IMAGE", help="name of an image (busybox is always there)")
     parser.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND", help="instead of the image's own")
 
@@ -156,15 +184,17 @@ def add_limits(parser: argparse.ArgumentParser) -> None:
         "--cpu-weight", type=int, default=None, metavar="N", help="share when CPUs are short, 1 to 10000 (100)"
     )
     g.add_argument(
-        "--cpu-shares", type=int, default=None, metavar="N", help="the same in cgroup v1's scale, 2 to 262144"
+        "-c", "--cpu-shares", type=int, default=None, metavar="N", help="the same in cgroup v1's scale, 2 to 262144"
     )
     g.add_argument("--cpu-quota", type=int, default=None, metavar="US", help="microseconds in each period")
     g.add_argument("--cpu-period", type=int, default=None, metavar="US", help="length of a period")
     g.add_argument("--cpuset-cpus", default="", metavar="LIST", help="which CPUs, as 0-2,4")
     g.add_argument("--cpuset-mems", default="", metavar="LIST", help="which memory nodes")
     g.add_argument("--pids-limit", type=int, default=None, metavar="N", help="most processes and threads; -1: any")
-    g.add_argument("--io-weight", type=int, default=None, metavar="N", help="share of the disk, 1 to 10000")
+    g.add_argument("--io-weight", "--blkio-weight", type=int, default=None, metavar="N", help="share of the disk, 1 to 10000")
     g.add_argument("--io-max", action="append", default=[], metavar="DEV:KEY=N,...", help="most of rbps, wbps, riops, wiops")
+    for name, key in (("read-bps", "rbps"), ("write-bps", "wbps"), ("read-iops", "riops"), ("write-iops", "wiops")):
+        g.add_argument(f"--device-{name}", action=Rate, key=key, metavar="DEV:N", help=f"the same as --io-max DEV:{key}=N")
 
 
 HEALTH = ("health_cmd", "health_interval", "health_timeout", "health_start_period", "health_start_interval", "health_retries")
@@ -230,22 +260,65 @@ def run(args: argparse.Namespace) -> int:
 
             write_bundle(options, options.as_oci)
             return 0
+        image = image_for(options)
         if options.detach:
             from minirt.engine.start import create as make
             from minirt.engine.start import run_detached
 
-            print(run_detached(make(options)).id)
+            print(run_detached(make(options, image)).id)
             return 0
         if options.tty and not is_watched(options):
             from minirt.engine.attach import run_attached
 
-            return run_attached(options)
+            return run_attached(options, image)
         from minirt.engine.run import run as run_container
 
-        return run_container(options)
+        return run_container(options, image)
     except UsageError as error:
         error.exit_code = 125  # as for a wrong flag
         raise
+
+
+def image_for(options: RunOptions) -> Image:
+    """Return the image, fetched first where --pull asks for that. Raises: ImageError with exit code 125."""
+    from minirt.engine.images import find_image, is_for
+    from minirt.image.errors import BadReference, UnknownImage
+
+    if options.pull != "always":
+        try:
+            image = find_image(options.image)
+            if options.pull == "never" or not options.platform or is_for(image, options.platform):
+                return image
+        except BadReference:
+            raise
+        except UnknownImage as error:
+            if options.pull == "never" or options.plan:
+                raise
+            missing = str(error)
+    else:
+        missing = ""
+    return fetch(options, missing)
+
+
+def fetch(options: RunOptions, missing: str) -> Image:
+    """Pull the image. Args: missing, what was said when it was not found here. Raises: ImageError with exit code 125."""
+    import sys
+
+    from minirt.cli.image.progress import Transfer
+    from minirt.cli.image.verb import open_store
+    from minirt.engine.images import find_image
+    from minirt.image.errors import ImageError
+    from minirt.image.remote.pull import pull
+
+    if missing and not options.quiet:
+        print(f"Unable to find image '{options.image}' locally", file=sys.stderr)
+    try:
+        with Transfer(options.quiet) as progress:
+            name = pull(open_store(), options.image, platform=options.platform, progress=progress).name
+    except ImageError as error:
+        error.exit_code = 125
+        raise
+    return find_image(name)
 
 
 def is_watched(options: RunOptions) -> bool:
@@ -261,7 +334,7 @@ def create(args: argparse.Namespace) -> int:
     options = options_of(args)
     options.detach = True
     try:
-        print(make(options).id)
+        print(make(options, image_for(options)).id)
     except UsageError as error:
         error.exit_code = 125
         raise

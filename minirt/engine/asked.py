@@ -18,8 +18,9 @@ def frozen(options: RunOptions) -> dict[str, Any]:
     """Return the options as a JSON object, with values in place of what they refer to here."""
     from minirt.engine import values
 
-    chosen = {**vars(options), "env_file": []}
+    chosen = {**vars(options), "env_file": [], "label_file": []}
     chosen["env"] = [f"{name}={value}" for name, value in values.parse_environment(options.env, options.env_file).items()]
+    chosen["label"] = [f"{key}={value}" for key, value in values.parse_labels(options.label, options.label_file).items()]
     return chosen
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from minirt.engine.options import RunOptions
+    from minirt.image.store import Image
 
 __all__ = ["attach", "connect", "resize", "resize_by", "run_attached", "start_attached", "status_alone", "stay"]
 
@@ -34,12 +35,12 @@ def connect(container: Container) -> socket.socket:
         raise ContainerError(f"container {container.label} has no monitor: it does not run, or was run in the foreground") from None
 
 
-def run_attached(options: RunOptions) -> int:
+def run_attached(options: RunOptions, image: Image | None = None) -> int:
     """Make a container, start it and stay with it: one that can be detached from, and attached to again.
 
     Returns: its exit code, 0 if the user detached. Raises: MinirtError; none is left then.
     """
-    container = create(options)
+    container = create(options, image)
     status = start_attached(container, options.interactive, sig_proxy=options.sig_proxy, begin=run_detached)
     if not container.running:
         settle(container)  # with --rm it is gone when we are

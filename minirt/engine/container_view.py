@@ -30,7 +30,8 @@ def phrase(container: Container) -> str:
         text = f"Up {span(now - (state.get('started') or state.get('created') or now))}"
         more = " (Paused)" if status == "paused" else f" ({health_word(state['health'])})" if state["health"] else ""
         return text + more
-    ended = f"({state.get('exit_code') or 0}) {span(now - (state.get('finished') or now))} ago"
+    code = state.get("exit_code")
+    ended = f"({255 if code is None else code}) {span(now - (state.get('finished') or now))} ago"
     return {"created": "Created", "restarting": f"Restarting {ended}", "creating": "Created"}.get(status, f"Exited {ended}")
 
 

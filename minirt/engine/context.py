@@ -113,6 +113,8 @@ def prepare(container: Container, context: Context, image: Image, options: RunOp
                 os.symlink(path, f"{context.overlay.short}/{number}")
     os.chmod(context.overlay.upper, os.stat(image.layers()[0]).st_mode & 0o7777)  # the root directory's own mode
     texts = files_of_names(spec, options)
+    if options.add_host:
+        texts["hosts"] += host_lines(options)
     taken = {m["destination"] for m in spec["mounts"]}
     for file, text in texts.items():
         path = container.write(file, text)
@@ -137,6 +139,13 @@ def files_of_names(spec: dict[str, Any], options: RunOptions) -> dict[str, str]:
         "hostname": f"{name}\n",
         "resolv.conf": resolv_conf(options),
     }
+
+
+def host_lines(options: RunOptions) -> str:
+    """Return the lines that --add-host asks for in /etc/hosts. Raises: UsageError."""
+    from minirt.engine.values import parse_hosts
+
+    return "".join(f"{address}\t{name}\n" for name, address in parse_hosts(options.add_host))
 
 
 def read_host(path: str) -> str:

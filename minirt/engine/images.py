@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from minirt.engine.options import RunOptions
     from minirt.image.store import Image, Store
 
-__all__ = ["drop", "find_image", "hold", "tell_image", "wants_mounts"]
+__all__ = ["drop", "find_image", "hold", "is_for", "tell_image", "wants_mounts"]
 
 
 def find_image(name: str) -> Image:
@@ -104,3 +104,11 @@ def drop(store: Store, image: Image, word: str, force: bool = False) -> tuple[li
     if image.id in gone:
         tell_image("delete", image.id)
     return names, gone
+
+
+def is_for(image: Image, platform: str) -> bool:
+    """Say whether an image is for a platform, OS/ARCHITECTURE[/VARIANT]. Raises: ImageError where that is none."""
+    from minirt.image.remote.platform import Platform
+
+    wanted = Platform.parse(platform)
+    return (image.config.get("os"), image.config.get("architecture")) == (wanted.os, wanted.architecture)

@@ -30,6 +30,14 @@ class RunOptions:
         self.env: list[str] = []
         self.env_file: list[str] = []
         self.label: list[str] = []
+        self.label_file: list[str] = []
+        self.annotation: list[str] = []
+        self.attach: list[str] = []
+        self.domainname = ""
+        self.add_host: list[str] = []
+        self.pull = "never"
+        self.quiet = False
+        self.platform = ""
         self.workdir = ""
         self.user = ""
         self.group_add: list[str] = []
@@ -55,6 +63,7 @@ class RunOptions:
         self.volume_driver = ""
         self.mounts: list[dict[str, Any]] | None = None  # what these became for a container that is there (engine.mounts.Request)
         self.device: list[str] = []
+        self.device_cgroup_rule: list[str] = []
         self.shm_size = "64m"
         # namespaces
         self.network = "none"

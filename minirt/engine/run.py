@@ -114,6 +114,11 @@ def check(options: RunOptions) -> None:
         raise UsageError(f"--restart {options.restart}: a container in the foreground ends with us: give -d")
     if (options.healthcheck or {}).get("Test", ["NONE"]) != ["NONE"] and not (options.detach or options.tty):
         raise UsageError("--health-cmd: the monitor of a detached container makes the checks: give -d")
+    for stream in options.attach:
+        if stream.lower() not in ("stdin", "stdout", "stderr"):
+            raise UsageError(f"--attach {stream}: there are stdin, stdout and stderr")
+    if options.attach and options.detach:
+        raise UsageError("--attach: with -d we are at none of its streams")
     if options.plan and options.step:
         raise UsageError("--plan prints and runs nothing, --step runs: give one of them")
     check_networks(options)

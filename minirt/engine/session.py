@@ -57,14 +57,11 @@ class Session:
         options = self.options
         self.undo = self.failing = undo
         watch = self.watcher(plan)
-        stdin = 0
-        if not options.interactive and not options.tty:
-            stdin = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
-            undo.callback(os.close, stdin)
+        fds = self.streams(undo)
         signals = undo.enter_context(Signals(options.sig_proxy)) if not options.step else None
         try:
             rest = (lambda plan: finish_plan(plan, self.context)) if begun else None
-            birth = undo.enter_context(Birth(plan, (stdin, 1, 2), self.sink, rest=rest))
+            birth = undo.enter_context(Birth(plan, fds, self.sink, rest=rest))
             birth.hold = watch is not None
             for name in birth.barriers():
                 if watch is None or not watch.at(name, birth):
@@ -85,6 +82,15 @@ class Session:
             return self.leave_behind(birth)
         birth.reaped()
         return status
+
+    def streams(self, undo: ExitStack) -> tuple[int, int, int]:
+        """Return the program's descriptors 0, 1, 2: ours, or nothing for those that we are not to be at."""
+        options, wanted = self.options, [stream.lower() for stream in self.options.attach]
+        nowhere = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        undo.callback(os.close, nowhere)
+        has = (options.interactive or options.tty, not wanted or "stdout" in wanted, not wanted or "stderr" in wanted)
+        first = 0 if has[0] and (not wanted or "stdin" in wanted or options.tty) else nowhere
+        return first, 1 if has[1] else nowhere, 2 if has[2] else nowhere
 
     def keys(self) -> bytes | None:
         """Return the keys that detach, None where there is no terminal."""

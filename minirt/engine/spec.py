@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from minirt.engine import values
-from minirt.engine.mounts import requests
+from minirt.engine.sharing import share, shared_memory
 from minirt.errors import UsageError
 from minirt.linux import capabilities
 from minirt.oci.lookup import DEFAULT_PATH
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from minirt.engine.options import RunOptions
 
 __all__ = ["labels_of", "make_spec", "security_options"]
-
-NAMESPACE_OPTIONS = {"pid": "pid", "ipc": "ipc", "uts": "uts", "cgroupns": "cgroup", "network": "network"}
 
 
 def make_spec(options: RunOptions, image: dict[str, Any], id: str) -> dict[str, Any]:
@@ -40,14 +38,21 @@ def make_spec(options: RunOptions, image: dict[str, Any], id: str) -> dict[str, 
     spec["process"].update(process(options, image, spec["hostname"]))
     spec["root"]["readonly"] = options.read_only
     spec["mounts"] = mounts(options, image, spec["mounts"])
-    linux["devices"] = [values.parse_device(text) for text in options.device]
+    if options.domainname:
+        spec["domainname"] = options.domainname
+    asked = [one for text in options.device for one in values.expand_device(text)]
+    linux["devices"] = [values.parse_device(text) for text in asked]
     kinds = {n["type"] for n in linux["namespaces"]}
     linux["sysctl"] = dict(values.parse_sysctl(text, kinds) for text in options.sysctl)
     if options.privileged:
         privileged(spec)
-    spec["annotations"] = labels_of(options, image)
+    if options.security_opt:
+        from minirt.engine.security import hide_paths
+
+        hide_paths(options, spec)
+    spec["annotations"] = {**labels_of(options, image), **values.parse_pairs(options.annotation, "--annotation")}
     limits = resources(options)
-    limits["devices"] = device_rules(options, linux["devices"])
+    limits["devices"] = device_rules(options, asked, linux["devices"])
     if limits:
         linux["resources"] = limits
     return spec
@@ -55,27 +60,24 @@ def make_spec(options: RunOptions, image: dict[str, Any], id: str) -> dict[str, 
 
 def labels_of(options: RunOptions, image: dict[str, Any]) -> dict[str, str]:
     """Return a container's labels: its image's, and its own. Args: image, the image's `config` object."""
-    return {**(image.get("Labels") or {}), **dict(label.partition("=")[::2] for label in options.label)}
+    own = values.parse_labels(options.label, options.label_file)
+    return {**(image.get("Labels") or {}), **own}
 
 
 def namespaces(options: RunOptions, linux: dict[str, Any]) -> None:
     """Leave out the namespaces that are shared with the host, and add a user namespace where one is asked for."""
-    for option, kind in NAMESPACE_OPTIONS.items():
-        value = getattr(options, option)
-        private = "none" if option == "network" else "private"
-        if value == "host":
-            linux["namespaces"] = [n for n in linux["namespaces"] if n["type"] != kind]
-        elif option == "network" and value.startswith("container:"):
-            share_network(value, linux)
-        elif value not in (private, "") and option != "network":
-            raise UsageError(f"--{option} {value}: there are host and {private}")
-    if options.userns not in ("host", "auto"):
+    share(options, linux)
+    if options.network == "host":
+        linux["namespaces"] = [n for n in linux["namespaces"] if n["type"] != "network"]
+    elif options.network.startswith("container:"):
+        share_network(options.network, linux)
+    if options.userns not in ("host", "auto", "private", ""):
         raise UsageError(f"--userns {options.userns}: there are host and auto (or give --uidmap and --gidmap)")
     uids = [values.parse_id_map(text, "--uidmap") for text in options.uidmap]
     gids = [values.parse_id_map(text, "--gidmap") for text in options.gidmap] or uids
     uids = uids or gids
     rootless = os.geteuid() != 0
-    if not uids and (rootless or options.userns == "auto"):
+    if not uids and (rootless or options.userns in ("auto", "private")):
         if rootless:
             uids = [{"containerID": 0, "hostID": os.geteuid(), "size": 1}]
             gids = [{"containerID": 0, "hostID": os.getegid(), "size": 1}]
@@ -156,22 +158,13 @@ def process(options: RunOptions, image: dict[str, Any], name: str) -> dict[str, 
 
 def in_user_namespace(options: RunOptions) -> bool:
     """Say whether the container has a user namespace of its own: asked for, or needed without privilege."""
-    return options.userns != "host" or bool(options.uidmap or options.gidmap) or os.geteuid() != 0
+    return options.userns in ("auto", "private") or bool(options.uidmap or options.gidmap) or os.geteuid() != 0
 
 
 def mounts(options: RunOptions, image: dict[str, Any], default: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the mounts: the default ones changed where asked, then those asked for, parents before children."""
     result = {m["destination"]: m for m in default}
-    shm = result["/dev/shm"]
-    if options.ipc == "host":
-        for path in ("/dev/shm", "/dev/mqueue"):
-            del result[path]
-            if not os.path.isdir(path):  # the host has none to share
-                continue
-            result[path] = {"destination": path, "type": "bind", "source": path, "options": ["rbind", "rprivate"]}
-    else:
-        size = values.parse_size(options.shm_size, "--shm-size")
-        shm["options"] = [o for o in shm["options"] if not o.startswith("size=")] + [f"size={size}"]
+    shared_memory(options, result, values.parse_size(options.shm_size, "--shm-size"))
     if options.network == "host" and in_user_namespace(options):
         # sysfs shows the devices of a network namespace, and only who owns that may mount it.
         result["/sys"] = {"destination": "/sys", "type": "bind", "source": "/sys", "options": ["rbind", "rro"]}
@@ -180,6 +173,11 @@ def mounts(options: RunOptions, image: dict[str, Any], default: list[dict[str, A
         pts = result["/dev/pts"]
         pts["options"] = [o for o in pts["options"] if o != "gid=5"]  # group 5 is not mapped
     mapped = in_user_namespace(options) and os.geteuid() == 0
+    asked = options.mounts or options.volume or options.mount or options.tmpfs or options.volumes_from or image.get("Volumes")
+    if not asked:
+        return list(result.values())
+    from minirt.engine.mounts import requests
+
     for request in requests(options, image):
         result.pop(request.target, None)  # so that it comes after what is mounted above it
         result[request.target] = request.entry(idmap=mapped)
@@ -188,32 +186,23 @@ def mounts(options: RunOptions, image: dict[str, Any], default: list[dict[str, A
 
 def security_options(options: RunOptions) -> tuple[bool, str]:
     """Return (no_new_privs, seccomp) from --security-opt: seccomp is `default`, `unconfined` or a profile's path."""
-    no_new_privileges, seccomp = False, "default"
-    for text in options.security_opt:
-        key, _, value = text.replace(":", "=", 1).partition("=") if "=" not in text else text.partition("=")
-        if key == "no-new-privileges" and value in ("", "true", "false"):
-            no_new_privileges = value != "false"
-        elif key == "seccomp" and value:
-            seccomp = value
-        elif key in ("apparmor", "label"):
-            if value not in ("unconfined", "disable"):
-                raise UsageError(f"--security-opt {text}: {key} is not implemented ({key}=unconfined is what there is)")
-        else:
-            raise UsageError(f"--security-opt {text}: there are no-new-privileges, seccomp=unconfined, seccomp=FILE")
-    if options.privileged and seccomp == "default":
-        seccomp = "unconfined"
-    return no_new_privileges, seccomp
+    if not options.security_opt:
+        return False, "unconfined" if options.privileged else "default"
+    from minirt.engine.security import security_of
+
+    found = security_of(options)
+    return found.no_new_privileges, found.seccomp
 
 
-def device_rules(options: RunOptions, devices: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def device_rules(options: RunOptions, asked: list[str], devices: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return linux.resources.devices: nothing but what every container may use, and the devices asked for."""
     if options.privileged:
         return [{"allow": True, "access": "rwm"}]
     rules: list[dict[str, Any]] = [{"allow": False, "access": "rwm"}]
-    for text, device in zip(options.device, devices, strict=True):
+    for text, device in zip(asked, devices, strict=True):
         rule = {key: device[key] for key in ("type", "major", "minor")}
         rules.append({"allow": True, **rule, "access": values.device_access(text)})
-    return rules
+    return rules + [values.parse_device_rule(text) for text in options.device_cgroup_rule]
 
 
 def privileged(spec: dict[str, Any]) -> None:

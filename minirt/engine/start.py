@@ -60,6 +60,7 @@ def create(options: RunOptions, image: Image | None = None) -> Container:
     merged(options.healthcheck, config)
     if options.cidfile and os.path.exists(options.cidfile):
         raise UsageError(f"--cidfile {options.cidfile}: is there already: remove it, or name another")
+    options.stop_signal = options.stop_signal or (image.config.get("config") or {}).get("StopSignal") or ""
     container = Container.create(
         options.name, image.name, options.command, options.rm, labels_of(options, config),
         restart=options.restart, user=options.user or config.get("User") or "",

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 __all__ = [
-    "device_access", "parse_cpus", "parse_device", "parse_environment", "parse_id_map", "parse_io_max", "parse_pairs", "parse_size",
+    "device_access", "expand_device", "parse_cpus", "parse_device", "parse_device_rule", "parse_environment", "parse_hosts",
+    "parse_id_map", "parse_io_max", "parse_labels", "parse_pairs", "parse_size",
     "parse_sysctl", "parse_ulimit", "parse_variables",
 ]  # fmt: skip
 
@@ -62,13 +63,7 @@ def parse_cpus(text: str) -> tuple[int, int]:
 
 def parse_environment(items: list[str], files: list[str]) -> dict[str, str]:
     """Return the variables of --env-file and then --env; `NAME` alone takes the caller's value, if it has one."""
-    lines = []
-    for path in files:
-        try:
-            with open(path, encoding="utf-8") as file:
-                lines += [line.strip("\r\n") for line in file if line.strip() and not line.lstrip().startswith("#")]
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"--env-file {path}: {getattr(error, 'strerror', None) or 'not text'}") from None
+    lines = [line for path in files for line in lines_of(path, "--env-file")]
     return parse_variables([*lines, *items], "--env")
 
 
@@ -127,6 +122,74 @@ def parse_device(text: str) -> dict[str, Any]:
         "path": target, "type": kind, "major": os.major(info.st_rdev), "minor": os.minor(info.st_rdev),
         "fileMode": stat.S_IMODE(info.st_mode), "uid": info.st_uid, "gid": info.st_gid,
     }  # fmt: skip
+
+
+def expand_device(text: str) -> list[str]:
+    """Return --device for each node that is meant: of a directory, all devices in it. Raises: UsageError."""
+    import stat
+
+    source, _, rest = text.partition(":")
+    if "=" in source and not source.startswith("/"):
+        raise UsageError(f"--device {text}: names of the Container Device Interface are not implemented: give a path below /dev")
+    if not os.path.isdir(source):
+        return [text]
+    target, access = rest if rest.startswith("/") else source, "" if rest.startswith("/") else rest
+    target, _, access = target.partition(":") if rest.startswith("/") else (target, "", access)
+    found = []
+    for above, _, names in os.walk(source):
+        for name in sorted(names):
+            mode = os.lstat(os.path.join(above, name)).st_mode
+            if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+                below = os.path.relpath(os.path.join(above, name), source)
+                found.append(f"{os.path.join(above, name)}:{os.path.join(target, below)}:{access or 'rwm'}")
+    if not found:
+        raise UsageError(f"--device {text}: no device is in {source}")
+    return found
+
+
+def parse_device_rule(text: str) -> dict[str, Any]:
+    """Return linux.resources.devices' entry for `--device-cgroup-rule 'c 1:* rmw'`. Raises: UsageError."""
+    parts = text.split()
+    numbers = parts[1].split(":") if len(parts) == 3 else []
+    good = len(numbers) == 2 and all(number == "*" or (is_number(number) and int(number) < 1 << 32) for number in numbers)
+    if not good or parts[0] not in ("a", "b", "c") or not parts[2] or set(parts[2]) - set("rwm"):
+        raise UsageError(f"--device-cgroup-rule {text!r}: it is written as 'c 1:3 rwm', * for any number, a, b or c for the kind")
+    rule: dict[str, Any] = {"allow": True, "type": parts[0], "access": parts[2]}
+    return rule | {key: int(number) for key, number in zip(("major", "minor"), numbers, strict=True) if number != "*"}
+
+
+def parse_labels(items: list[str], files: list[str]) -> dict[str, str]:
+    """Return the labels of --label-file and then --label. Raises: UsageError."""
+    return parse_pairs([*(line for path in files for line in lines_of(path, "--label-file")), *items], "--label")
+
+
+def lines_of(path: str, flag: str) -> list[str]:
+    """Return the lines of a file that say something: no empty ones, no comments. Raises: UsageError."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return [line.strip("\r\n") for line in file if line.strip() and not line.lstrip().startswith("#")]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{flag} {path}: {getattr(error, 'strerror', None) or 'not text'}") from None
+
+
+def parse_hosts(items: list[str]) -> list[tuple[str, str]]:
+    """Return (name, address) for `--add-host NAME:ADDRESS` or NAME=ADDRESS. Raises: UsageError."""
+    from ipaddress import ip_address
+
+    found = []
+    for text in items:
+        sign = "=" if "=" in text else ":"
+        name, _, address = text.partition(sign)
+        address = address.removeprefix("[").removesuffix("]")
+        try:
+            if address != "host-gateway":
+                ip_address(address)
+            if not name or any(letter.isspace() for letter in name):
+                raise ValueError
+        except ValueError:
+            raise UsageError(f"--add-host {text}: it is written NAME:ADDRESS, or NAME:host-gateway") from None
+        found.append((name, address))
+    return found
 
 
 def device_access(text: str) -> str:

@@ -205,7 +205,8 @@ def attach(p: Plan, c: Context, mount: Mount) -> None:
         restrict(p, c, mount)
     if mount.target == "/proc":
         check_type(p, tree, "proc")
-    directory = not copied or not mount.bind or os.path.isdir(os.path.join(c.bundle, mount.source, mount.subpath))
+    on_host = os.path.join(c.bundle, mount.source, mount.subpath)
+    directory = not copied or not mount.bind or bool(mount.namespace) or os.path.isdir(on_host)
     fd = place(p, c, mount, directory)
     if fd is None:
         p.move_mount(tree, "", k.AT_FDCWD, mount.target, k.MOVE_MOUNT_F_EMPTY_PATH, why="resolved inside the new root")

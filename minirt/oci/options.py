@@ -65,7 +65,7 @@ class Mount:
     """
 
     __slots__ = (
-        "bind", "cleared", "copy_up", "data", "entry", "flags", "gids", "idmap", "kind", "made_by", "recursive",
+        "bind", "cleared", "copy_up", "data", "entry", "flags", "gids", "idmap", "kind", "made_by", "namespace", "recursive",
         "recursive_clear", "recursive_set", "source", "spread", "subpath", "target", "tree", "uids",
     )  # fmt: skip
 
@@ -75,6 +75,7 @@ class Mount:
         self.target = os.path.normpath("/" + entry["destination"].lstrip("/"))
         self.source: str = entry.get("source") or ""
         self.subpath: str = entry.get("subpath") or ""  # the engine's own: the part of `source` that is bound
+        self.namespace: int = entry.get("namespace") or 0  # the engine's own: pid of a process in whose mounts `source` is found
         self.kind: str = entry.get("type") or "none"
         self.flags = self.cleared = 0  # MS_*
         self.recursive_set = self.recursive_clear = 0  # MOUNT_ATTR_*

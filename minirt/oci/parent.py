@@ -77,6 +77,11 @@ def sources(birth: Birth, c: Context) -> None:
         plan.setns(into, k.CLONE_NEWNS, why="the child's mounts, with our rights")
         for mount, path in from_host(c):
             tree = Slot(path)
+            if mount.namespace:
+                enter_mounts(plan, mount.namespace, path)
+                plan.open_tree(k.AT_FDCWD, path, k.OPEN_TREE_CLONE | k.OPEN_TREE_CLOEXEC, store=tree, why="a copy of their mount")
+                plan.setns(into, k.CLONE_NEWNS, why="back").barrier("tree", give=tree)
+                continue
             where, name, flags = beneath(plan, mount, path)
             plan.open_tree(where, name, flags, store=tree, why="a copy of this mount, attached nowhere yet")
             if mount.idmap:
@@ -89,6 +94,13 @@ def sources(birth: Birth, c: Context) -> None:
         for _ in helper.barriers():
             birth.to_send.append(helper.received)
             helper.received = -1
+
+
+def enter_mounts(plan: Plan, pid: int, path: str) -> None:
+    """Append what enters the mounts of another container, from where /proc can be seen."""
+    theirs = Slot(f"mount namespace of {path}")
+    plan.openat(k.AT_FDCWD, f"/proc/{pid}/ns/mnt", k.O_RDONLY | k.O_CLOEXEC, store=theirs)
+    plan.setns(theirs, k.CLONE_NEWNS, why="what the other container has mounted there")
 
 
 Maps = tuple[tuple[tuple[int, int, int], ...], ...]

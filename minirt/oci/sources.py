@@ -39,6 +39,11 @@ def idmapped(c: Context) -> bool:
     return any(mount.idmap for mount in c.mounts)
 
 
+def by_parent(c: Context) -> bool:
+    """Say whether only the parent can take hold of the sources: for another view of owners, or out of another's mounts."""
+    return idmapped(c) or any(mount.namespace for mount in c.mounts)
+
+
 def early_sources(p: Plan, c: Context) -> None:
     """With rootfsPropagation shared, before `propagation`: a copy is in its original's peer group only until then."""
     if wanted_propagation(c).lstrip("r") == "shared":
@@ -58,12 +63,13 @@ def sources(p: Plan, c: Context) -> None:
         return
     if len(wanted) > MOST:
         raise MinirtError(f"config.json: mounts: {len(wanted)} bind mounts, and one message takes {MOST} descriptors")
-    parent = idmapped(c) or (c.userns and not c.rootless)
+    alone = by_parent(c)  # the child does not even try
+    parent = alone or (c.userns and not c.rootless)
     take = Memory(bytes(16 + 4 * len(wanted)))  # struct cmsghdr, then descriptors
     for i, (mount, path) in enumerate(wanted):
         mount.made_by = "sources"
         mount.tree = take.load(16 + 4 * i)
-        if not idmapped(c):
+        if not alone:
             last = i == len(wanted) - 1
             where, path, flags = beneath(p, mount, path)
             p.open_tree(

@@ -219,7 +219,9 @@ def test_networks_are_listed_filtered_and_told_as_docker_does(host: Host) -> Non
     assert host.good("network", "ls", "-q", "--no-trunc", "--filter", "label=stage=test") == host.good(
         "network", "ls", "-q", "--no-trunc", "--filter", "type=custom"
     )
-    assert {one["Name"] for one in json.loads(host.good("network", "ls", "--format", "json"))} == {"one", "host", "none"}
+    assert set(host.good("network", "ls", "--format", "{{.Name}}").split()) == {"one", "host", "none"}
+    listed = [json.loads(line) for line in host.good("network", "ls", "--format", "json").splitlines()]
+    assert {one["Name"] for one in listed} == {"one", "host", "none"}
     (found,) = json.loads(host.good("network", "inspect", "one"))
     (member,) = found["Containers"].values()
     assert host.good("exec", "web", "cat", "/sys/class/net/eth0/address").strip() == member["MacAddress"]

@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from minirt.cli.image.verb import Subparsers
     from minirt.image.store import Image, Store
 
-__all__ = ["add", "add_ls"]
+__all__ = ["add", "add_ls", "description"]
 
 
 def add(verbs: Subparsers) -> None:
     """Add the verbs."""
     add_ls(verbs, "ls")
     inspect = verb(verbs, "inspect", _inspect, "print all that is known of an image, as JSON", "minirt image inspect busybox")
+    inspect.add_argument("-f", "--format", dest="template", default="", metavar="TEMPLATE", help="json, or as '{{.Id}}'")
     inspect.add_argument("names", metavar="NAME", nargs="+")
     history = verb(verbs, "history", _history, "print how an image's layers came about, newest first",
                    "minirt image history busybox", "minirt image history --format json busybox")  # fmt: skip
@@ -41,7 +42,9 @@ def add_ls(verbs: Subparsers, name: str) -> None:
     command = "minirt images" if name == "images" else "minirt image ls"
     parser = verb(verbs, name, _ls, "list images", f"{command} -q", f"{command} --format json", f"{command} debian")
     parser.add_argument("names", metavar="NAME", nargs="*", help="only those of this repository, or with this name")
-    parser.add_argument("--format", choices=("table", "json"), default="table", help="json: an object a line")
+    parser.add_argument("-f", "--filter", action="append", default=[], metavar="KEY=VALUE",
+                        help="reference, label, dangling, before, since, until")  # fmt: skip
+    parser.add_argument("--format", default="table", metavar="FORMAT", help="table, json, or as '{{.Repository}}:{{.Tag}}'")
     parser.add_argument("-a", "--all", action="store_true", help="signatures, too")
     parser.add_argument("--digests", action="store_true", help="the manifests' digests, too")
     parser.add_argument("--no-trunc", action="store_true", help="do not shorten")
@@ -49,25 +52,63 @@ def add_ls(verbs: Subparsers, name: str) -> None:
 
 
 def _ls(args: argparse.Namespace) -> int:
-    import json
-
+    from minirt.cli.formats import Column, show
     from minirt.image.signing.attach import is_attachment
 
     wanted = [_parts(name) for name in args.names]
     everything = [(name, image) for name, image in listed(open_store()) if args.all or not is_attachment(name)]
-    rows = [_row(name, image, args.no_trunc) for name, image in everything if _is_wanted(name, wanted)]
+    kept = chosen([(name, image) for name, image in everything if _is_wanted(name, wanted)], args.filter)
+    rows = [_row(name, image, args.no_trunc) for name, image in kept]
     if args.quiet:
         for row in rows:
             print(row["ID"])
-    elif args.format == "json":
-        for row in rows:
-            print(json.dumps(row))
-    else:
-        titles = {"Repository": "REPOSITORY", "Tag": "TAG"}
-        titles |= {"Digest": "DIGEST"} if args.digests else {}
-        titles |= {"ID": "IMAGE ID", "CreatedSince": "CREATED", "Size": "SIZE"}
-        table([list(titles.values())] + [[row[key] for key in titles] for row in rows])
+        return 0
+    heads = {"Repository": "REPOSITORY", "Tag": "TAG"}
+    heads |= {"Digest": "DIGEST"} if args.digests else {}
+    heads |= {"ID": "IMAGE ID", "CreatedSince": "CREATED", "Size": "SIZE"}
+    show(args.format, rows, [Column(head, field) for field, head in heads.items()], {"CreatedAt": "CREATED AT", "Digest": "DIGEST"})
     return 0
+
+
+def chosen(found: list[tuple[str, Image | None]], given: list[str]) -> list[tuple[str, Image | None]]:
+    """Return the images that filters choose. Raises: UsageError, ImageError."""
+    from fnmatch import fnmatchcase
+
+    from minirt.engine.filters import Filters
+
+    wanted = Filters(given)
+    wanted.only("reference", "label", "dangling", "before", "since", "until")
+    limit, dangling = wanted.before(), wanted.truth("dangling")
+    edges = {key: [find(open_store(), name).config.get("created", "") for name in wanted.of(key)] for key in ("before", "since")}
+
+    def fits(name: str, image: Image | None) -> bool:
+        repository, tag = _parts(name)
+        forms = (name, repository, f"{repository}:{tag}")
+        if wanted.of("reference") and not any(fnmatchcase(form, one) for one in wanted.of("reference") for form in forms):
+            return False
+        if dangling is not None and dangling != (not repository):
+            return False
+        if image is None:
+            return not (wanted.of("label") or limit or edges["before"] or edges["since"])
+        created = str(image.config.get("created", ""))
+        if any(created >= edge for edge in edges["before"]) or any(created <= edge for edge in edges["since"]):
+            return False
+        if limit is not None and moment(created) >= limit:
+            return False
+        return wanted.has_labels((image.config.get("config") or {}).get("Labels") or {})
+
+    return [(name, image) for name, image in found if fits(name, image)]
+
+
+def moment(created: str) -> float:
+    """Return a time of RFC 3339 as seconds since 1970, 0 for none."""
+    import calendar
+    import time
+
+    try:
+        return float(calendar.timegm(time.strptime(created[:19], "%Y-%m-%dT%H:%M:%S")))
+    except ValueError:
+        return 0.0
 
 
 def _parts(name: str) -> tuple[str, str]:
@@ -85,11 +126,10 @@ def _is_wanted(name: str, wanted: list[tuple[str, str]]) -> bool:
 
 
 def _inspect(args: argparse.Namespace) -> int:
-    import json
+    from minirt.cli.formats import show_objects
 
     store = open_store()
-    print(json.dumps([_description(store, find(store, name)) for name in args.names], indent=4))
-    return 0
+    return show_objects(args.template, args.names, lambda name: description(store, find(store, name)))
 
 
 def _history(args: argparse.Namespace) -> int:
@@ -139,7 +179,7 @@ def _row(name: str, image: Image | None, whole: bool) -> dict[str, str]:
     }
 
 
-def _description(store: Store, image: Image) -> dict[str, Any]:
+def description(store: Store, image: Image) -> dict[str, Any]:
     """One image, in the words of `docker image inspect`, and its manifest's layers."""
     from minirt.image.index import name_of
 

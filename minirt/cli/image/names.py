@@ -17,8 +17,11 @@ def add(verbs: Subparsers) -> None:
     """Add the verbs."""
     add_tag(verbs, "minirt image tag")
     add_rm(verbs, "rm")
-    verb(verbs, "prune", _prune, "remove content that no name leads to, such as a killed import or pull leaves",
-         "minirt image prune")  # fmt: skip
+    prune = verb(verbs, "prune", _prune, "remove content that no name leads to, such as a killed import or pull leaves",
+                 "minirt image prune", "minirt image prune --all --filter until=24h")  # fmt: skip
+    prune.add_argument("-a", "--all", action="store_true", help="images that no container stands on, too")
+    prune.add_argument("-f", "--force", action="store_true", help="do not ask, with --all")
+    prune.add_argument("--filter", action="append", default=[], metavar="KEY=VALUE", help="with --all: until, label, label!")
 
 
 def add_tag(verbs: Subparsers, command: str) -> None:
@@ -69,8 +72,16 @@ def _rm(args: argparse.Namespace) -> int:
 
 
 def _prune(args: argparse.Namespace) -> int:
+    from minirt.cli.ask import agreed
+    from minirt.engine.disk import prune_images
+
+    if args.all and not agreed(args.force, "This removes all images that no container stands on."):
+        return 0
     store = open_store()
-    for digest in store.collect():
+    untagged, gone, _ = prune_images(args.all, args.filter)
+    for name in untagged:
+        print(f"Untagged: {name}")
+    for digest in gone:
         print(f"Deleted: {digest}")
     store.images()  # one that cannot be read keeps all content from being removed: say so
     return 0
