@@ -152,9 +152,10 @@ __attribute__((used)) static void begin(long *stack)
 
     shared = (void *)call(SYS_mmap, SHARED_BASE, SHARED_SPAN, PROT_READ | PROT_WRITE,
                           MAP_SHARED | MAP_FIXED_NOREPLACE, fd, 0);
-    DO(close, fd);
-    DO(fcntl, fd - 1, F_SETFD, FD_CLOEXEC);
-    DO(read, fd - 1, &byte, 1);  /* until what the parent has made meanwhile is there */
+    C6(SYS_close, fd, 0, 0, 0, 0, 0);
+    C6(SYS_fcntl, fd - 1, F_SETFD, FD_CLOEXEC, 0, 0, 0);
+    if (C6(SYS_read, fd - 1, &byte, 1, 0, 0, 0) != 1)  /* until what the parent has made meanwhile is there: the memory, too */
+        call(SYS_exit_group, 125, 0, 0, 0, 0, 0);
     signals();
     long pid = DO(clone3, &args, sizeof args);
     if (pid == 0)

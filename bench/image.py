@@ -1,6 +1,6 @@
 """Images beside the peers: a pull that ends unpacked, the unpacking of one big layer, a push; one machine, one run.
 
-    .venv/bin/python -m bench.image [--size 300] [--layers 12] [--rounds 3] [--place DIR] [--format json]
+    .venv/bin/python -m bench.image [--only pull,unpack,push] [--size 300] [--layers 12] [--rounds 3] [--place DIR] [--format json]
 
     pull            from a docker-registry on loopback into an empty store, unpacked: `minirt pull`; `skopeo copy` into an OCI
                     layout and `umoci unpack` of it; `podman pull` with the overlay driver
@@ -8,7 +8,8 @@
     push            of the same image to an empty registry: `minirt push`, `skopeo copy` from an OCI layout
 
 The image is made of the standard library's and /usr's files, large and small, and of bytes that do not compress. The order of
-the programs changes with each round; the least time of each counts, as noise only adds.
+the programs changes with each round. A ratio is the median of the rounds' own, as both programs of a round have the same noise
+about them; a time is the least.
 """
 
 from __future__ import annotations
@@ -19,17 +20,19 @@ import json
 import os
 import random
 import shutil
+import statistics
 import subprocess
 import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))  # where docker-registry is started for tests, too
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
+KINDS = ("pull", "unpack", "push")
 NEEDED = ("docker-registry", "skopeo", "umoci", "podman", "tar", "gzip")
 
 
@@ -38,6 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.image", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--size", type=int, default=300, help="MB of files in the image (300)")
     parser.add_argument("--layers", type=int, default=12, help="that they are in (12)")
+    parser.add_argument("--only", type=lambda text: text.split(","), default=list(KINDS), help="kinds to measure (all)")
     parser.add_argument("--rounds", type=int, default=3, help="of each program (3)")
     parser.add_argument("--place", default="/var/tmp", help="directory to work in; a tmpfs leaves the disk out (/var/tmp)")
     parser.add_argument("--format", choices=("table", "json"), default="table")
@@ -47,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"needs root and {', '.join(missing) or 'nothing else'} (apt install)", file=sys.stderr)
         return 1
     with tempfile.TemporaryDirectory(prefix="minirt-bench-", dir=args.place) as name:
-        results = measure(Path(name), args.size, args.layers, args.rounds)
+        results = measure(Path(name), args.size, args.layers, args.rounds, args.only)
     show(results) if args.format == "table" else print(json.dumps(results, indent=2))
     return 0
 
@@ -187,8 +191,8 @@ def digest(data: bytes) -> str:
     return of(data)
 
 
-def measure(place: Path, size: int, layers: int, rounds: int) -> dict[str, dict[str, float]]:
-    """Return seconds by measurement and program."""
+def measure(place: Path, size: int, layers: int, rounds: int, only: Sequence[str] = KINDS) -> dict[str, dict[str, list[float]]]:
+    """Return the seconds of each round, by measurement and program."""
     from registries import DockerRegistry
 
     with DockerRegistry(place / "registry") as registry:
@@ -199,22 +203,27 @@ def measure(place: Path, size: int, layers: int, rounds: int) -> dict[str, dict[
             "unpack": {"minirt": bench.unpack_minirt, "tar": bench.unpack_tar},
             "push": {"minirt": bench.push_minirt, "skopeo": bench.push_skopeo},
         }
-        results: dict[str, dict[str, float]] = {kind: {} for kind in kinds}
+        results: dict[str, dict[str, list[float]]] = {}
         for kind, programs in kinds.items():
+            if kind not in only:
+                continue
+            results[kind] = {name: [] for name in programs}
             for number in range(rounds):
                 names = [*programs][number % len(programs) :] + [*programs][: number % len(programs)]
                 for name in names:
-                    seconds = programs[name]()
-                    results[kind][name] = min(seconds, results[kind].get(name, seconds))
+                    results[kind][name].append(programs[name]())
     return results
 
 
-def show(results: dict[str, dict[str, float]]) -> None:
+def show(results: dict[str, dict[str, list[float]]]) -> None:
     """Print a table: seconds, and how much of a peer's time ours is."""
     for kind, times in results.items():
-        ours = times["minirt"]
-        peers = [f"   {name} {seconds:.2f}  ratio {ours / seconds:.2f}" for name, seconds in times.items() if name != "minirt"]
-        print(f"{kind:<8} minirt {ours:.2f} s{''.join(peers)}")
+        line = f"{kind:<8} minirt {min(times['minirt']):.2f} s"
+        for name, theirs in times.items():
+            if name != "minirt":
+                ratio = statistics.median(a / b for a, b in zip(times["minirt"], theirs, strict=True))
+                line += f"   {name} {min(theirs):.2f}  ratio {ratio:.2f}"
+        print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -58,6 +58,10 @@ def loads(text: str, where: str = "document") -> Any:
         raise BadDocument(f"{where}: not JSON that anybody means: nested too deep") from None
     except ValueError as error:
         raise BadDocument(f"{where}: not JSON: {error}") from None
+    except SystemError:  # it wants to raise json.JSONDecodeError, and takes that from the module only if that is loaded
+        import json  # noqa: F401
+
+        return loads(text, where)
     if text[end:].strip(" \t\n\r"):
         raise BadDocument(f"{where}: not JSON: more after the end, at {place(text, end)}")
     return value

@@ -14,6 +14,7 @@ from minirt.image.errors import Damaged
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
     from minirt.image.blobs import Blobs, Descriptor
@@ -34,6 +35,21 @@ class Partials:
         """Return a blob to be gone on with; a context manager. Call it inside `Store.adding`."""
         return Partial(self._root, self._blobs, descriptor)
 
+    def read(self, descriptor: Descriptor) -> int:
+        """Return an fd of a blob that is in the store, or that has arrived and is found right, and waits for the disk.
+
+        Raises Damaged where it is neither.
+        """
+        if not self._blobs.has(descriptor):
+            try:
+                fd = os.open(_place(self._root, str(descriptor["digest"])), os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                return self._blobs.open(descriptor)  # it got its name just now
+            if os.fstat(fd).st_size == descriptor["size"]:
+                return fd
+            os.close(fd)  # it got its name just now, and this is a new one, of somebody who has not seen that
+        return self._blobs.open(descriptor)
+
     def sweep(self) -> None:
         """Remove everything; nobody adds content meanwhile."""
         try:
@@ -42,6 +58,10 @@ class Partials:
             return
         for name in names:
             os.unlink(f"{self._root}/{name}")
+
+
+def _place(root: str, digest: str) -> str:
+    return f"{root}/{digests.path_of(digest).replace('/', '-')}"
 
 
 class Partial:
@@ -60,7 +80,7 @@ class Partial:
         self.size = 0
         self.whole = False
         self.recovered = 0  # bytes of it that an earlier command left
-        self._path = f"{root}/{digests.path_of(self.digest).replace('/', '-')}"
+        self._path = _place(root, self.digest)
 
     def __enter__(self) -> Partial:
         os.makedirs(self._root, 0o700, exist_ok=True)
@@ -114,11 +134,15 @@ class Partial:
             view = view[os.write(self._fd, view) :]
         self.size += len(data)
 
-    def commit(self) -> None:
-        """Give the blob its name. Raises Damaged where it is not what was announced."""
+    def commit(self, verified: Callable[[], object] = bool) -> None:
+        """Give the blob its name, when it is on the disk. Raises Damaged where it is not what was announced.
+
+        Args: verified, called when it is known to be right, and the disk is still to be waited for.
+        """
         have = f"{self.digest.partition(':')[0]}:{self._hash.hexdigest()}"
         if self.size != self.total or have != self.digest:
             raise Damaged(f"blob {self.digest} arrived as {have} of {self.size} bytes")
+        verified()
         self._blobs.keep(self._path, self._fd, self.digest)
         self.whole = True
 

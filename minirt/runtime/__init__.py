@@ -5,7 +5,7 @@ between two commands, hooks, terminals, and the end. May import minirt.oci, mini
 minirt.terminal; nothing heavy at the top of a file, as an engine starts this four times in a container's life. Read:
 
     command.py   the commands and their flags; errors and --log
-    flags.py     flags as runc's callers write them
+    flags.py     flags as runc's callers write them; usage.py: help
     container.py a container's directory: state, lock, what its status is
     birth.py     from config.json to a process, and what is done at each barrier
     create.py    create, run

@@ -9,7 +9,7 @@ import os
 import sys
 
 from minirt.errors import MinirtError
-from minirt.runtime.flags import Flag, help_lines, parse
+from minirt.runtime.flags import Flag, parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -291,10 +291,10 @@ def main(words: list[str] | None = None) -> int:
     name = ""
     try:
         values, rest = parse(words, GLOBAL)
-        if values["version"]:
-            return print_version()
-        if values["help"] or not rest or rest[0] in ("help", "h"):
-            return print_help()
+        if values["version"] or values["help"] or not rest or rest[0] in ("help", "h"):
+            from minirt.runtime import usage
+
+            return usage.print_version() if values["version"] else usage.print_help()
         log = Log(values["log"], values["log_format"])
         if values["log_format"] not in ("text", "json"):
             raise MinirtError(f"unknown log-format {values['log_format']!r}: text or json")
@@ -337,7 +337,9 @@ def perform(name: str, words: list[str], values: dict[str, Any], log: Log) -> in
     flags = (*rare_flags(name), *command.flags)
     own, rest = parse(words, flags)
     if own["help"]:
-        return print_command_help(name, command, flags)
+        from minirt.runtime import usage
+
+        return usage.print_command_help(name, command, flags)
     # Go's flags end at the first word; callers also write `kill ID KILL --all` and `delete ID --force`.
     if command.most < MANY and any(word.startswith("-") and len(word) > 1 for word in rest[1:]):
         more, tail = parse(rest[1:] if rest[1].startswith("-") else rest[2:], flags)
@@ -372,33 +374,3 @@ def phrase(name: str, text: str) -> str:
     frames = {"create": "runc create failed: unable to start container process: ",
               "run": "runc run failed: unable to start container process: ", "exec": "exec failed: "}  # fmt: skip
     return frames.get(name, "") + text
-
-
-def print_version() -> int:
-    """Print the versions, as engines parse them."""
-    from minirt import __version__
-    from minirt.oci.spec import VERSION
-
-    print(f"minirt-oci version {__version__}\nspec: {VERSION}")
-    return 0
-
-
-def print_help() -> int:
-    """Print what there is."""
-    print("usage: minirt oci [FLAGS] COMMAND [FLAGS] ID ...\n\nThe OCI runtime, with runc's commands.\n\ncommands:")
-    for name, command in COMMANDS.items():
-        print(f"  {name:<12} {command.help}")
-    print("\nflags:")
-    print("\n".join(help_lines(GLOBAL)))
-    print("\nexamples:\n  minirt oci spec                    write a config.json; then edit it"
-          "\n  minirt oci run box                 run the bundle in this directory as box"
-          "\n  podman --runtime minirt-oci run docker.io/library/busybox true"
-          "\n\n`minirt oci COMMAND --help` tells more.")  # fmt: skip
-    return 0
-
-
-def print_command_help(name: str, command: Command, flags: tuple[Flag, ...]) -> int:
-    """Print a command's flags."""
-    print(f"usage: minirt oci {name} [FLAGS] {command.usage}".rstrip() + f"\n\n{command.help}\n\nflags:")
-    print("\n".join(help_lines(flags)))
-    return 0

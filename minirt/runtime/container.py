@@ -187,7 +187,7 @@ class Container:
     def pid(self) -> int:
         """The first process; 0 if it has ended."""
         pid: int = self.state.get("pid") or 0
-        return pid if pid and start_time(pid) == self.state.get("started") else 0
+        return pid if pid and start_time(pid) == self.state.get("started") != -1 else 0  # -1: it ended before that was read
 
     def pidfd(self) -> int:
         """Return a descriptor of the first process, made sure to be that. Raises: RuntimeFailure if it has ended."""

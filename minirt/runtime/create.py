@@ -43,6 +43,9 @@ def load_bundle(bundle: str, warn: Warn) -> tuple[str, dict[str, Any]]:
         raise RuntimeFailure(f"{bundle}/config.json: {error.strerror}: minirt oci spec writes one") from None
     for ignored in validate(config, is_rootless()):
         warn(ignored)
+    rootfs = os.path.join(bundle, config["root"]["path"])
+    if not os.path.isdir(rootfs):
+        raise RuntimeFailure(f"config.json: root.path: {rootfs} is no directory")
     return bundle, config
 
 

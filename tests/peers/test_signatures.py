@@ -100,6 +100,61 @@ def test_skopeo_takes_what_we_sign_and_no_more(
     assert refused.returncode != 0 and "signature" in refused.stderr
 
 
+class Podman:
+    """trixie's podman in its own Debian (bookworm's knows no sigstore), under a policy that asks for signatures by our key."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def trust(self, keys: Keys) -> None:
+        """Let it want what `keys` signed."""
+        places = self.root / "etc" / "containers"
+        (places / "registries.d").mkdir(parents=True, exist_ok=True)
+        for name in ("policy.json", "team.pub", "registries.d/all.yaml"):
+            data = (keys.policy() if name == "policy.json" else keys.place / name).read_text()
+            (places / name).write_text(data.replace(str(keys.public), "/etc/containers/team.pub"))
+
+    def pull(self, name: str) -> subprocess.CompletedProcess[str]:
+        script = """
+            mount --bind "$0" "$0"  # podman unpacks in a chroot whose / it mounts again
+            cd "$0"; mount -t proc proc proc; mount --rbind /sys sys
+            exec chroot . podman --storage-driver vfs pull -q --tls-verify=false "$1"
+        """
+        words = ["unshare", "--mount", "--pid", "--fork", "sh", "-ec", script, str(self.root), name]
+        return subprocess.run(words, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def podman(tmp_path_factory: pytest.TempPathFactory) -> Podman:
+    tar = debian_root.find_or_build("skopeo,podman", "trixie")
+    if isinstance(tar, str):
+        pytest.skip(tar)
+    root = tmp_path_factory.mktemp("podman")
+    subprocess.run(["tar", "-xf", tar, "-C", root], check=True, timeout=300)
+    return Podman(root)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1500)
+def test_podman_takes_what_we_sign_and_refuses_the_rest(
+    own_store: Minirt, registry: DockerRegistry, keys: Keys, podman: Podman
+) -> None:
+    signed, plain = f"{registry.host}/ours:1", f"{registry.host}/ours-plain:1"
+    for name in (signed, plain):
+        ok(own_store("tag", "busybox", name))
+    sign(own_store, keys, signed)
+    for name in (signed, plain):
+        ok(own_store("push", PLAIN, name))
+    podman.trust(keys)
+    assert ok(podman.pull(signed)) == json.loads(ok(own_store("image", "inspect", signed)))[0]["Id"].partition(":")[2]
+    refused = podman.pull(plain)
+    assert refused.returncode != 0 and "signature" in refused.stderr
+    ok(own_store("image", "import", "-c", "CMD other", "/dev/stdin", signed, input=tar_text()))
+    ok(own_store("push", PLAIN, signed))
+    refused = podman.pull(signed)
+    assert refused.returncode != 0 and "signature" in refused.stderr
+
+
 @pytest.mark.long
 @pytest.mark.timeout(800)
 def test_what_skopeo_signs_is_verified_and_runs_under_our_policy(

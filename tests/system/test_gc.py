@@ -21,7 +21,7 @@ from conftest import Minirt
 
 from minirt.engine import gc
 from minirt.engine import run as engine
-from minirt.engine.container import containers
+from minirt.engine.container import containers, start_time
 from minirt.engine.options import RunOptions
 from minirt.linux.cgroup2 import find_mount, find_parent
 
@@ -246,6 +246,26 @@ def test_a_program_that_began_as_its_minirt_was_killed_is_found(root: Path, mini
     assert shown["State"]["Running"] and Path(f"/proc/{shown['State']['Pid']}/cmdline").read_bytes() == b"sleep\x00600\x00"
     assert minirt("rm", "-f", shown["Id"]).returncode == 0
     assert left(root, {shown["Id"]}) == NOTHING
+
+
+def test_a_program_that_ended_before_its_start_time_was_read_does_not_run_for_ever(root: Path) -> None:
+    """The time is -1 then, as that of any process that is not there: one that was found so is not taken for alive."""
+
+    def save(self: engine.Container, told: object = (), **changes: object) -> None:
+        if changes.get("pid"):
+            pid = changes["pid"]
+            while " Z " not in Path(f"/proc/{pid}/stat").read_text():
+                time.sleep(0.005)
+            SAVE(self, told, **{**changes, "started_ticks": start_time(pid)})
+            die()
+        SAVE(self, told, **changes)
+
+    assert killed(lambda: setattr(engine.Container, "save", save))
+    made = ids(root)
+    (container,) = containers()
+    assert container.state["started_ticks"] == -1 and not container.running
+    collect(root)
+    assert left(root, made) == NOTHING
 
 
 def test_rm_force_ends_a_container_that_nobody_stays_with(minirt: Minirt, orphan: Callable[[], None]) -> None:

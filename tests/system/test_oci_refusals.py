@@ -32,6 +32,7 @@ def change(config: dict[str, Any], path: str, value: Any) -> None:
 @pytest.mark.parametrize(("path", "value", "where"), [
     ("ociVersion", "2.0.0", "ociVersion"),
     ("process.cwd", "tmp", "process.cwd"),
+    ("root.path", "nowhere", "root.path"),
     ("process.oomScoreAdj", 1001, "process.oomScoreAdj"),
     ("linux.sysctl", {"vm.swappiness": "1"}, "linux.sysctl['vm.swappiness']"),
     ("linux.intelRdt", {}, "linux.intelRdt"),

@@ -151,6 +151,32 @@ def test_prune_removes_what_arrived_in_part(empty: Minirt) -> None:
     assert empty("image", "prune").returncode == 0 and not partial.exists()
 
 
+def test_what_has_arrived_is_unpacked_before_the_disk_has_it(empty: Minirt, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A blob's name waits for fsync; here it waits for the unpacking too, and so neither would end, had that to wait for it."""
+    from minirt.image.blobs import Blobs
+    from minirt.image.layers import Layers
+    from minirt.image.remote.pull import pull
+    from minirt.image.store import Store
+
+    begun, keep, unpack_one, late = threading.Event(), Blobs.keep, Layers.unpack_one, []
+
+    def slow(self: Blobs, path: str, fd: int, digest: str) -> None:
+        if "partial" in path:
+            late.append(not begun.wait(60))
+        keep(self, path, fd, digest)
+
+    def noted(self: Layers, *args: object, **more: object) -> None:
+        begun.set()
+        unpack_one(self, *args, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Blobs, "keep", slow)
+    monkeypatch.setattr(Layers, "unpack_one", noted)
+    with Registry(content()) as registry:
+        pull(Store(str(empty.root / "lib" / "image")), f"{registry.host}/app:1", verify=False)
+    assert late and not any(late)
+    verified(empty)
+
+
 def test_two_pulls_at_a_time_fetch_each_layer_once(empty: Minirt) -> None:
     with Registry(content(), lambda handler: bool(handler.blob and time.sleep(0.5))) as registry:
         pulls = [empty.start("pull", PLAIN, f"{registry.host}/{name}:1") for name in ("a", "b")]

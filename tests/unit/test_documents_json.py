@@ -53,3 +53,16 @@ def test_neither_re_nor_json_is_loaded():
     code = "from minirt.documents import *; import sys; loads(dumps({})); print(*{'re', 'json', 'enum'} & set(sys.modules))"
     command = [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, '.'); {code}"]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == ""
+
+
+@pytest.mark.parametrize("text", ["{", '{"a"', '{"a": 1,}', '"open', '{"a" 1}', "[1,", '"\\x"', "{1: 2}"])
+def test_what_is_wrong_is_told_in_a_process_that_has_no_json_module(text: str) -> None:
+    """The C half takes its exception from the Python half, if that is loaded; else it has none."""
+    code = (
+        "import sys; from minirt.documents import BadDocument, loads\n"
+        "assert 'json' not in sys.modules\n"
+        "try: loads(sys.argv[1], 'config.json')\n"
+        "except BadDocument as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, text], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("config.json: not JSON: ") and "line 1" in done.stdout

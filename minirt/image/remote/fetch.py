@@ -33,20 +33,22 @@ def fetch(
     descriptor: Descriptor,
     progress: Callable[[int], object],
     stopped: Callable[[], bool] = bool,
+    verified: Callable[[], object] = bool,
 ) -> None:
     """Let the store have a blob. Call it inside `Store.adding`.
 
     Args: progress, called with the number of bytes that are there more than before, a negative one where it begins
-    again; stopped, asked now and then whether to give up.
+    again; stopped, asked now and then whether to give up; verified, called when `Partials.read` has it, before the disk does.
     Raises Lied, NotThere, Denied, Unreachable, Stopped, StoreError. What arrived of a lie is removed.
     """
     with store.partials.open(descriptor) as partial:
         if partial.whole:
             progress(partial.total)
+            verified()
             return
         progress(partial.size)
         best, idle = partial.size, 0  # how far it ever came; tries in a row that came no farther
-        while early := _receive(repository, partial, progress, stopped):
+        while early := _receive(repository, partial, progress, stopped, verified):
             idle = 0 if partial.size > best else idle + 1
             best = max(best, partial.size)
             if idle == IDLE:
@@ -55,8 +57,9 @@ def fetch(
 
 
 def _receive(
-    repository: Repository, partial: Partial, progress: Callable[[int], object], stopped: Callable[[], bool]
-) -> str:
+    repository: Repository, partial: Partial, progress: Callable[[int], object], stopped: Callable[[], bool],
+    verified: Callable[[], object],
+) -> str:  # fmt: skip
     """Ask for what is missing, write it, and commit it when it is all there.
 
     Returns "", or in what way it ended too early. Raises Lied, of which nothing is kept, and what `Repository.blob` does.
@@ -64,7 +67,7 @@ def _receive(
     try:
         early = _ask(repository, partial, progress, stopped) if partial.size < partial.total else ""
         if not early:
-            partial.commit()
+            partial.commit(verified)
         return early
     except (Lied, Damaged) as error:
         progress(-partial.size)

@@ -6,6 +6,7 @@ Layers are unpacked side by side too: only its end, where a layer looks into tho
 
 from __future__ import annotations
 
+import functools
 import threading
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
@@ -90,9 +91,10 @@ class _Arrival:
         digest = layer["digest"]
         try:
             self._progress.begin(digest, layer["size"])
-            fetch(self._store, self._repository, layer, lambda count: self._progress.advance(digest, count), self._stopped.is_set)
+            verified = self._fetched[digest].set  # the unpacking need not wait for the disk
+            advance = functools.partial(self._progress.advance, digest)
+            fetch(self._store, self._repository, layer, advance, self._stopped.is_set, verified)
             self._progress.say(digest, "fetched")
-            self._fetched[digest].set()
         except BaseException:
             self._stopped.set()
             raise
@@ -103,7 +105,7 @@ class _Arrival:
 
         layer, path = self._layers[number], self._paths[number]
         self._wait(self._fetched[layer["digest"]])
-        with open(self._store.blobs.open(layer), "rb", buffering=0) as blob:
+        with open(self._store.partials.read(layer), "rb", buffering=0) as blob:
             source = _Stoppable(FdReader(blob.fileno()), self._check)
             try:
                 if self._store.layers.has(path):
