@@ -59,7 +59,7 @@ def loads(text: str, where: str = "document") -> Any:
     except ValueError as error:
         raise BadDocument(f"{where}: not JSON: {error}") from None
     except SystemError:  # it wants to raise json.JSONDecodeError, and takes that from the module only if that is loaded
-        import json  # noqa: F401
+        import json
 
         return loads(text, where)
     if text[end:].strip(" \t\n\r"):
