@@ -87,7 +87,7 @@ def host(minirt: Minirt) -> Iterator[Host]:
         yield made
         for id in made.good("ps", "-aq").split():
             minirt("rm", "-f", id)
-        for network in json.loads(made.good("network", "ls", "--format", "json")):
+        for network in map(json.loads, made.good("network", "ls", "--format", "json").splitlines()):
             if network["Name"] not in ("host", "none"):
                 made.good("network", "rm", network["Name"])
         assert made.links() == set() and "minirt" not in made.run(here, "nft", "list", "ruleset")
