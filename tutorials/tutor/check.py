@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import shutil
 import time
@@ -95,7 +96,7 @@ def observed(lesson: Lesson, seed: str = "", sandbox: bool = False) -> Reference
 
 def tidy(found: list[tuple[str, Any]]) -> None:
     """Take away what a wrong answer kept minirt from taking away itself."""
-    if {"born", "died", "host-mounted", "host-unmounted"} & {id for id, _ in found}:
+    if os.geteuid() == 0 and {"born", "died", "host-mounted", "host-unmounted"} & {id for id, _ in found}:
         from minirt.engine.gc import collect
 
         collect()
@@ -161,7 +162,7 @@ def judge(lesson: Lesson, expected: list[tuple[str, Any]], found: list[tuple[str
             raise raised(Path("exercise.py"), str(value))
         if wanted.get(id) != value:
             says = rungs(lesson, id, str(value)).get("says", id)
-            want = shown(wanted[id]) if id in wanted else ""
+            want = shown(wanted[id]) if id in wanted and wanted[id] is not True else ""
             raise Failure(id, f"{says}: {want}" if want and want not in says else says, shown(value))
     missing = [id for id, _ in expected if id not in dict(found)]
     if missing:
@@ -172,4 +173,4 @@ def shown(value: Any) -> str:
     """Return a fact as text."""
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "nothing"
-    return str(value)
+    return {True: "so it is", False: "it is not so"}[value] if isinstance(value, bool) else str(value)

@@ -95,7 +95,8 @@ def observe(name: str, seed: str, answer: str, partial: bool, sandboxed: bool) -
         end_children(world)
         shutil.rmtree(world.directory, ignore_errors=True)
     world.compare()
-    host = [("host-unmounted", world.gone), ("host-mounted", world.appeared)]
+    watched = "root" in lesson.needs  # a machine makes no mounts, and has no namespace in which nobody else does
+    host = [("host-unmounted", world.gone), ("host-mounted", world.appeared)] if watched else []
     if not sandboxed and os.uname().nodename != world.host_name:
         host.append(("host-name", [os.uname().nodename]))
     for id, value in [*((id, value) for id, value in host if value), *found, ("end", "")]:

@@ -1,8 +1,9 @@
 """The sandbox of a submission: a container made with minirt, in which the learner's minirt or minivm runs.
 
 For containers: root of a user namespace of its own, with all capabilities there and none outside; it makes containers in
-the container. For machines: nobody, with /dev/kvm. The host's system and this tree are there to be read; the observer is
-outside, sees the processes by their pids on the host, and nothing of it is to be found inside: no file, no process, no descriptor.
+the container. For machines: a process without capabilities, with /dev/kvm. The host's system and this tree are there to be
+read; the observer is outside, sees the processes by their pids on the host, and nothing of it is to be found inside: no file,
+no process, no descriptor.
 """
 
 from __future__ import annotations
@@ -45,5 +46,7 @@ def enclosed(kind: str, words: list[str], answer: str, directory: Path, env: dic
     run = [sys.executable, "-m", "minirt", "run", "-i", "--rm", "--tmpfs", "/m:mode=755", *variables, *binds]
     if kind == "root":
         return [*run, "--privileged", "--userns", "auto", "busybox", "sh", "-c", SHARED, "sh", *words]
-    group = os.stat("/dev/kvm").st_gid
-    return [*run, "--device", "/dev/kvm", "-u", f"65534:{group}", "busybox", "sh", "-c", PLAIN, "sh", *words]
+    status = os.stat("/dev/kvm")  # where it is root's alone, root without a capability may open it
+    user = f"65534:{status.st_gid}" if status.st_mode & 0o060 == 0o060 else "0"
+    rights = ["--cap-drop", "ALL", "--security-opt", "no-new-privileges", "-u", user]
+    return [*run, "--device", "/dev/kvm", *rights, "busybox", "sh", "-c", PLAIN, "sh", *words]

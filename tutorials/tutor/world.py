@@ -120,6 +120,18 @@ class World:
         raised(done.returncode, done.stderr)
         return done
 
+    def guest(self, code: bytes, *options: str) -> subprocess.CompletedProcess[str]:
+        """Run a 16-bit program, entered at 0x7c00, in a machine.
+
+        Returns its output, and its exit status. Raises: Raised; NotBorn where it does not come to its end.
+        """
+        program = self.directory / f"{hashlib.sha256(code).hexdigest()[:8]}.bin"
+        program.write_bytes(code)
+        done = self.run("minivm", "run", str(program), "--boot", "flat16", "--timeout", "20", *options)
+        if done.returncode == 124:
+            raise NotBorn("the guest does not come to its end")
+        return done
+
     @contextmanager
     def box(
         self, *options: str, script: str = "", env: dict[str, str] | None = None, config: dict[str, Any] | None = None
