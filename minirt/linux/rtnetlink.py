@@ -17,8 +17,8 @@ from minirt.linux import constants as k
 from minirt.linux._sys import lib
 
 __all__ = [
-    "Address", "add_address", "add_child", "add_default_route", "add_pair", "addresses", "attribute", "find", "indexes", "move",
-    "names", "open_socket", "parse", "remove", "request", "set_up",
+    "Address", "add_address", "add_child", "add_default_route", "add_pair", "addresses", "attribute", "find", "indexes", "links",
+    "move", "open_socket", "parse", "remove", "request", "set_up",
 ]  # fmt: skip
 
 HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length type flags sequence port
@@ -68,10 +68,14 @@ def indexes(fd: int) -> set[int]:
     }
 
 
-def names(fd: int) -> set[str]:
-    """Return the names of all interfaces of a namespace. Raises: KernelError."""
-    found = request(fd, k.RTM_GETLINK, k.NLM_F_DUMP, LINK.pack(0, 0, 0, 0, 0), "interfaces")
-    return {dict(parse(answer[LINK.size :]))[k.IFLA_IFNAME].rstrip(b"\0").decode(errors="surrogateescape") for answer in found}
+def links(fd: int) -> dict[str, tuple[int, int]]:
+    """Return index and master's index (0: none) of all interfaces of a namespace, by name. Raises: KernelError."""
+    found = {}
+    for answer in request(fd, k.RTM_GETLINK, k.NLM_F_DUMP, LINK.pack(0, 0, 0, 0, 0), "interfaces"):
+        parts = dict(parse(answer[LINK.size :]))
+        name = parts[k.IFLA_IFNAME].rstrip(b"\0").decode(errors="surrogateescape")
+        found[name] = (LINK.unpack_from(answer)[2], int.from_bytes(parts.get(k.IFLA_MASTER, b""), "little"))
+    return found
 
 
 def addresses(fd: int, index: int) -> list[Address]:

@@ -69,7 +69,7 @@ def connect(
         make_default()
     inner = Wire(fd, sink, "container")
     with Store() as store, Wire(sink=sink) as wire:
-        forget(store, stale(store, wire))
+        repair(store, wire)
         before = store.endpoints(container=container)
         places = [write_down(store, one, container, name, resolver or {}) for one in wanted]
         for port in ports:
@@ -208,17 +208,27 @@ def forget(store: Store, ends: list[Endpoint]) -> None:
     settle(store)
 
 
-def stale(store: Store, wire: Wire) -> list[Endpoint]:
-    """Return the places of containers that have gone with nobody to see it: the kernel has removed their interfaces."""
-    carried = {network.name for network in store.networks() if network.driver == "bridge"}
-    ends = [end for end in store.endpoints() if end.network in carried]
-    there = rtnetlink.names(wire.fd) if ends else set()
-    return [end for end in ends if end.interface not in there]
+def repair(store: Store, wire: Wire) -> None:
+    """Let the database and the kernel agree where somebody was killed.
+
+    A container that has gone with nobody to see it has no interface any more: so it has no address either. An interface at a
+    bridge of ours that is not written down was made in a transaction that did not end.
+    """
+    bridges = {network.name: network.bridge for network in store.networks() if network.driver == "bridge"}
+    links = rtnetlink.links(wire.fd) if bridges else {}
+    ours = {links[bridge][0] for bridge in bridges.values() if bridge in links}
+    ends = [end for end in store.endpoints() if end.network in bridges]
+    known = {end.interface for end in ends}
+    for name, (_, master) in links.items():
+        if master in ours and name.startswith("mv") and name not in known:
+            rtnetlink.remove(wire.fd, name)
+    forget(store, [end for end in ends if end.interface not in links])
 
 
 def sweep(alive: Iterable[str]) -> list[str]:
     """Take all containers out of their networks that are none of these; return their ids."""
-    with Store() as store:
+    with Store() as store, Wire() as wire:
+        repair(store, wire)
         kept = set(alive)
         gone = [end for end in store.endpoints() if end.container not in kept]
         forget(store, gone)

@@ -35,7 +35,7 @@ LOOK = 30.0  # s between two looks whether somebody is left
 MOST = 64  # questions that are passed on at once
 CONNECTIONS = 512  # that are served at once
 CHUNK = 1 << 18  # bytes
-ENDING = 5.0  # s that the kernel has to end it in
+ENDING = 30.0  # s that it has to begin in, and the kernel to end it
 
 
 # -- for who changes networks, in a transaction --------------------------------------------------------------------------
@@ -89,6 +89,7 @@ def ensure(store: Store, network: Network, answers: bool) -> None:
         return
     sockets: dict[str, socket.socket] = {}
     try:
+        os.ftruncate(lock, 0)  # the number of one before, which may be another process's by now
         if answers:
             sockets = bind(store, network)
         sockets |= {str(port): sock for port in relayed(store, network.name) if (sock := listen6(port)) is not None}
@@ -465,7 +466,6 @@ def receive(sock: socket.socket, size: int) -> bytes:
 def main(network: str, *sockets: str) -> int:
     """Keep a network."""
     os.set_inheritable(LOCK, False)
-    os.ftruncate(LOCK, 0)
     os.pwrite(LOCK, str(os.getpid()).encode(), 0)
     made = {name: socket.socket(fileno=int(number)) for name, _, number in (word.partition("=") for word in sockets)}
     Keeper(network, made).run()

@@ -126,17 +126,16 @@ def make_default() -> None:
 
 def remove(text: str) -> Network:
     """Remove a network that nobody is in. Raises: NetworkError; NetworkConflict where somebody is."""
-    from minirt.network.connect import forget, settle, stale
+    from minirt.network import keeper
+    from minirt.network.connect import repair, settle
 
     with Store() as store, Wire() as wire:
         network = store.network(text)
-        forget(store, stale(store, wire))
+        repair(store, wire)
         store.remove_network(network.name)
         if network.driver == "bridge":
             bridge.remove_bridge(network.bridge)
         settle(store)
-        from minirt.network import keeper
-
         keeper.end(network)
     note("destroy", network)
     return network
