@@ -3,8 +3,8 @@
  *     {"log":"what was written\n","stream":"stdout","time":"2026-11-25T23:18:15.123456789Z"}
  *
  * A line of more than LINE bytes comes in pieces, those before the last without "\n". Bytes that are no UTF-8 become
- * U+FFFD, as JSON has no others. A line is written by one write(2), so a reader finds none that is half there, but at the
- * end of a full disk; what cannot be written is kept back, with the container behind it, until it can be.
+ * U+FFFD, as JSON has no others. Lines that come at once are written by one write(2), whole, so a reader finds none that is half
+ * there; what cannot be written is kept back, with the container behind it, until it can be.
  */
 #define _GNU_SOURCE
 #include "log.h"
@@ -94,86 +94,154 @@ static void rotate(struct log *l)
     begin(l);
 }
 
-/* Write one piece of a line. Returns 0, or -errno where nothing of it was written. */
-static int put(struct log *l, int stream, const unsigned char *text, size_t n)
+/* Write the lines that wait, all of them or none. Returns 0 or -errno. */
+static int flush(struct log *l)
 {
-    static char line[6 * LOG_LINE + 128];
-    char *out = line + sprintf(line, "{\"log\":\"");
-    struct timespec now;
-    struct tm t;
+    size_t done = 0;
 
-    if (l->most && l->size >= l->most)
-        rotate(l);
+    while (done < l->waiting) {
+        ssize_t written = write(l->fd, l->out + done, l->waiting - done);
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written <= 0) {  /* no half line stays */
+            int error = written < 0 ? errno : EIO;
+            if (done && ftruncate(l->fd, (off_t)l->size) < 0)
+                error = errno;
+            l->waiting = 0;
+            return -error;
+        }
+        done += (size_t)written;
+    }
+    l->size += done;
+    l->waiting = 0;
+    return 0;
+}
+
+/* Write the time of the next line: lines that came at once are a nanosecond apart, so that each has one of its own. */
+static char *stamp(struct log *l, char *out)
+{
+    static time_t second;
+    static char text[64];
+
+    if (l->now.tv_nsec >= 1000000000) {
+        l->now.tv_nsec -= 1000000000;
+        l->now.tv_sec++;
+    }
+    if (l->now.tv_sec != second || !*text) {
+        struct tm t;
+        second = l->now.tv_sec;
+        gmtime_r(&second, &t);
+        strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S.", &t);
+    }
+    memcpy(out, text, 20);
+    for (long i = 28, left = l->now.tv_nsec++; i >= 20; i--, left /= 10)
+        out[i] = (char)('0' + left % 10);
+    out[29] = 'Z';
+    return out + 30;
+}
+
+/* Say whether what waits is to be written before more is put to it. */
+static int is_full(const struct log *l)
+{
+    return (l->most && l->size + l->waiting >= l->most) || l->waiting + LOG_MOST > sizeof l->out;
+}
+
+/* Let one piece of a line wait to be written; there is room. */
+static void put(struct log *l, int stream, const unsigned char *text, size_t n)
+{
+    static const char begin[] = "{\"log\":\"", out_end[] = "\",\"stream\":\"stdout\",\"time\":\"",
+                      err_end[] = "\",\"stream\":\"stderr\",\"time\":\"";
+    char *out = l->out + l->waiting, *from = out;
+
+    out = mempcpy(out, begin, sizeof begin - 1);
     for (size_t i = 0; i < n;) {
+        size_t plain = i;
+        while (plain < n && text[plain] >= 0x20 && text[plain] < 0x7f && text[plain] != '"' && text[plain] != '\\')
+            plain++;
+        out = mempcpy(out, text + i, plain - i);
+        if ((i = plain) == n)
+            break;
         int length = utf8(text + i, n - i);
         if (length <= 0) {
-            memcpy(out, "\xef\xbf\xbd", 3);
-            out += 3;
+            out = mempcpy(out, "\xef\xbf\xbd", 3);
             i++;
             continue;
         }
         out = quoted(out, text + i, length);
         i += (size_t)length;
     }
-    clock_gettime(CLOCK_REALTIME, &now);
-    gmtime_r(&now.tv_sec, &t);
-    out += sprintf(out, "\",\"stream\":\"%s\",\"time\":\"%04d-%02d-%02dT%02d:%02d:%02d.%09ldZ\"}\n", stream == 2 ? "stderr" : "stdout",
-                   t.tm_year + 1900, t.tm_mon + 1, t.tm_mday, t.tm_hour, t.tm_min, t.tm_sec, now.tv_nsec);
-    size_t size = (size_t)(out - line), done = 0;
-    while (done < size) {
-        ssize_t written = write(l->fd, line + done, size - done);
-        if (written < 0 && errno == EINTR)
-            continue;
-        if (written <= 0) {  /* no half line stays */
-            int error = written < 0 ? errno : EIO;
-            if (done && ftruncate(l->fd, (off_t)l->size) < 0)
-                return -errno;
-            return -error;
-        }
-        done += (size_t)written;
-    }
-    l->size += size;
-    return 0;
+    out = mempcpy(out, stream == 2 ? err_end : out_end, sizeof out_end - 1);
+    out = mempcpy(stamp(l, out), "\"}\n", 3);
+    l->waiting += (size_t)(out - from);
+}
+
+/* What is known to be written: how much of what was offered, and the beginning of a line that was there then. */
+struct mark { size_t taken; struct partial partial; };
+
+static void set_mark(struct mark *mark, const struct partial *p, size_t taken)
+{
+    mark->taken = taken;
+    mark->partial.used = p->used;
+    memcpy(mark->partial.text, p->text, p->used);
 }
 
 int log_write(struct log *l, int stream, const char *data, size_t n)
 {
+    static struct mark mark;
     struct partial *p = &l->partial[stream == 2];
+    const unsigned char *text = (const unsigned char *)data;
     size_t taken = 0;
+    int error = 0;
 
     if (!l->opened)
         return (int)n;
+    clock_gettime(CLOCK_REALTIME, &l->now);
+    set_mark(&mark, p, 0);
     while (taken < n) {
-        size_t room = LOG_LINE - p->used, more = n - taken < room ? n - taken : room;
-        const char *end = memchr(data + taken, '\n', more);
-        size_t length = end ? (size_t)(end - (data + taken)) + 1 : more;
+        if (is_full(l)) {
+            if ((error = flush(l)))
+                break;
+            set_mark(&mark, p, taken);
+            if (l->most && l->size >= l->most)
+                rotate(l);
+        }
+        size_t room = LOG_LINE - p->used, more = n - taken < room ? n - taken : room, keep = 0;
+        const unsigned char *end = memchr(text + taken, '\n', more);
+        size_t length = end ? (size_t)(end - (text + taken)) + 1 : more;
 
-        memcpy(p->text + p->used, data + taken, length);
+        if (end && !p->used) {  /* a whole line, as most are: from where it is */
+            put(l, stream, text + taken, length);
+            taken += length;
+            continue;
+        }
+        memcpy(p->text + p->used, text + taken, length);
         p->used += length;
+        taken += length;
         if (end || p->used == LOG_LINE) {
-            size_t whole = p->used, keep = 0;
+            size_t whole = p->used;
             while (!end && keep < 3 && keep + 1 < whole && utf8(p->text + whole - keep - 1, keep + 1) == 0)
                 keep++;  /* a byte in the middle of a character, unless it is rubbish */
             keep = !end && utf8(p->text + whole - keep - 1, keep + 1) == -1 ? keep + 1 : 0;
-            int error = put(l, stream, p->text, whole - keep);
-            if (error) {
-                p->used -= length;  /* as if it had not been offered */
-                return taken ? (int)taken : error;
-            }
+            put(l, stream, p->text, whole - keep);
             memmove(p->text, p->text + whole - keep, keep);
             p->used = keep;
         }
-        taken += length;
     }
-    return (int)taken;
+    if (!error && !(error = flush(l)))
+        return (int)taken;
+    memcpy(p->text, mark.partial.text, p->used = mark.partial.used);  /* as if what is not written had not been offered */
+    return mark.taken ? (int)mark.taken : error;
 }
 
 void log_close(struct log *l)
 {
     for (int stream = 1; l->opened && stream <= 2; stream++) {
         struct partial *p = &l->partial[stream == 2];
-        if (p->used)
+        clock_gettime(CLOCK_REALTIME, &l->now);
+        if (p->used) {
             put(l, stream, p->text, p->used);
+            flush(l);
+        }
         p->used = 0;
     }
     if (l->opened)

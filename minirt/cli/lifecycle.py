@@ -9,7 +9,7 @@ from minirt.cli.help import Help
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
     from minirt.engine.container import Container
@@ -71,20 +71,40 @@ def add_parser(commands: Any) -> None:
     rename.add_argument("name", metavar="NAME", help="the new one")
 
 
-def for_each(args: argparse.Namespace, do: Callable[[Container], object]) -> int:
-    """Do something for each container, and print its name; go on after one that cannot be."""
+AT_ONCE = 8  # containers, where a command waits for each
+
+
+def for_each(args: argparse.Namespace, do: Callable[[Container], object], at_once: int = 1) -> int:
+    """Do something for each container, and print its name; go on after one that cannot be.
+
+    Args: at_once, for how many containers at a time.
+    """
     from minirt.engine.container import find
     from minirt.errors import MinirtError
 
-    failed = 0
-    for text in args.containers:
+    def one(text: str) -> object:
         try:
-            answer = do(find(text))
-            print(text if answer is None else answer)
+            return do(find(text))
         except MinirtError as error:
-            print(f"minirt: {error}", file=sys.stderr)
+            return error
+
+    failed = 0
+    for text, answer in zip(args.containers, answers(args.containers, one, at_once), strict=True):
+        if isinstance(answer, MinirtError):
+            print(f"minirt: {answer}", file=sys.stderr)
             failed = 1
+        else:
+            print(text if answer is None else answer, flush=True)
     return failed
+
+
+def answers(texts: list[str], one: Callable[[str], object], at_once: int) -> Iterable[object]:
+    """Return what a function says to each text, in their order; it is called in threads where that is of use."""
+    if at_once == 1 or len(texts) == 1:
+        return map(one, texts)
+    from concurrent.futures import ThreadPoolExecutor
+
+    return ThreadPoolExecutor(at_once).map(one, texts)
 
 
 def start_all(args: argparse.Namespace) -> int:
@@ -107,7 +127,7 @@ def stop_all(args: argparse.Namespace) -> int:
     from minirt.engine.control import signal_number, stop
 
     number = signal_number(args.signal) if args.signal else None
-    return for_each(args, lambda container: stop(container, args.time, number))
+    return for_each(args, lambda container: stop(container, args.time, number), AT_ONCE)
 
 
 def restart_all(args: argparse.Namespace) -> int:
@@ -115,7 +135,7 @@ def restart_all(args: argparse.Namespace) -> int:
     from minirt.engine.control import restart, signal_number
 
     number = signal_number(args.signal) if args.signal else None
-    return for_each(args, lambda container: restart(container, args.time, number))
+    return for_each(args, lambda container: restart(container, args.time, number), AT_ONCE)
 
 
 def kill_all(args: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ import signal
 
 from minirt.engine import owner
 from minirt.engine.asked import load_options
-from minirt.engine.container import Container, ContainerError, check_name
+from minirt.engine.container import Conflict, Container, ContainerError, check_name
 from minirt.engine.ended import read_exit
 from minirt.engine.removal import KILLED, no_more, running
 from minirt.errors import UsageError
@@ -43,6 +43,8 @@ def kill(container: Container, number: int) -> None:
         if number in (signal.SIGKILL, stop_signal(container)):
             no_more(container)
         send(container, pidfd, number)
+    except ProcessLookupError:  # it has ended meanwhile
+        raise Conflict(f"container {container.label} is not running") from None
     finally:
         os.close(pidfd)
 

@@ -1,6 +1,6 @@
 """What the monitor runs when a container has ended: tidy up, write down how it was, start it again where that is wanted.
 
-    python -m minirt.engine.ended ID        with the lock that makes the container ours as descriptor 3
+    ended ID        with the lock that makes the container ours as descriptor 3
 
 It is a command of its own because a monitor lives as long as a container, and an interpreter should not.
 """
@@ -8,7 +8,6 @@ It is a command of its own because a monitor lives as long as a container, and a
 from __future__ import annotations
 
 import os
-import sys
 import time
 
 from minirt.engine.container import Container, died_attributes
@@ -137,7 +136,3 @@ def main(id: str) -> int:
         container.save(status="exited", error=str(error))
         return 1
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))

@@ -149,16 +149,19 @@ class Reader:
 
 
 def moment(text: str) -> str:
-    """Return a time as `Line` has it, nothing for nothing; given as for `seconds`. Raises: UsageError."""
+    """Return a time as `Line` has it, nothing for nothing; given as for `seconds`, to the nanosecond. Raises: UsageError."""
     from datetime import datetime
 
     if not text:
         return ""
+    whole, dot, rest = text.partition(".")
+    digits = rest[: len(rest) - len(rest.lstrip("0123456789"))]
+    exact = bool(dot and digits) and duration(text) is None
     try:
-        when = datetime.fromtimestamp(seconds(text), UTC)
+        when = datetime.fromtimestamp(seconds(whole + rest[len(digits) :] if exact else text), UTC)
     except (OverflowError, ValueError, OSError):
         raise UsageError(f"time {text!r}: beyond the years that there are") from None
-    return f"{when:%Y-%m-%dT%H:%M:%S}.{when.microsecond:06d}000Z"
+    return f"{when:%Y-%m-%dT%H:%M:%S}.{digits[:9].ljust(9, '0') if exact else f'{when.microsecond:06d}000'}Z"
 
 
 def seconds(text: str) -> float:

@@ -1,6 +1,6 @@
 """One health check, which the monitor has begun: the command is run in the container, and how it came out is written down.
 
-    python -m minirt.engine.probe ID
+    probe ID
 
 Its own exit status is for the monitor's clock: 0 if the container is healthy.
 """
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import select
-import sys
 import time
 from contextlib import ExitStack
 
@@ -113,7 +112,3 @@ def main(id: str) -> int:
     except MinirtError as error:
         code, output = error.exit_code, str(error)
     return 0 if record(container, check, began, time.time(), code, output) == "healthy" else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))

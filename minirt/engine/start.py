@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from contextlib import ExitStack
 
 from minirt.engine import monitor as m
@@ -241,11 +240,11 @@ class Start:
             size, files = log_limits(options)
             order(m.LOG, size, files)
         order(m.KEEP, fds=[container.owner])
-        order(m.EXIT, text=m.words(sys.executable, "-m", "minirt.engine.ended", container.id))
+        order(m.EXIT, text=m.words(*m.interpreter("minirt.engine.ended", container.id)))
         if self.check is not None:
             check = self.check
             interval, at_start, period = (int(s * 1000) for s in (check.interval, check.start_interval, check.start_period))
-            command = m.words(str(period), sys.executable, "-m", "minirt.engine.probe", container.id)
+            command = m.words(str(period), *m.interpreter("minirt.engine.probe", container.id))
             order(m.HEALTH, interval, min(at_start, 2**32 - 1), text=command)
 
     def leave(self, birth: Birth) -> None:
