@@ -9,7 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["changes_of", "options_of"]
+__all__ = ["changes_of", "options_of", "size_of"]
 
 # Fields whose value is the option's own.
 TEXTS = {"Hostname": "hostname", "User": "user", "WorkingDir": "workdir", "StopSignal": "stop_signal"}
@@ -33,7 +33,7 @@ def options_of(body: dict[str, Any], name: str) -> RunOptions:
     host: dict[str, Any] = body.get("HostConfig") or {}
     try:
         chosen = {**of_config(body), **of_host(host), **of_networks(body, host)}
-        chosen["volume"] = [*(body.get("Volumes") or ()), *(host.get("Binds") or ())]
+        chosen["volume"] = volumes_of(body, host)
         entrypoint, command = commands(body)
         return RunOptions(image, command, name=name, entrypoint=entrypoint, detach=True, **chosen)
     except (TypeError, AttributeError, KeyError) as error:
@@ -60,6 +60,12 @@ def commands(body: dict[str, Any]) -> tuple[str | None, list[str]]:
     if not entrypoint:
         return None, command
     return entrypoint[0], [*entrypoint[1:], *command]
+
+
+def size_of(body: dict[str, Any]) -> list[int]:
+    """Return rows and columns of the client's terminal, nothing where it has none."""
+    found = body.get("ConsoleSize")
+    return found if isinstance(found, list) and len(found) == 2 and all(n in range(1, 1 << 16) for n in found) else []
 
 
 def words(value: Any) -> list[str]:
@@ -103,6 +109,7 @@ def of_host(host: dict[str, Any]) -> dict[str, Any]:
     chosen |= {
         "rm": bool(host.get("AutoRemove")),
         "init": bool(host.get("Init")),
+        "console_size": size_of(host),
         "publish_all": bool(host.get("PublishAllPorts")),
         "privileged": bool(host.get("Privileged")),
         "read_only": bool(host.get("ReadonlyRootfs")),
@@ -125,6 +132,13 @@ def device_of(device: dict[str, Any]) -> str:
     """Return --device's form of a device."""
     outside = device["PathOnHost"]
     return f"{outside}:{device.get('PathInContainer') or outside}:{device.get('CgroupPermissions') or 'rwm'}"
+
+
+def volumes_of(body: dict[str, Any], host: dict[str, Any]) -> list[str]:
+    """Return -v's forms: of Binds, and of those Volumes that these, or Mounts, do not tell more of."""
+    binds = list(host.get("Binds") or ())
+    told = {bind.split(":")[1] if ":" in bind else bind for bind in binds} | {m["Target"] for m in host.get("Mounts") or ()}
+    return [*(path for path in body.get("Volumes") or () if path not in told), *binds]
 
 
 def mount_of(mount: dict[str, Any]) -> str:

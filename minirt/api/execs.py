@@ -55,9 +55,9 @@ def start(request: Request, id: str) -> Any:
     """Begin it, and be at its streams unless it is to be detached."""
     import socket
 
+    from minirt.api.create import size_of
     from minirt.api.pump import Pump, farewell
     from minirt.engine import monitor
-    from minirt.engine.attach import resize_by
     from minirt.terminal.detach_keys import parse_detach_keys
 
     exec, body = by_id(id), request.json()
@@ -72,15 +72,14 @@ def start(request: Request, id: str) -> Any:
     clients: list[socket.socket] = []
     client = request.hijack(request.stream_kind(options.tty))
     try:
-        exec.start(lambda: clients.append(monitor.connect(f"{exec.path}/attach")))
+        exec.start(lambda: clients.append(monitor.connect(f"{exec.path}/attach")), size_of(body))
         with closing(clients[0]) as connection:
-            if options.tty and all(body.get("ConsoleSize") or [0]):
-                resize_by(connection, *body["ConsoleSize"])
             keys = parse_detach_keys(options.detach_keys or "ctrl-p,ctrl-q") if options.tty else b""
             Pump(client, connection, tty=options.tty, stdin=options.interactive, streams={1, 2}, keys=keys).run()
     except MinirtError as error:  # docker says it in the stream, where the program's own words would be
         text = f"minirt exec failed: {message_of(error)}\r\n".encode()
         request.connection.write(text if options.tty else monitor.frame(monitor.ERROR, text))
+    exec.tell("exec_die")
     farewell(client[0])
     return DONE
 

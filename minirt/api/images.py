@@ -239,6 +239,17 @@ def tag(request: Request, name: str) -> int:
     return 201
 
 
+@route("POST", "/images/prune")
+def prune(request: Request) -> Any:
+    """Remove content that no name leads to, or what no container stands on."""
+    from minirt.engine.disk import prune_images
+    from minirt.engine.filters import Filters
+
+    names, gone, freed = prune_images(filters=Filters(request.filters()))
+    return {"ImagesDeleted": [*({"Untagged": name} for name in names), *({"Deleted": digest} for digest in gone)],
+            "SpaceReclaimed": freed}  # fmt: skip
+
+
 @route("DELETE", "/images/{name...}")
 def remove(request: Request, name: str) -> Any:
     """Take a name from one; with the last one, or by its ID, it goes."""

@@ -55,7 +55,38 @@ def version(request: Request) -> Any:
 @route("GET", "/info")
 def info(request: Request) -> Any:
     """Tell of the engine and its host."""
-    raise ApiError(501, "not implemented: info")
+    from minirt.engine.host_info import info as look
+
+    return look()
+
+
+@route("GET", "/system/df")
+def disk_usage(request: Request) -> Any:
+    """Tell what everything takes on the disk."""
+    from minirt.api.images import open_store
+    from minirt.engine.container import containers
+    from minirt.engine.container_view import listed as listed_container
+    from minirt.engine.filters import Filters
+    from minirt.engine.image_view import chosen, listed
+    from minirt.engine.volume_view import described
+    from minirt.engine.volumes import bytes_below, usage, users
+    from minirt.volume.store import volumes
+
+    store = open_store()
+    boxes = [listed_container(container, size=True) for container in containers()]
+    images = [listed(store, image) for image in chosen(store, Filters([]))]
+    for image in images:
+        image |= {"SharedSize": 0, "Containers": sum(1 for box in boxes if box["ImageID"] == image["Id"])}
+    return {
+        "LayersSize": bytes_below(store.root),
+        "Images": images,
+        "Containers": boxes,
+        "Volumes": [
+            {**described(volume), "UsageData": {"Size": usage(volume), "RefCount": len(users(volume.name))}} for volume in volumes()
+        ],
+        "BuildCache": [],
+        "BuilderSize": 0,
+    }
 
 
 @route("POST", "/auth")

@@ -40,6 +40,16 @@ def stats(request: Request, name: str) -> Any:
     return DONE
 
 
+@route("POST", "/containers/prune")
+def prune(request: Request) -> Any:
+    """Remove those that have ended, or never began."""
+    from minirt.engine.disk import prune_containers
+    from minirt.engine.filters import Filters
+
+    ids, freed = prune_containers(Filters(request.filters()))
+    return {"ContainersDeleted": ids, "SpaceReclaimed": freed}
+
+
 @route("GET", "/containers/{name}/top")
 def top(request: Request, name: str) -> Any:
     """List one's processes."""

@@ -72,14 +72,19 @@ class Exec:
         ended = read_exit(self)
         return ended[0] if ended else None
 
-    def start(self, before: Callable[[], object]) -> None:
+    def start(self, before: Callable[[], object], console_size: list[int] | None = None) -> None:
         """Start it, and leave it to its monitor.
 
-        Args: before, called when that listens, before the program begins. Raises: Conflict, MinirtError.
+        Args:
+            before: called when that listens, before the program begins.
+            console_size: rows and columns of its terminal.
+
+        Raises: Conflict, MinirtError.
         """
         if self.begun:
             raise Conflict(f"exec {self.id[:12]} was started already")
         options, container = self.options, self.container
+        options.console_size = console_size or []
         with ExitStack() as undo:
             undo.callback(os.close, running(container))  # held: so its pid is nobody else's
             monitor = undo.enter_context(m.Monitor())
@@ -90,6 +95,15 @@ class Exec:
             except MinirtError as error:
                 self.note("exit", f"{error.exit_code << 8} {time.time()}")  # as the monitor would write it
                 raise
+
+    def tell(self, action: str) -> None:
+        """Write down that something happens to it: an event of its container."""
+        from contextlib import suppress
+
+        command = "" if action == "exec_die" else f": {' '.join(self.options.command)}"
+        code = {} if self.exit_code is None else {"exitCode": str(self.exit_code)}
+        with suppress(MinirtError):  # the container was removed meanwhile
+            self.container.tell(f"{action}{command}", execID=self.id, **code)
 
     def note(self, name: str, text: str) -> None:
         """Write a file, whole under its name or not at all."""
@@ -123,10 +137,11 @@ class Left(Joining):
         exec.note("process", f"{birth.pid} {start_time(birth.pid)}")
         self.monitor.order(m.GO)
         birth.reaped()
+        exec.tell("exec_start")
 
     def console(self, birth: Birth) -> None:
         """Hand the terminal's master on."""
-        hand_over_terminal(self.monitor, birth)
+        hand_over_terminal(self.monitor, birth, self.options)
 
 
 def create(container: Container, options: RunOptions) -> Exec:
@@ -137,6 +152,7 @@ def create(container: Container, options: RunOptions) -> Exec:
     os.makedirs(made.path, 0o700)
     with open(f"{made.path}/options.json", "w", encoding="utf-8") as file:
         json.dump(vars(options), file)
+    made.tell("exec_create")
     return made
 
 

@@ -54,14 +54,16 @@ def pipe(undo: ExitStack) -> tuple[int, int]:
     return ends
 
 
-def hand_over_terminal(monitor: m.Monitor, birth: Birth) -> None:
-    """Give it the terminal's master, which has come from the child."""
+def hand_over_terminal(monitor: m.Monitor, birth: Birth, options: RunOptions) -> None:
+    """Give it the terminal's master, which has come from the child; with its size, before the program can ask."""
     from minirt.terminal.tty import copy_window_size, set_window_size
 
     master, birth.received = birth.received, -1
     try:
-        set_window_size(master, 24, 80)  # until a client says how large it is
-        copy_window_size(master, 1, 0)  # or ours, if we have one
+        rows, columns = options.console_size or (24, 80)  # until a client says how large it is
+        set_window_size(master, rows, columns)
+        if not options.console_size:
+            copy_window_size(master, 1, 0)
         monitor.order(m.TTY, fds=[master])
     finally:
         os.close(master)

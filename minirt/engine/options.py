@@ -45,6 +45,7 @@ class RunOptions:
         self.interactive = False
         self.stdin_once = True  # its input ends with that of the first who is attached
         self.tty = False
+        self.console_size: list[int] = []  # rows and columns of that; of ours, if nobody says it
         self.detach = False
         self.detach_keys = "ctrl-p,ctrl-q"
         self.sig_proxy = True

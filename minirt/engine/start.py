@@ -270,4 +270,4 @@ class Detached(Session):
 
     def console(self, birth: Birth) -> None:
         """Hand the terminal's master on."""
-        hand_over_terminal(self.monitor, birth)
+        hand_over_terminal(self.monitor, birth, self.options)
