@@ -6,7 +6,10 @@ import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 CONFIG = """\
 version: 0.1
@@ -55,6 +58,13 @@ class DockerRegistry:
     def blobs(self) -> set[str]:
         """Return the digests of the blobs that it has."""
         return {path.parent.name for path in self.root.glob("data/docker/registry/v2/blobs/sha256/*/*/data")}
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerRegistry]:
+    """One for all tests of a file."""
+    with DockerRegistry(tmp_path_factory.mktemp("registry")) as registry:
+        yield registry
 
 
 def available() -> bool:

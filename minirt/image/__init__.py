@@ -9,8 +9,11 @@ Read in this order:
     scratch.py      what is not finished yet, and how the dead are swept
     blobs.py        content: written, hashed, linked in
     index.py        names: index.json under a lock
+    image.py        an image: manifest and configuration
+    holds.py        who needs an image that may have lost its name
     partial.py      what arrives over a network, perhaps in more than one command
-    store.py        the three together: `Store(root).resolve("busybox").layers()`
+    store.py        them together: `Store(root).resolve("busybox").layers()`
+    collect.py      what nothing leads to goes
     layers.py       a stack of layers as directories for overlayfs
     compression.py  gzip, zstd, or nothing
     tar.py          an archive as a stream of entries

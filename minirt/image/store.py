@@ -14,10 +14,11 @@ from __future__ import annotations
 import os
 
 from minirt.image.blobs import Blobs
-from minirt.image.digest import path_of
-from minirt.image.errors import Attempt, BadReference, Damaged, ImageError, UnknownImage
+from minirt.image.errors import Attempt, BadReference, Damaged, UnknownImage
+from minirt.image.holds import Holds
+from minirt.image.image import MEDIA_CONFIG, MEDIA_MANIFEST, Image
 from minirt.image.index import Index, name_of, replace_file
-from minirt.image.layers import Layers, chain_ids
+from minirt.image.layers import Layers
 from minirt.image.partial import Partials
 from minirt.image.reference import Reference
 from minirt.image.scratch import Lock, Scratch
@@ -30,50 +31,6 @@ if TYPE_CHECKING:
     from minirt.image.blobs import Descriptor
 
 __all__ = ["MEDIA_CONFIG", "MEDIA_MANIFEST", "Image", "Store"]
-
-MEDIA_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-MEDIA_CONFIG = "application/vnd.oci.image.config.v1+json"
-_MANIFESTS = (MEDIA_MANIFEST, "application/vnd.docker.distribution.manifest.v2+json")
-
-
-class Image:
-    """An image of a store: its manifest and configuration, read and checked."""
-
-    def __init__(self, store: Store, name: str, descriptor: Descriptor) -> None:
-        self._store = store
-        self.name = name  # familiar form, with its tag
-        self.descriptor = descriptor  # of the manifest, as index.json has it
-        self.digest = str(descriptor.get("digest"))  # of the manifest
-        media = descriptor.get("mediaType")
-        if media not in _MANIFESTS:
-            raise ImageError(f"image {name!r} is a {str(media)[:100]!r}; only single image manifests are implemented")
-        self.manifest = store.blobs.read_json(descriptor)  # image-spec manifest.md
-        try:
-            layers: list[Descriptor] = self.manifest["layers"]
-            self.id = str(self.manifest["config"]["digest"])  # docker's image ID: the configuration's digest
-            self.size = sum(layer["size"] for layer in layers)  # bytes of layers, as stored
-            self.config: dict[str, Any] = store.blobs.read_json(self.manifest["config"])  # image-spec config.md
-            self.diff_ids = list(self.config["rootfs"]["diff_ids"])  # lowest first
-            paths = [path_of(text) for text in [*self.diff_ids, *(layer["digest"] for layer in layers)]]
-        except (KeyError, TypeError, AttributeError):
-            paths = []
-        if not paths or not isinstance(self.config.get("config") or {}, dict):
-            raise Damaged(f"image {name!r} has a manifest or configuration that lacks what it must have")
-        if len(self.diff_ids) != len(self.manifest["layers"]):
-            raise Damaged(f"image {name!r} has {len(self.manifest['layers'])} layers, {len(self.diff_ids)} diff_ids")
-
-    def layers(self) -> list[str]:
-        """Return the directories for overlayfs's `lowerdir=`, topmost first; unpacked now if they were not.
-
-        Raises Damaged where a blob is truncated or altered, StoreError.
-        """
-        store = self._store
-        with Attempt(f"unpack image {self.name!r}"):
-            found = store.layers.find(self.diff_ids)
-            if found is None:
-                with store.adding():
-                    found = store.layers.unpack(store.blobs, self.manifest["layers"], self.diff_ids)
-        return found
 
 
 class Store:
@@ -90,6 +47,7 @@ class Store:
         self.blobs = Blobs(root + "/blobs", scratch)
         self.layers = Layers(root + "/layers", scratch)
         self.steps = Steps(root + "/steps")
+        self.holds = Holds(root + "/holds")
         self.partials = Partials(root + "/partial", self.blobs)
 
     # -- reading
@@ -288,42 +246,18 @@ class Store:
         Returns the digests of the blobs. Where an image that stays cannot be read, no content is removed, as
         what it needs is not known.
         """
+        from minirt.image.collect import remove_unneeded
+
         self._make()
         with Attempt(f"write the image store {self.root}"):
             try:
                 with Lock(self.root + "/content.lock", wait=wait):
                     self.scratch.sweep()
                     self.partials.sweep()
-                    self._sweep_holds()
-                    return self._collect()
+                    self.holds.sweep()
+                    return remove_unneeded(self)
             except BlockingIOError:
                 return []
-
-    def _collect(self) -> list[str]:
-        try:
-            blobs, directories = self._needed()
-        except ImageError:
-            return []
-        for name in self.layers.all():
-            if name not in directories:
-                self.layers.remove(name)
-        gone = [digest for digest in self.blobs.all() if digest not in blobs]
-        for digest in gone:
-            os.unlink(self.blobs.path(digest))
-        return gone
-
-    def _needed(self) -> tuple[set[str], set[str]]:
-        """Return the digests of the blobs, and the names of the layer directories, that are needed."""
-        blobs: set[str] = set()
-        directories: set[str] = set()
-        for image in map(self.image, self.index.entries() + self._held()):
-            blobs.update((image.digest, image.id))
-            blobs.update(str(layer["digest"]) for layer in image.manifest["layers"])
-            directories.update(chain_id.partition(":")[2] for chain_id in chain_ids(image.diff_ids))
-        for step in self.steps.all():
-            blobs.update(str(layer["digest"]) for layer in step.layers)
-            directories.update(chain_id.partition(":")[2] for chain_id in chain_ids(step.diff_ids))
-        return blobs, directories
 
     # -- holds: a container needs its image even when the name is gone
 
@@ -332,60 +266,22 @@ class Store:
 
         Raises UnknownImage where it was removed a moment ago.
         """
-        import json
-
         with self.adding(), Attempt(f"write the image store {self.root}"):
             if not os.path.exists(self.blobs.path(image.digest)):
                 raise UnknownImage(f"image {image.name!r} was removed just now")
-            replace_file(self._hold_path(owner), json.dumps(image.descriptor).encode(), sync=False)
+            self.holds.write(owner, image.descriptor)
 
     def held(self, owner: str) -> Image:
         """Return the image that an owner holds, whatever has become of its name. Raises UnknownImage, Damaged."""
-        import json
-
-        try:
-            with open(self._hold_path(owner), "rb") as stream:
-                descriptor = json.loads(stream.read())
-        except (FileNotFoundError, ValueError):
-            raise UnknownImage(f"no image is held for {owner}") from None
-        return Image(self, name_of(descriptor), descriptor)
+        return self.image(self.holds.read(owner))
 
     def release(self, owner: str) -> None:
         """End an owner's hold; the content goes with the next removal. No hold is no error."""
-        try:
-            os.unlink(self._hold_path(owner))
-        except FileNotFoundError:
-            pass
+        self.holds.release(owner)
 
     def holders(self) -> list[str]:
         """Return all owners of holds."""
-        try:
-            return sorted(name for name in os.listdir(self.root + "/holds") if not name.endswith(".new"))
-        except FileNotFoundError:
-            return []
-
-    def _sweep_holds(self) -> None:
-        """Remove what was being written as its writer was killed; nobody writes while the lock is ours alone."""
-        for name in os.listdir(self.root + "/holds"):
-            if name.endswith(".new"):
-                os.unlink(f"{self.root}/holds/{name}")
-
-    def _hold_path(self, owner: str) -> str:
-        if not owner or "/" in owner or owner.startswith("."):
-            raise ValueError(f"{owner!r} cannot own a hold")
-        return f"{self.root}/holds/{owner}"
-
-    def _held(self) -> list[Descriptor]:
-        import json
-
-        held = []
-        for owner in self.holders():
-            try:
-                with open(self._hold_path(owner), "rb") as stream:
-                    held.append(json.loads(stream.read()))
-            except (FileNotFoundError, ValueError):
-                continue
-        return held
+        return self.holds.owners()
 
 
 def _tagged(name: str) -> str:

@@ -6,12 +6,11 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from conftest import Minirt
-from registries import DockerRegistry, available
+from registries import DockerRegistry, available, registry  # noqa: F401
 
 pytestmark = [
     pytest.mark.root,
@@ -19,12 +18,6 @@ pytestmark = [
     pytest.mark.skipif(not available(), reason="docker-registry is not installed"),
 ]
 PLAIN = "--tls-verify=false"
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerRegistry]:
-    with DockerRegistry(tmp_path_factory.mktemp("registry")) as registry:
-        yield registry
 
 
 def skopeo(*words: object) -> str:

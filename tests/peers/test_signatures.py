@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import debian_root
 import pytest
 from conftest import Minirt
-from registries import DockerRegistry, available
+from registries import DockerRegistry, available, registry  # noqa: F401
 
 pytestmark = [
     pytest.mark.root,
@@ -19,12 +18,6 @@ pytestmark = [
     pytest.mark.skipif(not available(), reason="docker-registry is not installed"),
 ]
 PLAIN = "--tls-verify=false"
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerRegistry]:
-    with DockerRegistry(tmp_path_factory.mktemp("registry")) as registry:
-        yield registry
 
 
 @pytest.fixture(scope="module")
