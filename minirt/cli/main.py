@@ -44,6 +44,7 @@ COMMANDS = {
     "network": ("network", "networks that containers share"),
     "volume": ("volume", "directories that outlive containers"),
     "port": ("network", "which ports of the host lead to a container"),
+    "graph": ("graph", "the machine's containers as a picture"),
     "ps": ("containers", "list containers"),
     "rm": ("containers", "remove containers"),
     "container": ("system", "docker's longer names for these commands; prune"),

@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import os
 import struct
+import sys
 
 from minirt.errors import KernelError
 from minirt.linux import constants as k
 from minirt.linux._sys import lib
 
 __all__ = [
-    "Address", "add_address", "add_child", "add_default_route", "add_pair", "addresses", "attribute", "find", "indexes", "links",
-    "move", "open_socket", "parse", "remove", "request", "set_up",
+    "Address", "Link", "add_address", "add_child", "add_default_route", "add_pair", "addresses", "attribute", "find", "indexes",
+    "links", "move", "open_socket", "parse", "remove", "request", "set_up",
 ]  # fmt: skip
 
 HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length type flags sequence port
@@ -37,6 +38,26 @@ class Address:
         self.flags = flags  # IFA_F_*, u32
         self.scope = scope  # RT_SCOPE_*
         self.attributes = attributes  # IFA_LOCAL and IFA_ADDRESS, in network byte order
+
+
+class Link:
+    """One interface, as the body of an answer to RTM_GETLINK tells it."""
+
+    __slots__ = ("flags", "hardware", "index", "kind", "master", "name", "peer")
+
+    def __init__(self, answer: bytes) -> None:
+        parts = dict(parse(answer[LINK.size :]))
+        _, _, self.index, self.flags, _ = LINK.unpack_from(answer)  # IFF_*
+        self.name = word(parts.get(k.IFLA_IFNAME, b""))
+        self.master = int.from_bytes(parts.get(k.IFLA_MASTER, b""), sys.byteorder)  # the index of its bridge; 0: none
+        self.peer = int.from_bytes(parts.get(k.IFLA_LINK, b""), sys.byteorder)  # of the other end, or of whose wire it has
+        self.hardware = ":".join(f"{byte:02x}" for byte in parts.get(k.IFLA_ADDRESS, b""))  # MAC address
+        self.kind = word(dict(parse(parts.get(k.IFLA_LINKINFO, b""))).get(k.IFLA_INFO_KIND, b""))  # veth ...; a card: none
+
+
+def word(data: bytes) -> str:
+    """Return an attribute that is text."""
+    return data.rstrip(b"\0").decode(errors="surrogateescape")
 
 
 def open_socket() -> int:
@@ -68,14 +89,10 @@ def indexes(fd: int) -> set[int]:
     }
 
 
-def links(fd: int) -> dict[str, tuple[int, int]]:
-    """Return index and master's index (0: none) of all interfaces of a namespace, by name. Raises: KernelError."""
-    found = {}
-    for answer in request(fd, k.RTM_GETLINK, k.NLM_F_DUMP, LINK.pack(0, 0, 0, 0, 0), "interfaces"):
-        parts = dict(parse(answer[LINK.size :]))
-        name = parts[k.IFLA_IFNAME].rstrip(b"\0").decode(errors="surrogateescape")
-        found[name] = (LINK.unpack_from(answer)[2], int.from_bytes(parts.get(k.IFLA_MASTER, b""), "little"))
-    return found
+def links(fd: int) -> dict[str, Link]:
+    """Return all interfaces of a namespace, by name. Raises: KernelError."""
+    answers = request(fd, k.RTM_GETLINK, k.NLM_F_DUMP, LINK.pack(0, 0, 0, 0, 0), "interfaces")
+    return {link.name: link for link in map(Link, answers)}
 
 
 def addresses(fd: int, index: int) -> list[Address]:

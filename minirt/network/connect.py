@@ -216,12 +216,12 @@ def repair(store: Store, wire: Wire) -> None:
     """
     bridges = {network.name: network.bridge for network in store.networks() if network.driver == "bridge"}
     links = rtnetlink.links(wire.fd) if bridges else {}
-    ours = {links[bridge][0] for bridge in bridges.values() if bridge in links}
+    ours = {links[bridge].index for bridge in bridges.values() if bridge in links}
     ends = [end for end in store.endpoints() if end.network in bridges]
     known = {end.interface for end in ends}
-    for name, (_, master) in links.items():
-        if master in ours and name.startswith("mv") and name not in known:
-            rtnetlink.remove(wire.fd, name)
+    for link in links.values():
+        if link.master in ours and link.name.startswith("mv") and link.name not in known:
+            rtnetlink.remove(wire.fd, link.name)
     forget(store, [end for end in ends if end.interface not in links])
 
 
