@@ -41,8 +41,8 @@ def enclosed(kind: str, words: list[str], answer: str, directory: Path, env: dic
     shown = [path for path in dict.fromkeys(shown) if path == "/usr" or not path.startswith("/usr/")]
     binds = [word for path in shown for word in ("-v", f"{path}:{path}:ro")]
     binds += ["-v", f"{directory}:{directory}"] + (["-v", f"{answer}:{answer}:ro"] if answer else [])
-    variables = ["-e", f"PYTHONPATH={TOP}", "-e", "NO_COLOR=1", "-e", "MINIRT_ROOT=/m", "-e", "PYTHONDONTWRITEBYTECODE=1"]
-    variables += [word for name, value in env.items() for word in ("-e", f"{name}={value}")]
+    env = {"PYTHONPATH": str(TOP), "NO_COLOR": "1", "MINIRT_ROOT": "/m", "PYTHONDONTWRITEBYTECODE": "1", **env}
+    variables = [word for name, value in env.items() for word in ("-e", f"{name}={value}")]
     run = [sys.executable, "-m", "minirt", "run", "-i", "--rm", "--tmpfs", "/m:mode=755", *variables, *binds]
     if kind == "root":
         return [*run, "--privileged", "--userns", "auto", "busybox", "sh", "-c", SHARED, "sh", *words]

@@ -51,6 +51,7 @@ class World:
     def __init__(self, answer: str, symbols: tuple[str, ...], seed: str, partial: bool = False, sandbox: str = "") -> None:
         self.answer, self.symbols, self.seed, self.partial, self.sandbox = answer, symbols, seed, partial, sandbox
         self.config = ""  # what is different in config.json, as JSON
+        self.moved: dict[str, str] = {}
         self.host = "self"  # the process in /proc whose namespaces are the host's
         self.proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY)
         self.look_at_host("self")
@@ -87,6 +88,15 @@ class World:
         path.write_text(text)
         return path
 
+    def move(self, name: str) -> None:
+        """Let minirt keep its things below a new directory of this name from now on, images too."""
+        root = f"/m/{name}" if self.sandbox else str(self.directory / name)
+        self.moved = {"MINIRT_ROOT": root}
+
+    def path(self, path: str) -> Path:
+        """Return where a path of the host is seen by the observer."""
+        return Path(f"/proc/{self.host}/root{path}") if self.sandbox else Path(path)
+
     # -- running ---------------------------------------------------------------------------------------------
 
     def words(self, *command: str) -> list[str]:
@@ -95,12 +105,12 @@ class World:
         words = [sys.executable, "-m", "tutorials.tutor.organs", *partial, self.answer or "-", ",".join(self.symbols), *command]
         if not self.sandbox:
             return words
-        return enclosed(self.sandbox, words, self.answer, self.directory, {"TUTOR_CONFIG": self.config})
+        return enclosed(self.sandbox, words, self.answer, self.directory, {"TUTOR_CONFIG": self.config, **self.moved})
 
     @property
     def env(self) -> dict[str, str]:
         """The environment for it."""
-        return {**os.environ, "PYTHONPATH": str(TOP), "NO_COLOR": "1", "TUTOR_CONFIG": self.config}
+        return {**os.environ, "PYTHONPATH": str(TOP), "NO_COLOR": "1", "TUTOR_CONFIG": self.config, **self.moved}
 
     def run(self, *command: str, input: str = "", limit: float = 60) -> subprocess.CompletedProcess[str]:
         """Run a command to its end. Raises: Raised where the learner's code raises."""
@@ -134,8 +144,9 @@ class World:
 
     @contextmanager
     def box(
-        self, *options: str, script: str = "", env: dict[str, str] | None = None, config: dict[str, Any] | None = None
-    ) -> Iterator[Box]:
+        self, *options: str, script: str = "", env: dict[str, str] | None = None, config: dict[str, Any] | None = None,
+        image: str = "busybox",
+    ) -> Iterator[Box]:  # fmt: skip
         """Start a container of busybox that runs a shell script, and is then looked at until the block ends.
 
         Args:
@@ -143,12 +154,13 @@ class World:
             script: what it does before it is looked at.
             env: variables for it.
             config: what is to be different in config.json.
+            image: another image, with a shell in it.
 
         Raises: NotBorn, Raised.
         """
         ready = self.secret(f"ready {time.monotonic_ns()}")
         given = [word for pair in {**(env or {}), "READY": ready}.items() for word in ("-e", "=".join(pair))]
-        command = ["run", "-i", "--rm", *given, *options, "busybox", "sh", "-c", f"{script}\n{READY}"]
+        command = ["run", "-i", "--rm", *given, *options, image, "sh", "-c", f"{script}\n{READY}"]
         pipe = subprocess.PIPE
         self.config = json.dumps(config) if config else ""
         words = self.words("minirt", *command)
