@@ -55,7 +55,7 @@ class Base:
 class RunStep:
     """One RUN.
 
-    Args: state, what it stands on; args, the command; env, variables beside the image's; network, none or host; say, gets
+    Args: state, what it stands on; args, the command; env, variables beside the image's; network, as `minirt run` has it; say, gets
     each line of its output; stop, descriptor that becomes readable when the build is over;
     privileged, as `minirt run --privileged`.
     """
@@ -152,6 +152,7 @@ class _Step(Session):
         from minirt.plan.birth import Birth, PlanFailed
 
         with ExitStack() as undo:
+            self.undo = self.failing = undo
             reader, writer = os.pipe2(os.O_CLOEXEC)
             undo.callback(os.close, reader)
             stdin = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)

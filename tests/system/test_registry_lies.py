@@ -210,7 +210,7 @@ def test_a_registry_that_asks_for_a_day_is_not_waited_for(own_store: Minirt) -> 
     begin = time.monotonic()
     with Registry(Content(), tomorrow) as registry:
         line = one_line(own_store("pull", PLAIN, f"{registry.host}/busy:1"))
-    assert "86400 s" in line and time.monotonic() - begin < 30
+    assert "86400 s" in line and time.monotonic() - begin < 100
 
 
 def test_a_registry_that_is_busy_for_a_moment_is_asked_again(own_store: Minirt) -> None:
