@@ -66,9 +66,9 @@ def stop_timeout(container: Container) -> float:
 
 
 def send(container: Container, pidfd: int, number: int) -> None:
-    """Send its first process a signal, and say so. Raises: ProcessLookupError."""
+    """Send its first process a signal, and say so: before, as its end is told as soon as it comes. Raises: ProcessLookupError."""
+    container.tell("kill", signal=str(int(number)))
     signal.pidfd_send_signal(pidfd, number)
-    container.tell("kill", signal=str(number))
 
 
 def stop(container: Container, seconds: float | None = None, number: int | None = None) -> None:

@@ -57,8 +57,8 @@ def remove(container: Container, force: bool = False, volumes: bool = False) -> 
             pidfd = -1  # it has ended meanwhile
         if pidfd >= 0:
             try:
-                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
                 container.tell("kill", signal=str(int(signal.SIGKILL)))
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
                 select.select([pidfd], [], [], KILLED)
             except ProcessLookupError:
                 pass
