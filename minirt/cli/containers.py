@@ -122,17 +122,7 @@ def ports(found: list[dict[str, Any]]) -> str:
 
 def remove(args: argparse.Namespace) -> int:
     """Remove each; go on after one that cannot be."""
-    import sys
-
-    from minirt.engine.container import ContainerError, find
+    from minirt.cli.lifecycle import AT_ONCE, for_each
     from minirt.engine.removal import remove as drop
 
-    failed = 0
-    for text in args.containers:
-        try:
-            drop(find(text), args.force, args.volumes)
-            print(text)
-        except ContainerError as error:
-            print(f"minirt: {error}", file=sys.stderr)
-            failed = 1
-    return failed
+    return for_each(args, lambda container: drop(container, args.force, args.volumes), AT_ONCE)

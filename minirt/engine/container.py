@@ -213,6 +213,15 @@ class Container:
         return str(self.state.get("name") or self.id[:12])
 
     @property
+    def paused(self) -> bool:
+        """Whether its processes are held still."""
+        group = self.cgroup
+        try:
+            return group is not None and group.is_frozen()
+        except OSError:  # it has ended meanwhile
+            return False
+
+    @property
     def cgroup(self) -> Cgroup | None:
         """Its cgroup, None where it has none now."""
         from minirt.engine.gc import groups

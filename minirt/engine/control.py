@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import suppress
 
 from minirt.engine import owner
 from minirt.engine.asked import load_options
 from minirt.engine.container import Conflict, Container, ContainerError, check_name
 from minirt.engine.ended import read_exit
 from minirt.engine.removal import KILLED, no_more, running
-from minirt.errors import UsageError
+from minirt.errors import MinirtError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from minirt.linux.cgroup_group import Cgroup
 
 __all__ = ["kill", "pause", "rename", "restart", "signal_number", "stop", "unpause", "wait"]
@@ -91,8 +94,9 @@ def stop(container: Container, seconds: float | None = None, number: int | None 
         return
     try:
         send(container, pidfd, number or stop_signal(container))
-        if container.cgroup is not None and container.cgroup.is_frozen():
-            container.cgroup.thaw()
+        if container.paused:
+            with suppress(MinirtError):  # SIGKILL ends it, still or not
+                unpause(container)
         if not select.select([pidfd], [], [], None if seconds < 0 else seconds)[0]:
             send(container, pidfd, signal.SIGKILL)
             select.select([pidfd], [], [], KILLED)
@@ -126,14 +130,22 @@ def restart(container: Container, seconds: float | None = None, number: int | No
 
 def pause(container: Container) -> None:
     """Hold all processes of a container still. Raises: ContainerError, CgroupError."""
-    group_of(container).freeze()
+    hold(container, lambda group: group.freeze())
     container.tell("pause")
 
 
 def unpause(container: Container) -> None:
     """Let them go on. Raises: ContainerError, CgroupError."""
-    group_of(container).thaw()
+    hold(container, lambda group: group.thaw())
     container.tell("unpause")
+
+
+def hold(container: Container, do: Callable[[Cgroup], None]) -> None:
+    """Freeze or thaw. Raises: ContainerError, CgroupError."""
+    try:
+        do(group_of(container))
+    except OSError:  # its group has gone meanwhile
+        raise Conflict(f"container {container.label} is not running") from None
 
 
 def group_of(container: Container) -> Cgroup:

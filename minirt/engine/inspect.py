@@ -134,8 +134,7 @@ def state_of(container: Container) -> dict[str, Any]:
 def status_of(container: Container) -> str:
     """Return docker's word for what a container does: created, running, paused, restarting, exited."""
     if container.running:
-        group = container.cgroup
-        return "paused" if group is not None and group.is_frozen() else "running"
+        return "paused" if container.paused else "running"
     return str(container.state.get("status"))  # where that is running, its monitor is about to write down how it ended
 
 

@@ -99,8 +99,7 @@ def main(id: str) -> int:
     container = Container.load(id)
     if container is None or not container.running:
         return 1
-    group = container.cgroup
-    if group is not None and group.is_frozen():
+    if container.paused:
         return 1  # paused: there is nothing to be seen
     image = Store(os.path.join(data_root(), "image")).held(id)
     check = check_of(load_options(container), image.config.get("config") or {})
