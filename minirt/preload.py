@@ -12,7 +12,7 @@ nothing, not even `annotations`.
 
 import marshal
 import sys
-from os import stat
+from posix import stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ __all__ = ["Modules", "install"]
 
 HERE = __file__.rpartition("/")[0]
 EXTENSION = None  # in place of code: a shared library
+TEXT = (sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())  # as os.fsdecode has it
 
 
 class Modules:
@@ -104,8 +105,41 @@ def install(command: str, ready: "Any" = None) -> Modules:
     except (OSError, ValueError, EOFError, TypeError, IndexError):
         pass
     sys.meta_path.insert(0, modules)
+    if modules.entries:
+        stand_in_for_os()
     load(modules.entries[1:])
     return modules
+
+
+def stand_in_for_os() -> None:
+    """Let `os` be what it takes from its C half, until somebody asks for more of it: then it becomes itself.
+
+    A third of a small command's imports would be `os`, and most of that classes of collections.abc, for os.environ alone.
+    Until then that is a dictionary of text: to be read (nothing here changes it).
+    """
+    import _imp
+    import posix
+
+    if "os" in sys.modules or not _imp.is_frozen("os"):
+        return
+    os = type(sys)("os")
+    names = vars(os)
+
+    def become_itself(name: str) -> "Any":
+        """PEP 562."""
+        if name.startswith("__"):
+            raise AttributeError(name)
+        del names["__getattr__"]
+        exec(_imp.get_frozen_object("os"), names)
+        return getattr(os, name)
+
+    names.update({name: value for name, value in vars(posix).items() if name[0] != "_"}, _exit=posix._exit)
+    names["environ"] = {name.decode(*TEXT): value.decode(*TEXT) for name, value in posix.environ.items()}
+    names["__getattr__"] = become_itself
+    sys.modules["os"] = os
+    import posixpath  # finds this one
+
+    names["path"] = sys.modules["os.path"] = posixpath
 
 
 def is_as_it_was(entry: "tuple[Any, ...]") -> bool:

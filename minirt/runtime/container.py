@@ -66,9 +66,12 @@ class Container:
     def make(self) -> None:
         """Make the directory, and lock it. Raises: RuntimeFailure where the name is taken."""
         try:
-            os.makedirs(os.path.dirname(self.path), mode=0o711, exist_ok=True)
             while True:
-                os.mkdir(self.path, 0o711)
+                try:
+                    os.mkdir(self.path, 0o711)
+                except FileNotFoundError:
+                    os.makedirs(os.path.dirname(self.path), mode=0o711, exist_ok=True)
+                    os.mkdir(self.path, 0o711)
                 try:
                     self.lock()
                     break

@@ -88,3 +88,28 @@ def test_without_a_directory_to_write_to_all_goes_on(tree: Path) -> None:
     os.rmdir(tree / "minirt" / "__pycache__")
     (tree / "minirt" / "__pycache__").touch()  # root may write anywhere, but not below a file
     assert run(tree)[1] == run(tree)[1] == "False"
+
+
+OS = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import posix
+from minirt import preload
+before = {name: sys.modules.pop(name) for name in ("os", "os.path", "posixpath", "genericpath", "_collections_abc") if name in sys.modules}
+preload.stand_in_for_os()
+import os, os.path
+from os import O_CLOEXEC, stat
+assert os.path.join("a", "b") == "a/b" and os.path.isdir("/proc") and os.environ["WORD"] == "\\udcff" and stat is posix.stat
+assert not hasattr(os, "__nothing__") and "_collections_abc" not in sys.modules, "so far it is not itself"
+assert os.fsencode(os.environ["WORD"]) == b"\\xff", "here it becomes itself"
+assert "_collections_abc" in sys.modules and not hasattr(os, "nothing") and "__getattr__" not in vars(os)
+os.environ["WORD"] = "other"
+assert os.popen("echo $WORD").read() == "other\\n" and os.path is sys.modules["os.path"]
+print("done")
+"""
+
+
+def test_what_stands_in_for_os_becomes_it_when_more_is_asked_for(tree: Path) -> None:
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", OS, str(tree)], capture_output=True, text=True, check=False,
+                          env={b"WORD": b"\xff"})  # fmt: skip
+    assert done.stdout == "done\n", done.stderr
