@@ -95,7 +95,8 @@ import sys
 sys.path.insert(0, sys.argv[1])
 import posix
 from minirt import preload
-before = {name: sys.modules.pop(name) for name in ("os", "os.path", "posixpath", "genericpath", "_collections_abc") if name in sys.modules}
+for name in ("os", "os.path", "posixpath", "genericpath", "_collections_abc"):
+    sys.modules.pop(name, None)
 preload.stand_in_for_os()
 import os, os.path
 from os import O_CLOEXEC, stat
