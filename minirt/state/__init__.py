@@ -4,6 +4,8 @@ May import minirt.errors and minirt.paths. Read in this order:
 
     database.py    a database: opened, brought to this version, changed by one transaction at a time
     schema.py      the tables of state.sqlite, one migration a schema version
+    containers.py  the rows of containers
+    adopt.py       ... of those from before there was a database
     events.py      what has happened, the last ten thousand of it
 
 state.sqlite is of containers, volumes and events; network.sqlite (minirt.network.store) of networks. They are two, because a

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from minirt.state.database import Database
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 __all__ = ["MIGRATIONS", "State"]
 
 MIGRATIONS = (
@@ -45,3 +49,10 @@ class State(Database):
 
     def __init__(self, look: bool = False) -> None:
         super().__init__("state.sqlite", MIGRATIONS, look)
+
+    def _migrate(self, migrations: Sequence[str], version: int) -> None:
+        super()._migrate(migrations, version)
+        if version < 2:
+            from minirt.state.adopt import adopt
+
+            adopt(self)

@@ -8,9 +8,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Minirt
 
 from minirt.linux.cgroup2 import find_mount, find_parent
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from tests.conftest import Minirt  # its fixture is known here, its module's name is that of this directory's own
 
 LIMIT = 120.0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sqlite3
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from minirt.state import database
+from minirt.state import containers, database
 from minirt.state.database import Database, StateError
 from minirt.state.events import EVERY, events_after, last_event, note, tell
 from minirt.state.schema import State
@@ -127,3 +128,17 @@ def test_events_are_in_order_and_the_oldest_go(monkeypatch: pytest.MonkeyPatch) 
         assert next(events_after(base, 1000)).id == "999"
     assert 200 <= len(found) <= 200 + EVERY and [event.seq for event in found] == sorted(event.seq for event in found)
     assert found[-1].as_dict()["Actor"] == {"ID": "999", "Attributes": {"name": "é\n"}}
+
+
+def test_containers_from_before_there_was_a_database_are_there(root: Path) -> None:
+    old = {"id": "a" * 64, "name": "box", "image": "busybox", "command": ["true"], "created": 1.5, "status": "exited", "rm": False,
+           "exit_code": 3, "what": "ever"}  # fmt: skip
+    for id, text in (("a" * 64, json.dumps(old)), ("b" * 64, "{"), ("." + "c" * 64, json.dumps(old))):
+        (root / "lib" / "containers" / id).mkdir(parents=True)
+        (root / "lib" / "containers" / id / "state.json").write_text(text)
+    for _ in range(2):
+        with State() as base:
+            (found,) = containers.everything(base)
+        assert {key: found[key] for key in ("id", "name", "command", "exit_code", "rm")} == {
+            "id": "a" * 64, "name": "box", "command": ["true"], "exit_code": 3, "rm": False,
+        }  # fmt: skip
