@@ -41,7 +41,7 @@ enum { ROOM_FDS = 4096 };  /* the most that a program is given */
 struct room {
     struct room *next;
     int taken;
-    int exe, n, plan;
+    int exe, n;
     int fds[ROOM_FDS + 1];
     char number[12];
     char stack[16384] __attribute__((aligned(16)));
