@@ -142,7 +142,7 @@ def test_events_come_as_objects(client: Any) -> None:
 
     since = int(time.time())
     client.containers.run("busybox", "true", remove=True, name="box", **QUICK)
-    told = client.events(since=since, until=int(time.time()) + 2, decode=True, filters={"type": "container"})
+    told = client.events(since=since, until=int(time.time()) + 2, decode=True, filters={"type": "container", "container": "box"})
     life = ["create", "start", "die", "destroy"]
     assert [event["Action"] for event in told if event["Action"] in life] == life
 
