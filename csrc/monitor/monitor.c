@@ -241,17 +241,20 @@ static void leave(struct client **c)
     *c = NULL;
 }
 
+/* Let in all who wait: one who came before the program began is to miss nothing of what it writes. */
 static void welcome(void)
 {
-    int fd = accept4(m.listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    int fd;
 
-    for (int i = 0; fd >= 0 && i < CLIENTS; i++)
-        if (!m.clients[i] && (m.clients[i] = calloc(1, sizeof *m.clients[i]))) {
+    while ((fd = accept4(m.listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
+        int i = 0;
+        while (i < CLIENTS && m.clients[i])
+            i++;
+        if (i < CLIENTS && (m.clients[i] = calloc(1, sizeof *m.clients[i])))
             m.clients[i]->fd = fd;
-            return;
-        }
-    if (fd >= 0)
-        close(fd);
+        else
+            close(fd);
+    }
 }
 
 /* Put a frame on its way to every client; there is room, as nothing was read otherwise. */

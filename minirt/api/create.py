@@ -12,10 +12,21 @@ if TYPE_CHECKING:
 __all__ = ["changes_of", "options_of", "size_of"]
 
 # Fields whose value is the option's own.
-TEXTS = {"Hostname": "hostname", "User": "user", "WorkingDir": "workdir", "StopSignal": "stop_signal"}
+TEXTS = {"Hostname": "hostname", "Domainname": "domainname", "User": "user", "WorkingDir": "workdir", "StopSignal": "stop_signal"}
 HOST_TEXTS = {"CpusetCpus": "cpuset_cpus", "CpusetMems": "cpuset_mems"}
 LISTS = {"GroupAdd": "group_add", "CapAdd": "cap_add", "CapDrop": "cap_drop", "SecurityOpt": "security_opt", "Dns": "dns",
-         "DnsSearch": "dns_search", "DnsOptions": "dns_option"}  # fmt: skip
+         "DnsSearch": "dns_search", "DnsOptions": "dns_option", "ExtraHosts": "add_host",
+         "DeviceCgroupRules": "device_cgroup_rule"}  # fmt: skip
+# What is refused rather than taken and forgotten, and why (minirt/cli/refused.py has the flags).
+REFUSED = {
+    "BlkioWeightDevice": "cgroup v2 weighs a group on all devices alike",
+    "CgroupParent": "containers' groups are minirt's to place",
+    "CpuRealtimePeriod": "cgroup v2 has no such limit", "CpuRealtimeRuntime": "cgroup v2 has no such limit",
+    "DeviceRequests": "give the device nodes as Devices", "KernelMemory": "cgroup v2 has no such limit",
+    "Links": "containers of one network know each other by name", "OomKillDisable": "cgroup v2 has no such limit",
+    "StorageOpt": "what a container writes has no limit of its own",
+}  # fmt: skip
+RUNTIMES = ("", "minirt", "runc", "io.containerd.runc.v2")
 NUMBERS = {"OomScoreAdj": "oom_score_adj", "CpuShares": "cpu_shares", "CpuQuota": "cpu_quota", "CpuPeriod": "cpu_period",
            "PidsLimit": "pids_limit", "BlkioWeight": "io_weight"}  # fmt: skip
 SIZES = {"Memory": "memory", "MemoryReservation": "memory_reservation", "MemorySwap": "memory_swap", "ShmSize": "shm_size"}
@@ -32,21 +43,46 @@ def options_of(body: dict[str, Any], name: str) -> RunOptions:
         raise ApiError(400, "no image is named: Image is missing")
     host: dict[str, Any] = body.get("HostConfig") or {}
     try:
+        refuse(host)
         chosen = {**of_config(body), **of_host(host), **of_networks(body, host)}
         chosen["volume"] = volumes_of(body, host)
         entrypoint, command = commands(body)
-        return RunOptions(image, command, name=name, entrypoint=entrypoint, detach=True, **chosen)
-    except (TypeError, AttributeError, KeyError) as error:
+        return checked(RunOptions(image, command, name=name, entrypoint=entrypoint, detach=True, **chosen))
+    except (TypeError, ValueError, AttributeError, KeyError) as error:
         raise ApiError(400, f"the body is not what the API has: {error}") from None
+
+
+def checked(options: RunOptions) -> RunOptions:
+    """Return the options, each of the type that it has by default. Raises: TypeError."""
+    for name, default in vars(RunOptions("")).items():
+        value = getattr(options, name)
+        texts = isinstance(default, list) and name != "console_size"
+        if texts and not all(isinstance(item, str) for item in value):
+            raise TypeError(f"{name}: not a list of texts")
+        if isinstance(default, str) and not isinstance(value, str):
+            raise TypeError(f"{name}: not a text")
+    if options.healthcheck is not None and not isinstance(options.healthcheck, dict):
+        raise TypeError("Healthcheck: not an object")
+    return options
+
+
+def refuse(host: dict[str, Any]) -> None:
+    """Refuse what would be taken and do nothing. Raises: ApiError."""
+    for field, why in REFUSED.items():
+        if host.get(field):
+            raise ApiError(400, f"HostConfig.{field}: {why}")
+    if (host.get("Runtime") or "") not in RUNTIMES:
+        raise ApiError(400, f"unknown or invalid runtime name: {host['Runtime']}: there is minirt")
 
 
 def changes_of(body: dict[str, Any]) -> dict[str, Any]:
     """Return what is to be changed of a container that is there (ContainerUpdate). Raises: ApiError."""
     from minirt.engine.update import LIMITS
 
+    refuse(body)
     try:
         chosen = of_host(body)
-    except (TypeError, AttributeError, KeyError) as error:
+    except (TypeError, ValueError, AttributeError, KeyError) as error:
         raise ApiError(400, f"the body is not what the API has: {error}") from None
     changes = {name: chosen[name] for name in LIMITS if chosen.get(name)}
     if (body.get("RestartPolicy") or {}).get("Name"):
@@ -98,8 +134,6 @@ def of_host(host: dict[str, Any]) -> dict[str, Any]:
     chosen |= {option: str(host[field]) for field, option in SIZES.items() if host.get(field)}
     for field, option in NAMESPACES.items():
         chosen[option] = host.get(field) or PRIVATE[field]
-    if chosen["ipc"] in ("shareable", "none"):
-        chosen["ipc"] = "private"
     if host.get("NanoCpus"):
         chosen["cpus"] = f"{host['NanoCpus'] / 1e9:g}"
     policy = host.get("RestartPolicy") or {}
@@ -121,6 +155,7 @@ def of_host(host: dict[str, Any]) -> dict[str, Any]:
         "sysctl": [f"{key}={value}" for key, value in (host.get("Sysctls") or {}).items()],
         "ulimit": [f"{u['Name']}={u['Soft']}:{u['Hard']}" for u in host.get("Ulimits") or ()],
         "device": [device_of(device) for device in host.get("Devices") or ()],
+        "annotation": [f"{key}={value}" for key, value in (host.get("Annotations") or {}).items()],
         "mount": [mount_of(mount) for mount in host.get("Mounts") or ()],
         "io_max": [f"{rate['Path']}:{key}={rate['Rate']}" for field, key in RATES.items() for rate in host.get(field) or ()],
         "publish": [port for key, bindings in (host.get("PortBindings") or {}).items() for port in ports_of(key, bindings)],
@@ -146,7 +181,12 @@ def mount_of(mount: dict[str, Any]) -> str:
     parts = [f"type={mount.get('Type') or 'bind'}", f"target={mount['Target']}"]
     parts += [f"source={mount['Source']}"] if mount.get("Source") else []
     parts += ["readonly"] if mount.get("ReadOnly") else []
-    bind, tmpfs = mount.get("BindOptions") or {}, mount.get("TmpfsOptions") or {}
+    bind, tmpfs, volume = (mount.get(f"{kind}Options") or {} for kind in ("Bind", "Tmpfs", "Volume"))
+    parts += ["volume-nocopy"] if volume.get("NoCopy") else []
+    parts += [f"volume-subpath={volume['Subpath']}"] if volume.get("Subpath") else []
+    parts += [f"volume-label={key}={value}" for key, value in (volume.get("Labels") or {}).items()]
+    driver = (volume.get("DriverConfig") or {}).get("Options") or {}
+    parts += [f"volume-opt={key}={value}" for key, value in driver.items()]
     parts += [f"bind-propagation={bind['Propagation']}"] if bind.get("Propagation") else []
     parts += [f"tmpfs-size={tmpfs['SizeBytes']}"] if tmpfs.get("SizeBytes") else []
     parts += [f"tmpfs-mode={tmpfs['Mode']:o}"] if tmpfs.get("Mode") else []

@@ -17,6 +17,7 @@ from minirt.errors import MinirtError, UsageError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Callable
 
     from minirt.api.http import Request
 
@@ -141,15 +142,21 @@ def handed_over() -> list[Listener]:
     return found
 
 
-def serve(listeners: list[Listener]) -> None:
-    """Answer until SIGTERM or SIGINT; what is asked by then is still done. The containers go on."""
+def serve(listeners: list[Listener], say: Callable[[Listener], object]) -> None:
+    """Answer until SIGTERM or SIGINT; what is asked by then is still done. The containers go on. SIGUSR1 shows what it does.
+
+    Args: say, called with each listener when it may be told of.
+    """
+    import faulthandler
     import signal
 
+    faulthandler.register(signal.SIGUSR1)  # tells where each thread is, as dockerd does
     end = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: end.set())
     for listener in listeners:
         threading.Thread(target=listener.accept, daemon=True).start()
+        say(listener)
     end.wait()
     for listener in listeners:
         forget(listener)

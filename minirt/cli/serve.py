@@ -61,9 +61,11 @@ def serve(args: argparse.Namespace) -> int:
     listeners: list[Listener] = []
     for where in args.host or [f"unix://{os.path.join(state_root(), 'docker.sock')}"]:
         listeners += listen(where, args)
-    for listener in listeners:
+
+    def say(listener: Listener) -> None:
         print(json.dumps({"host": listener.name}) if args.format == "json" else f"serving at {listener.name}", flush=True)
-    server.serve(listeners)
+
+    server.serve(listeners, say)
     return 0
 
 

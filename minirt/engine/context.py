@@ -61,19 +61,26 @@ def compile_filter(options: RunOptions, spec: dict[str, Any]) -> tuple[bytes, in
     if wanted == "default":
         made = seccomp.compile_default(kept, cache=cache)
     else:
-        import json
-
-        try:
-            with open(wanted, encoding="utf-8") as file:
-                profile = json.load(file)
-        except OSError as error:
-            raise UsageError(f"--security-opt seccomp={wanted}: {error.strerror}") from None
-        except ValueError as error:
-            raise UsageError(f"--security-opt seccomp={wanted}: not JSON: {error}") from None
+        profile, wanted = read_profile(wanted)
         made = seccomp.compile(profile, kept, cache=cache, where=wanted)
     if made.notifies:
         raise UsageError(f"--security-opt seccomp={wanted}: SCMP_ACT_NOTIFY is not implemented in `minirt run`")
     return made.program, made.flags
+
+
+def read_profile(wanted: str) -> tuple[Any, str]:
+    """Return a seccomp profile, and what to call it: from its file; or it is the text, as docker's command line sends it."""
+    import json
+
+    try:
+        if wanted.startswith("{"):
+            return json.loads(wanted), "PROFILE"
+        with open(wanted, encoding="utf-8") as file:
+            return json.load(file), wanted
+    except OSError as error:
+        raise UsageError(f"--security-opt seccomp={wanted}: {error.strerror}") from None
+    except ValueError as error:
+        raise UsageError(f"--security-opt seccomp={wanted[:40]}: not JSON: {error}") from None
 
 
 def make_cgroup(id: str, spec: dict[str, Any], sink: Sink | None) -> Any:

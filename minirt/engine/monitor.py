@@ -104,7 +104,7 @@ def listen(path: str) -> _socket.socket:
         os.chmod(path, 0o600)
     finally:
         os.close(folder)
-    listener.listen(8)
+    listener.listen(128)  # who comes before the program begins waits here, and is not to wait for room
     return listener
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import select
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -76,7 +78,7 @@ def in_terminal(api: Api, *words: str, typed: bytes = b"", size: tuple[int, int]
     fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
     shown = b""
     try:
-        while piece := os.read(master, 4096):
+        while piece := read(api, master, shown):
             shown += piece
             if typed and b"ready" in shown:
                 os.write(master, typed)
@@ -85,6 +87,16 @@ def in_terminal(api: Api, *words: str, typed: bytes = b"", size: tuple[int, int]
         pass
     os.close(master)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown.decode()
+
+
+def read(api: Api, master: int, shown: bytes) -> bytes:
+    """Read from a terminal; where nothing comes for a minute, say what the server does."""
+    if not select.select([master], [], [], 60)[0]:
+        assert api.process
+        api.process.send_signal(signal.SIGUSR1)
+        time.sleep(1)
+        raise AssertionError(f"{shown!r} and no more: {(api.minirt.root / 'serve.log').read_text()[-20000:]}")
+    return os.read(master, 4096)
 
 
 READY = "echo ready; read line; stty size; tty; echo got $line; exit 5"
