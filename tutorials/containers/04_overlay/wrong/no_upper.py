@@ -1,6 +1,6 @@
 """overlay_options: the layers alone, which nobody can write to.
 
-The check says: born: Read-only
+The check says: born: EINVAL
 """
 
 from minirt.oci.rootfs import escape
