@@ -88,9 +88,9 @@ def observe(name: str, seed: str, answer: str, partial: bool, sandboxed: bool) -
         for fact in checks(lesson.path).observe(world):
             found.append(fact)
     except NotBorn as error:
-        found.insert(0, ("born", str(error)))
+        found.append(("born", str(error)))
     except Raised as error:
-        found.insert(0, ("raised", str(error)))
+        found.append(("raised", str(error)))
     finally:
         end_children(world)
         shutil.rmtree(world.directory, ignore_errors=True)

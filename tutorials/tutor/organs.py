@@ -2,6 +2,7 @@
 
     python -m tutorials.tutor.organs [--partial] ANSWER SYMBOL,... COMMAND [WORD...]
 
+    COMMAND         minirt, minivm, or script: a Python file of the lesson's, with the words as its arguments
     $TUTOR_CONFIG   what is different in the container's config.json, as JSON: for what `minirt run` has no word for
 
 The code of the real function is exchanged (`__code__`), and nothing else: whoever calls it, calls the learner's, and this finds
@@ -17,6 +18,7 @@ import inspect
 import io
 import json
 import os
+import runpy
 import sys
 import traceback
 from collections.abc import Sequence
@@ -49,9 +51,10 @@ def transplant(answer: Path, symbols: Sequence[str], partial: bool = False) -> N
     for symbol, module in modules.items():
         names = symbol.partition(":")[2].split(".")
         first = space.get(names[0])
-        if first is None or (len(names) > 1 and id(first) in real_classes):
-            if partial:
-                continue
+        lacking = first is None or (len(names) > 1 and (id(first) in real_classes or names[1] not in vars(first)))
+        if lacking and partial:
+            continue
+        if lacking:
             raise LookupError(f"{answer.name} does not define {'.'.join(names)}")
         theirs, real = plain(first, names[1:]), plain(vars(module)[names[0]], names[1:])
         if theirs is not real:
@@ -100,6 +103,10 @@ def main(words: list[str]) -> int:
             edit(json.loads(os.environ["TUTOR_CONFIG"]))
         if answer != "-":
             transplant(Path(answer), symbols.split(","), partial)
+        if command == "script":
+            sys.argv = rest
+            runpy.run_path(rest[0], run_name="__main__")
+            return 0
         if command == "minivm":
             from minivm.cli.main import main as minivm
 

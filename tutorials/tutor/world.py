@@ -142,6 +142,13 @@ class World:
             raise NotBorn("the guest does not come to its end")
         return done
 
+    def script(self, path: Path, *words: str) -> str:
+        """Run a script of the lesson's with the learner's functions; returns what it prints. Raises: Raised, NotBorn."""
+        done = self.run("script", str(path), *words)
+        if done.returncode:
+            raise NotBorn((done.stderr.strip().splitlines() or ["it ended at once"])[-1])
+        return done.stdout
+
     @contextmanager
     def box(
         self, *options: str, script: str = "", env: dict[str, str] | None = None, config: dict[str, Any] | None = None,
