@@ -1,6 +1,6 @@
 """map_text: the first mapping, which is mostly the only one.
 
-The check says: born: setresuid(101
+The check says: uid-map: 0 2
 """
 
 from collections.abc import Sequence
