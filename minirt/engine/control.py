@@ -176,3 +176,6 @@ def rename(container: Container, name: str) -> None:
     """Give a container another name. Raises: UsageError; NameTaken where another has it."""
     check_name(name)
     container.save([("rename", {"oldName": f"/{container.label}"})], name=name)
+    from minirt.engine.networks import renamed
+
+    renamed(container)

@@ -31,7 +31,7 @@ class Finding:
 
 def probes() -> tuple[Callable[[], Finding], ...]:
     """Return the probes, in the order of a container's birth."""
-    return (user, executor, namespaces, user_namespace, overlay, idmapped, seccomp, cgroups, image, kvm, lab)
+    return (user, executor, namespaces, user_namespace, overlay, idmapped, seccomp, cgroups, networks, image, kvm, lab)
 
 
 def user() -> Finding:
@@ -135,6 +135,33 @@ def overlay() -> Finding:
         return attempt("overlay", build, f"can be mounted below {place}", advice)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def networks() -> Finding:
+    """Whether containers can have a network: a bridge for root, pasta for others."""
+    import shutil
+    from importlib.util import find_spec
+
+    from minirt.errors import MinirtError
+
+    if os.geteuid() != 0:
+        if shutil.which("pasta") is None:
+            return Finding("networks", False, "no pasta", "apt-get install passt", False)
+        tun = os.access("/dev/net/tun", os.R_OK | os.W_OK)
+        advice = "chmod 666 /dev/net/tun" if os.path.exists("/dev/net/tun") else "modprobe tun"
+        return Finding("networks", tun, "by pasta" if tun else "pasta, but /dev/net/tun may not be opened", advice, False)
+    missing = [name for name in ("pyroute2", "dnslib") if find_spec(name) is None]
+    if missing:
+        return Finding("networks", False, f"no {' and no '.join(missing)}", "pip install 'minirt[network]'", False)
+    if shutil.which("nft") is None:
+        return Finding("networks", False, "no nft", "apt-get install nftables", False)
+    from minirt.network.firewall import comment_of
+
+    try:
+        comment_of("minirt")
+    except MinirtError as error:
+        return Finding("networks", False, str(error), "a kernel with CONFIG_NF_TABLES_INET (modprobe nf_tables)", False)
+    return Finding("networks", True, "bridges, names, nftables")
 
 
 def idmapped() -> Finding:

@@ -124,6 +124,17 @@ def connect(name: str, container: Container, wanted: Attachment | None = None) -
     change(container, lambda kept: [one for one in kept if one.network != wanted.network] + [wanted])
 
 
+def renamed(container: Container) -> None:
+    """Let its networks know a container by its new name."""
+    from minirt.network.schema import is_connected
+
+    if is_connected(container.id):
+        from minirt.network.store import Store
+
+        with Store() as store:
+            store.rename(container.id, container.label)
+
+
 def own_network(container: Container) -> str:
     """Return whose network a running container has, if it is not its own."""
     options = run_options(container)

@@ -19,7 +19,7 @@ from minirt.linux._sys import lib
 
 __all__ = [
     "Address", "Link", "add_address", "add_child", "add_default_route", "add_pair", "addresses", "attribute", "find", "indexes",
-    "links", "move", "open_socket", "parse", "remove", "request", "set_up",
+    "let_back", "links", "move", "open_socket", "parse", "remove", "request", "set_up",
 ]  # fmt: skip
 
 HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length type flags sequence port
@@ -173,6 +173,18 @@ def add_child(
 def kind(driver: str, data: bytes) -> bytes:
     """Return the attribute that says which driver a new interface is of, and what that is told."""
     return attribute(k.IFLA_LINKINFO, text(k.IFLA_INFO_KIND, driver) + attribute(k.IFLA_INFO_DATA, data))
+
+
+def let_back(fd: int, name: str) -> None:
+    """Let a bridge send frames back to the port that they came from: hairpin mode (man 8 ip-link). Raises: KernelError.
+
+    Args:
+        fd: socket of the bridge's namespace.
+        name: of the interface that is the port.
+    """
+    data = attribute(k.IFLA_BRPORT_MODE, b"\1")
+    info = attribute(k.IFLA_LINKINFO, text(k.IFLA_INFO_SLAVE_KIND, "bridge") + attribute(k.IFLA_INFO_SLAVE_DATA, data))
+    request(fd, k.RTM_NEWLINK, k.NLM_F_ACK, LINK.pack(0, 0, 0, 0, 0) + text(k.IFLA_IFNAME, name) + info, f"hairpin mode of {name}")
 
 
 def remove(fd: int, name: str) -> bool:

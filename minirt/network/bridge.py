@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from minirt.network.store import Endpoint, Network
     from minirt.plan.events import Sink
 
-__all__ = ["Wire", "add_bridge", "host_subnets", "lead_out", "lead_to", "remove_links", "set_inside"]
+__all__ = ["Wire", "add_bridge", "host_subnets", "lead_out", "lead_to", "let_back", "remove_links", "set_inside"]
 
 MACVLAN = {"bridge": "BRIDGE", "private": "PRIVATE", "vepa": "VEPA", "passthru": "PASSTHRU"}
 IPVLAN = {"l2": "L2", "l3": "L3"}
@@ -164,6 +164,16 @@ def lead_to(wire: Wire, network: Network, end: Endpoint, namespace: int) -> None
             raise
         remove_links(wire, [end])  # of one that was killed, under the same name
         wire.say("RTM_NEWLINK", args, why, *make)
+
+
+def let_back(wire: Wire, end: Endpoint) -> None:
+    """Let a container reach its own published ports by the host's address. Raises: KernelError.
+
+    Where the kernel shows bridged frames to nftables (br_netfilter), such a packet never leaves the bridge: it has to go back to
+    the port that it came from.
+    """
+    why = "a port of its own that is published: what it sends there comes back to it"
+    wire.say("RTM_NEWLINK", (f'"{end.interface}"', "hairpin on"), why, rtnetlink.let_back, end.interface)
 
 
 def add_child(wire: Wire, network: Network, end: Endpoint, namespace: int, hardware: bytes, mtu: int) -> None:

@@ -78,6 +78,8 @@ def connect(
             for network, end in places:
                 bridge.lead_to(wire, network, end, namespace)
                 bridge.set_inside(inner, network, end)
+                if ports and network.driver == "bridge":
+                    bridge.let_back(wire, end)
             if way_out(store, before) is None:
                 lead_out(store, inner, [end for _, end in places])
             settle(store, sink)
@@ -237,11 +239,17 @@ def sweep(alive: Iterable[str]) -> list[str]:
 
 
 def settle(store: Store, sink: Sink | None = None) -> None:
-    """Let the kernel have the rules that follow from the database, and each network its keeper, if it needs one."""
+    """Let the kernel have the rules that follow from the database, and each network its keeper, if it needs one.
+
+    Names are answered in all networks but the default one, as docker and podman have it; in that too where the host's only
+    resolver is one of its own at 127.0.0.1, which nobody but the host can ask.
+    """
     publishing = {id for id, port in store.ports() if port.is_for(6) and port.protocol == "tcp"}
     for network in store.networks():
         ends = store.endpoints(network=network.name)
-        answers = network.name != DEFAULT and network.driver == "bridge"
+        answers = network.driver == "bridge" and (network.name != DEFAULT or not names.servers_for({}))
+        if network.dns_port and not answers:
+            store.set_dns_port(network.name, 0)
         if ends and (answers or any(end.container in publishing for end in ends)):
             keeper.ensure(store, network, answers)
         elif keeper.is_there(network):

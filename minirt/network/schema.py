@@ -61,5 +61,5 @@ class Networks(Database):
 
 def is_connected(container: str) -> bool:
     """Say whether a container is in a network, or was when whoever stayed with it was killed. Args: container, its id."""
-    with Networks(look=True) as base:
+    with Networks(look=True) as base:  # where there is no database an empty one
         return base.execute("SELECT 1 FROM endpoint WHERE container = ?", (container,)).fetchone() is not None

@@ -236,6 +236,10 @@ class Store(Networks):
                 return other
         return ""
 
+    def rename(self, container: str, name: str) -> None:
+        """Write down that a container is called otherwise."""
+        self.execute("UPDATE endpoint SET name = ? WHERE container = ?", (name, container))
+
     def remove_container(self, container: str, network: str = "") -> None:
         """Forget a container: in one network, or in all, and its ports."""
         self.execute("DELETE FROM endpoint WHERE container = ? AND ? IN ('', network)", (container, network))

@@ -233,3 +233,18 @@ def test_networks_are_listed_filtered_and_told_as_docker_does(host: Host) -> Non
     assert done.returncode == 1 and "in use by web" in done.stderr
     host.good("rm", "-f", "web")
     assert host.good("network", "prune", "--filter", "label=other") == "" and host.good("network", "prune") == "one\n"
+
+
+def test_a_container_reaches_its_own_published_port_by_the_host_s_address(host: Host) -> None:
+    serve(host, "--name", "web", "--hostname", "web", "-p", "8080:80")
+    assert host.good("exec", "web", *get("192.0.2.1:8080")) == "web\n"
+
+
+def test_who_shares_a_network_has_its_files_of_names(host: Host) -> None:
+    host.good("network", "create", "back")
+    host.good("run", "-d", "--name", "db", "--network", "back", "busybox", "sleep", "1000")
+    for file in ("hosts", "resolv.conf", "hostname"):
+        there = host.good("exec", "db", "cat", f"/etc/{file}")
+        assert host.good("run", "--rm", "--network", "container:db", "busybox", "cat", f"/etc/{file}") == there != ""
+    done = host.minirt("network", "connect", "back", "db")
+    assert done.returncode == 1 and "is in it already" in done.stderr

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from network_host import NEEDS, Host, answering, get, host, serve  # noqa: F401
@@ -131,6 +132,22 @@ def test_the_default_network_has_no_names_and_the_host_s_servers(host: Host) -> 
     options = ("--network", "bridge", "--dns", "192.0.2.2", "--dns-search", ".")
     text = host.good("run", "--rm", *options, "busybox", "cat", "/etc/resolv.conf")
     assert text.splitlines()[0] == "nameserver 192.0.2.2" and "search" not in text and keepers(host) == []
+
+
+def test_a_resolver_that_only_the_host_can_ask_is_asked_by_the_host(host: Host, tmp_path: Path) -> None:
+    file = tmp_path / "resolv.conf"
+    file.write_text("nameserver 127.0.0.1\n")
+    bind = f"mount --bind {file} /etc/resolv.conf; test ! -e /run/systemd/resolve/resolv.conf; exec \"$@\""
+    host.minirt.program[3:3] = ["unshare", "-m", "sh", "-ec", bind, "sh"]
+    with answering(host.host, UPSTREAM):
+        host.good("run", "-d", "--name", "box", "--network", "bridge", "busybox", "sleep", "1000")
+        assert host.good("exec", "box", "cat", "/etc/resolv.conf").splitlines()[0] == "nameserver 10.89.0.1"
+        assert addresses(ask(host, "box", "www.example.org")) == ["192.0.2.53"]
+
+
+def test_a_renamed_container_is_known_by_its_new_name(back: Host) -> None:
+    back.good("rename", "first", "one")
+    assert addresses(ask(back, "one", "one")) == ["10.89.0.2"] and ask(back, "one", "first.back").rr == []
 
 
 def test_the_keeper_comes_with_the_first_and_ends_with_the_last(back: Host) -> None:

@@ -62,3 +62,13 @@ def test_a_host_that_hears_routers_hears_them_when_it_forwards(host: Host) -> No
     host.good("run", "--rm", "--network", "six", "busybox", "true")
     assert host.run(host.host, "cat", "/proc/sys/net/ipv6/conf/all/forwarding") == "1\n"
     assert host.run(host.host, "cat", "/proc/sys/net/ipv6/conf/out/accept_ra") == "2\n"
+
+
+def test_networks_do_not_see_each_other_by_ipv6(host: Host) -> None:
+    make(host)
+    host.good("network", "create", "--ipv6", "--subnet", "fd00:8::/64", "other")
+    serve(host, "--name", "db", "--network", "six", "--ip6", "fd00:7::9")
+    done = host.minirt("run", "--rm", "--network", "other", "busybox", "sh", "-c", "timeout 3 nc fd00:7::9 80 </dev/null; exit $?")
+    assert done.returncode != 0
+    host.run(host.world, "ip", "route", "add", "fd00:7::/64", "via", "fd00:2::1")
+    assert "timed out" in host.ask(host.world, "[fd00:7::9]", 80) and len(host.ask(host.host, "[fd00:7::9]", 80)) == 12

@@ -113,13 +113,16 @@ def test_a_container_that_dies_with_its_monitor_gives_back_what_it_had(host: Hos
     nothing_is_left(host)
 
 
-def test_many_at_once_come_go_and_are_killed(host: Host) -> None:
-    """Four at a time, half of them killed at any moment: in the end nothing is left, and all that was let live worked."""
+@pytest.mark.parametrize(
+    ("lives", "clients"), [(24, 4), pytest.param(300, 8, marks=[pytest.mark.long, pytest.mark.timeout(1800)])]
+)
+def test_many_at_once_come_go_and_are_killed(host: Host, lives: int, clients: int) -> None:
+    """Half of them are killed at any moment: in the end nothing is left, and all that was let live worked."""
     host.good("network", "create", "--ipv6", "back")
     words = ("run", "--rm", "--network", "back", "-p", "80", "busybox", "ping", "-c", "1", "10.89.0.1")
     whole = how_long(host, *words)
     random.seed(9)
-    moments = [random.random() * whole * 3 if number % 2 else None for number in range(24)]
+    moments = [random.random() * whole * 3 if number % 2 else None for number in range(lives)]
 
     def one(moment: float | None) -> None:
         if moment is None:
@@ -127,7 +130,7 @@ def test_many_at_once_come_go_and_are_killed(host: Host) -> None:
         else:
             kill_after(host.minirt.start(*words, start_new_session=True), moment)
 
-    with ThreadPoolExecutor(4) as pool:
+    with ThreadPoolExecutor(clients) as pool:
         list(pool.map(one, moments))
     host.good("gc")
     host.good("network", "rm", "back")
