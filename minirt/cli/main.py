@@ -39,6 +39,7 @@ COMMANDS = {
     "commit": ("content", "an image of a container as it is"),
     "top": ("content", "a container's processes"),
     "stats": ("content", "what containers use"),
+    "why": ("why", "try the usual causes of a failed call"),
     "explain": ("explain", "tell a trace again, or make a page of it"),
     "plan": ("plan", "what two containers' plans differ in"),
     "network": ("network", "networks that containers share"),
@@ -120,6 +121,16 @@ def shorter(words: list[str]) -> list[str]:
     return [verb, *words[2:]] if verb in COMMANDS and verb not in ("system", "container", "info", "version") else words
 
 
+def remember(error: MinirtError) -> None:
+    """Keep a failed system call for `minirt why`."""
+    record, errno = getattr(error, "record", None), getattr(error, "errno", 0)
+    if record is not None and errno:
+        from minirt.plan.decode import arguments
+        from minirt.plan.why import Failed, keep
+
+        keep(Failed(record.call, arguments(record), errno, record.step, bool(record.inject)))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
@@ -145,6 +156,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except MinirtError as error:
+        remember(error)
         if args.debug:
             raise
         print(f"minirt: {error}", file=sys.stderr)

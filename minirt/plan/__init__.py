@@ -12,7 +12,7 @@ May import minirt.linux and minirt.errors. Read in this order:
     cut.py       --upto, --without, --fail: the same list with a piece changed
     player.py    a trace as a page to step through
     events.py    what happened; decode.py, explain.py, observe.py, watch.py show it to a person
-    causes.py    why a call usually fails
+    causes.py    why a call usually fails; why.py: each of these causes tried
 """
 
 TYPE_CHECKING = False
