@@ -25,6 +25,7 @@
     │   ├── NoContainer                   1    no container has this name or id
     │   ├── Conflict                      1    ... as it runs, or does not run, or is another minirt's
     │   └── FileError                     1    a path in a container that is not there, or cannot be copied
+    ├── ComposeError                      1    a compose file that cannot be, or a project that cannot be made as it says
     ├── VolumeError                       1    a volume is not there, is in use, or cannot be
     │   ├── NoVolume                      1    no volume has this name
     │   └── VolumeInUse                   1    ... as a container uses it

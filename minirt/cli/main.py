@@ -48,6 +48,7 @@ COMMANDS = {
     "graph": ("graph", "the machine's containers as a picture"),
     "ps": ("containers", "list containers"),
     "rm": ("containers", "remove containers"),
+    "compose": ("compose", "services of a compose file: up, down, ps, logs, exec ..."),
     "container": ("system", "docker's longer names for these commands; prune"),
     "system": ("system", "what all of it takes on the disk, and what nobody uses"),
     "info": ("system", "tell about the engine and its host"),
