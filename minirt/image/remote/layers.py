@@ -91,13 +91,16 @@ class _Arrival:
         digest = layer["digest"]
         try:
             self._progress.begin(digest, layer["size"])
-            verified = self._fetched[digest].set  # the unpacking need not wait for the disk
             advance = functools.partial(self._progress.advance, digest)
-            fetch(self._store, self._repository, layer, advance, self._stopped.is_set, verified)
-            self._progress.say(digest, "fetched")
+            fetch(self._store, self._repository, layer, advance, self._stopped.is_set, functools.partial(self._arrived, digest))
         except BaseException:
             self._stopped.set()
             raise
+
+    def _arrived(self, digest: str) -> None:
+        """A blob is here and right; the unpacking need not wait for the disk."""
+        self._progress.say(digest, "fetched")
+        self._fetched[digest].set()
 
     def unpack(self, number: int) -> None:
         """Unpack one layer, when it is there."""
