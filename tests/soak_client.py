@@ -96,7 +96,9 @@ class Client:
         while len(said) >= 8:
             size = int.from_bytes(said[4:8], "big")
             lines, said = lines + said[8 : 8 + size], said[8 + size :]
-        whole = lines.split(b"\n") == [*(b"line %d" % i for i in range(count)), b""]
+        once = b"".join(b"line %d\n" % i for i in range(count))
+        # A start whose server was killed before it answered was asked for again: then the container may have run twice.
+        whole = bool(lines) and lines == once * (len(lines) // len(once))
         self.write(*(("whole", id) if whole else ("lost", id, count, len(lines.split(b"\n")))))
 
 

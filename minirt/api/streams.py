@@ -54,15 +54,15 @@ def attach(request: Request, name: str) -> Any:
 
 
 def log_lines(container: Container, streams: set[int], tty: bool, **which: Any) -> Any:
-    """Yield what a container wrote, as the stream has it; which: as `logs.lines`, and whether with `timestamps`."""
-    from minirt.engine.logs import lines
+    """Yield what a container wrote, as the stream has it; which: as `logs.lines`, and whether with `timestamps` and `more`."""
+    from minirt.engine.logs import details, lines
     from minirt.engine.monitor import frame
 
-    timestamps = which.pop("timestamps", False)
+    timestamps, more = which.pop("timestamps", False), f"{details(container)} " if which.pop("more", False) else ""
     for line in lines(container, **which):
         number = STREAMS[line.stream]
         if number in streams:
-            data = (f"{line.time} {line.text}" if timestamps else line.text).encode()
+            data = (f"{line.time} {more}{line.text}" if timestamps else more + line.text).encode()
             yield data if tty else frame(number, data)
 
 
@@ -91,7 +91,8 @@ def logs(request: Request, name: str) -> Any:
     with request.stream(request.stream_kind(tty)) as write:
         for data in log_lines(
             container, streams, tty, timestamps=request.flag("timestamps"), tail=int(tail) if tail.isdigit() else None,
-            since=since, until=until, follow=request.flag("follow"), wanted=lambda: not request.gone(),
+            more=request.flag("details"), since=since, until=until, follow=request.flag("follow"),
+            wanted=lambda: not request.gone(),
         ):  # fmt: skip
             write(data)
     return DONE
@@ -125,11 +126,15 @@ def how_it_ends(container: Container, monitor: socket.socket | None, gone: Calla
     from minirt.engine.attach import status_alone
     from minirt.engine.control import settle
     from minirt.engine.ended import exit_code
+    from minirt.engine.gc import mend
 
     status = status_alone(monitor, lambda: not gone()) if monitor is not None else None
     if gone() or (monitor is None and not os.path.isdir(container.path)):
         return 0, ""  # nobody waits any more, or it was removed before it began
+    while status is None and container.running and not gone():  # its monitor was killed, and it was not
+        time.sleep(LOOK)
     settle(container)
+    mend(container)
     if status is not None:
         return exit_code(status), ""
     code = container.state.get("exit_code")  # its monitor had no time for us any more, but wrote it down

@@ -130,9 +130,7 @@ def events(request: Request) -> Any:
 
 def second(request: Request, name: str) -> float | None:
     """Return a moment of the query, in s since 1970."""
-    from datetime import datetime
+    from minirt.engine.logs import seconds
 
-    from minirt.engine.logs import moment
-
-    text = moment(request.text(name))
-    return datetime.fromisoformat(f"{text[:26]}+00:00").timestamp() if text else None
+    text = request.text(name)
+    return seconds(text) if text else None
