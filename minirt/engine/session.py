@@ -60,7 +60,7 @@ class Session:
         fds = self.streams(undo)
         signals = undo.enter_context(Signals(options.sig_proxy)) if not options.step else None
         try:
-            rest = (lambda plan: finish_plan(plan, self.context)) if begun else None
+            rest = (lambda plan: finish_plan(plan, self.context)) if begun else ()
             birth = undo.enter_context(Birth(plan, fds, self.sink, rest=rest))
             birth.hold = watch is not None
             for name in birth.barriers():

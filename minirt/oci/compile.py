@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["EXECUTOR", "HOOKED", "ORDER", "begin_plan", "compile_plan", "finish_plan"]
+__all__ = ["EXECUTOR", "HOOKED", "ORDER", "begin_plan", "compile_plan", "finish_in_parts", "finish_plan"]
 
 # In the executor; while it does this the rest is compiled (`begin_plan`).
 EXECUTOR = (
@@ -105,3 +105,13 @@ def begin_plan(context: Context, preserve_fds: int = 0) -> Plan:
 def finish_plan(plan: Plan, context: Context) -> None:
     """Append what the child does."""
     plan.extend((HOOKED if context.hooks else ORDER)[len(EXECUTOR) :], context)
+
+
+def finish_in_parts(context: Context) -> tuple[Callable[[Plan], object], Callable[[Plan], object]]:
+    """Return `finish_plan` as two: what the child needs to make its root, and the rest, made while it mounts that."""
+    order = HOOKED if context.hooks else ORDER
+    middle = order.index(system.hostname)
+    return (
+        lambda plan: plan.extend(order[len(EXECUTOR) : middle], context),
+        lambda plan: plan.extend(order[middle:], context),
+    )

@@ -45,7 +45,8 @@ class Birth:
         sink: gets each event as soon as it is known.
         memory: descriptor of a file to hold the plan and its ring (a created container keeps one in its state
             directory); by default a memfd.
-        rest: appends the rest of a plan that ends with `Plan.await_rest`, while the executor runs what there is.
+        rest: appends the rest of a plan that ends with `Plan.await_rest`, while the executor runs what there is; or several
+            of these, each the next part, made while the child runs the one before.
         parent: who starts the executor; by default this process.
 
     Use it as a context manager: what it started and nobody took over is killed and reaped at the end.
@@ -57,7 +58,7 @@ class Birth:
         fds: Sequence[int] = (0, 1, 2),
         sink: Sink | None = None,
         memory: int = -1,
-        rest: Callable[[Plan], Any] | None = None,
+        rest: Callable[[Plan], Any] | Sequence[Callable[[Plan], Any]] = (),
         parent: Parent | None = None,
     ) -> None:
         self.parent = parent or Parent()
@@ -85,28 +86,29 @@ class Birth:
                 self.executor = _must("clone", self.parent.spawn(numbers, len(numbers) - 1))
             finally:
                 os.close(theirs)
-            self._begin(plan() if callable(plan) else plan, len(fds), rest)
+            self._begin(plan() if callable(plan) else plan, len(fds), (rest,) if callable(rest) else rest)
         except BaseException:
             self.close()
             raise
 
-    def _begin(self, plan: Plan, fds: int, rest: Callable[[Plan], Any] | None) -> None:
+    def _begin(self, plan: Plan, fds: int, rest: Sequence[Callable[[Plan], Any]]) -> None:
         """Write the plan, or its first part, tell the executor, and go on to the rest."""
         if fds != 3 + plan.preserve_fds:
             raise ValueError(f"{fds} descriptors for {3 + plan.preserve_fds} places")
-        if rest is not None and plan.barriers:
-            rest(plan)  # the executor stands at a barrier, and there has time to wait (`Plan.await_rest`)
-            rest = None
+        rest = make_all(plan, rest)
         self.lowered = lower(plan)
         self.plan = plan
         os.pwrite(self.memory, self.lowered.image, HEADER_AT)
         lib.plan_send_fds(self.control, [], 0)
-        if rest is not None:
-            self._add(rest)
+        while rest:
+            rest[0](plan)
+            rest = make_all(plan, rest[1:])
+            if rest:
+                plan.await_rest()
+            self._add()
 
-    def _add(self, rest: Callable[[Plan], Any]) -> None:
-        """Write the rest of the plan, and tell the child, which waits for that or will."""
-        rest(self.plan)
+    def _add(self) -> None:
+        """Write what the plan has more, and tell the child, which waits for that or will."""
         offset, part, extent = self.lowered.add(self.plan)
         os.pwrite(self.memory, part, offset)
         os.pwrite(self.memory, extent, EXTENT_AT)
@@ -279,7 +281,7 @@ def run(
     sink: Sink | None = None,
     at: Callable[[str, Birth], Any] | None = None,
     explain: bool = False,
-    rest: Callable[[Plan], Any] | None = None,
+    rest: Callable[[Plan], Any] | Sequence[Callable[[Plan], Any]] = (),
 ) -> int:
     """Run a plan whose program is waited for.
 
@@ -306,6 +308,15 @@ def run(
                 at(name, birth)
         birth.flush()
         return birth.wait()
+
+
+def make_all(plan: Plan, rest: Sequence[Callable[[Plan], Any]]) -> Sequence[Callable[[Plan], Any]]:
+    """Make all parts of a plan that has a barrier, where the child has time to wait (`Plan.await_rest`). Returns those to come."""
+    if not plan.barriers:
+        return rest
+    for part in rest:
+        part(plan)
+    return ()
 
 
 def _must(call: str, result: int) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from minirt.errors import MinirtError
-from minirt.oci.compile import begin_plan, finish_plan
+from minirt.oci.compile import begin_plan, finish_in_parts
 from minirt.oci.step import Context
 from minirt.runtime import hooks
 from minirt.runtime.birth import Delivery, compile_filter, descriptors, is_rootless, null_descriptors, write_pid
@@ -141,7 +141,7 @@ class Making:
         check_terminal(bool(self.process.get("terminal")), detach, self.values["console_socket"])
         fds, self.process = descriptors(self.process, self.values["preserve_fds"])
         context = self.context(start_fifo)
-        birth = Birth(lambda: begin_plan(context, len(fds) - 3), fds, None, memory, lambda plan: finish_plan(plan, context))
+        birth = Birth(lambda: begin_plan(context, len(fds) - 3), fds, None, memory, finish_in_parts(context))
         self.undo.call(birth.close)
         self.filter_devices()  # while the child makes its namespaces and mounts
         delivery = Delivery(self.container, context, self.undo, self.values["console_socket"])

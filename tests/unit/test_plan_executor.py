@@ -105,3 +105,42 @@ def test_a_parent_of_another_kind_says_why_it_cannot() -> None:
     with pytest.raises(KernelError, match="clone: Resource temporarily unavailable"):
         Birth(Plan().exit_group(0), parent=Refuses())
     assert children() == []
+
+
+def reads(plan: Plan) -> int:
+    """Return how often a plan waits for more of itself."""
+    return sum(record.call == "read" and not record.barrier for record in plan.records)
+
+
+def test_a_plan_in_parts_runs_each_while_the_next_is_made(tmp_path: Path) -> None:
+    made = tmp_path / "made"
+
+    def second(plan: Plan) -> None:
+        end = time.monotonic() + 60
+        while not made.is_dir():  # the part before is run meanwhile
+            assert time.monotonic() < end
+            time.sleep(0.001)
+        plan.mkdirat(-100, str(made / "below"), 0o755)
+
+    parts = (lambda plan: plan.mkdirat(-100, str(made), 0o755), second, lambda plan: plan.exit_group(5))
+    with Birth(lambda: Plan().clone3(0x8000).await_rest(), rest=parts) as birth:  # CLONE_PARENT
+        assert list(birth.barriers()) == [] and birth.wait() == 5
+    assert (made / "below").is_dir() and reads(birth.plan) == 3
+
+
+def test_from_a_barrier_on_a_plan_is_not_in_parts() -> None:
+    """The message that more is there would be taken for the barrier's answer."""
+    parts = (lambda plan: plan.umask(0), lambda plan: plan.barrier("wait"), lambda plan: plan.exit_group(6))
+    with Birth(lambda: Plan().clone3(0x8000).await_rest(), rest=parts) as birth:
+        barriers = birth.barriers()
+        assert next(barriers) == "wait" and reads(birth.plan) == 2
+        assert list(barriers) == [] and birth.wait() == 6
+
+
+def test_a_part_that_cannot_be_made_leaves_no_child() -> None:
+    def fail(plan: Plan) -> None:
+        raise MinirtError("no such thing")
+
+    with pytest.raises(MinirtError, match="no such thing"):
+        Birth(lambda: Plan().clone3(0x8000).await_rest(), rest=(lambda plan: plan.umask(0), fail))
+    assert children() == []
