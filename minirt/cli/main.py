@@ -71,6 +71,7 @@ COMMANDS = {
     "serve": ("serve", "Docker's Engine API, for the docker command line"),
     "doctor": ("doctor", "tell what this machine offers and what to do about the rest"),
     "oci": ("oci", "the OCI runtime's commands, as runc has them"),
+    "man": ("man", "show a command's manual page, or write all pages to a directory"),
     "completion": ("completion", "print a completion script for bash, zsh or tcsh"),
 }
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -227,3 +231,41 @@ def test_killed_at_any_moment_the_next_command_has_a_whole_volume(filled, moment
 def test_two_at_once_that_first_use_a_volume_both_see_it_whole(filled) -> None:
     runs = [filled.start("run", "--rm", "-v", "data:/data", "filled", "cat", "/data/file") for _ in range(4)]
     assert [run.communicate(timeout=60)[0] for run in runs] == ["from-image\n"] * 4
+
+
+@pytest.fixture
+def nobody() -> Iterator[object]:
+    """A minirt of a user without rights, with a directory of its own."""
+    root = Path(tempfile.mkdtemp(prefix="minirt-nobody-", dir="/var/tmp"))
+    os.chown(root, 1234, 1234)
+
+    def run(*words: object) -> subprocess.CompletedProcess[str]:
+        env = {**os.environ, "HOME": str(root), "MINIRT_ROOT": f"{root}/root"}
+        how = {"user": 1234, "group": 1234, "extra_groups": [], "cwd": root, "env": env, "stdin": subprocess.DEVNULL}
+        words = (sys.executable, "-m", "minirt", *map(str, words))
+        return subprocess.run(words, capture_output=True, text=True, timeout=120, check=False, **how)
+
+    run.root = root
+    yield run
+    shutil.rmtree(root)
+
+
+def test_without_root_volumes_and_cp_and_compose_are_the_same(nobody) -> None:
+    first = nobody("run", "--rm", "-v", "data:/data", "busybox", "sh", "-c", "echo kept > /data/x; stat -c %u /data/x")
+    if first.returncode == 125 and "PermissionError" in first.stderr:
+        pytest.skip("another user may not read these sources")
+    assert first.stdout == "0\n", first.stderr
+    assert good(nobody, "run", "--rm", "-v", "data:/data:ro", "busybox", "cat", "/data/x") == "kept"
+    assert os.stat(nobody.root / "root/lib/volumes/data/_data/x").st_uid == 1234
+    good(nobody, "create", "--name", "box", "-v", "data:/data", "busybox", "true")
+    (nobody.root / "file").write_text("copied\n")
+    good(nobody, "cp", "file", "box:/data/file")
+    good(nobody, "cp", "box:/data/file", "back")
+    assert (nobody.root / "back").read_text() == "copied\n" and os.stat(nobody.root / "back").st_uid == 1234
+    good(nobody, "rm", "box")
+    service = "{image: busybox, command: sleep 1000, volumes: ['v:/v'], network_mode: none}"
+    (nobody.root / "compose.yaml").write_text(f"name: own\nservices:\n  a: {service}\nvolumes: {{v: }}\n")
+    good(nobody, "compose", "up", "-d")
+    assert good(nobody, "compose", "ps", "--format", "{{.Name}} {{.State}}") == "own-a-1 running"
+    good(nobody, "compose", "down", "-v", "-t", "1")
+    assert good(nobody, "volume", "ls", "-q") == "data"
