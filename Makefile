@@ -22,7 +22,7 @@ PACKAGES_LAB := qemu-system-x86 mmdebstrap debian-archive-keyring e2fsprogs
 # docker.io has the command docker in it up to Debian 12; after that docker-cli has
 PACKAGES_PEERS = runc crun podman conmon containerd docker.io hyperfine $(shell apt-cache show docker-cli 2>/dev/null | sed -n 's/^Package: //p' | head -1)
 PACKAGES_ENGINES := podman conmon containerd docker.io docker-cli
-PACKAGES_TEST = $(PACKAGES_RUN) $(PACKAGES_LAB) libcap-dev strace gdb libseccomp2 linux-libc-dev golang-github-containers-common skopeo acpica-tools qemu-utils passt iproute2 iperf3 $(PACKAGES_PEERS)
+PACKAGES_TEST = $(PACKAGES_RUN) $(PACKAGES_LAB) libcap-dev strace gdb libseccomp2 linux-libc-dev golang-github-containers-common skopeo acpica-tools qemu-utils passt iproute2 iperf3 groff-base $(PACKAGES_PEERS)
 PACKAGES_TEST += git openssh-client docker-registry umoci buildah apache2-utils openssl chromium chromium-driver
 SOURCES := pyproject.toml setup.py $(wildcard csrc/*/*.[chS]) $(wildcard csrc/*/*.py) $(wildcard csrc/*/*.txt) $(wildcard csrc/*/Makefile)
 

@@ -19,7 +19,7 @@ def test_each_command_has_a_page_that_groff_reads_without_a_warning(minirt, tmp_
     pages = {path.name for path in tmp_path.iterdir()}
     assert {f"minirt-{name}.1" for name in COMMANDS if name != "oci"} | {"minirt.1", "minirt-volume-create.1"} <= pages
     for path in sorted(tmp_path.iterdir()):
-        words = ["groff", "-man", "-Tutf8", "-P-cbou", "-ww", path]
+        words = ["groff", "-Kutf8", "-man", "-Tutf8", "-P-cbou", "-ww", path]
         read = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True)
         serious = [line for line in read.stderr.splitlines() if "break" not in line and "adjust" not in line]
         assert not serious and "NAME" in read.stdout, (path.name, serious)
