@@ -12,7 +12,8 @@ a tenth of a second. Read in this order:
     bridge.py     links: bridges, veth pairs, what is set inside, a netlink message at a time
     firewall.py   what may reach what as one nftables table, written anew when it changes
     dns.py        which question gets which answer
-    keeper.py     the process that answers, one a network
+    keeper.py     the process that answers, one a network: started, found, ended
+    keeping.py    what it does
     names.py      /etc/hosts and /etc/resolv.conf
     manage.py     a network is made, is removed
     connect.py    all of it together: a container joins, a container leaves

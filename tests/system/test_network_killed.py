@@ -37,7 +37,8 @@ def keepers(host: Host) -> list[str]:
     for pid in filter(str.isdecimal, os.listdir("/proc")):
         try:
             words = open(f"/proc/{pid}/cmdline", "rb").read().split(b"\0")
-            if b"minirt.network.keeper" in words and os.readlink(f"/proc/{pid}/ns/net") == os.readlink(f"/proc/{host.host}/ns/net"):
+            here = os.readlink(f"/proc/{pid}/ns/net") == os.readlink(f"/proc/{host.host}/ns/net")
+            if here and b"minirt.network.keeping" in words:
                 found.append(pid)
         except OSError:
             continue
