@@ -57,8 +57,8 @@ def lead_in(
         os.close(fd)
 
 
-def leave(container: Container) -> None:
-    """Take a container out of all its networks."""
+def leave(container: Container, sink: Sink | None = None) -> None:
+    """Take a container out of all its networks. Args: sink, told what is done."""
     if os.geteuid() != 0:
         from minirt.network.pasta import stop
 
@@ -66,7 +66,7 @@ def leave(container: Container) -> None:
     else:
         from minirt.network.connect import leave as out
 
-        out(container.id)
+        out(container.id, sink)
 
 
 # -- containers that are there -------------------------------------------------------------------------------------------

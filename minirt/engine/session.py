@@ -192,7 +192,7 @@ class Session:
         """Lead networks into it; whoever ends the container takes it out again."""
         from minirt.engine.networks import lead_in, leave
 
-        self.failing.callback(leave, self.container)
+        self.failing.callback(leave, self.container, self.sink)
         config = (self.image.config.get("config") if self.image is not None else None) or {}
         lead_in(self.container, self.options, config, birth, self.sink)
 

@@ -183,16 +183,17 @@ def disconnect(network: str, container: str, fd: int = -1) -> None:
     note("disconnect", place, container)
 
 
-def leave(container: str) -> None:
-    """Take a container out of all networks, if it is in one."""
-    with Store(look=True) as store:
-        if not store.endpoints(container=container):
-            return
+def leave(container: str, sink: Sink | None = None) -> None:
+    """Take a container that has ended out of all networks, if it is in one. Args: sink, told each message."""
     with Store() as store:
         ends = store.endpoints(container=container)
+        if not ends:
+            return
         published = bool(list(store.ports(container)))
         places = [store.network(end.network) for end in ends]
-        forget(store, ends)
+        cross_out(store, ends, sink)
+    with Wire(sink=sink) as wire:  # not before: it takes as long as a container to live, and others would wait for the database
+        bridge.remove_links(wire, ends)
     for place in places:
         if published:
             keeper.wake(place)
@@ -205,9 +206,14 @@ def forget(store: Store, ends: list[Endpoint]) -> None:
         return
     with Wire() as wire:
         bridge.remove_links(wire, ends)
+    cross_out(store, ends)
+
+
+def cross_out(store: Store, ends: list[Endpoint], sink: Sink | None = None) -> None:
+    """Remove containers' addresses, and ports with the rules that follow from them."""
     for end in ends:
         store.remove_container(end.container, end.network)
-    settle(store)
+    settle(store, sink)
 
 
 def repair(store: Store, wire: Wire) -> None:

@@ -208,7 +208,8 @@ def test_explain_shows_each_message_with_its_reason(host: Host) -> None:
     lines = done.stderr.splitlines()
     messages = [i for i, line in enumerate(lines) if line.startswith("  RTM_")]
     said = [lines[i].split("(")[0].strip() for i in messages]
-    assert said == ["RTM_GETLINK", "RTM_NEWLINK", "RTM_GETLINK", "RTM_NEWADDR", "RTM_NEWLINK", "RTM_GETLINK", "RTM_NEWROUTE"]
+    assert said == ["RTM_GETLINK", "RTM_NEWLINK", "RTM_GETLINK", "RTM_NEWADDR", "RTM_NEWLINK", "RTM_GETLINK", "RTM_NEWROUTE",
+                    "RTM_DELLINK"]  # fmt: skip
     assert all(lines[i + 1].startswith("      ") for i in messages)
     assert "  nft(" not in done.stderr  # what is in the table has not changed
 
