@@ -2,12 +2,12 @@
 # make test   install what the tests need and run all of them (make test-long: the long ones too)
 # make lint   ruff, mypy, C warnings as errors       make lab    a shell in the disposable machine
 # make bench  side by side with the peers            make grade  check the exercises of the lessons
-# make clean  remove what was built
+# make site   the annotated source, as pages to read offline     make clean  remove what was built
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test test-long test-lab lint lab grade bench clean build
+.PHONY: demo test test-long test-lab lint lab grade bench site clean build
 
 # The first interpreter that is new enough and can make a virtual environment; the distribution's own before others
 # (a version manager's shim costs more at each start than a container does).
@@ -95,6 +95,10 @@ lab: .venv/installed-run
 
 grade: .venv/installed-run
 	@$(BIN)/tutor grade
+
+site: .venv/installed-run
+	@$(BIN)/python -c 'import zensical' 2>/dev/null || $(BIN)/pip install -q --disable-pip-version-check -e '.[course,site]'
+	@$(BIN)/python -m tutorials.tutor.site
 
 bench: .venv/installed-test
 	$(BIN)/python -m bench

@@ -39,7 +39,8 @@ def test_a_missing_capability_is_named(minirt: Minirt) -> None:
 
 def test_a_limit_of_namespaces_is_named(own_store: Minirt) -> None:
     none = 'echo 0 >/proc/sys/user/max_uts_namespaces && exec "$@"'
-    assert failing(own_store, "unshare", "--user", "--map-root-user", "--mount", "sh", "-c", none, "sh") == ["a limit of namespaces is reached"]
+    before = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", none, "sh"]
+    assert failing(own_store, *before) == ["a limit of namespaces is reached"]
 
 
 def test_an_upper_directory_on_an_overlay_is_named(minirt: Minirt, tmp_path: Path) -> None:

@@ -13,7 +13,11 @@
     hints.py      four rungs for the failure that happened
     state.py      what a learner has done, between commands
     weave.py      lessons with their source in them; what does not resolve is an error
+    site.py       the annotated source, as pages to read offline
+    sandbox.py    the container that a submission runs in
     grade.py      a folder of submissions, each in a sandbox made with minirt
+    place.py      what a lesson needs of the machine, and the lab for what this one lacks
+    reader.py     a lesson gone through, its questions asked
     screen.py     the live screen, and the same as plain lines
     scaffold.py   a new lesson
     cli.py        the words on the command line
