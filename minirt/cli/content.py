@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["add_parser"]
 
+USAGE = (("CONTAINER ID", "ID"), ("NAME", "Name"), ("CPU %", "CPUPerc"), ("MEM USAGE / LIMIT", "MemUsage"), ("MEM %", "MemPerc"),
+         ("NET I/O", "NetIO"), ("BLOCK I/O", "BlockIO"), ("PIDS", "PIDs"))  # fmt: skip
+
 
 def add_parser(commands: Any) -> None:
     """Add the commands."""
@@ -52,7 +55,8 @@ def add_parser(commands: Any) -> None:
     )  # fmt: skip
     stats.add_argument("--no-stream", action="store_true", help="once")
     stats.add_argument("--interval", type=float, default=1.0, metavar="SECONDS", help="between two looks (1)")
-    stats.add_argument("--format", choices=("table", "json"), default="table", help="how to print (table)")
+    stats.add_argument("--no-trunc", action="store_true", help="whole ids")
+    stats.add_argument("--format", default="table", metavar="FORMAT", help="table, json, or as '{{.Name}} {{.CPUPerc}}'")
     stats.add_argument("containers", nargs="*", metavar="CONTAINER", help="by default all that run")
     stats.set_defaults(run=print_usage)
     for parser in (diff, export, commit, top):
@@ -115,6 +119,7 @@ def make_image(args: argparse.Namespace) -> int:
 
 def print_usage(args: argparse.Namespace) -> int:
     """Print what containers use; on a terminal in place of what was printed before."""
+    from minirt.cli.formats import Column, show
     from minirt.engine.container import containers, find
     from minirt.engine.stats import measure
     from minirt.errors import UsageError
@@ -122,34 +127,41 @@ def print_usage(args: argparse.Namespace) -> int:
     if not 0 < args.interval < 3600:
         raise UsageError(f"--interval {args.interval:g}: seconds, more than 0")
     while True:
-        chosen = [find(text) for text in args.containers] if args.containers else [c for c in containers() if c.running]
+        chosen = [find(text) for text in args.containers] or [c for c in containers() if c.running]
         found = measure(chosen, args.interval)
-        if args.format == "json":
-            print(json.dumps([usage.as_dict() for usage in found]))
-        else:
-            print(("\033[H\033[J" if sys.stdout.isatty() and not args.no_stream else "") + usage_table(found), flush=True)
+        if sys.stdout.isatty() and not args.no_stream and args.format == "table":
+            print("\033[H\033[J", end="")
+        show(args.format, [usage_row(usage, args.no_trunc) for usage in found], [Column(*pair) for pair in USAGE])
+        sys.stdout.flush()
         if args.no_stream:
             return 0
 
 
-def usage_table(found: list[Usage]) -> str:
-    """Return what containers use as text."""
-    lines = [f"{'CONTAINER':<14}{'NAME':<20}{'CPU %':>8}{'MEMORY':>12}{'LIMIT':>12}{'PIDS':>6}{'READ':>10}{'WRITTEN':>10}"]
-    for u in found:
-        cpu = "-" if u.cpu is None else f"{u.cpu:.1f}"
-        cells = (size(u.memory), size(u.memory_limit), u.pids, size(u.read), size(u.written))
-        lines.append("{:<14}{:<20}{:>8}{:>12}{:>12}{:>6}{:>10}{:>10}".format(u.id[:12], u.name[:19], cpu, *cells))
-    return "\n".join(lines)
+def usage_row(usage: Usage, whole: bool) -> dict[str, Any]:
+    """Return what a container uses as a row, in docker's fields."""
+    from minirt.cli.formats import size
+
+    id = usage.id if whole else usage.id[:12]
+    share = usage.memory * 100 / usage.memory_limit if usage.memory is not None and usage.memory_limit else None
+    return {
+        "Container": id, "ID": id, "Name": usage.name,
+        "CPUPerc": "--" if usage.cpu is None else f"{usage.cpu:.2f}%",
+        "MemUsage": f"{binary(usage.memory)} / {binary(usage.memory_limit)}",
+        "MemPerc": "--" if share is None else f"{share:.2f}%",
+        "NetIO": f"{size(usage.received)} / {size(usage.sent)}",
+        "BlockIO": f"{size(usage.read)} / {size(usage.written)}",
+        "PIDs": str(usage.pids),
+    }  # fmt: skip
 
 
-def size(number: int | None) -> str:
-    """Return bytes for people, `-` for what is not counted."""
+def binary(number: int | None) -> str:
+    """Return bytes of memory for people: units of 1024; `--` for what is not counted."""
     if number is None:
-        return "-"
+        return "--"
     value, unit = float(number), 0
     while value >= 1024 and unit < 4:
         value, unit = value / 1024, unit + 1
-    return f"{value:.3g}{('B', 'KiB', 'MiB', 'GiB', 'TiB')[unit]}"
+    return f"{value:.4g}{('B', 'KiB', 'MiB', 'GiB', 'TiB')[unit]}"
 
 
 def print_processes(args: argparse.Namespace) -> int:

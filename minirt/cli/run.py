@@ -310,7 +310,7 @@ def fetch(options: RunOptions, missing: str) -> Image:
     from minirt.image.errors import ImageError
     from minirt.image.remote.pull import pull
 
-    if missing and not options.quiet:
+    if missing and not options.quiet and sys.stderr.isatty():
         print(f"Unable to find image '{options.image}' locally", file=sys.stderr)
     try:
         with Transfer(options.quiet) as progress:

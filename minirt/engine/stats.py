@@ -23,9 +23,11 @@ __all__ = ["Usage", "cpu_percent", "measure"]
 class Usage:
     """What one container uses."""
 
-    __slots__ = ("cpu", "id", "memory", "memory_limit", "name", "pids", "read", "written")
+    __slots__ = ("cpu", "id", "memory", "memory_limit", "name", "pids", "read", "received", "sent", "written")
 
     def __init__(self, container: Container, cpu: float | None, data: dict[str, Any], group: str) -> None:
+        from minirt.engine.usage import interfaces
+
         self.id = container.id
         self.name = container.label
         self.cpu = cpu  # per cent of a processor
@@ -35,11 +37,9 @@ class Usage:
         self.memory_limit: int | None = limit if limit is not None and limit < 1 << 62 else None
         self.pids: int = data["pids"]["current"]
         io = data["blkio"].get("ioServiceBytesRecursive") or ()
+        ways = interfaces(container.state["pid"]).values()
+        self.received, self.sent = (sum(way[key] for way in ways) for key in ("rx_bytes", "tx_bytes"))
         self.read, self.written = (sum(entry["value"] for entry in io if entry["op"] == kind) for kind in ("Read", "Write"))
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return it as a JSON object."""
-        return {name: getattr(self, name) for name in self.__slots__}
 
 
 def cpu_percent(before: int, after: int, seconds: float) -> float:

@@ -69,11 +69,14 @@ def test_stats_tell_the_processor_time_that_the_kernel_counts(minirt: Minirt) ->
     good(minirt, "run", "-d", "--name", "busy", "busybox", "sh", "-c", "while :; do :; done")
     good(minirt, "run", "-d", "--name", "idle", "busybox", "sleep", "1000")
     try:
-        found = {entry["name"]: entry for entry in json.loads(good(minirt, "stats", "--no-stream", "--format", "json"))}
+        lines = good(minirt, "stats", "--no-stream", "--format", "json").splitlines()
+        found = {entry["Name"]: entry for entry in map(json.loads, lines)}
         if not found:
             pytest.skip("no cgroup v2 here that a group can be made in")
-        assert found["busy"]["cpu"] > 10 * found["idle"]["cpu"] and found["busy"]["cpu"] < 150
-        assert found["idle"]["pids"] == 1
+        busy, idle = (float(found[name]["CPUPerc"].rstrip("%")) for name in ("busy", "idle"))
+        assert busy > 10 * idle and busy < 150
+        assert found["idle"]["PIDs"] == "1"
+        assert good(minirt, "stats", "--no-stream", "--format", "{{.Name}} {{.PIDs}}", "idle").split() == ["idle", "1"]
         assert "busy" in good(minirt, "stats", "--no-stream", "busy")
     finally:
         minirt("rm", "-f", "busy", "idle")
