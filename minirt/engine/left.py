@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import closing
+from contextlib import closing, suppress
 
 from minirt.engine import monitor as m
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from minirt.plan.birth import Birth
 
 __all__ = ["hand_over_terminal", "place", "streams"]
+
+PIPE = 1 << 18  # bytes that a program may be ahead of its monitor
 
 
 def place(monitor: m.Monitor, path: str) -> None:
@@ -47,8 +49,15 @@ def streams(monitor: m.Monitor, options: RunOptions, undo: ExitStack) -> tuple[i
 
 
 def pipe(undo: ExitStack) -> tuple[int, int]:
-    """Return a pipe's two ends, which are closed here when the program has them."""
+    """Return a pipe's two ends, which are closed here when the program has them.
+
+    It takes more than the usual 64 KiB, so that a program that writes much need not take turns with its monitor so often.
+    """
+    import fcntl
+
     ends = os.pipe2(os.O_CLOEXEC)
+    with suppress(OSError):  # EPERM where the user's pipes take too much already (man 7 pipe, pipe-user-pages-soft)
+        fcntl.fcntl(ends[0], fcntl.F_SETPIPE_SZ, PIPE)
     for fd in ends:
         undo.callback(os.close, fd)
     return ends
