@@ -1,4 +1,4 @@
-"""A network's keeper: a process that answers names, and leads [::1] to published ports, while somebody is in the network.
+"""A network's keeper: a process that answers names, and takes what IPv6 brings to published ports, while somebody is in it.
 
 Here is how it is started, found and ended, by who changes networks and is in a transaction; what it does is in keeping.py.
 
@@ -7,8 +7,8 @@ waits in the socket until the keeper has begun. Who has the lock is alive, and w
 where nobody has it. So nothing needs to watch over it, and SIGKILL costs the questions of the time until then. Who takes the last
 container out ends it; if he was killed before that, it sees itself, after a while, that nobody is left.
 
-[::1] is here because the kernel lets no packet with that address come in by any interface but lo: what nftables does for
-127.0.0.1 (firewall.py) cannot be done for it.
+Published ports are nftables' (firewall.py), but for two: what comes by IPv6 for a container that has none, and what comes from
+[::1]: the kernel lets no packet with that address come in by any interface but lo, so what is done for 127.0.0.1 cannot be done.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def ensure(store: Store, network: Network, answers: bool) -> None:
         os.ftruncate(lock, 0)  # the number of one before, which may be another process's by now
         if answers:
             sockets = bind(store, network)
-        sockets |= {str(port): sock for port in relayed(store, network.name) if (sock := listen6(port)) is not None}
+        sockets |= {f"{at}:{port}": sock for at, port in relayed(store, network.name) if (sock := listen6(at, port)) is not None}
         spawn(network, lock, {name: sock.fileno() for name, sock in sockets.items()})
     finally:
         os.close(lock)
@@ -90,8 +90,8 @@ def ensure(store: Store, network: Network, answers: bool) -> None:
             sock.close()
 
 
-def relayed(store: Store, network: str) -> dict[int, tuple[str, int]]:
-    """Return the ports of [::1] that lead to containers of a network: address and port there.
+def relayed(store: Store, network: str) -> dict[tuple[str, int], tuple[str, int]]:
+    """Return which addresses and ports of the host, by IPv6, lead to containers of a network, and where there.
 
     A container's ports lead into its first network; into IPv6, if it has that there.
     """
@@ -99,17 +99,18 @@ def relayed(store: Store, network: str) -> dict[int, tuple[str, int]]:
     for end in store.endpoints():
         places.setdefault(end.container, end)
     return {
-        port.host: (str(places[id].addresses[-1]), port.inside) for id, port in store.ports()
-        if id in places and places[id].network == network and port.protocol == "tcp" and port.address in ("", "::", "::1")
+        (port.address or "::", port.host): (str(places[id].addresses[-1]), port.inside) for id, port in store.ports()
+        if id in places and places[id].network == network and port.protocol == "tcp" and port.is_for(6)
     }  # fmt: skip
 
 
-def listen6(port: int) -> socket.socket | None:
-    """Return a stream socket at [::1]; None where the port is taken there, or this host has no IPv6: 127.0.0.1 is there."""
+def listen6(address: str, port: int) -> socket.socket | None:
+    """Return a stream socket at an address of IPv6; None where the port is taken there, or this host has no IPv6."""
     sock = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(("::1", port))
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind((address, port))
         sock.listen(WAITING)
     except OSError:
         sock.close()

@@ -1,6 +1,6 @@
-"""What a network's keeper does: it answers names, and leads [::1] to published ports, until nobody is in the network (keeper.py).
+"""What a network's keeper does: it answers names, and leads IPv6 to published ports, until nobody is in the network (keeper.py).
 
-    python -m minirt.network.keeping NAME udp=4 tcp=5 8080=6        with a lock as descriptor 3, and bound sockets
+    python -m minirt.network.keeping NAME udp=4 tcp=5 :::8080=6        with a lock as descriptor 3, and bound sockets
 
 One thread waits for all sockets, and looks whether the database was written to before it answers: so it need not be told. What
 is passed on to other resolvers, and connections, have threads of their own.
@@ -34,7 +34,7 @@ class Keeper:
 
     Args:
         network: name of its network.
-        sockets: bound ones, for questions (udp, tcp) where names are answered, and by the number of a port at [::1].
+        sockets: bound ones, for questions (udp, tcp) where names are answered, and by address and port of IPv6.
     """
 
     def __init__(self, network: str, sockets: dict[str, socket.socket]) -> None:
@@ -48,7 +48,7 @@ class Keeper:
         self.pool = ThreadPoolExecutor(MOST)
         self.store = Store(look=True)
         self.version = -1
-        self.relays = {int(port): sock for port, sock in sockets.items()}  # port at [::1]
+        self.relays = {(at, int(port)): sock for (at, _, port), sock in ((name.rpartition(":"), s) for name, s in sockets.items())}
         self.targets: dict[socket.socket, tuple[str, int]] = {}  # where its connections are led
         self.room = BoundedSemaphore(CONNECTIONS)
 
@@ -159,16 +159,16 @@ class Keeper:
             said = answer(data, self.names, asker, 65535)
             connection.sendall(framed(said if said is not None else self.ask_others(data, asker, over_tcp=True)))
 
-    # -- [::1] -------------------------------------------------------------------------------------------------------
+    # -- IPv6 --------------------------------------------------------------------------------------------------------
 
-    def relay(self, wanted: dict[int, tuple[str, int]]) -> None:
+    def relay(self, wanted: dict[tuple[str, int], tuple[str, int]]) -> None:
         """Listen at the ports that are published, and no others."""
-        for port in set(self.relays) - set(wanted):
-            self.relays.pop(port).close()
-        for port in set(wanted) - set(self.relays):
-            if (sock := listen6(port)) is not None:
-                self.relays[port] = sock
-        self.targets = {sock: wanted[port] for port, sock in self.relays.items()}
+        for place in set(self.relays) - set(wanted):
+            self.relays.pop(place).close()
+        for place in set(wanted) - set(self.relays):
+            if (sock := listen6(*place)) is not None:
+                self.relays[place] = sock
+        self.targets = {sock: wanted[place] for place, sock in self.relays.items()}
 
     def lead_on(self, connection: socket.socket, target: tuple[str, int]) -> None:
         """Lead a connection's bytes to a container, and back."""

@@ -32,7 +32,7 @@ def test_a_published_port_is_reached_from_the_world_from_here_and_from_another_n
     assert host.ask(host.host, "192.0.2.1", 8080) == "web"
     host.good("network", "create", "other")
     assert host.good("run", "--rm", "--network", "other", "busybox", *get("192.0.2.1:8080")) == "web\n"
-    assert host.good("port", "web") == "80/tcp -> 0.0.0.0:8080\n"
+    assert host.good("port", "web") == "80/tcp -> 0.0.0.0:8080\n80/tcp -> [::]:8080\n"
 
 
 def test_a_port_that_is_not_published_is_not_reached_from_the_world(host: Host) -> None:
@@ -177,7 +177,7 @@ def test_udp_ranges_any_port_and_one_address(host: Host) -> None:
 
 def test_publish_all_publishes_what_is_exposed(host: Host) -> None:
     serve(host, "--name", "web", "--hostname", "web", "-P", "--expose", "80")
-    where = host.good("port", "web", "80").strip()
+    where = host.good("port", "web", "80").split()[0]
     assert where.startswith("0.0.0.0:") and host.ask(host.world, "192.0.2.1", int(where.rpartition(":")[2])) == "web"
 
 

@@ -36,9 +36,10 @@ def test_a_published_port_is_reached_by_ipv6_from_the_world_and_from_here(host: 
     assert "80/tcp -> [fd00:2::1]:8081" in host.good("port", "web")
 
 
-def test_localhost_of_ipv6_leads_to_a_container_without_ipv6_too(host: Host) -> None:
+def test_ipv6_leads_to_a_container_without_ipv6_too(host: Host) -> None:
     serve(host, "--name", "web", "--hostname", "web", "-p", "8080:80", "-p", "127.0.0.1:8082:80")
     assert host.ask(host.host, "[::1]", 8080) == "web" and "refused" in host.ask(host.host, "[::1]", 8082)
+    assert host.ask(host.world, "[fd00:2::1]", 8080) == host.ask(host.host, "[fd00:2::1]", 8080) == "web"
     host.good("rm", "-f", "web")
     assert "refused" in host.ask(host.host, "[::1]", 8080)
 
