@@ -18,6 +18,7 @@ struct settings {
     int terminal;          /* somebody sits at the console: echo, line editing, ctrl-C */
     int stop;              /* the signal that asks the program to end */
     char **modules, **args, **env;
+    char **shares;         /* directories of the host: tags of virtio-fs, and paths where they are mounted */
 };
 
 /* settings.c */

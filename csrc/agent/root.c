@@ -20,10 +20,10 @@
 #define DISK "/dev/vda"
 #define PATIENCE 1000  /* times 10 ms for the disk to appear */
 
-static int attach(const char *type, const char *where, unsigned long flags, const char *data)
+static int attach(const char *what, const char *type, const char *where, unsigned long flags, const char *data)
 {
     mkdir(where, 0755);
-    if (mount(type, where, type, flags, data) == 0)
+    if (mount(what, where, type, flags, data) == 0)
         return 0;
     say("cannot mount", where, errno);
     return -1;
@@ -32,10 +32,10 @@ static int attach(const char *type, const char *where, unsigned long flags, cons
 /* Mount what the kernel offers, on the initramfs. Returns 0 or -1. */
 int root_begin(void)
 {
-    if (attach("devtmpfs", "/dev", MS_NOSUID, "mode=755") < 0)
+    if (attach("devtmpfs", "devtmpfs", "/dev", MS_NOSUID, "mode=755") < 0)
         return -1;
-    return attach("proc", "/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL)
-        | attach("sysfs", "/sys", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
+    return attach("proc", "proc", "/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL)
+        | attach("sysfs", "sysfs", "/sys", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
 }
 
 /* Load modules, in this order (man 2 finit_module); one that the kernel has already is no error. */
@@ -118,6 +118,31 @@ static int move_in(void)
     return chdir(ROOT) < 0 || mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0 || chdir("/") < 0 ? -1 : 0;
 }
 
+/* Make a directory with those above it (man 2 mkdir); what is there already stays. */
+static void make_directory(const char *path)
+{
+    char part[256];
+
+    for (size_t i = 1; path[i] && i < sizeof part; i++)
+        if (path[i] == '/') {
+            memcpy(part, path, i);
+            part[i] = 0;
+            mkdir(part, 0755);
+        }
+    mkdir(path, 0755);
+}
+
+/* Mount the host's directories. Returns 0, or -1 after a complaint: a program that was to have one is not run without. */
+static int mount_shares(char **tags)
+{
+    for (; tags && *tags; tags++) {
+        make_directory(*tags);
+        if (attach(*tags, "virtiofs", *tags, 0, NULL) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 /* Bring up the loopback interface (man 7 netdevice). */
 static void loopback_up(void)
 {
@@ -148,8 +173,10 @@ int root_enter(const struct settings *settings)
         say("cannot enter the root", NULL, errno);
         return -1;
     }
-    attach("devpts", "/dev/pts", MS_NOSUID | MS_NOEXEC, "mode=620,ptmxmode=666,gid=5");
-    attach("tmpfs", "/dev/shm", MS_NOSUID | MS_NODEV, "mode=1777");
+    if (mount_shares(settings->shares) < 0)
+        return -1;
+    attach("devpts", "devpts", "/dev/pts", MS_NOSUID | MS_NOEXEC, "mode=620,ptmxmode=666,gid=5");
+    attach("tmpfs", "tmpfs", "/dev/shm", MS_NOSUID | MS_NODEV, "mode=1777");
     if (access("/sys/fs/cgroup", F_OK) == 0)
         mount("cgroup2", "/sys/fs/cgroup", "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
     for (int i = 0; i < 4; i++) {

@@ -1,4 +1,4 @@
-/* The settings: words KEY=VALUE, each ended by a zero byte; `arg`, `env` and `module` may come many times. */
+/* The settings: words KEY=VALUE, each ended by a zero byte; `arg`, `env`, `module` and `share` may come many times. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -55,6 +55,8 @@ static void set(struct settings *s, const char *key, char *value)
         append(&s->env, value);
     else if (!strcmp(key, "module"))
         append(&s->modules, value);
+    else if (!strcmp(key, "share"))
+        append(&s->shares, value);
     else if (!strcmp(key, "hostname"))
         s->hostname = value;
     else if (!strcmp(key, "type"))

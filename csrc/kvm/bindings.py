@@ -103,7 +103,7 @@ struct kvm_run {
 """
 
 FUNCTIONS = """
-int memory_create(uint64_t size, uint8_t **memory);
+int memory_create(uint64_t size, int fd, uint8_t **memory);
 int memory_map_file(uint8_t *where, uint64_t length, int fd, uint64_t offset);
 int memory_destroy(uint8_t *memory, uint64_t size);
 int kvm_ioctl(int fd, unsigned long request, uintptr_t argument);
@@ -179,6 +179,7 @@ uint64_t path_looked(struct path *path);
 void path_stop(struct path *path);
 void registers_interrupt(uint8_t *registers, int fd, uint32_t bits);
 void registers_acknowledge(uint8_t *registers, uint32_t bits);
+void registers_always(uint8_t *registers);
 
 struct overlay;
 int overlay_create(int fd, int base, uint64_t size, uint64_t bitmap, uint64_t data, struct overlay **overlay);

@@ -15,7 +15,7 @@
 struct path; /* virtio.h */
 
 /* memory.c */
-int memory_create(uint64_t size, uint8_t **memory);
+int memory_create(uint64_t size, int fd, uint8_t **memory);
 int memory_map_file(uint8_t *where, uint64_t length, int fd, uint64_t offset);
 int memory_destroy(uint8_t *memory, uint64_t size);
 

@@ -1,4 +1,4 @@
-/* Guest memory: ordinary anonymous pages of this process, which KVM shows to the guest as its RAM. */
+/* Guest memory: ordinary pages of this process, which KVM shows to the guest as its RAM. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <sys/mman.h>
@@ -12,8 +12,9 @@
  * it back to memory_destroy. No page exists until the guest or we touch it, hence NORESERVE: a guest
  * of 1 GiB that uses 10 MiB costs 10 MiB. It begins at a multiple of 2 MiB, as guest-physical memory does, so that
  * one entry of the second level's page tables can map a large page of the host (man 2 madvise, MADV_HUGEPAGE): a first
- * touch then costs once what it else costs 512 times. Returns 0 or -errno. man 2 mmap. */
-int memory_create(uint64_t size, uint8_t **memory)
+ * touch then costs once what it else costs 512 times. With `fd`, a memfd of that size, its pages are the memory, and who
+ * else maps it shares them; -1 is memory of this process alone. Returns 0 or -errno. man 2 mmap. */
+int memory_create(uint64_t size, int fd, uint8_t **memory)
 {
     uint8_t *pages = mmap(NULL, size + LARGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     uint64_t before;
@@ -25,6 +26,12 @@ int memory_create(uint64_t size, uint8_t **memory)
         munmap(pages, before);
     if (before < LARGE_PAGE)
         munmap(pages + before + size, LARGE_PAGE - before);
+    if (fd >= 0 && mmap(pages + before, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, fd, 0) == MAP_FAILED) {
+        int error = -errno;
+
+        munmap(pages + before, size);
+        return error;
+    }
     if (size >= LARGE_GUEST)
         madvise(pages + before, size, MADV_HUGEPAGE); /* refused where the host has none: no harm */
     *memory = pages + before;

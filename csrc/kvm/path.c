@@ -24,6 +24,7 @@
 #include "virtio.h"
 
 #define INTERRUPT_STATUS 0x60 /* of the registers (VIRTIO 1.2, 4.2.2) */
+#define ALWAYS 0xff8         /* not of the specification: bits of InterruptStatus that stay set */
 #define USED_BUFFER 1
 #define WAKE 63 /* the source that means: look at the flags */
 #define EVENTS 16
@@ -124,7 +125,17 @@ void registers_interrupt(uint8_t *registers, int fd, uint32_t bits)
 /* Clear bits of InterruptStatus: the driver has seen to them. */
 void registers_acknowledge(uint8_t *registers, uint32_t bits)
 {
-    __atomic_fetch_and((uint32_t *)(registers + INTERRUPT_STATUS), ~bits, __ATOMIC_SEQ_CST);
+    uint32_t always = __atomic_load_n((uint32_t *)(registers + ALWAYS), __ATOMIC_SEQ_CST);
+
+    __atomic_fetch_and((uint32_t *)(registers + INTERRUPT_STATUS), ~bits | always, __ATOMIC_SEQ_CST);
+}
+
+/* Have it say for ever that there are used buffers: another process raises the interrupts, and cannot reach this page. A
+ * driver that looks at its queues in vain loses nothing. */
+void registers_always(uint8_t *registers)
+{
+    __atomic_store_n((uint32_t *)(registers + ALWAYS), USED_BUFFER, __ATOMIC_SEQ_CST);
+    __atomic_fetch_or((uint32_t *)(registers + INTERRUPT_STATUS), USED_BUFFER, __ATOMIC_SEQ_CST);
 }
 
 /* Interrupt the driver, where it wants to hear of what the queue has given back. */

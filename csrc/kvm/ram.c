@@ -22,14 +22,17 @@ uint8_t *ram_at(const struct ram *ram, uint64_t address, uint64_t length)
 }
 
 /* Give the whole pages of a part of the guest's memory back to the host: they cost nothing until they are touched again, and
- * are zeroes then. `at` and `length` are those of a part, or of ram_at. Returns the bytes that went. man 2 madvise,
- * MADV_DONTNEED. */
+ * are zeroes then. `at` and `length` are those of a part, or of ram_at. Memory that is shared (a memfd) has its pages in a
+ * file, from which they must be cut; MADV_REMOVE does that, and says EINVAL of memory without a file, and EACCES of a file
+ * that we may only read: there it is enough to forget our own pages. Returns the bytes that went. man 2 madvise. */
 uint64_t ram_drop(uint8_t *at, uint64_t length)
 {
     uint8_t *first = (uint8_t *)(((uintptr_t)at + PAGE - 1) / PAGE * PAGE);
     uint8_t *end = (uint8_t *)(((uintptr_t)at + length) / PAGE * PAGE);
 
-    if (first >= end || madvise(first, end - first, MADV_DONTNEED) < 0)
+    if (first >= end)
+        return 0;
+    if (madvise(first, end - first, MADV_REMOVE) < 0 && madvise(first, end - first, MADV_DONTNEED) < 0)
         return 0;
     return end - first;
 }

@@ -134,6 +134,7 @@ void path_later(struct path *path, uint32_t source, uint64_t ns);
 uint64_t path_now(void);
 void registers_interrupt(uint8_t *registers, int fd, uint32_t bits);
 void registers_acknowledge(uint8_t *registers, uint32_t bits);
+void registers_always(uint8_t *registers);
 
 /* io.c: parts of a buffer */
 

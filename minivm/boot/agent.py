@@ -9,7 +9,7 @@ from minivm.errors import BootError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from minivm.machine.config import Program
 
@@ -18,18 +18,20 @@ __all__ = ["INIT", "build", "settings"]
 INIT = "/.minivm/agent"
 
 
-def settings(program: Program, kind: str, read_only: bool, modules: Mapping[str, bytes]) -> bytes:
+def settings(program: Program, kind: str, read_only: bool, modules: Mapping[str, bytes], shares: Sequence[str] = ()) -> bytes:
     """Return what csrc/agent/settings.c reads: words that end in a zero byte.
 
     Args:
         program: what is to run.
         kind: the root disk's file system, "" for a root in the initramfs.
         modules: in the order in which they are loaded.
+        shares: tags of virtio-fs that are absolute paths: where they are mounted.
 
     Raises BootError where a word has a zero byte in it.
     """
     words = [f"module={name}" for name in modules]
     words += [f"type={kind}"] * bool(kind) + ["ro="] * read_only + ["tty="] * program.terminal
+    words += [f"share={tag}" for tag in shares]
     words += [f"hostname={program.hostname}", f"cwd={program.cwd}", f"stop={program.stop_signal}"]
     words += [f"user={program.user}"] * bool(program.user)
     words += [f"env={word}" for word in program.env] + [f"arg={word}" for word in program.args]

@@ -17,7 +17,7 @@ from minivm.errors import BootError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 __all__ = ["BUSYBOX", "INIT", "build", "script"]
 
@@ -48,6 +48,10 @@ n=0; until [ -b /dev/vda ] || [ $n = 50 ]; do $b usleep 100000; n=$((n + 1)); do
 $b mount -t {kind} {options} /dev/vda /.minivm/root || {{ $b echo "minivm: cannot mount the root disk"; end 125; }}
 for directory in proc sys dev; do $b mount --move /$directory /.minivm/root/$directory; done
 """
+SHARE = """\
+$b mkdir -p {place}
+$b mount -t virtiofs {tag} {place} || {{ $b echo "minivm: cannot mount the share "{tag}; end 125; }}
+"""
 SWITCH = """\
 exec $b switch_root /.minivm/root {init}
 """
@@ -57,7 +61,7 @@ $b chroot /.minivm/root {command}
 status=$?
 for directory in proc sys; do $b mount --move /.minivm/root/$directory /$directory; done
 $b mount --move /.minivm/root/dev /dev
-$b umount /.minivm/root
+$b umount {shares} /.minivm/root
 end $status
 """
 COMMAND = """\
@@ -73,7 +77,7 @@ $b echo "minivm: no init and no shell in the root"; end 127
 """
 
 
-def script(modules: Iterable[str], image: str, read_only: bool, command: str) -> str:
+def script(modules: Iterable[str], image: str, read_only: bool, command: str, shares: Sequence[str] = ()) -> str:
     """Return the script.
 
     Args:
@@ -81,13 +85,20 @@ def script(modules: Iterable[str], image: str, read_only: bool, command: str) ->
         image: the file system of the root disk, or "" for a root in the initramfs.
         read_only: whether that disk is.
         command: a command with its words, or "" for the root's own init.
+        shares: tags of virtio-fs that are absolute paths: where they are mounted.
     """
     text = BEGIN.format(modules=" ".join(modules), register=layout.DEBUG_EXIT)
     words = " ".join(shlex.quote(word) for word in shlex.split(command))
+    root = "/.minivm/root" if image else ""
+    places = [shlex.quote(f"{root}{tag}") for tag in shares]
+    mounts = "".join(SHARE.format(tag=shlex.quote(tag), place=place) for tag, place in zip(shares, places, strict=True))
     if not image:
+        text += mounts
         return text + (COMMAND.format(command=words) if words else GO_ON.format())
-    text += MOUNT.format(kind=image, options="-o ro" if read_only else "")
-    return text + (CHROOT_COMMAND.format(command=words) if words else SWITCH.format(init="/sbin/init"))
+    text += MOUNT.format(kind=image, options="-o ro" if read_only else "") + mounts
+    if not words:
+        return text + SWITCH.format(init="/sbin/init")
+    return text + CHROOT_COMMAND.format(command=words, shares=" ".join(reversed(places)))
 
 
 def build(modules: Mapping[str, bytes], tree: str | None, text: str, busybox: str = BUSYBOX) -> bytes:

@@ -27,6 +27,7 @@ examples:
   minivm boot busybox uname -a
   minivm boot -m 512m -c 2 busybox              a shell, where this is a terminal
   minivm boot -e A=1 -w /tmp -u nobody busybox sh -c 'id; pwd; echo $A'
+  minivm boot -v ~/src:/src busybox ls /src     a directory of this host, by virtiofsd
   minivm boot -d --name box busybox sleep 1h; minivm stop box
   minivm boot --kernel ./vmlinuz --console virtio busybox dmesg
 """
@@ -48,6 +49,7 @@ def add_parser(commands: Any) -> None:
     add("-u", "--user", default="", metavar="USER[:GROUP]", help="names or numbers, looked up in the image")
     add("--entrypoint", metavar="PROGRAM", help="instead of the image's; empty: none")
     add("--hostname", default="minivm", metavar="NAME", help="the machine's (default: minivm)")
+    add("-v", "--volume", action="append", default=[], metavar="DIR:PATH[:ro]", help="a directory of this host, at PATH (--share)")
     add("-t", "--tty", action="store_true", help="somebody sits at the console (default: where this is a terminal)")
     add("-d", "--detach", action="store_true", help="make a machine with a name, as `minivm create`, start it, and return")
     add("--name", default="", metavar="NAME", help="the machine's name, with -d (default: the image's and a number)")
@@ -101,12 +103,22 @@ def _config(options: argparse.Namespace) -> Config:
 
     options.kernel_option = options.kernel_option or KERNEL
     options.memory = options.memory or "256m"
+    options.share += [volume(text) for text in options.volume]
     modules, options.modules = options.modules, ""
     config = config_of(options)
     options.modules = modules
     if "loglevel=" not in config.cmdline:  # "quiet" would still show an error that is none: that there is no PCI
         config.cmdline = f"loglevel=3 {config.cmdline}".strip()
     return config
+
+
+def volume(text: str) -> str:
+    """Return docker's words for a bind mount as those of --share. Raises UsageError."""
+    path, colon, rest = text.partition(":")
+    where, _, mode = rest.partition(":")
+    if not (colon and path and where.startswith("/") and mode in ("", "ro", "rw")):
+        raise UsageError(f"--volume {text!r}: write DIR:PATH, or DIR:PATH:ro, with an absolute PATH")
+    return f"{path}:{where}" + (",ro" if mode == "ro" else "")
 
 
 def _rooted(options: argparse.Namespace, config: Config, image: Any, disk: str, overlay: str | None) -> Config:

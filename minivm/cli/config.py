@@ -6,7 +6,7 @@ import os
 
 from minivm.errors import UsageError
 from minivm.machine.config import Config, Disk, Rootfs, parse_affinity, parse_disk, parse_size
-from minivm.machine.devices import parse_net, parse_port, parse_vsock
+from minivm.machine.devices import parse_net, parse_port, parse_share, parse_vsock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def config_of(options: argparse.Namespace) -> Config:
         cpus=_cpus(options),
         disks=_disks(options),
         nets=tuple(parse_net(text) for text in options.net),
+        shares=tuple(parse_share(text) for text in options.share),
         ports=_ports(options),
         balloon=_balloon(options),
         packed=not options.split_queues,

@@ -35,6 +35,7 @@ examples:
   minivm run vmlinuz --initrd initrd.img -m 512m --cmdline 'console=ttyS0'
   minivm run debian-cloud --rootfs DIR --init 'ls -l /' --cpus 2
   minivm run vmlinuz --rootfs root.ext4 --console virtio --rng
+  minivm run debian-cloud --rootfs DIR --share ~/src:/src --init 'ls /src'
   minivm run --explain </dev/null                 tell every ioctl and exit, on stderr
   minivm run --plan --format json                 the list of ioctls as data
   minivm run --trace run.jsonl --stats            record all of it; count the exits
@@ -135,6 +136,14 @@ def add_machine(parser: Any, root: bool = True) -> None:
         default=[],
         metavar="tap:NAME|user[,mac=M][,in=N][,out=N]",
         help="a network card: on a tap of this host, or in user mode by passt; in and out limit bytes a second (10m)",
+    )
+    add(
+        "--share",
+        action="append",
+        default=[],
+        metavar="DIR[:TAG][,ro]",
+        help="a directory of this host, by virtiofsd: in the guest, mount -t virtiofs TAG /mnt; where the root is made here and"
+        " TAG is an absolute path, it is mounted there",
     )
     add("--rng", action="store_true", help="a virtio-rng: random bytes from the host")
     add(

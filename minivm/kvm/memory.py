@@ -18,18 +18,19 @@ class GuestMemory:
 
     Args:
         size: bytes, a multiple of 4096.
+        fd: of a memfd of that size, which another process may map as well, and which stays the caller's; -1: ours alone.
 
     Raises KvmError. man 2 mmap.
     """
 
-    __slots__ = ("_address", "_bytes", "size")
+    __slots__ = ("_address", "_bytes", "fd", "size")
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, fd: int = -1) -> None:
         out = ffi.new("uint8_t **")
-        result = lib.memory_create(size, out)
+        result = lib.memory_create(size, fd, out)
         if result < 0:
             raise KvmError("mmap", -result, f"length={size:#x}")
-        self.size = size
+        self.size, self.fd = size, fd
         self._address: Any = out[0]
         self._bytes = memoryview(ffi.buffer(self._address, size)).cast("B")
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from minivm.machine.devices import Net, Vsock
+    from minivm.machine.devices import Net, Share, Vsock
 
 __all__ = ["Config", "Disk", "Program", "Rootfs", "parse_affinity", "parse_disk", "parse_size"]
 
@@ -48,6 +48,7 @@ class Config:
         ports: Sequence[tuple[str, str]] = (),
         vsock: Vsock | None = None,
         balloon: int | None = None,
+        shares: Sequence[Share] = (),
         packed: bool = True,
     ) -> None:
         self.kernel = kernel  # path; None is the in-tree guest
@@ -62,6 +63,7 @@ class Config:
         self.vsock = vsock
         self.packed = packed  # whether virtio devices offer packed queues besides split ones
         self.balloon = balloon  # bytes that a virtio-balloon holds at first; None: there is none
+        self.shares = shares  # directories of the host; with one, guest memory is a memfd that virtiofsd maps too
         self.ports = ports  # of the virtio-console: (name in the guest, path of the host's socket)
         self.rng = rng  # whether there is a virtio-rng
         self.rootfs = rootfs
@@ -75,7 +77,7 @@ class Config:
         console = [Console(self.ports)] if self.hvc or self.ports else []
         vsock = [self.vsock] if self.vsock else []
         balloon = [Balloon(self.balloon)] if self.balloon is not None else []
-        return [*self.disks, *[Rng()] * self.rng, *console, *self.nets, *vsock, *balloon]
+        return [*self.disks, *[Rng()] * self.rng, *console, *self.nets, *vsock, *balloon, *self.shares]
 
 
 class Rootfs:

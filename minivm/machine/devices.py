@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = [
-    "Balloon", "Console", "Disk", "Net", "Rng", "Vsock", "parse_disk", "parse_net", "parse_port", "parse_rate", "parse_vsock"
+    "Balloon", "Console", "Disk", "Net", "Rng", "Share", "Vsock", "parse_disk", "parse_net", "parse_port", "parse_rate",
+    "parse_share", "parse_vsock",
 ]  # fmt: skip
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 BURST = 100_000_000  # ns in which a bucket of a rate limit fills: a burst is a tenth of a second's worth
 MOST_QUEUES = 16
+LONGEST_TAG = 36  # bytes (VIRTIO 1.2, 5.11.4)
 
 
 class Disk:
@@ -116,6 +118,18 @@ class Vsock:
     def __init__(self, path: str, cid: int = 3) -> None:
         self.path = path  # of the host's socket; those of the host's programs are PATH_PORT
         self.cid = cid  # the guest's address
+
+
+class Share:
+    """A directory of the host that the guest may mount."""
+
+    kind, module, kicked, helped = "fs", "virtiofs", range(2), True
+    __slots__ = ("path", "read_only", "tag")
+
+    def __init__(self, path: str, tag: str, read_only: bool = False) -> None:
+        self.path = path
+        self.tag = tag  # what the guest calls it; where the initramfs is made here, an absolute path is where it is mounted
+        self.read_only = read_only
 
 
 def bucket(rate: int) -> tuple[int, int]:
@@ -215,6 +229,18 @@ def parse_vsock(text: str) -> Vsock:
     if cid < 3:
         raise UsageError(f"--vsock {text!r}: cid={cid} is the host's; a guest's is 3 or more")
     return Vsock(path, cid)
+
+
+def parse_share(text: str) -> Share:
+    """Return the share that `DIR[:TAG][,ro]` means; the tag is the directory's name unless it is given. Raises UsageError."""
+    where, words = split(text, "--share", ("ro", "rw"), "directory")
+    path, colon, tag = where.rpartition(":")
+    path, tag = (path, tag) if colon else (where, os.path.basename(os.path.abspath(where)))
+    if not os.path.isdir(path):
+        raise UsageError(f"--share {text!r}: {path!r} is no directory")
+    if not 0 < len(os.fsencode(tag)) <= LONGEST_TAG or "," in tag or not tag.isprintable():
+        raise UsageError(f"--share {text!r}: the tag {tag!r} must have 1 to {LONGEST_TAG} bytes: say DIR:TAG")
+    return Share(path, tag, "ro" in words)
 
 
 def is_mac(text: str) -> bool:

@@ -1,7 +1,7 @@
-"""Other programs that a machine needs while it runs: passt for a network, qemu-storage-daemon for qcow2.
+"""Other programs that a machine needs while it runs: passt for a network, qemu-storage-daemon for qcow2, virtiofsd (shares.py).
 
-Each is a child that ends with the machine, also when this process is killed: passt when its socket is closed, the
-storage daemon by a signal that the kernel sends it then (setpriv --pdeathsig).
+Each is a child that ends with the machine, also when this process is killed: passt and virtiofsd when their socket is closed,
+the storage daemon by a signal that the kernel sends it then (setpriv --pdeathsig).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from minivm.machine.machine import Machine
 
-__all__ = ["Helper", "start"]
+__all__ = ["Helper", "spawn", "start"]
 
 LIMIT = 10  # seconds in which one must be ready, or end
 PACKAGES = {"passt": "passt", "qemu-storage-daemon": "qemu-system-common"}
@@ -42,6 +42,14 @@ class Helper:
             os.unlink(os.path.join(self._directory, "disk"))
             os.rmdir(self._directory)
 
+    def complaint(self) -> str:
+        """End it, and return the last line that it wrote to its standard error."""
+        assert self._process.stderr is not None
+        self._process.terminate()
+        said = self._process.stderr.read().decode(errors="replace").strip().splitlines()
+        self.stop()
+        return said[-1] if said else "it does not say why"
+
     @property
     def ended(self) -> bool:
         """Whether it has ended by itself."""
@@ -52,6 +60,13 @@ def start(program: str, machine: Machine, **args: object) -> Helper:
     """Start a helper for the device that is being made. Raises MinivmError."""
     import shutil
 
+    if program == "virtiofsd":
+        from minivm.machine.shares import serve
+
+        helper, fd = serve(str(args["path"]), bool(args["read_only"]))
+        machine.made.opened.append(fd)
+        machine.undo("close virtiofsd's socket", lambda: os.close(fd))
+        return helper
     if shutil.which(program) is None:
         raise MinivmError(f"{program} is not installed: apt-get install {PACKAGES[program]}")
     if program == "passt":
@@ -62,7 +77,7 @@ def start(program: str, machine: Machine, **args: object) -> Helper:
 def _passt(fd: int) -> Helper:
     """Start passt at its end of the socket pair, which then is passt's alone: when it ends, ours says so. man 1 passt."""
     words = ["passt", "--foreground", "--quiet", "--fd", str(fd)]
-    helper = Helper(_spawn(words, [fd]))
+    helper = Helper(spawn(words, [fd]))
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     os.dup2(null, fd, inheritable=False)
     os.close(null)
@@ -86,7 +101,7 @@ def _storage_daemon(machine: Machine, path: str, read_only: bool) -> Helper:
     words += ["--blockdev", f"driver=file,node-name=file,filename={name}{readonly}"]
     words += ["--blockdev", f"driver=qcow2,node-name=disk,file=file{readonly}"]
     words += ["--export", f"type=fuse,id=disk,node-name=disk,mountpoint={disk},writable={'off' if read_only else 'on'}"]
-    helper = Helper(_spawn(words, []), directory)
+    helper = Helper(spawn(words, []), directory)
     before, end = os.stat(disk).st_dev, monotonic() + LIMIT
     while os.stat(disk).st_dev == before:
         if helper.ended or monotonic() > end:
@@ -97,14 +112,11 @@ def _storage_daemon(machine: Machine, path: str, read_only: bool) -> Helper:
 
 
 def _failed(helper: Helper, path: str) -> MinivmError:
-    assert helper._process.stderr is not None
-    helper._process.terminate()
-    said = helper._process.stderr.read().decode(errors="replace").strip().splitlines()
-    helper.stop()
-    return MinivmError(f"qemu-storage-daemon cannot show {path!r}: {said[-1] if said else 'it does not say why'}")
+    return MinivmError(f"qemu-storage-daemon cannot show {path!r}: {helper.complaint()}")
 
 
-def _spawn(words: list[str], fds: list[int]) -> Popen[bytes]:
+def spawn(words: list[str], fds: list[int]) -> Popen[bytes]:
+    """Start a program in a session of its own, with these descriptors and a pipe for its complaints."""
     import subprocess
 
     return subprocess.Popen(

@@ -19,6 +19,7 @@ __all__ = [
     "offload",
     "open_file",
     "set_header_size",
+    "shared_memory",
     "socket_pair",
     "terminal_size",
     "unlisten",
@@ -100,6 +101,23 @@ def offload(fd: int, checksums: bool, tso4: bool, tso6: bool) -> None:
     if checksums:  # the kernel takes segments only with it
         bits |= (lib.TUN_F_TSO4 if tso4 else 0) | (lib.TUN_F_TSO6 if tso6 else 0)
     ioctl(fd, "TUNSETOFFLOAD", bits, f"{bits:#x}")
+
+
+def shared_memory(length: int) -> int:
+    """Return a memfd of so many bytes, whose size nobody can change any more. Raises KvmError. man 2 memfd_create."""
+    import fcntl
+
+    try:
+        fd = os.memfd_create("minivm", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    except OSError as error:
+        raise KvmError("memfd_create", error.errno or 0, '"minivm"') from None
+    try:
+        os.ftruncate(fd, length)
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
+    except OSError as error:
+        os.close(fd)
+        raise KvmError("ftruncate", error.errno or 0, f"length={length:#x}") from None
+    return fd
 
 
 def socket_pair() -> tuple[int, int]:

@@ -28,7 +28,9 @@ __all__ = ["Made", "function"]
 class Made:
     """What the calls so far have left for those to come."""
 
-    __slots__ = ("eventfd", "irqchip", "leaves", "offered", "opened", "run_size", "shown_as", "sregs", "system", "vcpu_fds", "vm")
+    __slots__ = (
+        "eventfd", "irqchip", "leaves", "memfd", "offered", "opened", "run_size", "shown_as", "sregs", "system", "vcpu_fds", "vm",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.system = self.vm = -1
@@ -40,7 +42,7 @@ class Made:
         self.sregs: Any = None
         self.opened: list[int] = []  # for the device that comes next
         self.shown_as: dict[str, str] = {}  # path of a disk -> a file where it is shown as raw
-        self.eventfd = -1  # made last
+        self.eventfd = self.memfd = -1  # made last
 
 
 def function(call: str) -> Callable[..., Done]:
@@ -198,8 +200,17 @@ def map_file(machine: Machine, address: int, length: int, data: Bytes, offset: i
     return length, ()
 
 
+def do_memfd_create(machine: Machine, length: int) -> Done:
+    from minivm.machine.host import shared_memory
+
+    machine.made.memfd = fd = shared_memory(length)
+    machine.undo("close memfd", lambda: kvm.close(fd))
+    return fd, (f"descriptor {fd} is {length >> 10} KiB of memory",)
+
+
 def map_memory(machine: Machine, length: int) -> Done:
-    pages = kvm.GuestMemory(length)
+    pages = kvm.GuestMemory(length, machine.made.memfd)
+    machine.made.memfd = -1
     base = machine.memory[-1][0] + machine.memory[-1][1].size if machine.memory else 0
     machine.memory.append((base, pages))  # the slot, next in the plan, says where it really is
     machine.undo("munmap memory", pages.close)

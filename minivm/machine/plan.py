@@ -72,7 +72,7 @@ def machine_plan(config: Config, start: Start) -> list[Operation]:
     irqchip = start.irqchip if config.irqchip is None else config.irqchip
     operations: list[Operation] = []
     parts = (_place(config), _open(irqchip, bool(config.virtio())), _vm(), _memory(config), _irqchip(irqchip))
-    for step in (*parts, _virtio(config), _vcpus(config, irqchip), _boot(start, config.memory), _run()):
+    for step in (*parts, _virtio(config), _vcpus(config, irqchip), _boot(start, config), _run()):
         operations.extend(step)
     return operations
 
@@ -114,6 +114,9 @@ def _vm() -> Iterator[Operation]:
 def _memory(config: Config) -> Iterator[Operation]:
     """Before the irqchip: once that is there, each change of the slots waits for an RCU grace period, 6 to 10 ms."""
     for slot, (address, length) in enumerate(layout.ram_ranges(config.memory)):
+        if config.shares:
+            why = "A file in memory alone: who serves a share is to map it too. Its size is sealed, so that nobody shortens it."
+            yield Operation("memory", "memfd_create", why, length=length)
         yield Operation(
             "memory", "mmap", "Guest RAM is memory of this process; untouched pages cost nothing.", length=length
         )
@@ -191,7 +194,12 @@ def _net(net: Any) -> Iterator[Operation]:
         yield Operation("virtio", "execve", why, program="passt")
 
 
-HOST_SIDE: dict[str, Callable[[Any], Iterable[Operation]]] = {"blk": _disk, "net": _net}
+def _share(share: Any) -> Iterator[Operation]:
+    why = "virtiofsd serves the directory, and sees nothing else of the host; we tell it where the guest's queues are."
+    yield Operation("virtio", "execve", why, program="virtiofsd", path=share.path, read_only=share.read_only)
+
+
+HOST_SIDE: dict[str, Callable[[Any], Iterable[Operation]]] = {"blk": _disk, "net": _net, "fs": _share}
 
 
 def _kick(kind: str, address: int, queue: int) -> Iterator[Operation]:
@@ -224,9 +232,10 @@ def _vcpu(number: int) -> Iterator[Operation]:
     yield Operation("vcpu", "KVM_SET_MSRS", why, number=number, msrs=MSRS)
 
 
-def _boot(start: Start, memory: int) -> Iterator[Operation]:
+def _boot(start: Start, config: Config) -> Iterator[Operation]:
     for piece in start.pieces:
-        length, place = mappable(piece, memory)
+        # What is shared is copied: another process would not see a mapping that is put in place of the memfd's pages.
+        length, place = mappable(piece, config.memory) if not config.shares else (0, 0)
         if length:
             why = f"{piece.why} Not copied: the file's own pages, until the guest writes to one."
             args = {"address": piece.address, "what": piece.what, "length": length, "offset": place}

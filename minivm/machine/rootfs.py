@@ -33,10 +33,11 @@ def make(config: Config, kernel: str, image: Bytes) -> tuple[bytes, str]:
     tree = rootfs.path if os.path.isdir(rootfs.path) else None
     kind = "" if tree else initramfs.file_system(rootfs.path)
     modules = _modules(config, rootfs, kernel, image, kind)
+    shares = [share.tag for share in config.shares if share.tag.startswith("/")]
     if rootfs.program:
-        ours = agent.build(modules, tree, agent.settings(rootfs.program, kind, rootfs.read_only, modules))
+        ours = agent.build(modules, tree, agent.settings(rootfs.program, kind, rootfs.read_only, modules, shares))
     else:
-        ours = initramfs.build(modules, tree, initramfs.script(modules, kind, rootfs.read_only, rootfs.command))
+        ours = initramfs.build(modules, tree, initramfs.script(modules, kind, rootfs.read_only, rootfs.command, shares))
     words = [config.cmdline, f"rdinit={agent.INIT if rootfs.program else initramfs.INIT}"]
     if "console=" not in config.cmdline:
         words.append("console=hvc0" if config.hvc else "console=ttyS0")

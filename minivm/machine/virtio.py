@@ -100,4 +100,11 @@ def _balloon(machine: Machine, balloon: Any) -> VirtioDevice:
     return Balloon(Ram(machine.memory), balloon.size)
 
 
-MAKERS = {"balloon": _balloon, "blk": _blk, "rng": _rng, "console": _console, "net": _net, "vsock": _vsock}
+def _fs(machine: Machine, share: Any) -> VirtioDevice:
+    from minivm.devices.virtio.fs import Fs
+    from minivm.devices.virtio.vhost_user import Backend
+
+    return Fs(Backend(machine.made.opened[0], "virtiofsd"), share.tag, machine.memory)
+
+
+MAKERS = {"balloon": _balloon, "blk": _blk, "rng": _rng, "console": _console, "fs": _fs, "net": _net, "vsock": _vsock}

@@ -1,8 +1,8 @@
-"""`python tests/lab/inputs.py`: a disk with Debian's kernels and memtest86+, for the tests in the lab; prints its path.
+"""`python tests/lab/inputs.py`: a disk with Debian's kernels, memtest86+ and a mirror, for the tests in the lab; prints its path.
 
 The lab has no network. So what its tests need of Debian's archive beside its own system is fetched here, by apt, once, and
 given to it by `lab/run --disk`: both kernels that `minivm kernel fetch` knows, with the modules that a virtual machine
-needs, and memtest86+.
+needs, memtest86+, and a repository of one package, `hello`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MODULES = [
     "virtio_mmio", "virtio_blk", "virtio_net", "virtio_rng", "virtio_console", "ext4", "overlay", "button", "evdev",
 ]  # fmt: skip
 SIZE = "192M"
-VERSION = "2"  # of what is on the disk
+VERSION = "3"  # of what is on the disk
 
 
 def main() -> int:
@@ -41,6 +41,7 @@ def main() -> int:
                 add_kernel(root / kernel["name"], kernel)
             add_memtest(root, Path(directory))
             disk = Path(directory) / "disk"
+            add_mirror(root, Path(directory))
             mke2fs = shutil.which("mke2fs", path=os.environ["PATH"] + ":/usr/sbin:/sbin") or "mke2fs"
             subprocess.run([mke2fs, "-q", "-t", "ext4", "-O", "^has_journal", "-d", root, disk, SIZE], check=True)
             disk.rename(final)
@@ -76,12 +77,27 @@ def add_kernel(root: Path, kernel: Kernel) -> None:
 
 def add_memtest(root: Path, directory: Path) -> None:
     """Take memtest86+ out of its package."""
-    sandbox = ["-o", "APT::Sandbox::User=root"] if os.geteuid() == 0 else []
-    subprocess.run(["apt-get", "-qq", *sandbox, "download", "memtest86+"], cwd=directory, check=True, stdout=sys.stderr)
-    (deb,) = directory.glob("memtest86+_*.deb")
-    subprocess.run(["dpkg-deb", "-x", deb, directory / "memtest"], check=True)
+    subprocess.run(["dpkg-deb", "-x", download("memtest86+", directory), directory / "memtest"], check=True)
     shutil.copy(directory / "memtest" / "boot" / "memtest86+x64.bin", root)
 
 
 if __name__ == "__main__":
+def add_mirror(root: Path, directory: Path) -> None:
+    """Make a repository with no suites: a directory of packages, and the index that apt reads (man 5 sources.list)."""
+    mirror = root / "mirror"
+    mirror.mkdir()
+    package = Path(shutil.copy(download("hello", directory), mirror))
+    fields = subprocess.run(["dpkg-deb", "-f", package], check=True, capture_output=True, text=True).stdout
+    sums = f"Size: {package.stat().st_size}\nSHA256: {hashlib.sha256(package.read_bytes()).hexdigest()}\n"
+    (mirror / "Packages").write_text(f"{fields}Filename: ./{package.name}\n{sums}\n")
+
+
+def download(name: str, directory: Path) -> Path:
+    """Have apt download a package, and return the file."""
+    sandbox = ["-o", "APT::Sandbox::User=root"] if os.geteuid() == 0 else []
+    subprocess.run(["apt-get", "-qq", *sandbox, "download", name], cwd=directory, check=True, stdout=sys.stderr)
+    (deb,) = directory.glob(f"{name}_*.deb")
+    return deb
+
+
     sys.exit(main())

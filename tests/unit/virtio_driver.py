@@ -22,8 +22,8 @@ LIMIT = 10  # seconds in which an answer must come
 class Memory:
     """The guest's RAM, from address 0 on."""
 
-    def __init__(self):
-        self.pages = GuestMemory(RAM)
+    def __init__(self, fd=-1):
+        self.pages = GuestMemory(RAM, fd)
         self.bytes = self.pages.view(0, RAM)
 
     def put(self, form, address, *values):
@@ -141,8 +141,8 @@ class Packed:
 class Driver:
     """A driver of a device: the steps of 3.1.1, then buffers; threads serve the device's paths until close()."""
 
-    def __init__(self, device, features=VERSION_1 | EVENT_IDX | INDIRECT, queues=None, size=16, begin=True):
-        self.memory, self.device, self.size = Memory(), device, size
+    def __init__(self, device, features=VERSION_1 | EVENT_IDX | INDIRECT, queues=None, size=16, begin=True, memory=None):
+        self.memory, self.device, self.size = memory or Memory(), device, size
         self.eventfd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.ram = Ram([(0, self.memory.pages)])
         self.mmio = Mmio(device, self.ram, self.eventfd)

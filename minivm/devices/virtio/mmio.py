@@ -42,9 +42,11 @@ if TYPE_CHECKING:
     from minivm.devices.virtio.loop import Loop
     from minivm.devices.virtio.path import Path
     from minivm.devices.virtio.queue import Ram
+    from minivm.devices.virtio.vhost_user import Remote
 
     class VirtioDevice(Protocol):
-        """What the transport asks of a device. One whose queues are not all its paths' has notify(number, queue) too."""
+        """What the transport asks of a device. One whose queues are not all its paths' has notify(number, queue) too; one whose
+        queues another process serves says in ring_features what that one can do."""
 
         name: str
         device_id: int
@@ -53,7 +55,7 @@ if TYPE_CHECKING:
 
         def config(self) -> bytes: ...
 
-        def connect(self, registers: Any, interrupt: int) -> Sequence[Path | Loop]: ...
+        def connect(self, registers: Any, interrupt: int) -> Sequence[Path | Loop | Remote]: ...
 
 
 __all__ = ["QUEUE_NOTIFY", "Mmio"]
@@ -68,6 +70,7 @@ ADDRESSES = {0x80: ("descriptors", 0), 0x84: ("descriptors", 32), 0x90: ("driver
 FEATURES_OK, DRIVER_OK, NEEDS_RESET = 8, 4, 0x40
 USED_BUFFER, CONFIG_CHANGED = 1, 2
 F_INDIRECT_DESC, F_EVENT_IDX, F_VERSION_1, F_RING_PACKED = 1 << 28, 1 << 29, 1 << 32, 1 << 34
+RINGS = F_INDIRECT_DESC | F_EVENT_IDX | F_VERSION_1 | F_RING_PACKED  # what csrc/kvm/queue.c can do
 PAGE = 0x1000
 
 
@@ -103,7 +106,8 @@ class Mmio:
         self._ram, self._interrupt = ram, interrupt
         self._pages = registers or GuestMemory(PAGE)
         self._page, self._registers = self._pages.view(slot * PAGE, PAGE), self._pages.at(slot * PAGE)
-        self._offered = device.features | F_VERSION_1 | F_INDIRECT_DESC | F_EVENT_IDX | (F_RING_PACKED if packed else 0)
+        rings = getattr(device, "ring_features", RINGS) & (RINGS if packed else RINGS & ~F_RING_PACKED)
+        self._offered = device.features | rings
         self.lock = threading.RLock()
         self.paths = device.connect(self._registers, interrupt)
         self._served = {number: path for path in self.paths for number in path.queues}
@@ -150,6 +154,12 @@ class Mmio:
             self._store_config()
             if self._status & DRIVER_OK:
                 lib.registers_interrupt(self._registers, self._interrupt, CONFIG_CHANGED)
+
+    def fail(self) -> None:
+        """Something on our side is broken: say so to the driver, and do no more."""
+        with self.lock:
+            self._fail()
+            self._store()
 
     def kick(self, number: int, fd: int) -> None:
         """Let an eventfd stand for the driver's writes to QueueNotify of this number. Raises KvmError."""

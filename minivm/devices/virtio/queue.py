@@ -84,13 +84,14 @@ class Queue:
     Raises QueueError where size or addresses break the rules. Threads: one at a time.
     """
 
-    __slots__ = ("_chain", "_ram", "c", "size")
+    __slots__ = ("_chain", "_ram", "areas", "c", "size")
 
     def __init__(
         self, ram: Ram, size: int, descriptors: int, driver: int, device: int,
         *, event_idx: bool = False, indirect: bool = False, packed: bool = False,
     ) -> None:  # fmt: skip
         self.size, self._ram, self._chain = size, ram, ffi.NULL
+        self.areas = descriptors, driver, device
         out = ffi.new("struct queue **")
         if lib.queue_create(ram.c, size, packed, event_idx, indirect, descriptors, driver, device, out) < 0:
             raise QueueError(f"a queue of {size} entries at {descriptors:#x}, {driver:#x}, {device:#x}")
