@@ -1,7 +1,8 @@
 """The ACPI tables: how a machine with no firmware tells its kernel about processors, interrupts and devices.
 
     RSDP ──> XSDT ──> FADT ──> DSDT     which registers there are (few: "hardware-reduced"); the devices, in AML
-                 └──> MADT              local APICs (one a processor), IOAPIC, where the timer's interrupt goes
+                 ├──> MADT              local APICs (one a processor), IOAPIC, where the timer's interrupt goes
+                 └──> WDAT              where there is a watchdog: how to use it (wdat.py)
 
 ACPI Specification 6.5, chapter 5 "ACPI Software Programming Model"; each function cites its section. Every table but the
 first begins with a header of 36 bytes, in which a checksum makes all its bytes add up to 0 modulo 256.
@@ -38,12 +39,13 @@ WBINVD, RESET_REG_SUP, HW_REDUCED = 1 << 0, 1 << 10, 1 << 20
 LEGACY_DEVICES, VGA_NOT_PRESENT, MSI_NOT_SUPPORTED = 1 << 0, 1 << 2, 1 << 3
 
 
-def tables(processors: int, virtio: Sequence[tuple[int, int]]) -> tuple[list[Piece], int]:
+def tables(processors: int, virtio: Sequence[tuple[int, int]], watchdog: bool = False) -> tuple[list[Piece], int]:
     """Return the tables as pieces, and the guest-physical address of the RSDP.
 
     Args:
         processors: how many; their APIC ids count from 0.
         virtio: (guest-physical address, interrupt) of each virtio-mmio device.
+        watchdog: whether there is one.
     """
     pieces: list[Piece] = []
 
@@ -53,8 +55,12 @@ def tables(processors: int, virtio: Sequence[tuple[int, int]]) -> tuple[list[Pie
         return at
 
     described = place("DSDT", dsdt(processors, virtio))
-    listed = place("FADT", fadt(described)), place("MADT", madt(processors))
-    root = place("XSDT", _table(b"XSDT", 1, pack("<QQ", *listed)))
+    listed = [place("FADT", fadt(described)), place("MADT", madt(processors))]
+    if watchdog:
+        from minivm.boot import wdat
+
+        listed.append(place("WDAT", _table(b"WDAT", 1, wdat.body())))
+    root = place("XSDT", _table(b"XSDT", 1, pack(f"<{len(listed)}Q", *listed)))
     pieces.append(Piece(layout.ACPI, rsdp(root), "ACPI RSDP", "Where the other tables are; the kernel is told."))
     return pieces, layout.ACPI
 
@@ -63,6 +69,7 @@ WHY = {
     "DSDT": "The devices that no bus lets a kernel find by itself: serial port, clock, virtio, power button.",
     "FADT": "Which ACPI registers there are: to switch off, and to reset.",
     "MADT": "The processors and the interrupt controllers.",
+    "WDAT": "Which registers start, reset and stop the watchdog.",
     "XSDT": "The list of the tables.",
 }
 

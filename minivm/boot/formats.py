@@ -92,6 +92,7 @@ def prepare(
     modules: Sequence[tuple[str, Bytes]] = (),
     processors: int = 1,
     virtio: int = 0,
+    watchdog: bool = False,
 ) -> Start:
     """Say how to start a kernel.
 
@@ -103,6 +104,7 @@ def prepare(
         initrd: initial RAM file system, for Linux.
         modules: (string, contents) of each, for Multiboot.
         processors, virtio: how many processors and virtio devices the kernel is to be told of.
+        watchdog: whether it is to be told of one.
 
     Returns a Start whose pieces fit into memory. Raises BootError.
     """
@@ -115,20 +117,20 @@ def prepare(
         raise BootError(f"a kernel of format {boot} takes no modules; Multiboot does")
     tables: list[Piece] = []
     rsdp = 0
-    if boot in TOLD or (boot != "flat16" and (processors > 1 or virtio)):
-        tables, rsdp = _tables(processors, virtio)
+    if boot in TOLD or (boot != "flat16" and (processors > 1 or virtio or watchdog)):
+        tables, rsdp = _tables(processors, virtio, watchdog)
     start = _prepare(image, boot, memory, cmdline, initrd, modules, rsdp)
     start.pieces += tables
     check_fit(start.pieces, memory)
     return start
 
 
-def _tables(processors: int, virtio: int) -> tuple[list[Piece], int]:
+def _tables(processors: int, virtio: int, watchdog: bool) -> tuple[list[Piece], int]:
     """Return what firmware would leave in memory, and where the ACPI tables' root pointer is."""
     from minivm.boot import acpi, mptable, reset
     from minivm.boot.layout import virtio_slots
 
-    pieces, rsdp = acpi.tables(processors, virtio_slots(virtio))
+    pieces, rsdp = acpi.tables(processors, virtio_slots(virtio), watchdog)
     return [*pieces, *mptable.tables(processors), reset.piece()], rsdp
 
 

@@ -35,6 +35,7 @@ def config_of(options: argparse.Namespace) -> Config:
         shares=tuple(parse_share(text) for text in options.share),
         ports=_ports(options),
         balloon=_balloon(options),
+        watchdog=options.watchdog,
         packed=not options.split_queues,
         vsock=parse_vsock(options.vsock) if options.vsock else None,
         rootfs=_rootfs(options),

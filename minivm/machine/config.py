@@ -24,7 +24,8 @@ class Config:
 
     __slots__ = (
         "affinity", "balloon", "boot", "cgroup", "cmdline", "cpus", "disks", "hvc", "initrd", "irqchip", "kernel", "memory",
-        "modules", "nets", "packed", "ports", "rng", "rootfs", "vsock",
+        "modules", "nets", "packed", "ports", "rng", "rootfs", "shares", "vsock",
+        "watchdog",
     )  # fmt: skip
 
     def __init__(
@@ -47,8 +48,9 @@ class Config:
         nets: Sequence[Net] = (),
         ports: Sequence[tuple[str, str]] = (),
         vsock: Vsock | None = None,
-        balloon: int | None = None,
         shares: Sequence[Share] = (),
+        balloon: int | None = None,
+        watchdog: bool = False,
         packed: bool = True,
     ) -> None:
         self.kernel = kernel  # path; None is the in-tree guest
@@ -61,9 +63,10 @@ class Config:
         self.disks = disks
         self.nets = nets
         self.vsock = vsock
-        self.packed = packed  # whether virtio devices offer packed queues besides split ones
-        self.balloon = balloon  # bytes that a virtio-balloon holds at first; None: there is none
         self.shares = shares  # directories of the host; with one, guest memory is a memfd that virtiofsd maps too
+        self.packed = packed  # whether virtio devices offer packed queues besides split ones
+        self.watchdog = watchdog  # whether there is one (minivm/devices/watchdog.py)
+        self.balloon = balloon  # bytes that a virtio-balloon holds at first; None: there is none
         self.ports = ports  # of the virtio-console: (name in the guest, path of the host's socket)
         self.rng = rng  # whether there is a virtio-rng
         self.rootfs = rootfs

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from minivm.devices.virtio.loop import Loop
     from minivm.devices.virtio.mmio import Mmio
     from minivm.devices.virtio.path import Path
+    from minivm.devices.virtio.vhost_user import Remote
+    from minivm.devices.watchdog import Watchdog
     from minivm.inspect.gdb.halt import Halt
     from minivm.machine.config import Config
     from minivm.machine.perform import Done
@@ -97,6 +99,7 @@ class Machine:
         off = Keyboard(self._guest_reset), Power(self._guest_off)
         for device in (self.uart, Rtc(), *ends, *off):
             self.bus.add(device)
+        self._watchdog = self._add_watchdog() if config.watchdog else None
         self.memory_bus = MemoryBus()
         self.memory_bus.add(layout.DEBUG_EXIT, ends[0])
         self.exits = ExitCounts(self.bus.name, self.memory_bus.name)
@@ -147,9 +150,10 @@ class Machine:
         self._undo.append((call, function))
 
     @property
-    def paths(self) -> list[Path | Loop]:
-        """What serves the virtio devices' queues, each in a thread of its own."""
-        return [path for transport in self.transports for path in transport.paths]
+    def paths(self) -> list[Path | Loop | Remote | Watchdog]:
+        """What serves the virtio devices' queues, each in a thread of its own; and the watchdog's count."""
+        served: list[Path | Loop | Remote | Watchdog] = [path for transport in self.transports for path in transport.paths]
+        return [*served, self._watchdog] if self._watchdog else served
 
     def bytes_at(self, address: int, length: int) -> memoryview:
         """Return guest memory itself, not a copy; valid until close().
@@ -214,7 +218,7 @@ class Machine:
             with self._stopping:
                 del self._runners[number]
 
-    def path_thread(self, path: Path | Loop) -> None:
+    def path_thread(self, path: Path | Loop | Remote | Watchdog) -> None:
         """Serve a device's queues until path.stop(): the body of its thread."""
         try:
             path.run()
@@ -262,6 +266,19 @@ class Machine:
 
     def _guest_exit(self, status: int) -> None:
         self.stop(Outcome(status, "", how="exit"))
+
+    def _add_watchdog(self) -> Watchdog:
+        from minivm.devices.watchdog import Watchdog
+
+        watchdog = Watchdog(self._bitten, lambda: self.gate.closed or self.debugger is not None)
+        self.bus.add(watchdog)
+        return watchdog
+
+    def _bitten(self, seconds: float) -> None:
+        from minivm.machine.loop import CRASHED
+
+        reason = f"the watchdog has run out: the guest did not reset it for {seconds:g} s"
+        self.stop(Outcome(CRASHED, reason, how="watchdog"))
 
     def _guest_off(self) -> None:
         self.stop(Outcome(0, "", how="off"))

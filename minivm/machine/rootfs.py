@@ -51,6 +51,7 @@ def _modules(config: Config, rootfs: Rootfs, kernel: str, image: Bytes, kind: st
     names = ["virtio_mmio"] if config.virtio() else []
     names += sorted({device.module for device in config.virtio()})
     names += [kind] if kind else []
+    names += ["wdat_wdt"] if config.watchdog else []
     if not names:
         return {}
     directory = rootfs.modules

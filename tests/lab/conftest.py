@@ -3,6 +3,7 @@
 `lab/run .venv/bin/python -m pytest tests/lab` runs them; elsewhere each is skipped, and says so.
 """
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -19,3 +20,13 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.lab)
             if not IN_LAB:
                 item.add_marker(pytest.mark.skip(reason="not in the lab (no /run/minirt-lab): make test runs it there"))
+
+
+@pytest.fixture
+def tap():
+    """A tap of this name is up and has an address; gone afterwards."""
+    subprocess.run(["modprobe", "tun"], check=True)
+    for words in ("tuntap add mvm0 mode tap vnet_hdr", "addr add 10.9.0.1/24 dev mvm0", "link set mvm0 up"):
+        subprocess.run(["ip", *words.split()], check=True)
+    yield "mvm0"
+    subprocess.run(["ip", "link", "del", "mvm0"], check=True)

@@ -22,6 +22,7 @@ from minivm.kernels.debian import fetch
 
 MODULES = [
     "virtio_mmio", "virtio_blk", "virtio_net", "virtio_rng", "virtio_console", "ext4", "overlay", "button", "evdev",
+    "virtiofs", "virtio_mem", "wdat_wdt",
 ]  # fmt: skip
 SIZE = "192M"
 VERSION = "3"  # of what is on the disk
@@ -40,8 +41,8 @@ def main() -> int:
             for kernel in kernels:
                 add_kernel(root / kernel["name"], kernel)
             add_memtest(root, Path(directory))
-            disk = Path(directory) / "disk"
             add_mirror(root, Path(directory))
+            disk = Path(directory) / "disk"
             mke2fs = shutil.which("mke2fs", path=os.environ["PATH"] + ":/usr/sbin:/sbin") or "mke2fs"
             subprocess.run([mke2fs, "-q", "-t", "ext4", "-O", "^has_journal", "-d", root, disk, SIZE], check=True)
             disk.rename(final)
@@ -81,7 +82,6 @@ def add_memtest(root: Path, directory: Path) -> None:
     shutil.copy(directory / "memtest" / "boot" / "memtest86+x64.bin", root)
 
 
-if __name__ == "__main__":
 def add_mirror(root: Path, directory: Path) -> None:
     """Make a repository with no suites: a directory of packages, and the index that apt reads (man 5 sources.list)."""
     mirror = root / "mirror"
@@ -100,4 +100,5 @@ def download(name: str, directory: Path) -> Path:
     return deb
 
 
+if __name__ == "__main__":
     sys.exit(main())

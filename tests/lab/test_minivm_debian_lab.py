@@ -71,6 +71,37 @@ def test_it_switches_itself_off_by_acpi(inputs, name, boot):
     assert done.returncode == 0 and "off" in done.stdout.split() and done.stderr == ""
 
 
+APT = """\
+ip link set eth0 up; ip addr add 10.9.0.2/24 dev eth0
+rm -f /etc/apt/sources.list /etc/apt/sources.list.d/*
+echo 'deb [trusted=yes] http://10.9.0.1:8090/ ./' >/etc/apt/sources.list
+apt-get update && apt-get install -y hello && hello -t && dpkg -s hello && sync && exit 45
+exit 1
+"""
+
+
+def test_apt_in_a_guest_installs_a_package_from_a_mirror_of_the_host(inputs, tap, tmp_path):
+    """Over virtio-net on a tap; the mirror is a directory, and Python's own server serves it."""
+    (tmp_path / "up").write_text(APT)
+    words = [sys.executable, "-m", "http.server", "8090", "--bind", "10.9.0.1", "--directory", str(inputs / "mirror")]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as server:
+        kernel = kernel_file(inputs, "debian-cloud", "pvh")
+        words = ["--boot", "pvh", "-m", "512m", "--cmdline", "quiet", "--rootfs", f"{ROOT},overlay", "--net", f"tap:{tap}"]
+        done = minivm(kernel, *words, "--disk", f"{script_disk(tmp_path)},ro", "--init", "bash -c '. <(tr -d \\\\0 </dev/vdb)'")
+        server.terminate()
+        log = server.stderr.read()
+    assert done.returncode == 45, (done.stdout, done.stderr, log)
+    assert "hello, world\n" in done.stdout and "Status: install ok installed\n" in done.stdout
+    assert re.search(r'"GET /+(\./)?hello_\S+\.deb HTTP/1.1" 200', log), log
+
+
+def script_disk(directory: Path) -> Path:
+    """Return the script as a disk: the root is not ours to write to, and a command line has no lines."""
+    text = (directory / "up").read_bytes()
+    (directory / "disk").write_bytes(text.ljust(-(-len(text) // 512) * 512, b"\0"))
+    return directory / "disk"
+
+
 def test_memtest86_starts_its_tests_on_the_serial_console(inputs):
     words = [inputs / "memtest86+x64.bin", "-m", "64m", "--cmdline", "console=ttyS0,115200", "--timeout", "60"]
     command = [sys.executable, "-m", "minivm", "run", *map(str, words)]

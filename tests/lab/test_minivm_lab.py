@@ -119,16 +119,6 @@ def test_debians_bzimage_unpacks_itself_and_switches_off_by_acpi(rootfs):
     assert f"{word[::-1]}\n" in done.stdout and done.returncode == 0, (done.stdout, done.stderr)
 
 
-@pytest.fixture
-def tap():
-    """A tap of this name is up and has an address; gone afterwards."""
-    subprocess.run(["modprobe", "tun"], check=True)
-    for words in ("tuntap add mvm0 mode tap vnet_hdr", "addr add 10.9.0.1/24 dev mvm0", "link set mvm0 up"):
-        subprocess.run(["ip", *words.split()], check=True)
-    yield "mvm0"
-    subprocess.run(["ip", "link", "del", "mvm0"], check=True)
-
-
 @linux
 def test_debians_kernel_talks_tcp_over_a_tap_and_its_disk_is_an_overlay(tmp_path, rootfs, tap):
     """8 MiB go to the guest's disk and come back; then the disk's file is as before. The packets' checksums are left to the tap."""
@@ -155,6 +145,18 @@ def test_debians_kernel_talks_tcp_over_a_tap_and_its_disk_is_an_overlay(tmp_path
         assert child.wait(LIMIT) == 43 and b"packed 1" in text, text + child.stdout.read()
     assert got == sent
     assert disk.read_bytes() == bytes(16 << 20)
+
+
+@linux
+def test_a_guest_that_falls_silent_is_ended_by_the_watchdog(rootfs):
+    """By Linux's wdat_wdt, which the ACPI table tells how; busybox's program resets it until it is killed."""
+    (rootfs / "up").write_text(
+        "busybox watchdog -F -T 4 -t 1 /dev/watchdog & busybox sleep 6; busybox cat /sys/class/watchdog/watchdog0/identity\n"
+        "echo well; kill -9 $!; busybox sleep 100; exit 48\n"
+    )
+    done = boot("--watchdog", "--rootfs", rootfs, "--init", "sh /up")
+    assert done.returncode == 134 and "the watchdog has run out: the guest did not reset it for 4 s" in done.stderr, done.stdout
+    assert "wdat_wdt\n" in done.stdout and "well\n" in done.stdout
 
 
 ECHO = Path(__file__).resolve().parents[1] / "native" / "vsock_echo.elf"

@@ -21,8 +21,8 @@ from minivm.machine.cpuid import fit
 SLOTS = layout.virtio_slots(3)
 
 
-def tables(processors: int = 2, slots=SLOTS) -> dict[str, object]:
-    pieces, rsdp = acpi.tables(processors, slots)
+def tables(processors: int = 2, slots=SLOTS, watchdog: bool = False) -> dict[str, object]:
+    pieces, rsdp = acpi.tables(processors, slots, watchdog)
     assert rsdp == layout.ACPI
     return {piece.what: piece for piece in pieces}
 
@@ -46,7 +46,7 @@ def test_every_table_adds_up_to_zero_and_is_found_from_the_one_before():
 @pytest.mark.skipif(shutil.which("iasl") is None, reason="acpica-tools is not installed")
 @pytest.mark.parametrize(("processors", "count"), [(1, 0), (2, 3), (64, 17)])
 def test_acpicas_compiler_reads_the_tables_and_writes_the_same_aml(tmp_path, processors, count):
-    for what, piece in tables(processors, layout.virtio_slots(count)).items():
+    for what, piece in tables(processors, layout.virtio_slots(count), watchdog=True).items():
         if what == "ACPI RSDP":
             continue
         name = what.split()[1]
