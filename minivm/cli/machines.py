@@ -49,6 +49,7 @@ def add_parser(commands: Any) -> None:
     create.add_argument("kernel", nargs="?", metavar="KERNEL", help="file to boot, or a name of `minivm kernel ls`")
     create.add_argument("-f", "--file", metavar="FILE", help="the machine file, instead of flags")
     add_machine(create)
+    create.add_argument("--jail", action="store_true", help="once it is built, its process gives up all rights (minivm run --jail)")
     start = _command(commands, "start", _start, "examples:\n  minivm start box\n  minivm start -a box", "Start machines.")
     start.add_argument("-a", "--attach", action="store_true", help="stay at the console, and end with the machine's status")
     _add_keys(start)
@@ -128,7 +129,7 @@ def _create(options: argparse.Namespace) -> int:
 
     if options.file:
         untouched = vars(build_defaults())
-        given = [name for name, value in untouched.items() if getattr(options, name) != value]
+        given = [name for name, value in untouched.items() if getattr(options, name) != value] + ["jail"] * options.jail
         if given:
             raise UsageError(f"--file and {', '.join(sorted(given))}: the file says what the machine is to be")
         document = absolute(read(options.file), os.path.dirname(os.path.abspath(options.file)))
@@ -140,6 +141,11 @@ def _create(options: argparse.Namespace) -> int:
         config = from_words(options)
         name = kernel_name(options)
         document = document_of(config, name if name and name != config.kernel else None)
+        if options.jail:
+            from minivm.machine.jail import check
+
+            check(config)
+            document.setdefault("minivm", {})["jail"] = True
     print(create(options.name, document).name)
     return 0
 

@@ -17,8 +17,8 @@ __all__ = ["profile"]
 
 # Of files that are open: the console, disks, eventfds, the trace. (The C library's fstat is newfstatat without a path.)
 FILES = ("read", "write", "readv", "writev", "pread64", "pwrite64", "preadv", "pwritev", "preadv2", "pwritev2", "lseek", "fstat",
-         "newfstatat", "fdatasync", "fsync", "fallocate", "close", "poll", "ppoll", "epoll_wait", "epoll_pwait", "epoll_ctl",
-         "eventfd2", "pipe2", "select", "pselect6")  # fmt: skip
+         "newfstatat", "fdatasync", "fsync", "fallocate", "ftruncate", "close", "poll", "ppoll", "epoll_wait", "epoll_pwait",
+         "epoll_ctl", "eventfd2", "pipe2", "select", "pselect6")  # fmt: skip
 # Of sockets that are open: passt's is not (see cli/run.py); clients of a console's ports, and of virtio-vsock, are taken in.
 SOCKETS = ("sendmsg", "recvmsg", "sendto", "recvfrom", "accept4", "getsockname", "getsockopt", "shutdown")
 # Of memory and threads: what malloc, pthread_create and the interpreter do.

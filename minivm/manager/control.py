@@ -111,6 +111,8 @@ class Control:
     def _dump(self, body: dict[str, Any]) -> tuple[int, Any]:
         """PUT /dump: memory and registers as an ELF core. (Not in Firecracker's API.)"""
         path = body.get("path")
+        if (self._document.get("minivm") or {}).get("jail"):
+            raise MinivmError("a machine in a jail cannot write a dump")
         if not isinstance(path, str) or not os.path.isabs(path):
             raise MinivmError(f"path: must be an absolute path, not {path!r}")
         from minivm.machine.dump import dump_running

@@ -87,6 +87,12 @@ SECTIONS: dict[str, dict[str, Field]] = {
         "huge_pages": Field(str, only="None"),
     },
     "entropy": {"rate_limiter": LACKING},
+    "balloon": {
+        "amount_mib": Field(int, required=True),
+        "deflate_on_oom": Field(bool, only=True),
+        "stats_polling_interval_s": Field(int),  # statistics are asked for when somebody asks for them
+        "free_page_reporting": Field(bool, only=True),
+    },
     "vsock": {
         "guest_cid": Field(int, required=True, least=3, most=(1 << 32) - 2),  # 0 to 2 are hypervisor, loopback, host
         "uds_path": Field(str, required=True),
@@ -103,6 +109,13 @@ SECTIONS: dict[str, dict[str, Field]] = {
         "modules_directory": TEXT,
         "cpu_affinity": Field(list, items=str),
         "cgroup": TEXT,
+        "watchdog": FLAG,
+        "jail": FLAG,
+        "split_queues": FLAG,
+        "shares": Field(
+            list,
+            items=Field(dict, fields={"path": Field(str, required=True), "tag": Field(str, required=True), "read_only": FLAG}),
+        ),
         "ports": Field(list, items=Field(dict, fields={"name": Field(str, required=True), "path": Field(str, required=True)})),
         "program": Field(
             dict,
@@ -119,7 +132,8 @@ SECTIONS: dict[str, dict[str, Field]] = {
     },
 }
 LISTS = {"drives": "drive_id", "network-interfaces": "iface_id"}  # section -> what each in it has for itself
-UNKNOWN_HERE = ("balloon", "cpu-config", "logger", "metrics", "mmds-config")
+MAY_BE_NULL = ("balloon", "entropy", "vsock")  # as Firecracker writes what is not there
+UNKNOWN_HERE = ("cpu-config", "logger", "metrics", "mmds-config")
 
 
 def read(path: str) -> dict[str, Any]:
@@ -150,7 +164,7 @@ def check(document: Any) -> dict[str, Any]:
     for name, value in document.items():
         if name in UNKNOWN_HERE and value not in (None, [], {}):
             raise DocumentError(f"{name}: not implemented")
-        if name in UNKNOWN_HERE:
+        if name in UNKNOWN_HERE or (name in MAY_BE_NULL and value is None):
             continue
         if name not in SECTIONS:
             raise DocumentError(f"{_key(name)}: no such section{_meant(name, [*SECTIONS, *UNKNOWN_HERE])}")

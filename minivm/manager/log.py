@@ -12,6 +12,7 @@ __all__ = ["ConsoleLog", "tail"]
 
 LONGEST = 4 << 20  # bytes; a guest that prints without end fills twice that and no more
 CHUNK = 1 << 16
+FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
 
 
 class ConsoleLog:
@@ -22,36 +23,41 @@ class ConsoleLog:
     """
 
     def __init__(self, path: str, longest: int = LONGEST) -> None:
-        self._path, self._longest = path, longest
-        self._open()
-        self._began = self._size  # where in the file this run's output begins
-
-    def _open(self) -> None:
-        self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        self._size = os.fstat(self._fd).st_size
+        self._longest = longest
+        # Both are opened now, and none is renamed later: in a jail there are no names (machine/jail.py).
+        self._fd, self._before = (os.open(name, FLAGS, 0o600) for name in (path, path + ".1"))
+        self._began = self._size = os.fstat(self._fd).st_size  # where in the file this run's output begins
 
     def write(self, data: bytes) -> None:
         """Add to it. A full disk loses the output, not the machine."""
-        if self._size + len(data) > self._longest and self._size:
-            os.close(self._fd)
-            os.rename(self._path, self._path + ".1")
-            self._open()
-            self._began = 0
         try:
+            if self._size + len(data) > self._longest and self._size:
+                self._turn_over()
             self._size += os.write(self._fd, data)
         except OSError:
             pass
 
+    def _turn_over(self) -> None:
+        """What is in the file becomes what was before it, and the file begins anew."""
+        os.ftruncate(self._before, 0)
+        for piece in self._pieces(0):
+            os.write(self._before, piece)
+        os.ftruncate(self._fd, 0)
+        self._began = self._size = 0
+
+    def _pieces(self, place: int) -> Iterator[bytes]:
+        while data := os.pread(self._fd, CHUNK, place):
+            yield data
+            place += len(data)
+
     def replay(self) -> Iterator[bytes]:
         """Yield what this run has written, as far as it is in the file."""
-        with open(self._path, "rb") as file:
-            file.seek(self._began)
-            while data := file.read(CHUNK):
-                yield data
+        return self._pieces(self._began)
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the files."""
         os.close(self._fd)
+        os.close(self._before)
 
 
 def tail(path: str, lines: int | None) -> bytes:

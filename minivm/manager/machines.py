@@ -22,6 +22,7 @@ __all__ = ["Busy", "MachineError", "NamedMachine", "create", "find", "machines",
 
 LONGEST = 64
 ROOT = "root.ext4"
+OUTCOME = "outcome.json"
 KILLED = "its process was killed"
 
 
@@ -72,10 +73,21 @@ class NamedMachine:
         except (FileNotFoundError, ValueError):
             state = {"status": "created"}
         if state["status"] in ("starting", "running") and not alive:
-            state = {**state, "status": "stopped", "exit_status": None, "reason": KILLED}
+            state = self._outcome(state) or {**state, "status": "stopped", "exit_status": None, "reason": KILLED}
         if state["status"] == "stopped" and alive:
             state["status"] = "stopping"
         return state
+
+    def _outcome(self, state: dict[str, Any]) -> dict[str, Any] | None:
+        """Return how the run that `state` tells of ended, where its process could only write that to an open file (vmm.py)."""
+        import json
+
+        try:
+            with open(self.file(OUTCOME), encoding="utf-8") as file:
+                outcome: dict[str, Any] = json.load(file)
+        except (FileNotFoundError, ValueError):  # a file cut short: killed as it wrote
+            return None
+        return outcome if outcome.get("started") == state.get("started") else None
 
     def save(self, **state: Any) -> None:
         """Write state.json, as a whole; its process does that, or a command that holds the lock."""

@@ -211,7 +211,7 @@ class Server:
         self._listener.close()
         try:
             os.unlink(self._socket)
-        except (AttributeError, FileNotFoundError):
+        except (AttributeError, FileNotFoundError, PermissionError):  # the last in a jail: the next start replaces it
             pass
         self._log.close()
         os.close(self._console)

@@ -6,7 +6,7 @@ import os
 
 from minivm.errors import MinivmError
 from minivm.machine.config import Config, Disk, Program, Rootfs, parse_affinity
-from minivm.machine.devices import Vsock
+from minivm.machine.devices import Share, Vsock
 from minivm.manager.devices import card_of, disk_of, drive_of, net_of
 from minivm.manager.document import check
 
@@ -19,8 +19,8 @@ __all__ = ["absolute", "config_of", "document_of"]
 MIB = 1 << 20
 # The settings of a Config that a document can say.
 SAYS = {
-    "affinity", "boot", "cgroup", "cmdline", "cpus", "disks", "hvc", "initrd", "irqchip", "kernel", "memory", "modules", "nets",
-    "ports", "rng", "rootfs", "vsock",
+    "affinity", "balloon", "boot", "cgroup", "cmdline", "cpus", "disks", "hvc", "initrd", "irqchip", "kernel", "memory", "modules",
+    "nets", "packed", "ports", "rng", "rootfs", "shares", "vsock", "watchdog",
 }  # fmt: skip
 
 
@@ -54,6 +54,10 @@ def config_of(document: dict[str, Any]) -> Config:
         nets=tuple(net_of(card) for card in document.get("network-interfaces") or []),
         ports=[(port["name"], port["path"]) for port in ours.get("ports") or []],
         vsock=_vsock(document.get("vsock")),
+        balloon=document["balloon"]["amount_mib"] * MIB if document.get("balloon") else None,
+        shares=[Share(share["path"], share["tag"], bool(share.get("read_only"))) for share in ours.get("shares") or []],
+        watchdog=bool(ours.get("watchdog")),
+        packed=not ours.get("split_queues"),
     )
 
 
@@ -103,6 +107,9 @@ def document_of(config: Config, kernel: str | None = None) -> dict[str, Any]:
         "cpu_affinity": [",".join(map(str, sorted(cpus))) for cpus in config.affinity],
         "cgroup": config.cgroup,
         "ports": [{"name": name, "path": _absolute(path)} for name, path in config.ports],
+        "watchdog": config.watchdog,
+        "split_queues": not config.packed,
+        "shares": [_said_share(share) for share in config.shares],
         "program": _said_program(root.program) if root else None,
     }
     document: dict[str, Any] = {
@@ -114,6 +121,8 @@ def document_of(config: Config, kernel: str | None = None) -> dict[str, Any]:
     }
     if config.rng:
         document["entropy"] = {}
+    if config.balloon is not None:
+        document["balloon"] = {"amount_mib": config.balloon // MIB, "deflate_on_oom": True}
     if config.vsock:
         document["vsock"] = {"guest_cid": config.vsock.cid, "uds_path": _absolute(config.vsock.path)}
     return check({name: value for name, value in document.items() if value or name == "entropy"})
@@ -131,6 +140,7 @@ def absolute(document: dict[str, Any], directory: str) -> dict[str, Any]:
     source, ours = made.get("boot-source") or {}, made.get("minivm") or {}
     places = [(source, "initrd_path"), (ours, "root_directory"), (ours, "modules_directory")]
     places += [(made.get("vsock") or {}, "uds_path"), *((port, "path") for port in ours.get("ports") or [])]
+    places += [(share, "path") for share in ours.get("shares") or []]
     for drive in made.get("drives") or []:
         places += [(drive, "path_on_host"), (drive.get("minivm") or {}, "overlay")]
     kernel = source.get("kernel_image_path") or ""
@@ -154,6 +164,11 @@ def _said_program(program: Program | None) -> dict[str, Any] | None:
         return None
     said = _said({name: getattr(program, name) for name in Program.__slots__})
     return {name: list(value) if name in ("args", "env") else value for name, value in said.items()}
+
+
+def _said_share(share: Share) -> dict[str, Any]:
+    said = {"path": os.path.abspath(share.path), "tag": share.tag}
+    return {**said, "read_only": True} if share.read_only else said
 
 
 def _said(settings: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 life.start makes it, in a session of its own, with two descriptors: LOCK holds vmm.lock, as long as this process lives;
 READY wants one line, empty when the guest runs, else what went wrong. One thread runs each virtual processor; this one
-sleeps in poll(2) for the console's output, for the control socket and for the end.
+sleeps in poll(2) for the console's output, for the control socket and for the end. Where the machine file says so
+(minivm.jail), the process gives up its rights as `minivm run --jail` does, once the control socket listens.
 """
 
 from __future__ import annotations
@@ -17,9 +18,13 @@ from minivm.machine.machine import Machine
 from minivm.machine.prepare import prepare
 from minivm.manager.control import Control
 from minivm.manager.log import ConsoleLog
-from minivm.manager.machines import NamedMachine
+from minivm.manager.machines import OUTCOME, NamedMachine
 from minivm.manager.serve import Server
 from minivm.manager.settings import config_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["main"]
 
@@ -37,14 +42,31 @@ def main(argv: list[str]) -> int:
     except (MinivmError, OSError) as error:
         status, reason = getattr(error, "status", MinivmError.status), str(error)
         _tell(ready, reason)
-    named.save(status="stopped", started=started, ended=time.time(), exit_status=status, reason=reason)
+    _write_down(named, status="stopped", started=started, ended=time.time(), exit_status=status, reason=reason)
     return status
+
+
+outcome = -1  # of a jailed process: the descriptor of the file that says how it ended, for it cannot open state.json any more
+
+
+def _write_down(named: NamedMachine, **state: Any) -> None:
+    if outcome < 0:
+        named.save(**state)
+        return
+    import json
+
+    os.write(outcome, json.dumps(state).encode() + b"\n")
 
 
 def _run(named: NamedMachine, ready: int, started: float) -> tuple[int, str]:
     """Run the machine. Returns its exit status, and the reason where the guest did not end it itself."""
     document = named.document()
     config = config_of(document)
+    jailed = bool((document.get("minivm") or {}).get("jail"))
+    if jailed:
+        from minivm.machine.jail import check
+
+        check(config)
     console, output = os.pipe2(os.O_CLOEXEC)
     with Machine(config, prepare(config), console=output) as machine:
         machine.build()
@@ -52,6 +74,8 @@ def _run(named: NamedMachine, ready: int, started: float) -> tuple[int, str]:
         try:
             server.listen(named.path)
             named.save(status="running", pid=os.getpid(), started=started)
+            if jailed:
+                _enter_jail(named)
             with Running(machine) as look:
                 _tell(ready, "")
                 server.serve(look)
@@ -64,6 +88,19 @@ def _run(named: NamedMachine, ready: int, started: float) -> tuple[int, str]:
 
         traceback.print_exception(machine.outcome.error)  # into vmm.log: it is a bug
     return machine.outcome.status, machine.outcome.reason
+
+
+def _enter_jail(named: NamedMachine) -> None:
+    """Give up all rights, now that everything is open; also what is imported later, by a request to the control socket."""
+    global outcome
+    from importlib import import_module
+
+    from minivm.machine.jail import enter
+
+    outcome = os.open(named.file(OUTCOME), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    for name in ("minirt", "minivm.machine.dump", "minivm.inspect.core"):
+        import_module(name)
+    enter()
 
 
 def _tell(ready: int, text: str) -> None:

@@ -119,6 +119,31 @@ def test_a_machine_is_created_started_typed_to_and_keeps_its_status(minivm):
     assert minivm.ok("rm", "box") == "box\n" and minivm.ok("ps", "-a", "--format", "json") == "[]\n"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="another user is given up by root alone")
+def test_a_machine_in_a_jail_has_a_life_and_its_end_is_known(minivm):
+    minivm.started("box", "--jail")
+    for turn in range(2):
+        pid = minivm.about("box")["pid"]
+        status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+        assert int(status["Uid"].split()[0]) >= 0x7000_0000 and status["Seccomp"].strip() == "2"
+        assert os.listdir(f"/proc/{pid}/root") == []
+        minivm.ok("pause", "box")
+        assert minivm.about("box")["status"] == "paused"
+        minivm.ok("resume", "box")
+        (answer,) = ask(minivm, "box", b'{"method": "PUT", "path": "/dump", "body": {"path": "/tmp/core"}}')
+        assert answer["status"] == 400 and minivm.about("box")["status"] == "running"
+        word = secrets.token_hex(8)
+        done = minivm("console", "box", input=f"{word}\nexit {turn + 3}\n")
+        assert done.returncode == turn + 3 and f"backwards: {word[::-1]}" in done.stdout
+        assert minivm.about("box")["exit_status"] == turn + 3 and word[::-1] in minivm.ok("logs", "box")
+        minivm.ok("start", "box")
+    os.kill(minivm.about("box")["pid"], signal.SIGKILL)
+    about = until(lambda: (found := minivm.about("box"))["status"] == "stopped" and found)
+    assert about["exit_status"] is None and about["reason"] == "its process was killed", "not the end of an earlier run"
+    done = minivm("create", "other", "--jail", "--net", "user")
+    assert done.returncode == 2 and "does not go together" in done.stderr
+
+
 def test_ps_lists_what_runs_and_with_a_everything(minivm):
     minivm.started("one", "-m", "48m")
     minivm.ok("create", "two")
