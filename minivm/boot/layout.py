@@ -40,6 +40,7 @@ __all__ = [
     "check_fit",
     "check_room",
     "cmdline_bytes",
+    "hotplug_address",
     "memory_map",
     "place_high",
     "ram_ranges",
@@ -69,6 +70,8 @@ EVENT_GSI = 3  # of ACPI events, as a press of the power button: a PC's second s
 IDENTITY_MAP = 0xFFFBC000
 TSS = 0xFFFBD000
 
+HOTPLUG_ALIGNMENT = 2 * GIB  # Linux adds memory in blocks of 128 MiB, and on large machines of up to 2 GiB
+
 RAM, RESERVED = 1, 2  # types of a range, numbered as in a PC's E820 map (ACPI specification 15.1)
 
 
@@ -76,6 +79,16 @@ def ram_ranges(size: int) -> list[tuple[int, int]]:
     """Say where `size` bytes of RAM lie: (address, length) of each memory slot."""
     low = min(size, HOLE_START)
     return [(0, low), (HOLE_END, size - low)] if size > low else [(0, low)]
+
+
+def hotplug_address(size: int) -> int:
+    """Return where memory begins that comes while the guest runs: behind all RAM, at what Linux may take for one block.
+
+    Args:
+        size: of the RAM that is there from the start, in bytes.
+    """
+    address, length = ram_ranges(size)[-1]
+    return max(HOLE_END, -(-(address + length) // HOTPLUG_ALIGNMENT) * HOTPLUG_ALIGNMENT)
 
 
 def memory_map(size: int) -> list[tuple[int, int, int]]:

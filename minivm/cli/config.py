@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from minivm.errors import UsageError
-from minivm.machine.config import Config, Disk, Rootfs, parse_affinity, parse_disk, parse_size
+from minivm.machine.config import Config, Disk, Rootfs, parse_affinity, parse_disk, parse_hotplug, parse_size
 from minivm.machine.devices import parse_net, parse_port, parse_share, parse_vsock
 
 TYPE_CHECKING = False
@@ -36,6 +36,7 @@ def config_of(options: argparse.Namespace) -> Config:
         ports=_ports(options),
         balloon=_balloon(options),
         watchdog=options.watchdog,
+        hotplug=parse_hotplug(options.hotplug) if options.hotplug else None,
         packed=not options.split_queues,
         vsock=parse_vsock(options.vsock) if options.vsock else None,
         rootfs=_rootfs(options),

@@ -31,6 +31,8 @@ COMMANDS = {
     "logs": ("machines", "print what a machine's console has said"),
     "console": ("machines", "join this terminal to a machine's console"),
     "rm": ("machines", "remove machines"),
+    "balloon": ("memory", "take memory from a machine that runs, and give it back"),
+    "hotplug": ("memory", "give a machine that runs memory, and take it back"),
     "kernel": ("kernel", "fetch, list and remove Debian's kernels"),
     "symbols": ("look", "list a kernel's symbols, or write them to a file for gdb"),
     "exits": ("look", "count a trace's exits by place and guest function"),

@@ -167,6 +167,11 @@ def add_machine(parser: Any, root: bool = True) -> None:
         metavar="SIZE",
         help="a virtio-balloon: memory that is free in the guest goes back to the host; it takes SIZE from the start (default: 0)",
     )
+    add(
+        "--hotplug",
+        metavar="SIZE[,plugged=SIZE]",
+        help="a virtio-mem: up to SIZE more memory while it runs (minivm hotplug), so much of it from the start (default: 0)",
+    )
     add("--watchdog", action="store_true", help="a watchdog: a guest that uses it and falls silent ends, with status 134")
     add(
         "--vsock",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from minivm.errors import UsageError
-from minivm.machine.devices import Balloon, Console, Disk, Rng, parse_disk
+from minivm.machine.devices import Balloon, Console, Disk, Hotplug, Rng, parse_disk
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,10 +12,11 @@ if TYPE_CHECKING:
 
     from minivm.machine.devices import Net, Share, Vsock
 
-__all__ = ["Config", "Disk", "Program", "Rootfs", "parse_affinity", "parse_disk", "parse_size"]
+__all__ = ["Config", "Disk", "Program", "Rootfs", "parse_affinity", "parse_disk", "parse_hotplug", "parse_size"]
 
 MINIMUM = 1 << 20
 PROCESSORS = 8192  # more than any host has: CONFIG_NR_CPUS at its largest
+HOTPLUG_BLOCK, HOTPLUG_MOST = 2 << 20, 1 << 40  # it costs nothing until it is plugged: it may be more than the host has now
 UNITS = {"b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
@@ -23,9 +24,8 @@ class Config:
     """One machine's settings."""
 
     __slots__ = (
-        "affinity", "balloon", "boot", "cgroup", "cmdline", "cpus", "disks", "hvc", "initrd", "irqchip", "kernel", "memory",
-        "modules", "nets", "packed", "ports", "rng", "rootfs", "shares", "vsock",
-        "watchdog",
+        "affinity", "balloon", "boot", "cgroup", "cmdline", "cpus", "disks", "hotplug", "hvc", "initrd", "irqchip", "kernel",
+        "memory", "modules", "nets", "packed", "ports", "rng", "rootfs", "shares", "vsock", "watchdog",
     )  # fmt: skip
 
     def __init__(
@@ -51,6 +51,7 @@ class Config:
         shares: Sequence[Share] = (),
         balloon: int | None = None,
         watchdog: bool = False,
+        hotplug: Hotplug | None = None,
         packed: bool = True,
     ) -> None:
         self.kernel = kernel  # path; None is the in-tree guest
@@ -65,6 +66,7 @@ class Config:
         self.vsock = vsock
         self.shares = shares  # directories of the host; with one, guest memory is a memfd that virtiofsd maps too
         self.packed = packed  # whether virtio devices offer packed queues besides split ones
+        self.hotplug = hotplug
         self.watchdog = watchdog  # whether there is one (minivm/devices/watchdog.py)
         self.balloon = balloon  # bytes that a virtio-balloon holds at first; None: there is none
         self.ports = ports  # of the virtio-console: (name in the guest, path of the host's socket)
@@ -80,7 +82,8 @@ class Config:
         console = [Console(self.ports)] if self.hvc or self.ports else []
         vsock = [self.vsock] if self.vsock else []
         balloon = [Balloon(self.balloon)] if self.balloon is not None else []
-        return [*self.disks, *[Rng()] * self.rng, *console, *self.nets, *vsock, *balloon, *self.shares]
+        hotplug = [self.hotplug] if self.hotplug else []
+        return [*self.disks, *[Rng()] * self.rng, *console, *self.nets, *vsock, *balloon, *hotplug, *self.shares]
 
 
 class Rootfs:
@@ -161,6 +164,15 @@ def parse_size(text: str, most: int | None = None) -> int:
     if size > most:
         raise UsageError(f"memory size {text!r} is more than this host has ({most >> 20}m)")
     return -(-int(size) // 4096) * 4096
+
+
+def parse_hotplug(text: str) -> Hotplug:
+    """Return what `SIZE[,plugged=SIZE]` means, in whole blocks of 2 MiB. Raises UsageError."""
+    words = text.split(",plugged=")
+    sizes = [parse_size(word, HOTPLUG_MOST) if word.strip("0") else 0 for word in words]
+    if len(sizes) > 2 or not sizes[0] or any(size % HOTPLUG_BLOCK for size in sizes) or sizes[-1] > sizes[0]:
+        raise UsageError(f"--hotplug {text!r}: write SIZE[,plugged=SIZE], multiples of 2m, the second not above the first")
+    return Hotplug(sizes[0], sizes[1] if len(sizes) > 1 else 0)
 
 
 def host_memory() -> int:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = [
-    "Balloon", "Console", "Disk", "Net", "Rng", "Share", "Vsock", "parse_disk", "parse_net", "parse_port", "parse_rate",
+    "Balloon", "Console", "Disk", "Hotplug", "Net", "Rng", "Share", "Vsock", "parse_disk", "parse_net", "parse_port", "parse_rate",
     "parse_share", "parse_vsock",
 ]  # fmt: skip
 
@@ -76,6 +76,17 @@ class Balloon:
 
     def __init__(self, size: int = 0) -> None:
         self.size = size  # bytes that it is to hold from the start
+
+
+class Hotplug:
+    """Memory that comes and goes while the guest runs."""
+
+    kind, module, kicked, helped = "mem", "virtio_mem", (), False
+    __slots__ = ("requested", "size")
+
+    def __init__(self, size: int, requested: int = 0) -> None:
+        self.size = size  # bytes that there may be at most, beside the memory from the start
+        self.requested = requested  # bytes that there are to be at first
 
 
 class Console:

@@ -113,7 +113,10 @@ def _vm() -> Iterator[Operation]:
 
 def _memory(config: Config) -> Iterator[Operation]:
     """Before the irqchip: once that is there, each change of the slots waits for an RCU grace period, 6 to 10 ms."""
-    for slot, (address, length) in enumerate(layout.ram_ranges(config.memory)):
+    ranges = layout.ram_ranges(config.memory)
+    if config.hotplug:  # it is there, in name, from the start
+        ranges.append((layout.hotplug_address(config.memory), config.hotplug.size))
+    for slot, (address, length) in enumerate(ranges):
         if config.shares:
             why = "A file in memory alone: who serves a share is to map it too. Its size is sealed, so that nobody shortens it."
             yield Operation("memory", "memfd_create", why, length=length)
@@ -129,7 +132,7 @@ def _memory(config: Config) -> Iterator[Operation]:
             length=length,
         )
     if config.virtio():
-        yield from _registers(len(layout.ram_ranges(config.memory)), len(config.virtio()) * layout.VIRTIO_SIZE)
+        yield from _registers(len(ranges), len(config.virtio()) * layout.VIRTIO_SIZE)
 
 
 def _registers(slot: int, length: int) -> Iterator[Operation]:

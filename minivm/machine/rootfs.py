@@ -41,6 +41,8 @@ def make(config: Config, kernel: str, image: Bytes) -> tuple[bytes, str]:
     words = [config.cmdline, f"rdinit={agent.INIT if rootfs.program else initramfs.INIT}"]
     if "console=" not in config.cmdline:
         words.append("console=hvc0" if config.hvc else "console=ttyS0")
+    if config.hotplug and "memhp_default_state=" not in config.cmdline:
+        words.append("memhp_default_state=online_movable")  # else somebody in the guest would have to switch it on
     if "panic=" not in config.cmdline:
         words.append("panic=-1")  # reset at once: the machine ends, rather than wait for somebody to read
     return ours, " ".join(word for word in words if word)

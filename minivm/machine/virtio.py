@@ -100,6 +100,13 @@ def _balloon(machine: Machine, balloon: Any) -> VirtioDevice:
     return Balloon(Ram(machine.memory), balloon.size)
 
 
+def _mem(machine: Machine, hotplug: Any) -> VirtioDevice:
+    from minivm.boot.layout import hotplug_address
+    from minivm.devices.virtio.mem import Mem
+
+    return Mem(Ram(machine.memory), hotplug_address(machine.config.memory), hotplug.size, hotplug.requested)
+
+
 def _fs(machine: Machine, share: Any) -> VirtioDevice:
     from minivm.devices.virtio.fs import Fs
     from minivm.devices.virtio.vhost_user import Backend
@@ -107,4 +114,4 @@ def _fs(machine: Machine, share: Any) -> VirtioDevice:
     return Fs(Backend(machine.made.opened[0], "virtiofsd"), share.tag, machine.memory)
 
 
-MAKERS = {"balloon": _balloon, "blk": _blk, "rng": _rng, "console": _console, "fs": _fs, "net": _net, "vsock": _vsock}
+MAKERS = {"balloon": _balloon, "blk": _blk, "rng": _rng, "console": _console, "fs": _fs, "mem": _mem, "net": _net, "vsock": _vsock}

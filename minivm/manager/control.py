@@ -17,6 +17,7 @@ import json
 import os
 
 from minivm.errors import MinivmError
+from minivm.manager import memory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,6 +54,11 @@ class Control:
             ("PUT", "/actions"): self._act,
             ("PUT", "/dump"): self._dump,
             ("PUT", "/console"): lambda body: (200, None),
+            ("GET", "/balloon"): lambda body: (200, memory.config(self._machine)),
+            ("PATCH", "/balloon"): self._aim,
+            ("GET", "/hotplug/memory"): lambda body: (200, memory.plugged(self._machine)),
+            ("PATCH", "/hotplug/memory"): self._plug,
+            ("GET", "/balloon/statistics"): lambda body: (200, memory.statistics(self._machine)),
         }
 
     def answer(self, line: bytes) -> tuple[dict[str, Any], dict[str, Any] | None]:
@@ -106,6 +112,16 @@ class Control:
         if self._machine.gate.closed:
             raise MinivmError("the machine is paused: resume it first")
         self._machine.press_power()
+        return 204, None
+
+    def _aim(self, body: dict[str, Any]) -> tuple[int, Any]:
+        """PATCH /balloon."""
+        memory.aim(self._machine, body)
+        return 204, None
+
+    def _plug(self, body: dict[str, Any]) -> tuple[int, Any]:
+        """PATCH /hotplug/memory."""
+        memory.request(self._machine, body)
         return 204, None
 
     def _dump(self, body: dict[str, Any]) -> tuple[int, Any]:

@@ -93,6 +93,11 @@ SECTIONS: dict[str, dict[str, Field]] = {
         "stats_polling_interval_s": Field(int),  # statistics are asked for when somebody asks for them
         "free_page_reporting": Field(bool, only=True),
     },
+    "memory-hotplug": {
+        "total_size_mib": Field(int, required=True, least=2),
+        "block_size_mib": Field(int, only=2),
+        "slot_size_mib": Field(int, least=2),  # into which Firecracker divides the region; here it is one
+    },
     "vsock": {
         "guest_cid": Field(int, required=True, least=3, most=(1 << 32) - 2),  # 0 to 2 are hypervisor, loopback, host
         "uds_path": Field(str, required=True),
@@ -112,6 +117,7 @@ SECTIONS: dict[str, dict[str, Field]] = {
         "watchdog": FLAG,
         "jail": FLAG,
         "split_queues": FLAG,
+        "plugged_mib": Field(int),  # of memory-hotplug: what is there at first
         "shares": Field(
             list,
             items=Field(dict, fields={"path": Field(str, required=True), "tag": Field(str, required=True), "read_only": FLAG}),
@@ -132,7 +138,7 @@ SECTIONS: dict[str, dict[str, Field]] = {
     },
 }
 LISTS = {"drives": "drive_id", "network-interfaces": "iface_id"}  # section -> what each in it has for itself
-MAY_BE_NULL = ("balloon", "entropy", "vsock")  # as Firecracker writes what is not there
+MAY_BE_NULL = ("balloon", "entropy", "memory-hotplug", "vsock")  # as Firecracker writes what is not there
 UNKNOWN_HERE = ("cpu-config", "logger", "metrics", "mmds-config")
 
 

@@ -6,7 +6,7 @@ import os
 
 from minivm.errors import MinivmError
 from minivm.machine.config import Config, Disk, Program, Rootfs, parse_affinity
-from minivm.machine.devices import Share, Vsock
+from minivm.machine.devices import Hotplug, Share, Vsock
 from minivm.manager.devices import card_of, disk_of, drive_of, net_of
 from minivm.manager.document import check
 
@@ -19,8 +19,8 @@ __all__ = ["absolute", "config_of", "document_of"]
 MIB = 1 << 20
 # The settings of a Config that a document can say.
 SAYS = {
-    "affinity", "balloon", "boot", "cgroup", "cmdline", "cpus", "disks", "hvc", "initrd", "irqchip", "kernel", "memory", "modules",
-    "nets", "packed", "ports", "rng", "rootfs", "shares", "vsock", "watchdog",
+    "affinity", "balloon", "boot", "cgroup", "cmdline", "cpus", "disks", "hotplug", "hvc", "initrd", "irqchip", "kernel",
+    "memory", "modules", "nets", "packed", "ports", "rng", "rootfs", "shares", "vsock", "watchdog",
 }  # fmt: skip
 
 
@@ -57,8 +57,13 @@ def config_of(document: dict[str, Any]) -> Config:
         balloon=document["balloon"]["amount_mib"] * MIB if document.get("balloon") else None,
         shares=[Share(share["path"], share["tag"], bool(share.get("read_only"))) for share in ours.get("shares") or []],
         watchdog=bool(ours.get("watchdog")),
+        hotplug=_hotplug(document.get("memory-hotplug"), ours),
         packed=not ours.get("split_queues"),
     )
+
+
+def _hotplug(said: dict[str, Any] | None, ours: dict[str, Any]) -> Hotplug | None:
+    return Hotplug(said["total_size_mib"] * MIB, (ours.get("plugged_mib") or 0) * MIB) if said else None
 
 
 def _vsock(said: dict[str, Any] | None) -> Vsock | None:
@@ -108,6 +113,7 @@ def document_of(config: Config, kernel: str | None = None) -> dict[str, Any]:
         "cgroup": config.cgroup,
         "ports": [{"name": name, "path": _absolute(path)} for name, path in config.ports],
         "watchdog": config.watchdog,
+        "plugged_mib": config.hotplug.requested // MIB if config.hotplug else 0,
         "split_queues": not config.packed,
         "shares": [_said_share(share) for share in config.shares],
         "program": _said_program(root.program) if root else None,
@@ -121,6 +127,8 @@ def document_of(config: Config, kernel: str | None = None) -> dict[str, Any]:
     }
     if config.rng:
         document["entropy"] = {}
+    if config.hotplug:
+        document["memory-hotplug"] = {"total_size_mib": config.hotplug.size // MIB}
     if config.balloon is not None:
         document["balloon"] = {"amount_mib": config.balloon // MIB, "deflate_on_oom": True}
     if config.vsock:

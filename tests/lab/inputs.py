@@ -44,7 +44,8 @@ def main() -> int:
             add_mirror(root, Path(directory))
             disk = Path(directory) / "disk"
             mke2fs = shutil.which("mke2fs", path=os.environ["PATH"] + ":/usr/sbin:/sbin") or "mke2fs"
-            subprocess.run([mke2fs, "-q", "-t", "ext4", "-O", "^has_journal", "-d", root, disk, SIZE], check=True)
+            words = [mke2fs, "-q", "-t", "ext4", "-O", "^has_journal", "-d", root, disk, SIZE]
+            subprocess.run(words, check=True, stdout=sys.stderr)  # it may speak in spite of -q
             disk.rename(final)
     print(final)
     return 0

@@ -144,6 +144,22 @@ def test_a_machine_in_a_jail_has_a_life_and_its_end_is_known(minivm):
     assert done.returncode == 2 and "does not go together" in done.stderr
 
 
+def test_a_balloon_is_aimed_and_read_in_firecrackers_words(minivm):
+    minivm.started("box", "--balloon", "8m")
+    answers = ask(minivm, "box", request("GET", "/balloon"), request("PATCH", "/balloon", amount_mib=4), request("GET", "/balloon"))
+    assert [answer.get("body", {}).get("amount_mib") for answer in answers] == [8, None, 4] and answers[1]["status"] == 204
+    minivm.ok("balloon", "box", "16m")
+    found = json.loads(minivm.ok("balloon", "box", "--format", "json"))
+    assert (found["target_mib"], found["actual_mib"], found["target_pages"]) == (16, 0, 4096), "the in-tree guest has no driver"
+    assert "0 MiB of 16 MiB" in minivm.ok("balloon", "box")
+    for amount in (-1, True, "4", None, 1 << 20):
+        (answer,) = ask(minivm, "box", request("PATCH", "/balloon", amount_mib=amount))
+        assert answer["status"] == 400 and "amount_mib" in answer["body"]["fault_message"]
+    minivm.started("without")
+    done = minivm("balloon", "without")
+    assert done.returncode == 1 and "has no balloon: make it with --balloon" in done.stderr
+
+
 def test_ps_lists_what_runs_and_with_a_everything(minivm):
     minivm.started("one", "-m", "48m")
     minivm.ok("create", "two")

@@ -83,6 +83,16 @@ class Balloon:
         assert self.transport is not None
         self.transport.changed()
 
+    @property
+    def aimed(self) -> int:
+        """How many bytes it is to hold."""
+        return self._pages * PAGE
+
+    @property
+    def answered(self) -> bool:
+        """Whether the driver's statistics are there, none being asked for."""
+        return self._asked is not None
+
     def ask(self) -> None:
         """Have the driver renew the statistics; they are there when it has."""
         assert self.transport is not None

@@ -155,6 +155,11 @@ class Mmio:
             if self._status & DRIVER_OK:
                 lib.registers_interrupt(self._registers, self._interrupt, CONFIG_CHANGED)
 
+    def refresh(self) -> None:
+        """Show what the configuration is now, which the driver itself has changed: it need not be told."""
+        with self.lock:
+            self._store_config()
+
     def fail(self) -> None:
         """Something on our side is broken: say so to the driver, and do no more."""
         with self.lock:
