@@ -75,6 +75,7 @@ test-lab: .venv/installed-test
 	@lacks=$$(lab/run --check) || { echo "tests/lab does not run here: $$(sed '/^processor:/,$$d' <<<"$$lacks" | paste -sd';')"; [ -z "$(CI)" ]; exit; }; \
 	gcc -O1 -Wall -Wextra -Werror -static -o tests/peers/probe/probe.elf tests/peers/probe/probe.c; \
 	gcc -O1 -Wall -Wextra -Werror -static -o tests/native/vsock_echo.elf tests/native/vsock_echo.c; \
+	gcc -m32 -nostdlib -static -no-pie -Wl,--build-id=none,-z,noexecstack,-z,noseparate-code,-N,-Ttext=0x100000,--no-warn-rwx-segments -o tests/native/multiboot.elf tests/native/multiboot.S; \
 	inputs=$$($(BIN)/python tests/lab/inputs.py) || echo "Debian's kernels could not be fetched: their tests are skipped"; \
 	lab/run --again 2 $${inputs:+--disk $$inputs} --timeout 1800 .venv/bin/python -m pytest $(WHICH) tests/lab tests/peers/test_differential.py; \
 	lab/run --again 2 $(addprefix --with ,$(PACKAGES_ENGINES)) --timeout 900 .venv/bin/python -m pytest $(WHICH) tests/peers/test_limits.py tests/peers/test_systemd.py$(if $(MORE),; \

@@ -14,6 +14,7 @@ import threading
 from minivm import kvm
 from minivm.boot import layout
 from minivm.devices.debug_exit import DebugExit
+from minivm.devices.fw_cfg import FwCfg
 from minivm.devices.i8042 import Keyboard
 from minivm.devices.power import Power
 from minivm.devices.rtc import Rtc
@@ -97,7 +98,7 @@ class Machine:
         self.bus = Bus()
         ends = DebugExit(self._guest_exit), DebugExit(self._guest_exit, qemu=True)
         off = Keyboard(self._guest_reset), Power(self._guest_off)
-        for device in (self.uart, Rtc(), *ends, *off):
+        for device in (self.uart, Rtc(), *ends, *off, FwCfg(config.memory, config.cpus)):
             self.bus.add(device)
         self._watchdog = self._add_watchdog() if config.watchdog else None
         self.memory_bus = MemoryBus()

@@ -36,6 +36,16 @@ def test_the_guest_boots_takes_turns_echoes_and_ends_with_its_status():
     assert [int(n) >= 1 for n in re.findall(r"task [12] exited.*preempted (\d+) times", text)] == [True, True]
 
 
+IMAGE = Path(__file__).resolve().parents[1] / "native" / "multiboot.elf"
+
+
+@pytest.mark.skipif(not IMAGE.exists(), reason="tests/native/multiboot.elf is not built: make test-lab does that")
+def test_a_test_kernel_by_multiboot_starts_the_second_processor():
+    command = [*COMMAND, str(IMAGE), "--cpus", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=False)
+    assert done.returncode == 1 and done.stdout.endswith("PASS: tsc\nPASS: smp\n"), (done.stdout, done.stderr)
+
+
 def test_sixteen_bit_code_says_hello():
     done = subprocess.run([*COMMAND, HELLO16, "--boot", "flat16"], capture_output=True, text=True, timeout=LIMIT, check=False)
     assert (done.stdout.strip(), done.returncode) == ("Hello from 16-bit real mode.", 0)
