@@ -158,6 +158,20 @@ def prepare(image: Bytes, memory: int, cmdline: str) -> Start:
     Raises BootError.
     """
     elf = read_elf(image)
+    return start64(load(elf, memory), elf.entry, memory, cmdline)
+
+
+def start64(kernel: list[Piece], entry: int, memory: int, cmdline: str) -> Start:
+    """Say how to start a kernel of ours or anybody's that wants long mode and the boot information of bootinfo.py.
+
+    Args:
+        kernel: its pieces.
+        entry: address of its first instruction.
+        memory: bytes of RAM.
+        cmdline: passed on by the boot information.
+
+    Raises BootError.
+    """
     text = layout.cmdline_bytes(cmdline)
     table = longmode.gdt()
     tables = longmode.identity_map(layout.PAGE_TABLES, layout.ram_ranges(memory)).tobytes()
@@ -168,14 +182,14 @@ def prepare(image: Bytes, memory: int, cmdline: str) -> Start:
         Piece(layout.BOOTINFO, information, "boot information", "Tells the kernel how much memory it has, and where."),
         Piece(layout.CMDLINE, text, "command line", "What --cmdline says, for the kernel to read."),
     ]
-    pieces += load(elf, memory)
+    pieces += kernel
     if layout.PAGE_TABLES + len(tables) > layout.LOW_END:
         raise BootError(f"page tables for {memory >> 30} GiB do not fit below {layout.LOW_END:#x}: use less --memory")
     return Start(
         pieces,
         longmode.special_registers(layout.PAGE_TABLES, layout.GDT, len(table)),
-        {"rip": elf.entry, "rflags": 1 << 1, "rdi": layout.BOOTINFO},
+        {"rip": entry, "rflags": 1 << 1, "rdi": layout.BOOTINFO},
         irqchip=True,
         why_sregs="Long mode, all at once: paging on, 64-bit code segment, ring 0; a boot loader climbs here by steps.",
-        why_regs="RIP is the ELF entry point, RDI (C's first argument) the boot information; interrupts are off.",
+        why_regs="RIP is the entry point, RDI (C's first argument) the boot information; interrupts are off.",
     )

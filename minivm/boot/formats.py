@@ -23,6 +23,8 @@ TOLD = (*LINUX, "multiboot")  # those that always look for a PC's tables
 FORMATS = {
     "elf64": "an x86-64 ELF executable, entered in long mode",
     "flat16": "raw 16-bit code, entered in real mode at 0x7c00",
+    "flat32": "raw 32-bit code, entered in protected mode at 1 MiB",
+    "flat64": "raw 64-bit code, entered in long mode at 1 MiB",
     "bzimage": "Linux as it is in /boot, by its 64-bit boot protocol",
     "pvh": "an ELF kernel with a PVH note, as vmlinux; of a bzImage, the vmlinux in it",
     "multiboot": "a kernel with a Multiboot 1 header, with modules",
@@ -79,7 +81,7 @@ def detect(image: Bytes) -> str:
         return "bzimage"
     if find_header(image):
         return "multiboot"
-    raise BootError("no kernel format that minivm knows (it is no ELF); for raw 16-bit code say --boot flat16")
+    raise BootError("no kernel format that minivm knows (it is no ELF); for raw code say --boot flat16, flat32 or flat64")
 
 
 def prepare(
@@ -137,10 +139,11 @@ def _tables(processors: int, virtio: int, watchdog: bool) -> tuple[list[Piece], 
 def _prepare(
     image: Bytes, boot: str, memory: int, cmdline: str, initrd: Bytes, modules: Sequence[tuple[str, Bytes]], rsdp: int
 ) -> Start:
-    if boot == "flat16":
-        from minivm.boot.flat import prepare16
+    if boot.startswith("flat"):
+        from minivm.boot import flat
 
-        return prepare16(image, memory, cmdline)
+        enter = {"flat16": flat.prepare16, "flat32": flat.prepare32, "flat64": flat.prepare64}[boot]
+        return enter(image, memory, cmdline)
     if boot == "elf64":
         from minivm.boot.elf import prepare as prepare_elf
 

@@ -31,6 +31,7 @@ __all__ = [
     "CMDLINE_MAX",
     "FLAT16",
     "GDT",
+    "HIGH_START",
     "IDENTITY_MAP",
     "LOW_END",
     "PAGE_TABLES",

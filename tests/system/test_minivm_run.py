@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 import minivm.boot
+from minivm.boot.bootinfo import pack_bootinfo
 
 LIMIT = 60  # seconds for one run
 KVM = Path("/dev/kvm")
@@ -310,3 +311,18 @@ def test_a_multiboot_kernel_finds_what_its_loader_promises(tmp_path):
     module.write_bytes(secrets.token_bytes(10))
     words = ("--module", str(module), "--module", f"{module} words")
     assert run(str(kernel), *words, "--timeout", "30").returncode == 2
+
+
+# mov eax, 1; then 48 is `dec eax` in 32-bit code, and in 64-bit code a prefix of `nop`; shl eax, 6; push, pop; add al, [EDI]; out
+FLAT = bytes.fromhex("b801000000 48 90 c1e006 50 58 0207 66ba0105 ee f4")
+
+
+@pytest.mark.parametrize(("boot", "mode"), [("flat32", 0), ("flat64", 64)])
+def test_flat_code_starts_in_its_mode_with_a_stack_and_the_boot_information(tmp_path, boot, mode):
+    (tmp_path / "code").write_bytes(FLAT)
+    magic = pack_bootinfo(0, [])[0]
+    assert run(str(tmp_path / "code"), "--boot", boot).returncode == mode + magic & 0xFF
+    assert run(str(tmp_path / "code"), "--boot", boot, "--cpus", "2", "-m", "4g").returncode == mode + magic & 0xFF
+    (tmp_path / "code").write_bytes(b"")
+    done = run(str(tmp_path / "code"), "--boot", boot)
+    assert done.returncode == 125 and "the file is empty" in done.stderr
