@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
+    from minivm.inspect.gdb.server import Server
     from minivm.machine.config import Config
     from minivm.machine.machine import Machine
 
@@ -20,8 +21,8 @@ KILLED = 137  # 128 + SIGKILL, as a shell shows it
 
 
 @contextlib.contextmanager
-def serve(options: argparse.Namespace, machine: Machine) -> Iterator[None]:
-    """Serve gdb until the machine has ended. Raises UsageError, MinivmError."""
+def serve(options: argparse.Namespace, machine: Machine) -> Iterator[Server]:
+    """Have a server for gdb until the machine has ended; its begin() is still to be called. Raises UsageError, MinivmError."""
     from minivm.inspect.gdb.server import Server
     from minivm.machine.machine import Outcome
 
@@ -35,7 +36,7 @@ def serve(options: argparse.Namespace, machine: Machine) -> Iterator[None]:
     )
     machine.debugger = server.halt
     with server:
-        yield
+        yield server
 
 
 def segments(config: Config) -> list[tuple[int, int, int]]:

@@ -13,9 +13,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
+    from typing import BinaryIO
 
     from minirt.plan.events import Sink
     from minivm.boot.start import Start
+    from minivm.inspect.gdb.server import Server
     from minivm.machine.config import Config
     from minivm.machine.machine import Machine, Outcome
     from minivm.machine.plan import Operation
@@ -37,8 +39,8 @@ def check_timeout(options: argparse.Namespace) -> None:
 
 def run_config(options: argparse.Namespace, config: Config) -> int:
     """Run a machine as the words of add_looking say. Returns the exit status."""
-    if options.jail and (options.gdb or options.dump or options.profile or options.step):
-        raise UsageError("--jail does not go together with --gdb, --dump, --profile and --step, which want files")
+    if options.jail and (options.profile or options.step):
+        raise UsageError("--jail does not go together with --profile and --step, which want files")
     if options.jail:
         from minivm.machine.jail import check
 
@@ -57,13 +59,15 @@ def _run(options: argparse.Namespace, config: Config, start: Start, sinks: list[
     from minivm.machine.recorder import Recorder, parse_failure
 
     recorder = Recorder(sinks, [parse_failure(text) for text in options.fail])
-    with Machine(config, start, recorder) as machine, _debugger(options, machine):
+    with Machine(config, start, recorder) as machine, _debugger(options, machine) as debugger, _dump_file(options) as dump_file:
         machine.timed = options.stats or bool(options.profile)
         machine.build()
         if options.jail:
             from minivm.machine.jail import enter
 
-            enter(sinks[0] if options.explain else None)
+            enter(sinks[0] if options.explain else None, looked_at=bool(options.gdb or options.dump))
+        if debugger:
+            debugger.begin()
         if options.step:
             from minivm.cli.step import step
 
@@ -72,13 +76,24 @@ def _run(options: argparse.Namespace, config: Config, start: Start, sinks: list[
         if options.dump:
             from minivm.machine.dump import dump
 
-            print(f"minivm: {dump(machine, options.dump) >> 10} KiB that are not zero in {options.dump}", file=sys.stderr)
+            written = dump(machine, options.dump, dump_file)
+            print(f"minivm: {written >> 10} KiB that are not zero in {options.dump}", file=sys.stderr)
         if options.debug and outcome.reason:
             _show_registers(machine)
     return _report(options, machine, outcome)
 
 
-def _debugger(options: argparse.Namespace, machine: Machine) -> contextlib.AbstractContextManager[object]:
+def _dump_file(options: argparse.Namespace) -> contextlib.AbstractContextManager[BinaryIO | None]:
+    """Open the file of --dump where it cannot be opened later: in a jail. Raises MinivmError."""
+    if not (options.dump and options.jail):
+        return contextlib.nullcontext()
+    try:
+        return open(options.dump, "wb")
+    except OSError as error:
+        raise MinivmError(f"cannot write dump {options.dump!r}: {error.strerror}") from None
+
+
+def _debugger(options: argparse.Namespace, machine: Machine) -> contextlib.AbstractContextManager[Server | None]:
     """Return what serves gdb during the run; nothing without --gdb."""
     if options.gdb is None:
         return contextlib.nullcontext()

@@ -43,6 +43,7 @@ examples:
   minivm run --timeout 2 --dump guest.core        then: gdb guest.elf guest.core
   minivm run --profile </dev/null                 which functions of the guest exit, how often, at which instruction
   minivm run --gdb 1234                           wait for: gdb guest.elf -ex 'target remote :1234'
+  minivm run --jail --gdb /tmp/gdb.sock           a debugger at a machine whose process has no rights
   minivm run --jail --explain </dev/null          the machine's process gives up its rights: each call, and why
   minivm run --fail KVM_CREATE_VCPU=ENOMEM        make one call fail, and see that all is undone
 """

@@ -46,12 +46,13 @@ QEMU_SIZE = 8 + 8 * 18 + calcsize(SEGMENT) * 10 + 8 * 5 + 8
 CONTROL_AT = 8 + 8 * 18 + calcsize(SEGMENT) * 10
 
 
-def write_core(path: str, memory: Memory, vcpus: Sequence[int]) -> int:
+def write_core(path: str, memory: Memory, vcpus: Sequence[int], file: BinaryIO | None = None) -> int:
     """Write the file.
 
     Args:
         memory: the RAM.
         vcpus: file descriptors of the processors, which stand still; the first one's page tables say what is mapped.
+        file: of that path, where it is open already; stays the caller's.
 
     Returns how many bytes of it are not holes. Raises MinivmError.
     """
@@ -63,10 +64,11 @@ def write_core(path: str, memory: Memory, vcpus: Sequence[int]) -> int:
         places.append((base, len(view), place))
         place += len(view)
     try:
-        with open(path, "wb") as file:
+        with open(path, "wb") if file is None else contextlib.nullcontext(file) as file:
             file.write(_headers(segments, places, len(notes)) + notes)
             written = sum(_write_sparse(file, view, where) for (_, view), (_, _, where) in zip(memory, places, strict=True))
             file.truncate(place)
+            file.flush()
             return written
     except OSError as error:
         raise MinivmError(f"cannot write dump {path!r}: {error.strerror}") from None

@@ -33,15 +33,19 @@ REFUSED = ("open", "openat", "openat2", "stat", "lstat", "statx", "access", "fac
 KVM = ("KVM_RUN", "KVM_IRQ_LINE", "KVM_GET_REGS", "KVM_GET_SREGS", "KVM_KVMCLOCK_CTRL", "TUNSETOFFLOAD")
 TERMINAL = {"TCGETS": 0x5401, "TCSETS": 0x5402, "TCSETSW": 0x5403, "TCSETSF": 0x5404, "TIOCGWINSZ": 0x5413,
             "FIONBIO": 0x5421}  # asm-generic/ioctls.h; the last of a socket that Python makes of an accepted descriptor
+# Those by which a debugger, or the writer of a dump, looks at the guest's processors and changes their state.
+LOOKING = ("KVM_GET_MSRS", "KVM_GET_FPU", "KVM_GET_MP_STATE", "KVM_TRANSLATE", "KVM_SET_GUEST_DEBUG", "KVM_SET_REGS",
+           "KVM_SET_SREGS", "KVM_SET_FPU", "KVM_SET_MP_STATE")  # fmt: skip
 CLONE_THREAD, PROT_EXEC = 0x10000, 4  # linux/sched.h, asm-generic/mman-common.h
 EACCES, ENOSYS = 13, 38
 
 
-def profile(pid: int) -> dict[str, Any]:
+def profile(pid: int, looked_at: bool = False) -> dict[str, Any]:
     """Return it, in the OCI's form (runtime-spec config-linux.md#seccomp).
 
     Args:
         pid: of the process, which may send signals to itself alone.
+        looked_at: whether a debugger or a dump is asked for: more of KVM's requests, to the machine's own processors.
     """
     from minivm.kvm import lib
 
@@ -57,7 +61,7 @@ def profile(pid: int) -> dict[str, Any]:
     def bits(index: int, mask: int, value: int) -> dict[str, Any]:
         return {"index": index, "value": mask, "valueTwo": value, "op": "SCMP_CMP_MASKED_EQ"}
 
-    requests = [getattr(lib, name) for name in KVM] + list(TERMINAL.values())
+    requests = [getattr(lib, name) for name in KVM + LOOKING * looked_at] + list(TERMINAL.values())
     return {
         "defaultAction": "SCMP_ACT_KILL_PROCESS",
         "architectures": ["SCMP_ARCH_X86_64"],

@@ -31,6 +31,8 @@ __all__ = ["check", "enter", "jail_plan"]
 NOWHERE = "/proc"  # a directory that every host has, to put the new root on
 USERS = 0x7000_0000  # numbers from here on belong to nobody: neither login.defs nor systemd gives them out
 DESCRIPTORS = 16  # that the run itself opens: pipes, eventfds
+# With a debugger, or for a dump
+LOOKING = ("minivm.machine.dump", "minivm.inspect.core", "minivm.inspect.gdb.server", "minivm.inspect.paging")
 NEEDED = (  # what is imported while a machine runs and ends, by name, for there will be no file to import from
     "json", "signal", "select", "termios", "tty", "traceback", "linecache", "encodings.ascii", "encodings.latin_1",
     "minivm.machine.foreground", "minivm.machine.loop", "minivm.machine.terminal", "minivm.machine.gate", "minivm.cli.report",
@@ -45,12 +47,13 @@ def check(config: Config) -> None:
         raise UsageError("--jail does not go together with --net user, --share and qcow2, whose helpers end with a signal of ours")
 
 
-def jail_plan(uid: int, root: bool) -> Plan:
+def jail_plan(uid: int, root: bool, looked_at: bool = False) -> Plan:
     """Return the plan.
 
     Args:
         uid: the user and group to become.
         root: whether this process may do all that; else it makes a user namespace first, and stays who it is.
+        looked_at: whether a debugger or a dump is asked for (confinement.py).
     """
     from minirt.linux import constants as k
     from minirt.plan import Plan
@@ -79,7 +82,7 @@ def jail_plan(uid: int, root: bool) -> Plan:
     p.capset(k_header(), bytes(24), why="effective, permitted and inheritable: none")
     p.prctl(k.PR_SET_DUMPABLE, 0, why="no other process of this user may trace it or read its memory")
     p.prctl(k.PR_SET_NO_NEW_PRIVS, 1, why="no execve gives more rights; a filter may be loaded without any")
-    _seccomp(p)
+    _seccomp(p, looked_at)
     return p
 
 
@@ -107,23 +110,24 @@ def k_header() -> bytes:
     return (0x20080522).to_bytes(4, "little") + bytes(4)
 
 
-def _seccomp(p: Plan) -> None:
+def _seccomp(p: Plan, looked_at: bool) -> None:
     from minirt.linux import constants as k
     from minirt.linux import seccomp
     from minirt.plan import Memory, Words
     from minivm.machine.confinement import profile
 
-    filter = seccomp.compile(profile(os.getpid()), newer_enosys=False)
+    filter = seccomp.compile(profile(os.getpid(), looked_at), newer_enosys=False)
     p.step("seccomp", ("user",), why="only the calls that a running machine makes")
     program = Words(filter.instructions, Memory(filter.program))
     p.seccomp(k.SECCOMP_SET_MODE_FILTER, 0, program, why=f"{filter.instructions} instructions, before each call from now on")
 
 
-def enter(sink: Sink | None = None) -> None:
+def enter(sink: Sink | None = None, looked_at: bool = False) -> None:
     """Confine this process, which must have one thread. There is no way back.
 
     Args:
         sink: told each call.
+        looked_at: whether a debugger or a dump is asked for.
 
     Raises MinivmError where something of it cannot be done here: then the process must end.
     """
@@ -131,13 +135,13 @@ def enter(sink: Sink | None = None) -> None:
 
     from minirt.errors import MinirtError
 
-    for name in NEEDED:
+    for name in NEEDED + LOOKING * looked_at:
         import_module(name)
     if len(os.listdir("/proc/self/task")) != 1:
         raise MinivmError("the jail must be entered before a thread is started")
     try:
         from minirt.plan.here import perform
 
-        perform(jail_plan(USERS + os.getpid() % (1 << 22), os.geteuid() == 0), sink)
+        perform(jail_plan(USERS + os.getpid() % (1 << 22), os.geteuid() == 0, looked_at), sink)
     except MinirtError as error:
         raise MinivmError(f"cannot jail this process: {error}") from None

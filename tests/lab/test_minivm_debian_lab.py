@@ -87,7 +87,8 @@ def test_apt_in_a_guest_installs_a_package_from_a_mirror_of_the_host(inputs, tap
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as server:
         kernel = kernel_file(inputs, "debian-cloud", "pvh")
         words = ["--boot", "pvh", "-m", "512m", "--cmdline", "quiet", "--rootfs", f"{ROOT},overlay", "--net", f"tap:{tap}"]
-        done = minivm(kernel, *words, "--disk", f"{script_disk(tmp_path)},ro", "--init", "bash -c '. <(tr -d \\\\0 </dev/vdb)'")
+        init = "bash -c 'eval \"$(cat /dev/vdb 2>/dev/null)\"'"
+        done = minivm(kernel, *words, "--disk", f"{script_disk(tmp_path)},ro", "--init", init)
         server.terminate()
         log = server.stderr.read()
     assert done.returncode == 45, (done.stdout, done.stderr, log)

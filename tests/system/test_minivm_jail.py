@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import socket
 import stat
@@ -15,6 +16,7 @@ import pytest
 
 from minirt.plan import Plan, Slot, Words
 from minirt.plan.here import perform
+from minivm.boot.formats import default_kernel
 from minivm.machine.confinement import profile
 
 LIMIT = 60
@@ -170,7 +172,7 @@ def test_a_user_without_rights_is_jailed_too(tmp_path):
 
 
 def test_a_jail_that_cannot_be_made_ends_the_command():
-    done = subprocess.run([*COMMAND, "--gdb", "1234"], input="", capture_output=True, text=True, timeout=LIMIT, check=False)
+    done = subprocess.run([*COMMAND, "--step", "1"], input="", capture_output=True, text=True, timeout=LIMIT, check=False)
     assert done.returncode == 2 and "--jail does not go together" in done.stderr
 
 
@@ -209,3 +211,28 @@ def test_sockets_of_ports_and_vsock_go_into_the_jail_and_what_is_left_of_them_is
             child.stdout.read()
             assert child.wait(LIMIT) == 9
     assert (tmp_path / "p").is_socket() and (tmp_path / "v").is_socket()
+
+
+@pytest.mark.skipif(shutil.which("gdb") is None, reason="gdb is not installed")
+def test_gdb_and_a_dump_reach_the_guest_of_a_jailed_process(tmp_path):
+    """The socket and the file are open before; what gdb asks of KVM is let through, for the machine's own processors."""
+    where, core = str(tmp_path / "gdb"), str(tmp_path / "core")
+    command = [*COMMAND, "--gdb", where, "--dump", core]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        while "listening" not in child.stderr.readline():
+            assert child.poll() is None
+        assert status_of(child.pid)["Seccomp"] == "2"
+        guest = default_kernel()
+        commands = ["set pagination off", f"target remote {where}", "info registers rip", "stepi", "info registers rip",
+                    "set var $rax = 77", "print $rax", "x/2i $rip", "info threads", "monitor registers", "detach"]  # fmt: skip
+        gdb = ["gdb", "-q", "-nx", "-batch", *(word for line in commands for word in ("-ex", line)), guest]
+        done = subprocess.run(gdb, capture_output=True, text=True, timeout=LIMIT)
+        child.stdin.write("exit 21\n")
+        child.stdin.close()
+        said, complaints = child.stdout.read(), child.stderr.read()
+        assert child.wait(LIMIT) == 21, (done.stdout, done.stderr, said, complaints)
+    places = re.findall(r"^rip +(0x\w+)", done.stdout, re.M)
+    assert len(places) == 2 and places[0] != places[1] and "= 77" in done.stdout, done.stdout + done.stderr
+    assert "KiB that are not zero" in complaints
+    read = ["gdb", "-q", "-nx", "-batch", "-ex", "info registers rip", guest, core]
+    assert re.search(r"^rip +0x\w+", subprocess.run(read, capture_output=True, text=True, timeout=LIMIT).stdout, re.M)

@@ -6,6 +6,7 @@ away, with or without a word, its breakpoints go too and the guest runs on.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import socket
@@ -65,7 +66,7 @@ def listen(where: str) -> socket.socket:
 
 
 class Server:
-    """gdb's end of a machine. To be used with `with`, around the machine's run.
+    """gdb's end of a machine. To be used with `with`, around the machine's run; begin() starts it.
 
     Args:
         machine: minivm.machine.machine.Machine, or what has the same: config, vcpus, bytes_at, memory, outcome, stop.
@@ -115,20 +116,26 @@ class Server:
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     def __enter__(self) -> Server:
+        return self
+
+    def begin(self) -> None:
+        """Serve from now on, in a thread."""
         for line in self._lines:
             self.log(line)
         self.log(f"listening; say: gdb -ex 'target remote {self.address}'")
         self._thread.start()
-        return self
 
     def __exit__(self, *_: object) -> None:
         """The machine has ended: tell gdb how, and close."""
         self.ended = True
         self._poke()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
+        self._socket.close()
         os.close(self.eventfd)
         if self._path:
-            os.unlink(self._path)
+            with contextlib.suppress(PermissionError):  # in a jail, where the name cannot be reached
+                os.unlink(self._path)
 
     # --- the thread ---
 
