@@ -47,7 +47,7 @@ def test_a_qcow2_disk_is_written_to_by_its_format(image):
         assert blk._size == 8 << 20
         os.pwrite(blk._fd, b"\x5a" * 4096, 4096)
         os.fdatasync(blk._fd)
-        shown = made.shown_as[str(image)]
+        shown = made.made.shown_as[str(image)]
     assert "read 4096/4096" in map_of(image) and "verification failed" not in map_of(image)
     assert not os.path.exists(os.path.dirname(shown)), "nothing is left of it"
 

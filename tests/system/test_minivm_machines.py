@@ -157,7 +157,7 @@ def test_a_balloon_is_aimed_and_read_in_firecrackers_words(minivm):
         assert answer["status"] == 400 and "amount_mib" in answer["body"]["fault_message"]
     minivm.started("without")
     done = minivm("balloon", "without")
-    assert done.returncode == 1 and "has no balloon: make it with --balloon" in done.stderr
+    assert done.returncode == 1 and "has no virtio-balloon: make it with --balloon" in done.stderr
 
 
 def test_ps_lists_what_runs_and_with_a_everything(minivm):
