@@ -2,7 +2,7 @@
 
     header (36) | length of the rest of it (4) | PCI segment, bus, device, function, none: 0xff (2, 1, 1, 1), 3 |
     ms of one count (4) | largest and smallest count (4, 4) | flags (1): 1 enabled, 3 | number of entries (4) |
-    entries: | action (1) | instruction (1) | 2 | register as a generic address (12) | value (8) | mask (8) |
+    entries: | action (1) | instruction (1) | 2 | register as a generic address (12) | value (4) | mask (4) |
 
 Microsoft's "Hardware Watchdog Timers Design Specification" 1.01, which ACPI reserves the signature for (ACPI 6.5, table 5.6).
 Read by Linux in drivers/acpi/acpi_watchdog.c and drivers/watchdog/wdat_wdt.c.
@@ -26,7 +26,7 @@ READ_VALUE, READ_COUNTDOWN, WRITE_VALUE, WRITE_COUNTDOWN = range(4)
 def _entry(action: int, instruction: int, offset: int, value: int, size: int = 1) -> bytes:
     mask = (1 << 8 * size) - 1
     register = pack("<BBBBQ", 1, 8 * size, 0, size, BASE + offset)  # ports (5.2.3.2); the access is as wide: 1 byte or 2
-    return pack("<BBH12sQQ", action, instruction, 0, register, value, mask)
+    return pack("<BBH12sII", action, instruction, 0, register, value, mask)
 
 
 def body() -> bytes:

@@ -2,6 +2,7 @@
 
     machines/NAME/machine.json   what it is to be (document.py)
                   state.json     what became of it (machines.py)
+                  outcome.json   how it ended, where its process was in a jail by then (vmm.py)
                   console.log    what its console said; console.log.1 before that (log.py)
                   vmm.log        what its process had to complain of
                   root.ext4      its root disk, where it was made of an image
@@ -13,6 +14,6 @@ A machine appears and goes by a rename, each file changes by a rename. No proces
 kill -9 of anything at any moment leaves a state that the next command reads rightly.
 
 May import minivm.machine and all below, and of minirt its paths and its scratch directory. Read in this order:
-document.py, settings.py (a document as a machine's Config, and back), machines.py, life.py, vmm.py, control.py, log.py,
-client.py.
+document.py, settings.py (a document as a machine's Config, and back), machines.py, life.py, vmm.py, control.py,
+memory.py (balloon, hot-plug), log.py, client.py.
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import calendar
+import re
 import shutil
 import struct
 import subprocess
@@ -67,6 +68,17 @@ def test_acpicas_disassembler_finds_the_devices_where_they_are(tmp_path):
     assert text.count('"LNRO0005"') == 3 and text.count('"ACPI0007"') == 2 and 'EisaId ("PNP0501")' in text
     for address, gsi in SLOTS:
         assert f"0x{address:08X},         // Address Base" in text and f"0x{gsi:08X},\n" in text
+
+
+@pytest.mark.skipif(shutil.which("iasl") is None, reason="acpica-tools is not installed")
+def test_acpicas_disassembler_reads_the_watchdogs_actions(tmp_path):
+    (tmp_path / "WDAT.aml").write_bytes(tables(watchdog=True)["ACPI WDAT"].data)
+    subprocess.run(["iasl", "-d", "WDAT.aml"], cwd=tmp_path, capture_output=True, timeout=60, check=True)
+    text = (tmp_path / "WDAT.dsl").read_text()
+    entries = re.findall(r"Watchdog Action : (\w+).*?Address : (\w+)\n.*?Value : (\w+)\n.*?Register Mask : (\w+)\n", text, re.S)
+    assert entries[0] == ("01", "0000000000000611", "00000001", "000000FF")
+    assert entries[2] == ("06", "0000000000000614", "00000000", "0000FFFF")
+    assert re.search(r"Watchdog Entry Count : 00000009", text) and len(entries) == 9, text
 
 
 @given(st.integers(0, (1 << 64) - 1))

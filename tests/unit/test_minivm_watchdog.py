@@ -80,10 +80,10 @@ def test_the_tables_actions_lead_to_the_devices_registers():
     """As a driver reads them: an entry an action, each a register of ports of the access' width."""
     body = wdat.body()
     length, period, most, least, flags, count = struct.unpack_from("<I8xIIIB3xI", body)
-    assert (length, flags & 1) == (32, 1) and len(body) == 32 + 32 * count and 1 <= least < most <= 0xFFFF and period == 100
+    assert (length, flags & 1) == (32, 1) and len(body) == 32 + 24 * count and 1 <= least < most <= 0xFFFF and period == 100
     found = {}
-    for place in range(32, len(body), 32):
-        action, instruction, space, bits, _, access, address, value, mask = struct.unpack_from("<BB2xBBBBQQQ", body, place)
+    for place in range(32, len(body), 24):
+        action, instruction, space, bits, _, access, address, value, mask = struct.unpack_from("<BB2xBBBBQII", body, place)
         assert space == 1 and bits == 8 << access - 1 and mask == (1 << bits) - 1
         found[action] = instruction, address - BASE, value
     assert found[1] == (2, RESET, 1) and found[6][:2] == (3, COUNTDOWN) and found[4][:2] == (1, COUNTDOWN)
