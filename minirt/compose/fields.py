@@ -7,6 +7,7 @@ Source: compose-spec 05-services.md, 06-networks.md, 07-volumes.md, 08-configs.m
     truth     true or false                                            {...: kind}    these fields and no others
     (a, b)    one or the other                                         a set          one of these words
     None      nothing, or the field is left empty                      "no: reason"   refused
+    any       whatever; it is for a verb that is not here
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SERVICE", "TOP", "check"]
 
-TEXT, NUMBER, TRUTH = "text", "number", "truth"
+TEXT, NUMBER, TRUTH, ANY = "text", "number", "truth", "any"
 LIST: Any = [TEXT]
 PAIRS: Any = ([TEXT], {str: (TEXT, None)})  # KEY=VALUE, or a mapping
 NO = "no: not implemented"
@@ -81,7 +82,7 @@ SERVICE: Any = {
     "read_only": TRUTH, "restart": TEXT, "scale": NUMBER, "secrets": FILE_REFERENCE, "security_opt": LIST, "shm_size": TEXT,
     "stdin_open": TRUTH, "stop_grace_period": TEXT, "stop_signal": TEXT, "sysctls": PAIRS, "tmpfs": (TEXT, LIST), "tty": TRUTH,
     "ulimits": {str: (NUMBER, {"soft": NUMBER, "hard": NUMBER})}, "user": TEXT, "userns_mode": TEXT, "uts": TEXT,
-    "volumes": [(TEXT, MOUNT)], "volumes_from": LIST, "working_dir": TEXT, "develop": "no: watching files is not implemented",
+    "volumes": [(TEXT, MOUNT)], "volumes_from": LIST, "working_dir": TEXT, "develop": ANY,
     "blkio_config": NO, "cgroup_parent": NO, "cpu_count": NO, "cpu_percent": NO, "cpu_rt_period": NO, "cpu_rt_runtime": NO,
     "credential_spec": NO, "external_links": NO, "gpus": NO, "isolation": NO,
     "links": "no: services of one network know each other by name",
@@ -165,6 +166,8 @@ def shape_fits(value: Any, kind: Any) -> bool:
         return isinstance(value, dict)
     if isinstance(kind, (set, frozenset)):
         return isinstance(value, str) and value in kind
+    if kind == ANY:
+        return True
     if kind == TEXT:
         return isinstance(value, (str, int, float)) and not isinstance(value, dict)
     if kind == NUMBER:

@@ -6,6 +6,7 @@ May import minirt.oci, minirt.image, minirt.plan and minirt.linux. Read in this 
     values.py     docker's ways to write a size, a device, a limit
     mounts.py     ... and what is to be mounted
     attachments.py  ... which networks, ports, name servers
+    sharing.py    ... which namespaces of others, security.py: what --security-opt says
     spec.py       options and an image's configuration -> config.json
     images.py     the image that it stands on
     container.py  a container's directory: made, found, removed
@@ -41,4 +42,8 @@ and for containers that nobody stays with:
     host_config.py  ... and what it was asked for
     container_view.py  lists, and their filters
     networks.py   networks in their words: connected, disconnected, made, removed
+    volume_view.py, image_view.py  volumes and images in their words; filters.py: who is chosen
+    disk.py       what all of it takes, and what nobody uses; host_info.py: the engine and its host
+
+    files/        a container's files from outside: cp
 """

@@ -81,19 +81,22 @@ class Request:
         options = [*(self.options or ["rbind"]), self.spread, *(["rro"] if self.read_only else [])]
         source = self.source
         if self.kind == "volume":
-            source, more = volume_source(self.source)
-            options = ["bind", self.spread, *more, *(["ro"] if self.read_only else []), *(["idmap"] if idmap and not more else [])]
+            source, more, own = volume_source(self.source)
+            mapped = ["idmap"] if idmap and own else []  # what is mounted there, or bound, keeps its owners
+            options = ["bind", self.spread, *more, *(["ro"] if self.read_only else []), *mapped]
         made = {"destination": self.target, "type": "bind", "source": source, "options": options}
         return {**made, "subpath": self.subpath} if self.subpath else made
 
 
-def volume_source(name: str) -> tuple[str, list[str]]:
-    """Return the directory of a volume, also of one that is yet to be made, and mount options that come with it."""
+def volume_source(name: str) -> tuple[str, list[str], bool]:
+    """Return the directory of a volume, also of one that is yet to be made; mount options; whether its files are its own."""
     from minirt.volume import store
     from minirt.volume.device import source
 
     volume = store.load(name) if name else None
-    return source(volume) if volume is not None else (os.path.join(store.directory(), name or "VOLUME", "_data"), [])
+    if volume is None:
+        return os.path.join(store.directory(), name or "VOLUME", "_data"), [], True
+    return (*source(volume), not volume.options)
 
 
 def requests(options: RunOptions, image: dict[str, Any]) -> list[Request]:

@@ -264,6 +264,36 @@ def test_a_read_only_place_is_refused(minirt, tmp_path: Path) -> None:
         good(minirt, "rm", "-f", "box")
 
 
+def test_a_container_that_is_looked_into_is_told_of_as_before(minirt, tmp_path: Path) -> None:
+    for state in ("created", "ended"):
+        good(minirt, "create", "--name", state, "--hostname", "mine", "-v", "data:/data", "busybox", "true")
+        if state == "ended":
+            good(minirt, "start", "-a", state)
+        (folder,) = (path for path in minirt.containers if path.name == good(minirt, "inspect", "-f", "{{.Id}}", state))
+        before, files = good(minirt, "inspect", state), sorted(os.listdir(folder))
+        good(minirt, "cp", f"{state}:/etc/passwd", tmp_path / "passwd")
+        assert good(minirt, "inspect", state) == before and sorted(os.listdir(folder)) == files
+        good(minirt, "rm", state)
+
+
+@pytest.mark.parametrize("moment", range(8))
+def test_killed_at_any_moment_a_copy_leaves_a_container_that_starts(minirt, tmp_path: Path, moment: int) -> None:
+    (tmp_path / "big").write_bytes(os.urandom(8 << 20))
+    good(minirt, "create", "--name", "box", "-v", "data:/data", "busybox", "cat", "/proc/sys/kernel/hostname")
+    run = minirt.start("cp", tmp_path / "big", "box:/data/big")
+    try:
+        run.wait(timeout=0.04 * moment)
+    except subprocess.TimeoutExpired:
+        run.kill()
+    run.communicate(timeout=60)
+    assert good(minirt, "start", "-a", "box")
+    good(minirt, "cp", tmp_path / "big", "box:/data/big")
+    good(minirt, "cp", "box:/data/big", tmp_path / "back")
+    assert (tmp_path / "back").read_bytes() == (tmp_path / "big").read_bytes()
+    good(minirt, "rm", "box")
+    assert minirt.containers == [] and str(minirt.root) not in Path("/proc/self/mountinfo").read_text()
+
+
 def test_words_that_are_none(minirt) -> None:
     for words in (["a", "b"], ["one:/a", "two:/b"], ["box:", "x"], ["-", "-"]):
         done = minirt("cp", *words)

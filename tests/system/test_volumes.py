@@ -190,6 +190,12 @@ def test_a_volume_that_is_a_directory_of_the_host(minirt, tmp_path: Path) -> Non
     assert "no option" in bad(minirt, "volume", "create", "-o", "size=3", "x1")
 
 
+def test_a_volume_that_is_a_mount_keeps_its_owners_in_a_user_namespace(minirt) -> None:
+    good(minirt, "volume", "create", "-o", "type=tmpfs", "-o", "device=tmpfs", "-o", "o=mode=1777", "fast")
+    assert minirt.sh("stat -f -c %T /f; echo x > /f/x; stat -c %u /f /f/x", "--userns", "auto", "-v", "fast:/f").split() == [
+        "tmpfs", "65534", "0"]  # fmt: skip
+
+
 def test_a_device_that_cannot_be_mounted_is_told_in_a_line(minirt) -> None:
     good(minirt, "volume", "create", "-o", "type=ext4", "-o", "device=/dev/null", "broken")
     assert "/dev/null" in bad(minirt, "run", "--rm", "-v", "broken:/v", "busybox", "true")

@@ -16,6 +16,7 @@ from minirt.engine.context import make_context, prepare
 from minirt.engine.session import Session
 from minirt.engine.spec import make_spec
 from minirt.engine.start import take
+from minirt.linux.rmtree import remove_tree
 from minirt.oci.compile import compile_plan
 from minirt.paths import data_root
 
@@ -52,9 +53,9 @@ def mounted(container: Container) -> Iterator[tuple[int, dict[str, Any]]]:
             volumes.attach(container, options)
         spec = spec_of(container, options, image)
         context = make_context(options, image, container.path, spec, None)
-        before = kept_files(container)
-        prepare(container, context, image, options)
-        undo.callback(put_back, container, before)
+        aside = Aside(container)
+        prepare(aside, context, image, options)
+        undo.callback(aside.clear)
         session = Session(options, context, container, image, None)
         try:
             birth = undo.enter_context(Birth(compile_plan(context), (0, 1, 2)))
@@ -115,24 +116,23 @@ def is_files(mount: dict[str, Any]) -> bool:
     return not bound or os.path.exists(os.path.join(mount["source"], mount.get("subpath", "")))
 
 
-def kept_files(container: Container) -> dict[str, bytes | None]:
-    """Return the files that preparing a birth writes, as they are."""
-    found: dict[str, bytes | None] = {}
-    for name in ("config.json", "hosts", "hostname", "resolv.conf"):
-        try:
-            with open(f"{container.path}/{name}", "rb") as file:
-                found[name] = file.read()
-        except FileNotFoundError:
-            found[name] = None
-    return found
+class Aside(Container):
+    """A container whose files for a birth are written beside its own, which stay as they are: nobody is born."""
 
+    __slots__ = ("place",)
 
-def put_back(container: Container, before: dict[str, bytes | None]) -> None:
-    """Put them back: of a container that was killed here, the next start writes them all anew."""
-    for name, content in before.items():
-        if content is None:
-            os.unlink(f"{container.path}/{name}")
-        else:
-            with open(f"{container.path}/{name}.new", "wb") as file:
-                file.write(content)
-            os.rename(f"{container.path}/{name}.new", f"{container.path}/{name}")
+    def __init__(self, container: Container) -> None:
+        super().__init__(container.state)
+        self.place = os.path.join(container.path, "aside")  # one that a killed minirt has left is written over
+
+    def write(self, name: str, text: str) -> str:
+        """Write a file there."""
+        os.makedirs(self.place, exist_ok=True)
+        path = os.path.join(self.place, name)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+        return path
+
+    def clear(self) -> None:
+        """Remove them."""
+        remove_tree(self.place)
