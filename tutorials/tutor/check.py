@@ -70,7 +70,8 @@ def check(lesson: Lesson, answer: Path, reference: Reference | None = None, part
         reference = reference or observed(lesson, sandbox=sandbox)
         verdict.differs, verdict.where = parted(lesson, answer, reference, partial, sandbox)
         limit = max(60.0, PATIENCE * reference.seconds)
-        process = start(lesson, reference.seed, str(answer.resolve()), partial, sandbox)
+        patience = max(8.0, 2 * reference.seconds)  # of one guest; the reference's time is that of all of them
+        process = start(lesson, reference.seed, str(answer.resolve()), partial, sandbox, patience)
         found = facts(process, limit)
         tidy(found)
         verdict.facts = dict(found)

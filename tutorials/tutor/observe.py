@@ -40,15 +40,22 @@ def checks(lesson: Path) -> ModuleType:
     return module
 
 
-def start(lesson: Lesson, seed: str, answer: str, partial: bool = False, sandbox: bool = False) -> subprocess.Popen[str]:
-    """Start an observation, in namespaces of its own where it is of containers."""
+def start(
+    lesson: Lesson, seed: str, answer: str, partial: bool = False, sandbox: bool = False, patience: float = 300
+) -> subprocess.Popen[str]:
+    """Start an observation, in namespaces of its own where it is of containers.
+
+    Args:
+        lesson, seed, answer, partial, sandbox: as check.py's.
+        patience: seconds that a guest may take.
+    """
     flags = ["--partial"] * partial + ["--sandbox"] * sandbox
     words = [sys.executable, "-m", "tutorials.tutor.observe", lesson.id, seed, answer, *flags]
     if "root" in lesson.needs or "cgroup2" in lesson.needs:
         unshare = ["unshare", "--mount", "--uts", "--ipc", "--propagation", "private", "sh", "-c", SHARED, "sh"]
         words = [*unshare, *words]
     pipe = subprocess.PIPE
-    env = {**os.environ, "PYTHONPATH": str(TOP)}
+    env = {**os.environ, "PYTHONPATH": str(TOP), "TUTOR_PATIENCE": f"{patience:.0f}"}
     return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True, env=env, cwd="/",
                             start_new_session=True)  # fmt: skip
 

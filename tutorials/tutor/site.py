@@ -1,6 +1,7 @@
 """make site: the annotated source. Lessons with their source in them, every module beside its prose, an index of manual pages.
 
-    python -m tutorials.tutor.site [OUT]        default: build/site; opened from the disk, it needs no network
+    python -m tutorials.tutor.site [OUT]        default: build/site. It needs no network; its search wants to be served:
+    python -m http.server --directory build/site/site
 
 The pages are made here as Markdown and turned into a site, with search, by zensical. A module's page is its docstring, and then
 each function and class with its own, in the order of the file; lessons that show it are linked, and so are manual pages.

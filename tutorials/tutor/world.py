@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from tutorials.tutor.exercise import splice
 from tutorials.tutor.lessons import TOP
 from tutorials.tutor.organs import RAISED
 from tutorials.tutor.sandbox import BEGUN, enclosed
@@ -50,6 +52,10 @@ class World:
 
     def __init__(self, answer: str, symbols: tuple[str, ...], seed: str, partial: bool = False, sandbox: str = "") -> None:
         self.answer, self.symbols, self.seed, self.partial, self.sandbox = answer, symbols, seed, partial, sandbox
+        self.c_answer = ""  # C is put into a copy of the guest's source, and not into this project's Python
+        if answer.endswith(".c"):
+            self.answer, self.c_answer = "", answer
+        self.patience = os.environ.get("TUTOR_PATIENCE", "60")  # seconds for a guest that may hang
         self.config = ""  # what is different in config.json, as JSON
         self.moved: dict[str, str] = {}
         self.host = "self"  # the process in /proc whose namespaces are the host's
@@ -137,10 +143,30 @@ class World:
         """
         program = self.directory / f"{hashlib.sha256(code).hexdigest()[:8]}.bin"
         program.write_bytes(code)
-        done = self.run("minivm", "run", str(program), "--boot", "flat16", "--timeout", "20", *options)
+        done = self.run("minivm", "run", str(program), "--boot", "flat16", "--timeout", self.patience, *options)
         if done.returncode == 124:
             raise NotBorn("the guest does not come to its end")
         return done
+
+    def kernel(self) -> Path:
+        """Build the in-tree guest with the answer's C functions in it.
+
+        Returns its ELF file. Raises: NotBorn if it does not compile.
+        """
+        copy = self.directory / "guest"
+        shutil.copytree(TOP / "csrc/guest", copy, ignore=shutil.ignore_patterns("build"))
+        answer = Path(self.c_answer).read_text(encoding="utf-8") if self.c_answer else ""
+        for symbol in self.symbols if answer else ():
+            file = copy / Path(symbol.partition(":")[0]).name
+            try:
+                file.write_text(splice(symbol, answer, file.read_text(encoding="utf-8")), encoding="utf-8")
+            except LookupError:
+                continue  # a wrong answer has only what is wrong
+        done = subprocess.run(["make", "-s", "-C", str(copy), "OUT=."], capture_output=True, text=True, timeout=120, check=False)
+        if done.returncode:
+            errors = [line for line in done.stderr.splitlines() if "error" in line]
+            raise NotBorn(f"it does not compile: {(errors or done.stderr.splitlines() or ['make failed'])[0]}")
+        return copy / "guest.elf"
 
     def script(self, path: Path, *words: str) -> str:
         """Run a script of the lesson's with the learner's functions; returns what it prints. Raises: Raised, NotBorn."""
