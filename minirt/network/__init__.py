@@ -14,6 +14,7 @@ a tenth of a second. Read in this order:
     dns.py        which question gets which answer
     keeper.py     the process that answers, one a network: started, found, ended
     keeping.py    what it does
+    flows.py      ... with datagrams
     names.py      /etc/hosts and /etc/resolv.conf
     manage.py     a network is made, is removed
     connect.py    all of it together: a container joins, a container leaves

@@ -250,7 +250,7 @@ def settle(store: Store, sink: Sink | None = None) -> None:
     Names are answered in all networks but the default one, as docker and podman have it; in that too where the host's only
     resolver is one of its own at 127.0.0.1, which nobody but the host can ask.
     """
-    publishing = {id for id, port in store.ports() if port.is_for(6) and port.protocol == "tcp"}
+    publishing = {id for id, port in store.ports() if port.is_for(6) and port.protocol in ("tcp", "udp")}
     for network in store.networks():
         ends = store.endpoints(network=network.name)
         answers = network.driver == "bridge" and (network.name != DEFAULT or not names.servers_for({}))

@@ -82,12 +82,12 @@ def port_map(published: Sequence[Port], exposed: Sequence[Port] = (), ipv6: bool
     Args:
         published: those of the host.
         exposed: those that the image names.
-        ipv6: whether the container has an IPv6 address; by tcp IPv6 leads to its ports in any case (keeper.py).
+        ipv6: whether the container has an IPv6 address; by tcp and udp IPv6 leads to its ports in any case (keeper.py).
     """
     found: dict[str, list[dict[str, str]] | None] = {f"{port.inside}/{port.protocol}": None for port in exposed}
     for port in published:
         bindings = found.setdefault(f"{port.inside}/{port.protocol}", None) or []
-        hosts = [port.address] if port.address else ["0.0.0.0", "::"] if ipv6 or port.protocol == "tcp" else ["0.0.0.0"]
+        hosts = [port.address] if port.address else ["0.0.0.0", "::"] if ipv6 or port.protocol != "sctp" else ["0.0.0.0"]
         bindings += [{"HostIp": host, "HostPort": str(port.host)} for host in hosts]
         found[f"{port.inside}/{port.protocol}"] = bindings
     return found

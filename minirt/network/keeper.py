@@ -24,6 +24,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minirt.network.store import Endpoint, Network, Store
 
+    Place = tuple[str, str, int]  # protocol, address and port of the host
+
 __all__ = ["end", "ensure", "is_alive", "is_there", "listen6", "relayed", "wake"]
 
 LOCK = 3  # the lock's descriptor in the process; its sockets' follow
@@ -82,7 +84,9 @@ def ensure(store: Store, network: Network, answers: bool) -> None:
         os.ftruncate(lock, 0)  # the number of one before, which may be another process's by now
         if answers:
             sockets = bind(store, network)
-        sockets |= {f"{at}:{port}": sock for at, port in relayed(store, network.name) if (sock := listen6(at, port)) is not None}
+        for place in relayed(store, network.name):
+            if (sock := listen6(*place)) is not None:
+                sockets[":".join(map(str, place))] = sock
         spawn(network, lock, {name: sock.fileno() for name, sock in sockets.items()})
     finally:
         os.close(lock)
@@ -90,7 +94,7 @@ def ensure(store: Store, network: Network, answers: bool) -> None:
             sock.close()
 
 
-def relayed(store: Store, network: str) -> dict[tuple[str, int], tuple[str, int]]:
+def relayed(store: Store, network: str) -> dict[Place, tuple[str, int]]:
     """Return which addresses and ports of the host, by IPv6, lead to containers of a network, and where there.
 
     A container's ports lead into its first network; into IPv6, if it has that there.
@@ -99,19 +103,24 @@ def relayed(store: Store, network: str) -> dict[tuple[str, int], tuple[str, int]
     for end in store.endpoints():
         places.setdefault(end.container, end)
     return {
-        (port.address or "::", port.host): (str(places[id].addresses[-1]), port.inside) for id, port in store.ports()
-        if id in places and places[id].network == network and port.protocol == "tcp" and port.is_for(6)
+        (port.protocol, port.address or "::", port.host): (str(places[id].addresses[-1]), port.inside)
+        for id, port in store.ports()
+        if id in places and places[id].network == network and port.protocol in ("tcp", "udp") and port.is_for(6)
     }  # fmt: skip
 
 
-def listen6(address: str, port: int) -> socket.socket | None:
-    """Return a stream socket at an address of IPv6; None where the port is taken there, or this host has no IPv6."""
-    sock = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
+def listen6(protocol: str, address: str, port: int) -> socket.socket | None:
+    """Return a socket at an address of IPv6; None where the port is taken there, or this host has no IPv6."""
+    sock = socket.socket(socket.AF_INET6, socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM)
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if protocol == "tcp":
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        else:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)  # which address was asked (flows.py)
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind((address, port))
-        sock.listen(WAITING)
+        if protocol == "tcp":
+            sock.listen(WAITING)
     except OSError:
         sock.close()
         return None

@@ -1,6 +1,6 @@
 """What a network's keeper does: it answers names, and leads IPv6 to published ports, until nobody is in the network (keeper.py).
 
-    python -m minirt.network.keeping NAME udp=4 tcp=5 :::8080=6        with a lock as descriptor 3, and bound sockets
+    python -m minirt.network.keeping NAME udp=4 tcp=5 tcp::::8080=6        with a lock as descriptor 3, and bound sockets
 
 One thread waits for all sockets, and looks whether the database was written to before it answers: so it need not be told. What
 is passed on to other resolvers, and connections, have threads of their own.
@@ -13,12 +13,15 @@ import signal
 import socket
 import sys
 
+from minirt.network.flows import Flows
 from minirt.network.keeper import LOCK, listen6, relayed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
+
+    from minirt.network.keeper import Place
 
 __all__ = ["Keeper", "main"]
 
@@ -48,8 +51,9 @@ class Keeper:
         self.pool = ThreadPoolExecutor(MOST)
         self.store = Store(look=True)
         self.version = -1
-        self.relays = {(at, int(port)): sock for (at, _, port), sock in ((name.rpartition(":"), s) for name, s in sockets.items())}
+        self.relays = {place_of(name): sock for name, sock in sockets.items()}
         self.targets: dict[socket.socket, tuple[str, int]] = {}  # where its connections are led
+        self.flows = Flows()
         self.room = BoundedSemaphore(CONNECTIONS)
 
     def run(self) -> None:
@@ -63,8 +67,9 @@ class Keeper:
             self.udp.setblocking(False)
         self.refresh()
         while True:
-            watched: list[Any] = [reader, *(sock for sock in (self.udp, self.tcp, *self.targets) if sock is not None)]
+            watched: list[Any] = [reader, *(sock for sock in (self.udp, self.tcp, *self.targets, *self.flows) if sock is not None)]
             ready = select.select(watched, [], [], LOOK)[0]
+            self.flows.end_idle()
             self.refresh()
             if not ready:
                 self.end_unless_wanted()
@@ -80,8 +85,12 @@ class Keeper:
         """Take a connection: of questions, or to a port that is (still) led on."""
         if server is self.tcp:
             self.accept(server, self.questions)
-        elif server in self.targets:
+        elif server in self.targets and server.type == socket.SOCK_STREAM:
             self.accept(server, self.lead_on, self.targets[server])
+        elif server in self.targets:
+            self.flows.forth(server, self.targets[server])
+        else:
+            self.flows.back(server)
 
     def end_unless_wanted(self) -> None:
         """End this process if nobody is in the network, before anyone can come."""
@@ -161,9 +170,10 @@ class Keeper:
 
     # -- IPv6 --------------------------------------------------------------------------------------------------------
 
-    def relay(self, wanted: dict[tuple[str, int], tuple[str, int]]) -> None:
+    def relay(self, wanted: dict[Place, tuple[str, int]]) -> None:
         """Listen at the ports that are published, and no others."""
         for place in set(self.relays) - set(wanted):
+            self.flows.end_of(self.relays[place])
             self.relays.pop(place).close()
         for place in set(wanted) - set(self.relays):
             if (sock := listen6(*place)) is not None:
@@ -203,6 +213,13 @@ class Keeper:
             return
         connection.settimeout(None if more else LOOK)
         Thread(target=run, daemon=True).start()
+
+
+def place_of(name: str) -> Place:
+    """Return protocol, address and port of the host, as a socket's name says them."""
+    protocol, _, rest = name.partition(":")
+    address, _, port = rest.rpartition(":")
+    return protocol, address, int(port)
 
 
 def copy(source: socket.socket, target: socket.socket) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 
+import pytest
 from network_host import NEEDS, Host, answering, host, serve  # noqa: F401
 
 pytestmark = NEEDS
@@ -42,6 +44,22 @@ def test_ipv6_leads_to_a_container_without_ipv6_too(host: Host) -> None:
     assert host.ask(host.world, "[fd00:2::1]", 8080) == host.ask(host.host, "[fd00:2::1]", 8080) == "web"
     host.good("rm", "-f", "web")
     assert "refused" in host.ask(host.host, "[::1]", 8080)
+
+
+@pytest.mark.parametrize("six", [False, True], ids=["without IPv6", "with it"])
+def test_datagrams_by_ipv6_are_led_on_and_answered(host: Host, six: bool) -> None:
+    make(host)
+    network = "six" if six else "bridge"
+    host.good("run", "-d", "--name", "udp", "--network", network, "-p", "5300:53/udp", "busybox", "sleep", "1000")
+    (found,) = json.loads(host.good("inspect", "udp"))
+    echo = "import socket; s=socket.socket(10, 2); s.bind(('::', 53)); print(flush=True)\n" \
+           "while True: d, a = s.recvfrom(70000); s.sendto(d, a)"  # fmt: skip
+    send = "import socket, sys; s=[socket.socket(10, 2) for _ in range(3)]; [x.settimeout(20) for x in s]\n" \
+           "[x.connect((sys.argv[1], 5300)) for x in s]; [x.send(b'%d' % i * 9000) for i, x in enumerate(s)]\n" \
+           "print([x.recv(70000)[:2] for x in s])"  # fmt: skip
+    with answering(found["State"]["Pid"], echo):
+        for where, address in ((host.host, "::1"), (host.host, "fd00:2::1"), (host.world, "fd00:2::1")):
+            assert host.run(where, sys.executable, "-c", send, address) == "[b'00', b'11', b'22']\n"  # from who was asked
 
 
 def test_a_network_without_ipv6_has_none_on_its_bridge(host: Host) -> None:
