@@ -114,6 +114,12 @@ def session(request: Request) -> Any:
     raise ApiError(501, "not implemented: sessions, which are BuildKit's: set DOCKER_BUILDKIT=0")
 
 
+@route("GET", "/plugins")
+def plugins(request: Request) -> Any:
+    """List plugins: there are none."""
+    return []
+
+
 @route("GET", "/events")
 def events(request: Request) -> Any:
     """Tell what happens."""

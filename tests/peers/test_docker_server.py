@@ -200,3 +200,30 @@ def test_all_who_attach_before_the_start_miss_nothing(api: Api) -> None:
             client.close()
             assert b"\1\0\0\0\0\0\0\6first\n" in said and b"\2\0\0\0\0\0\0\7second\n" in said
         api.good("rm", "-f", "box")
+
+
+def test_what_there_is_not_is_refused_in_docker_s_words(api: Api) -> None:
+    assert api.ask("POST", "/session")[0] == 501 and "DOCKER_BUILDKIT=0" in api.ask("POST", "/session")[1]["message"]
+    assert api.ask("POST", "/build?version=2")[0] == 501
+    for words in (["swarm", "init"], ["service", "ls"], ["node", "ls"], ["secret", "ls"]):
+        assert "not a swarm manager" in api.docker(*words).stderr
+    assert api.good("plugin", "ls", "-q") == ""
+    for host, word in (({"Links": ["a:b"]}, "Links"), ({"Runtime": "kata"}, "kata"), ({"CgroupParent": "/x"}, "CgroupParent")):
+        status, said = api.ask("POST", "/containers/create", {"Image": "busybox", "HostConfig": host})
+        assert status == 400 and word in said["message"]
+
+
+@pytest.mark.parametrize("version", ["1.40", "1.41", "1.43", "1.47"])
+def test_older_clients_are_served_as_they_expect(api: Api, version: str) -> None:
+    env = {**api.env, "DOCKER_API_VERSION": version}
+
+    def docker(*words: str) -> str:
+        done = subprocess.run(["docker", *words], capture_output=True, text=True, timeout=60, env=env)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    assert docker("run", "--rm", *QUICK, "busybox", "echo", "hi") == "hi"
+    docker("run", "-d", "--name", "box", *QUICK, "busybox", "sleep", "600")
+    assert docker("exec", "box", "echo", "inside") == "inside"
+    assert docker("ps", "--format", "{{.Names}}") == "box" and "busybox" in docker("images")
+    docker("rm", "-f", "box")
