@@ -63,14 +63,15 @@ def create(request: Request) -> Any:
 @route("POST", "/containers/{name}/start")
 def start(request: Request, name: str) -> int | None:
     """Start one; who waits for that is let in."""
-    from minirt.api.waiting import let_in
+    from minirt.api.waiting import starting
     from minirt.engine.start import run_detached
     from minirt.engine.start import start as begin
 
     container = by_name(name)
     if container.running:
         return UNCHANGED
-    (run_detached if container.state.get("rm") else begin)(container, before=lambda: let_in(container))
+    with starting(container) as let_in:
+        (run_detached if container.state.get("rm") else begin)(container, before=let_in)
     return None
 
 

@@ -157,6 +157,7 @@ def serve(listeners: list[Listener], say: Callable[[Listener], object]) -> None:
     for listener in listeners:
         threading.Thread(target=listener.accept, daemon=True).start()
         say(listener)
+    threading.Thread(target=tidy, daemon=True).start()
     end.wait()
     for listener in listeners:
         forget(listener)
@@ -166,6 +167,17 @@ def serve(listeners: list[Listener], say: Callable[[Listener], object]) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)  # threads that pass on what containers write have nothing to bring to an end
+
+
+def tidy() -> None:
+    """Remove what a killed server, or another killed minirt, has left."""
+    from minirt.engine.gc import collect
+
+    try:
+        for found in collect():
+            log.info("removed: %s %s: %s", found.kind, found.path, found.why)
+    except MinirtError as error:
+        log.warning("%s", error)
 
 
 def forget(listener: Listener) -> None:

@@ -12,11 +12,11 @@ from minirt.api.router import DONE, route
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable
     from typing import Any
 
     from minirt.api.http import Request
+    from minirt.api.waiting import Waiter
     from minirt.engine.container import Container
 
 CONDITIONS = ("not-running", "next-exit", "removed")
@@ -114,23 +114,24 @@ def wait(request: Request, name: str) -> Any:
             settle(container)
         code, problem = container.state.get("exit_code") or 0, ""
         if condition != CONDITIONS[0] or container.running or container.state.get("status") == "restarting":
-            code, problem = how_it_ends(container, waiter.wait(request.gone), request.gone)
+            code, problem = how_it_ends(container, waiter, request.gone)
         while condition == "removed" and os.path.isdir(container.path) and not request.gone():
             time.sleep(LOOK)
         write(json.dumps({"StatusCode": code, **({"Error": {"Message": problem}} if problem else {})}).encode() + b"\n")
     return DONE
 
 
-def how_it_ends(container: Container, monitor: socket.socket | None, gone: Callable[[], bool]) -> tuple[int, str]:
+def how_it_ends(container: Container, waiter: Waiter, gone: Callable[[], bool]) -> tuple[int, str]:
     """Wait for a container's end, and until all is tidied up; return its exit code, and what was wrong if that is not known."""
     from minirt.engine.attach import status_alone
     from minirt.engine.control import settle
     from minirt.engine.ended import exit_code
     from minirt.engine.gc import mend
 
+    monitor = waiter.wait(gone)
     status = status_alone(monitor, lambda: not gone()) if monitor is not None else None
-    if gone() or (monitor is None and not os.path.isdir(container.path)):
-        return 0, ""  # nobody waits any more, or it was removed before it began
+    if gone() or (monitor is None and not os.path.isdir(container.path)) or (status is None and waiter.start_failed()):
+        return 0, ""  # nobody waits any more, or it was removed before it began, or could not begin
     while status is None and container.running and not gone():  # its monitor was killed, and it was not
         time.sleep(LOOK)
     settle(container)

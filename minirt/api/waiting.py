@@ -17,11 +17,20 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["Waiter", "connected", "let_in"]
+__all__ = ["Waiter", "connected", "starting"]
 
+PATIENCE = 60.0  # s that a start may take
 LOOK = 0.1  # s between two looks whether another process has started it, or removed it
 _lock = threading.Lock()
 _waiting: dict[str, list[Waiter]] = {}
+
+
+class Attempt:
+    """One start of a container, which may fail when those who wait are connected already."""
+
+    def __init__(self) -> None:
+        self.over = threading.Event()
+        self.failed = False
 
 
 class Waiter:
@@ -32,6 +41,7 @@ class Waiter:
         self.path = container.path
         self.begun = container.state.get("started")
         self.started = threading.Event()
+        self.attempt: Attempt | None = None  # what has let us in, if it was this server's
         self.socket: socket.socket | None = None
 
     def connect(self) -> bool:
@@ -42,6 +52,13 @@ class Waiter:
             except OSError:
                 return False
         return True
+
+    def start_failed(self) -> bool:
+        """Say whether the start that let us in has failed; who has made it is told why."""
+        if self.attempt is None:
+            return False
+        self.attempt.over.wait(PATIENCE)
+        return self.attempt.failed
 
     def is_over(self) -> bool:
         """Say whether the container has run meanwhile, and ended before anybody was let in: another process began it."""
@@ -81,9 +98,22 @@ def connected(container: Container) -> Iterator[Waiter]:
             waiter.socket.close()
 
 
-def let_in(container: Container) -> None:
-    """Connect all who wait for this container: its monitor listens, its program has not begun."""
-    with _lock:
-        for waiter in _waiting.get(container.id, ()):
-            if waiter.connect():
-                waiter.started.set()
+@contextmanager
+def starting(container: Container) -> Iterator[Callable[[], None]]:
+    """Give what connects all who wait for a container, to be called when its monitor listens and its program has not begun."""
+    attempt = Attempt()
+
+    def let_in() -> None:
+        with _lock:
+            for waiter in _waiting.get(container.id, ()):
+                if waiter.connect():
+                    waiter.attempt = attempt
+                    waiter.started.set()
+
+    try:
+        yield let_in
+    except BaseException:
+        attempt.failed = True
+        raise
+    finally:
+        attempt.over.set()

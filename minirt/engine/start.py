@@ -17,7 +17,7 @@ from minirt.engine.asked import frozen, load_options
 from minirt.engine.container import Conflict, Container, NoContainer, start_time
 from minirt.engine.context import make_cgroup, make_context, prepare
 from minirt.engine.ended import restart_policy
-from minirt.engine.gc import exited
+from minirt.engine.gc import clear, exited
 from minirt.engine.health import Check, begin, check_of, merged
 from minirt.engine.images import find_image, hold, wants_mounts
 from minirt.engine.left import hand_over_terminal, place, streams
@@ -159,7 +159,7 @@ def run_detached(container: Container, before: Callable[[], object] | None = Non
         return start(container, before=before)
     except BaseException:
         if take(container, ENDING):
-            container.remove(volumes=True)
+            clear(container.id, volumes=True)  # also what the start could not undo, as somebody was still being born into it
             container.close()
         raise
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno as errors
 import os
+import time
 
 from minirt.linux import cgroup_files as files
 from minirt.linux.cgroup_files import NAME, CgroupError
@@ -199,25 +200,32 @@ class Cgroup:
         One above that another container uses by now stays. Raises: CgroupError where a process does not die (it
         is in the kernel's hands, in state D).
         """
-        if os.path.isdir(self.path):
+        end = time.monotonic() + LIMIT / 1000
+        while os.path.isdir(self.path):
             if "populated 1" in self.read("cgroup.events"):
                 self.kill()
                 if not self.wait_empty(LIMIT):
                     left = " ".join(map(str, self.all_pids()))
                     raise CgroupError(f"{self.path}: killed processes are still there: {left}")
-            self._remove_directories()
+            if self._remove_directories(time.monotonic() < end):
+                break
+            time.sleep(0.001)
         head, ours, _ = self.path.rpartition(f"/{NAME}/")  # the one of all containers, whoever of them made it
         for directory in (*reversed(self.made), *([f"{head}/{NAME}"] if ours else [])):
             if directory != self.path:
                 files.rmdir(directory, "nobody else is in it", self.sink)  # EBUSY where someone is
 
-    def _remove_directories(self) -> None:
+    def _remove_directories(self, again: bool) -> bool:
+        """Remove the directories. Returns False where somebody was born into one meanwhile, if it may be tried `again`."""
         for directory in reversed(_groups(self.path)):
             if directory == self.path and directory not in self.made:
-                return
+                return True
             errno = files.rmdir(directory, "the group goes with its container", self.sink)
+            if errno == errors.EBUSY and again:
+                return False
             if errno not in (0, errors.ENOENT):
                 raise CgroupError(f"rmdir({directory}): {os.strerror(errno)}")
+        return True
 
     def __enter__(self) -> Cgroup:
         return self
