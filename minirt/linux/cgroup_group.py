@@ -174,7 +174,6 @@ class Cgroup:
         The file changes then, and a poll for POLLPRI ends.
         """
         import select
-        import time
 
         text, end = f"{key} {value}".encode(), time.monotonic() + milliseconds / 1000
         fd = os.open(os.path.join(self.path, "cgroup.events"), os.O_RDONLY | os.O_CLOEXEC)
