@@ -9,10 +9,12 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -96,8 +98,16 @@ def left(root: Path, ids: set[str]) -> dict[str, list[object]]:
         "processes": processes(root),
         "mounts": [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if root.name in line],
         "cgroups": sorted(set(os.listdir(groups)) & ids) if os.path.isdir(groups) else [],
-        "rows": sorted(container.id for container in containers()),
+        "rows": rows(root),
     }
+
+
+def rows(root: Path) -> list[object]:
+    """The ids of the containers that its database knows, also of those that are being removed."""
+    if not (root / "lib" / "state.sqlite-wal").exists():
+        return []
+    with closing(sqlite3.connect(root / "lib" / "state.sqlite", timeout=60)) as base:
+        return sorted(id for (id,) in base.execute("SELECT id FROM container"))
 
 
 SAVE = engine.Container.save
