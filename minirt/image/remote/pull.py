@@ -85,9 +85,10 @@ def pull(
             except ImageError:
                 store.collect(wait=False)
                 raise
-    if len(problems) == 1:
+    if len(problems) == 1 and name in str(problems[0]):
         raise problems[0]
-    raise type(problems[-1])("; ".join(map(str, problems)))
+    text = "; ".join(map(str, problems))
+    raise type(problems[-1])(text if name in text else f"{name}: {text}")
 
 
 def _pull(
