@@ -6,6 +6,7 @@ May import minirt.engine, minirt.build, minirt.image, minirt.network and minirt.
     variables.py   ${NAME:-default}, and the file .env
     fields.py      which fields there are, and what their values look like
     merge.py       -f several files: the later ones change the first
+    extend.py      a service that begins with what another says
     project.py     all of it together: a project's services, networks, volumes, in the order of their dependencies
     service.py     what a service's things are called, and their labels
     options.py     a service -> the options of its containers

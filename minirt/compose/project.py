@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from minirt.compose.extend import extend_all
 from minirt.compose.fields import check
 from minirt.compose.merge import as_mapping, merge, named
 from minirt.compose.text import ComposeError, Document, read
@@ -158,7 +159,7 @@ def load(
     variables |= environment
     if name or environment.get("COMPOSE_PROJECT_NAME"):
         variables["COMPOSE_PROJECT_NAME"] = name or environment["COMPOSE_PROJECT_NAME"]
-    document = read_all(given, variables)
+    document = read_all(given, place, variables)
     own = name or variables.get("COMPOSE_PROJECT_NAME") or str(document.value.get("name") or "")
     own = own or project_name(os.path.basename(place))
     if own != project_name(own) or not own:
@@ -172,7 +173,7 @@ def load(
     return project
 
 
-def read_all(files: Sequence[str], variables: dict[str, str]) -> Document:
+def read_all(files: Sequence[str], directory: str, variables: dict[str, str]) -> Document:
     """Read files, replace their variables, check each, and make one of them. Raises: ComposeError."""
     import sys
 
@@ -181,6 +182,7 @@ def read_all(files: Sequence[str], variables: dict[str, str]) -> Document:
         document = read(path, sys.stdin.read() if path == "-" else None)
         expand_all(document, variables)
         check(document)
+        extend_all(document, directory, variables)
         whole = document if whole is None else merge(whole, document)
     assert whole is not None
     return whole

@@ -100,7 +100,9 @@ BAD = [  # file, its wrong line, a word of what is said
     ("services:\n  web:\n    image: [x]\n", 3, "a text is expected, not a list"),
     ("services:\n  web:\n    image: x\n    ports:\n      - target: x\n", 5, "a number"),
     ("services:\n  web:\n    image: x\n    links: [y]\n", 4, "know each other"),
-    ("services:\n  web:\n    image: x\n    extends: {service: y}\n", 4, "not implemented"),
+    ("services:\n  web:\n    image: x\n    extends: {service: y}\n", 4, "no service 'y'"),
+    ("services:\n  web:\n    image: x\n    extends: web\n", 4, "it extends itself"),
+    ("services:\n  web:\n    image: x\n    blkio_config: {}\n", 4, "not implemented"),
     ("services:\n  web:\n    image: x\n  web:\n    image: y\n", 4, "twice"),
     ("services:\n  web:\n    command: x\n", 2, "neither image nor build"),
     ("services:\n  web:\n    image: x\n    networks: [none]\n", 4, "no network 'none'"),
@@ -162,6 +164,20 @@ def test_a_later_file_changes_and_adds(tmp_path: Path) -> None:
     assert web["environment"] == {"A": "1", "B": 3} and web["volumes"] == ["./b:/v", "./w:/w"]
     document = merge(first, second)
     assert document.value["services"]["new"] == {"image": "z"} and document.places[("services", "new")].startswith("b:")
+
+
+def test_a_service_begins_with_what_another_says(project, tmp_path: Path) -> None:
+    (tmp_path / "common").mkdir()
+    (tmp_path / "common" / "base.yaml").write_text(
+        "services:\n  root: {image: x, volumes: ['./data:/d', 'named:/n'], env_file: env, build: ./here}\n"
+        "  mid: {extends: root, environment: {A: 1, B: 1}, labels: {l: 1}}\n"
+    )
+    (tmp_path / "common" / "env").write_text("FROM_FILE=1\n")
+    text = "services:\n  web:\n    extends: {file: common/base.yaml, service: mid}\n    environment: {B: 2}\n"
+    found = project(text + "  two: {extends: web, image: z}\nvolumes: {named: }\n").services
+    assert found["web"]["environment"] == {"A": 1, "B": 2} and found["web"]["image"] == "x" and found["two"]["image"] == "z"
+    assert found["web"]["volumes"] == [f"{tmp_path}/common/data:/d", "named:/n"] and found["two"]["labels"] == {"l": 1}
+    assert found["web"]["env_file"] == [f"{tmp_path}/common/env"] and found["web"]["build"] == f"{tmp_path}/common/here"
 
 
 # -- projects ------------------------------------------------------------------------------------------------------------
