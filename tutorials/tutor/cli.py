@@ -257,7 +257,10 @@ def run_replay(args: argparse.Namespace) -> int:
 def run_grade(args: argparse.Namespace) -> int:
     from tutorials.tutor.grade import grade
 
-    return grade(Path(args.place) if args.place else State().directory, args.json, not args.no_sandbox and bool(args.place))
+    own = State().directory
+    if not args.place and not own.is_dir():
+        raise TutorError("nothing is begun yet: tutor start c1")
+    return grade(Path(args.place) if args.place else own, args.json, not args.no_sandbox and bool(args.place))
 
 
 def run_weave(args: argparse.Namespace) -> int:
