@@ -63,6 +63,7 @@ def varies(shown: str) -> str:
     """Take out what differs from run to run: ids, addresses, descriptors, temporary names, times."""
     shown = re.sub(r"/(?:var|run|tmp|root|home)/[^\s\",:)]*", "/...", shown)
     shown = re.sub(r"(?<![0-9a-z])[0-9a-f]{12,64}(?![0-9a-z])", "ID", shown)
+    shown = re.sub(r"\b0x7[0-9a-f]{11}\b", "ADDRESS", shown)  # of this process (man 2 mmap)
     return re.sub(r"\b\d+ <", "FD <", shown)
 
 
