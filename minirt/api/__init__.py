@@ -10,7 +10,9 @@ May import minirt.engine, minirt.image, minirt.build, minirt.network; h11 and th
 
     waiting.py     those who wait for a container to start
     pump.py        between a client and a container's monitor
+    lines.py       what takes a while, told as it goes on
     create.py      a body of JSON -> options of `minirt run`
 
-and the routes, a file for each noun of the API: system.py, containers.py, streams.py, ...
+and the routes (routes.py), a file for each noun of the API: system.py, containers.py, streams.py, execs.py, files.py, usage.py,
+images.py, build.py, networks.py, volumes.py, swarm.py.
 """
