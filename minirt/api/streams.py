@@ -9,6 +9,7 @@ import time
 from minirt.api.containers import by_name
 from minirt.api.errors import ApiError
 from minirt.api.router import DONE, route
+from minirt.engine.container import UNSEEN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def wait(request: Request, name: str) -> Any:
     with connected(container) as waiter, request.stream() as write:
         if is_ending(container):
             settle(container)
-        code, problem = container.state.get("exit_code") or 0, ""
+        code, problem = as_written_down(container)
         if condition != CONDITIONS[0] or container.running or container.state.get("status") == "restarting":
             code, problem = how_it_ends(container, waiter, request.gone)
         while condition == "removed" and os.path.isdir(container.path) and not request.gone():
@@ -138,5 +139,10 @@ def how_it_ends(container: Container, waiter: Waiter, gone: Callable[[], bool]) 
     mend(container)
     if status is not None:
         return exit_code(status), ""
-    code = container.state.get("exit_code")  # its monitor had no time for us any more, but wrote it down
-    return (255, "the container's monitor was killed, and nobody saw how it ended") if code is None else (code, "")
+    return as_written_down(container)  # its monitor had no time for us any more
+
+
+def as_written_down(container: Container) -> tuple[int, str]:
+    """Return the exit code that is known, and what was wrong if nobody saw it."""
+    unseen = container.state.get("exit_code") is None and container.exit_code == UNSEEN
+    return container.exit_code, "the container's monitor was killed, and nobody saw how it ended" if unseen else ""

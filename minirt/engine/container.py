@@ -32,10 +32,11 @@ if TYPE_CHECKING:
     Happening = tuple[str, Mapping[str, str]]
 
 __all__ = [
-    "ENDED", "Conflict", "Container", "ContainerError", "NameTaken", "NoContainer", "check_name", "containers", "died_attributes",
-    "find",
+    "ENDED", "UNSEEN", "Conflict", "Container", "ContainerError", "NameTaken", "NoContainer", "check_name", "containers",
+    "died_attributes", "find",
 ]  # fmt: skip
 
+UNSEEN = 255  # exit code of a program whose end nobody saw, as containerd has it
 ENDED = -1  # in place of the moment when a process began
 
 
@@ -222,6 +223,14 @@ class Container:
             return False
 
     @property
+    def exit_code(self) -> int:
+        """How it ended; UNSEEN where nobody saw that, and 0 where it has not."""
+        code = self.state.get("exit_code")
+        if code is None:
+            return UNSEEN if self.state.get("status") == "exited" else 0
+        return int(code)
+
+    @property
     def cgroup(self) -> Cgroup | None:
         """Its cgroup, None where it has none now."""
         from minirt.engine.gc import groups
@@ -261,7 +270,7 @@ class Container:
 
 def died_attributes(code: int | None, lived: float) -> dict[str, str]:
     """Return what the event `die` says. Args: code, None where nobody saw it (255, as containerd has it); lived, in s."""
-    return {"exitCode": str(255 if code is None else code), "execDuration": str(int(max(lived, 0.0)))}
+    return {"exitCode": str(UNSEEN if code is None else code), "execDuration": str(int(max(lived, 0.0)))}
 
 
 def check_name(name: str) -> None:

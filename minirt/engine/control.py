@@ -169,7 +169,7 @@ def wait(container: Container) -> int:
     except ContainerError:
         pass
     ended = read_exit(container) or (container.state.get("exit_code"), 0.0)
-    return int(ended[0] or 0)
+    return container.exit_code if ended[0] is None else ended[0]
 
 
 def rename(container: Container, name: str) -> None:

@@ -123,7 +123,7 @@ def state_of(container: Container) -> dict[str, Any]:
         "OOMKilled": bool(state.get("oom_killed")),
         "Dead": False,
         "Pid": state.get("pid", 0) if container.running else 0,
-        "ExitCode": state.get("exit_code") or 0,
+        "ExitCode": container.exit_code,
         "Error": state.get("error", ""),
         "StartedAt": moment(state.get("started")),
         "FinishedAt": moment(state.get("finished")),

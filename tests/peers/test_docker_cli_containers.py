@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import subprocess
 import tarfile
 import time
@@ -250,3 +251,17 @@ def server_pid(api: Api) -> int:
     """Return the server's number: nsenter has become it."""
     assert api.process
     return api.process.pid
+
+
+def test_an_end_that_nobody_saw_is_no_success(api: Api) -> None:
+    pid = box(api)
+    status = dict(line.split(":\t") for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":\t" in line)
+    monitor = int(status["PPid"])
+    assert Path(f"/proc/{monitor}/comm").read_text() == "minirt-monitor\n"
+    os.kill(monitor, signal.SIGKILL)
+    assert api.inspect("box")["State"]["Running"]  # it is none the worse
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: not alive(pid))
+    assert api.inspect("box")["State"]["ExitCode"] == 255
+    said = api.ask("POST", "/containers/box/wait")[1]
+    assert said["StatusCode"] == 255 and "nobody saw" in said["Error"]["Message"]

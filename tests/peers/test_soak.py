@@ -65,7 +65,7 @@ class Soak:
         """Let clients work until so many containers came to their end, and kill somebody now and then."""
         end = time.monotonic() + limit
         self.clients = [self.client() for _ in range(CLIENTS)]
-        while len(self.lines("done")) < count:
+        while len(self.lines("done")) < count or not all(self.killed.values()):
             assert time.monotonic() < end, (self.killed, len(self.lines("done")))
             time.sleep(self.random.uniform(0.2, 1.0))
             self.kill(self.random.choice(("client", "client", "monitor", "monitor", "server")))
@@ -121,7 +121,6 @@ def test_nothing_is_left_and_no_line_lost_whoever_is_killed(api: Api, count: int
         for client in soak.clients:
             client.kill()
     assert not soak.lines("lost") and len(soak.lines("whole")) > count / 10
-    assert all(soak.killed.values()), soak.killed
     for id in api.good("ps", "-aq").split():  # those whose client was killed
         api.good("rm", "-f", id)
     ids = {line.split(" ")[1] for line in soak.lines("made")}
