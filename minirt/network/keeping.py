@@ -60,11 +60,15 @@ class Keeper:
         """Serve until nobody is in the network."""
         import select
 
+        from minirt.network.store import Store
+
         reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(writer)
         signal.signal(signal.SIGHUP, lambda *_: None)
         if self.udp is not None:
             self.udp.setblocking(False)
+        with Store():  # as soon as who started us has written down why
+            pass
         self.refresh()
         while True:
             watched: list[Any] = [reader, *(sock for sock in (self.udp, self.tcp, *self.targets, *self.flows) if sock is not None)]
@@ -288,6 +292,7 @@ def receive(sock: socket.socket, size: int) -> bytes:
 def main(network: str, *sockets: str) -> int:
     """Keep a network."""
     os.set_inheritable(LOCK, False)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # who reads the number may send it at once, and it would end us
     os.pwrite(LOCK, str(os.getpid()).encode(), 0)
     made = {name: socket.socket(fileno=int(number)) for name, _, number in (word.partition("=") for word in sockets)}
     Keeper(network, made).run()
