@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from tutorials.tutor.lessons import TOP
 from tutorials.tutor.world import World
 
-STORY = ("minivm", "run", str(TOP / "minivm/boot/hello16.bin"), "--boot", "flat16")
+STORY = ("minivm", "run", str(TOP / "minivm/boot/hello16.bin"), "--boot", "flat16", "--timeout", "10")
 END = bytes.fromhex("ba 01 05  ee  f4")  # mov dx, 0x501; out dx, al; hlt: the exit status is al
 
 
