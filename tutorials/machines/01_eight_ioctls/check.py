@@ -26,7 +26,7 @@ def observe(world: World) -> Iterator[tuple[str, object]]:
     yield "many-at-once", world.guest(fill + END).returncode == byte  # 16 bytes by one `rep insb`; al = the last one
     text = world.secret("text", 40)
     yield "text", world.guest(decoded(text.encode(), byte)).stdout.strip() == text
-    large = world.run("minivm", "run", "-m", "4g", "--timeout", "60")
+    large = world.run("minivm", "run", "-m", "4g", "--timeout", world.patience)
     yield "two-pieces", "memory 0x100000000 to" in large.stdout.replace("memory 100000000", "memory 0x100000000")
 
 

@@ -33,7 +33,7 @@ class Wanted:
 
 
 def observe(world: World) -> Iterator[tuple[str, object]]:
-    yield "boots", world.run("minivm", "run", "--timeout", "60").stdout.startswith("Hello from the minivm guest")
+    yield "boots", world.run("minivm", "run", "--timeout", world.patience).stdout.startswith("Hello from the minivm guest")
     wanted, byte = Wanted(world), world.number("byte", 1, 255)
     again = (wanted.low, wanted.frame, PAGE, 0)
     words = [":".join(map(str, one)) for one in [*wanted.maps, again, (wanted.large, 0, PAGE, 0)]]
