@@ -16,6 +16,7 @@ from minirt.errors import UsageError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import IO
 
     from minirt.engine.container import Container
 
@@ -117,6 +118,7 @@ class Reader:
         self.folder = folder
         self.inode = 0  # of the file that was read last
         self.at = 0  # how far
+        self.held: IO[bytes] | None = None  # that file, so that a container's removal takes no line from who follows
         self.ended = False
 
     def files(self) -> list[str]:
@@ -129,23 +131,32 @@ class Reader:
         try:
             opened = [open(path, "rb") for path in self.files() if os.path.exists(path)]
         except FileNotFoundError:
-            self.ended = True  # the container was removed
-            return
+            opened, self.ended = [], True  # the container was removed
         inodes = [os.fstat(file.fileno()).st_ino for file in opened]
+        if self.held is not None and self.inode not in inodes:
+            yield from self.rest(self.held)  # it has no name any more, and its last lines are still there
         first = inodes.index(self.inode) if self.inode in inodes else 0
         for i, file in enumerate(opened):
-            with file:
-                if i < first:
-                    continue
+            if i >= first:
                 if inodes[i] != self.inode:
                     self.inode, self.at = inodes[i], 0
-                file.seek(self.at)
-                for text in file:
-                    if not text.endswith(b"\n"):
-                        break  # it is being written
-                    self.at += len(text)
-                    entry = json.loads(text)
-                    yield Line(entry["log"], entry["stream"], entry["time"])
+                yield from self.rest(file)
+            if file is not opened[-1]:
+                file.close()
+                continue
+            if self.held is not None:
+                self.held.close()
+            self.held = file
+
+    def rest(self, file: IO[bytes]) -> Iterator[Line]:
+        """Yield the whole lines of a file that were not read yet."""
+        file.seek(self.at)
+        for text in file:
+            if not text.endswith(b"\n"):
+                break  # it is being written
+            self.at += len(text)
+            entry = json.loads(text)
+            yield Line(entry["log"], entry["stream"], entry["time"])
 
 
 def moment(text: str) -> str:

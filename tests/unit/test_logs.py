@@ -116,3 +116,22 @@ def test_any_text_is_a_moment_or_refused(text: str) -> None:
         assert moment(text) == "" or (moment(text)[-11] == "." and moment(text).endswith("Z"))
     except UsageError as error:
         assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize("how", ["removed", "half removed", "moved on"])
+def test_who_follows_has_the_last_lines_of_a_log_that_loses_its_name(tmp_path: Path, how: str) -> None:
+    log = tmp_path / "box" / "log"
+    log.parent.mkdir()
+    entry = '{"log":"%s\\n","stream":"stdout","time":"2026-01-01T00:00:00.000000000Z"}\n'
+    log.write_text(entry % "first")
+    reader = Reader(str(log.parent))
+    assert [line.text for line in reader.read()] == ["first\n"]
+    with log.open("a") as file:
+        file.write(entry % "last")
+    log.unlink()
+    if how == "removed":
+        log.parent.rmdir()
+    elif how == "moved on":
+        log.write_text(entry % "next")
+    assert [line.text for line in reader.read()] == ["last\n"] + ["next\n"] * (how == "moved on")
+    assert list(reader.read()) == [] and reader.ended == (how == "removed")
