@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 
 TYPE_CHECKING = False
@@ -11,7 +12,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Map", "as_json", "floating", "formatted", "plain"]
 
-VERB = re.compile(r"%([-+# 0]*)(\*|\d+)?(?:\.(\*|\d+)?)?([a-zA-Z%])")
+VERB = re.compile(r"%([-+# 0]*)(\*|\d+)?(?:\.(\*|\d*))?([a-zA-Z%])")
+ESCAPES = {"\a": r"\a", "\b": r"\b", "\f": r"\f", "\n": r"\n", "\r": r"\r", "\t": r"\t", "\v": r"\v"}
 WIDEST = 10_000  # letters of padding
 
 
@@ -72,18 +74,17 @@ def formatted(text: str, values: tuple[Any, ...]) -> str:
         flags, width, precision, verb = found.groups()
         if verb == "%":
             return "%"
-        if width == "*":
-            width = str(rest.pop(0)) if rest else ""
+        bad, limits = "", [width, precision]
+        for place, word in enumerate(("WIDTH", "PREC")):
+            if limits[place] == "*":  # the number is the next value
+                star: Any = rest.pop(0) if rest else None
+                good = is_whole(star) and (star >= 0 or not place)
+                flags += "-" if good and star < 0 else ""
+                limits[place], bad = (str(abs(star)), bad) if good else (None, f"{bad}%!(BAD{word})")
         if not rest:
-            return f"%!{verb}(MISSING)"
-        value = rest.pop(0)
-        shown = shaped(value, verb, int(precision) if precision and precision.isdigit() else None, flags)
-        size = min(int(width), WIDEST) if width and width.lstrip("-").isdigit() else 0
-        if "-" in flags:
-            return shown.ljust(size)
-        if "0" in flags and verb in "dxXobeEfFgG":
-            return shown.zfill(size)
-        return shown.rjust(size)
+            return f"{bad}%!{verb}(MISSING)"
+        size, digits = (min(int(limit or 0), WIDEST) for limit in limits)
+        return bad + shaped(rest.pop(0), verb, flags, size, None if limits[1] is None else digits)
 
     made = VERB.sub(one, text)
     if rest:
@@ -91,31 +92,85 @@ def formatted(text: str, values: tuple[Any, ...]) -> str:
     return made
 
 
-def shaped(value: Any, verb: str, precision: int | None, flags: str) -> str:
-    """Return one value by one verb."""
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    if verb in "vs":
-        shown = plain(value, False)
-        if verb == "s" and (whole or isinstance(value, (bool, float))):
-            return f"%!s({go_type(value)}={shown})"
-        return shown[:precision] if precision is not None and isinstance(value, str) else shown
-    if verb == "q" and isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False)
-    if verb == "t" and isinstance(value, bool):
-        return plain(value)
+def shaped(value: Any, verb: str, flags: str, width: int, precision: int | None) -> str:
+    """Return one value by one verb, as wide as it is to be; a value that the verb does not fit as Go tells of it."""
+    shown = worded(value, verb, flags, precision)
+    if shown is None:
+        return f"%!{verb}({go_type(value)}={shaped(value, 'v', flags, width, precision)})"
+    if "-" in flags:
+        return shown.ljust(width)
+    if "0" not in flags or (is_whole(value) and precision is not None):
+        return shown.rjust(width)
+    return shown.zfill(width) if isinstance(value, (int, float)) else shown.rjust(width, "0")
+
+
+def worded(value: Any, verb: str, flags: str, precision: int | None) -> str | None:
+    """Return one value by one verb, None where they do not fit."""
     if verb == "T":
         return go_type(value)
-    if verb in "dxXobc" and whole:
-        if verb == "c":
-            return chr(value) if 0 <= value < 0x110000 else "\ufffd"
-        return ("+" if "+" in flags and value >= 0 else "") + format(value, verb)
-    if verb in "xX" and isinstance(value, str):
-        return value.encode().hex() if verb == "x" else value.encode().hex().upper()
-    if verb in "eEfFgG" and isinstance(value, float):
-        if verb in "gG" and precision is None:
-            return floating(value)
-        return format(value, f".{6 if precision is None else min(precision, 100)}{verb}")
-    return f"%!{verb}({go_type(value)}={plain(value, False)})"
+    if isinstance(value, str):
+        return of_text(value if precision is None or verb not in "vsq" else value[:precision], verb)
+    if isinstance(value, bool):
+        return plain(value) if verb in "vt" else None
+    if is_whole(value):
+        return of_integer(value, verb, flags, precision)
+    if isinstance(value, float):
+        shown = of_float(value, verb, precision)
+        return f"+{shown}" if shown and "+" in flags and value >= 0 else shown
+    return plain(value, False) if verb in "vs" else None
+
+
+def is_whole(value: Any) -> bool:
+    """Return whether Go has it as an int."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def of_text(text: str, verb: str) -> str | None:
+    """Return a string by %v %s %q %x %X."""
+    if verb in "xX":
+        return text.encode().hex() if verb == "x" else text.encode().hex().upper()
+    return text if verb in "vs" else quoted(text, '"') if verb == "q" else None
+
+
+def of_integer(value: int, verb: str, flags: str, precision: int | None) -> str | None:
+    """Return an int by %v %d %x %X %o %b %c %q; the precision is the fewest digits."""
+    if verb in "cq":
+        sign = chr(value) if 0 <= value < 0x110000 else "\ufffd"
+        return sign if verb == "c" else quoted(sign, "'")
+    if verb not in "vdxXob":
+        return None
+    digits = format(abs(value), "d" if verb == "v" else verb).zfill(precision or 0) if value or precision != 0 else ""
+    return ("-" if value < 0 else "+" if "+" in flags else "") + digits
+
+
+def of_float(value: float, verb: str, precision: int | None) -> str | None:
+    """Return a float64 by %v %g %G %e %E %f %F, or its bits by %x %X %b."""
+    if verb == "b":
+        part, power = math.frexp(value)
+        return f"{int(part * 2**53)}p{power - 53:+d}"
+    if verb in "xX":
+        digits, exponent = value.hex().split("p")
+        shown = f"{digits.rstrip('0').rstrip('.')}p{exponent[0]}{exponent[1:].zfill(2)}"
+        return shown if verb == "x" else shown.upper()
+    if verb in "vgG":
+        return floating(value) if precision is None else format(value, f".{precision}{'G' if verb == 'G' else 'g'}")
+    return format(value, f".{6 if precision is None else min(precision, 100)}{verb}") if verb in "eEfF" else None
+
+
+def quoted(text: str, mark: str) -> str:
+    """Return a text between marks, as Go's source has it (its package strconv: Quote, QuoteRune)."""
+
+    def one(sign: str) -> str:
+        if sign in (mark, "\\"):
+            return "\\" + sign
+        if sign in ESCAPES:
+            return ESCAPES[sign]
+        if sign.isprintable():
+            return sign
+        code = ord(sign)
+        return f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+    return mark + "".join(map(one, text)) + mark
 
 
 def go_type(value: Any) -> str:
