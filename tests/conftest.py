@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# How long an example takes is the machine's load, not the code's doing.
-settings.register_profile("minirt", deadline=None)
+# How long an example takes is the machine's load, not the code's doing. Continuous integration tells what a commit changed,
+# and takes the same examples each time; who develops has new ones each time.
+settings.register_profile("minirt", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("minirt")
 
 LIMIT = 60  # seconds for one run of the command
