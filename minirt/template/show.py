@@ -52,14 +52,16 @@ def floating(value: float) -> str:
 
 
 def as_json(value: Any) -> str:
-    """Return a value as docker's `json` prints it: in one line, keys of maps in order."""
+    """Return a value as docker's `json` prints it: in one line, keys of maps in order, without what is called."""
 
     def ordered(one: Any) -> Any:
         if isinstance(one, dict):
             keys = sorted(one) if isinstance(one, Map) else one
-            return {key: ordered(one[key]) for key in keys}
+            return {key: ordered(one[key]) for key in keys if not callable(one[key])}
         return [ordered(item) for item in one] if isinstance(one, (list, tuple)) else one
 
+    if callable(value):
+        return "{}"
     return json.dumps(ordered(value), separators=(",", ":"), ensure_ascii=False)
 
 

@@ -208,6 +208,10 @@ def test_any_text_is_run_or_refused_in_words(text: str) -> None:
         assert str(error).strip()
 
 
+def test_json_has_what_is_there_and_not_what_is_called() -> None:
+    assert json.loads(Template("{{json .}}").run(BOX)) == {key: value for key, value in BOX.items() if key != "Label"}
+
+
 # -- docker's own templates: its command line evaluates them over its own version without any server ---------------------
 
 CLIENT = ["Version", "DefaultAPIVersion", "GitCommit", "Os", "Arch", "Context"]
