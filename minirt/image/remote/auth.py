@@ -14,7 +14,7 @@ import threading
 import time
 
 from minirt.image.remote.errors import Lied
-from minirt.image.remote.http import check, document, joined
+from minirt.image.remote.http import check, document, finish, joined
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -97,8 +97,7 @@ class Authorizer:
                 with self._lock:
                     self._challenge = (kind, asked)
                     self._tokens.pop(scope, None)
-                response.drain_conn()
-                response.release_conn()
+                finish(response)
                 return True
         return False
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from urllib3 import BaseHTTPResponse, PoolManager
 
-__all__ = ["Http", "check", "document", "joined", "length_of", "problem"]
+__all__ = ["Http", "check", "document", "finish", "joined", "length_of", "problem"]
 
 DOCUMENT_LIMIT = 4 << 20  # bytes; distribution-spec: "Registries SHOULD enforce some limit", 4 MiB at least
 ERROR_LIMIT = 64 << 10
@@ -142,8 +142,7 @@ class Http:
             target = response.headers.get("Location")
             if response.status not in MOVED or not target:
                 return response
-            response.drain_conn()
-            response.release_conn()
+            finish(response)
             there = joined(url, target)
             if urlsplit(there).scheme not in ("http", "https") or (self.verify and urlsplit(there).scheme != "https"):
                 hint = "which is not https (--tls-verify=false allows it)"
@@ -244,6 +243,16 @@ def _retry_after(response: BaseHTTPResponse) -> float:
         return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
     except (ValueError, TypeError, OverflowError):
         return 0.0
+
+
+def finish(response: BaseHTTPResponse) -> None:
+    """Read what is left of a response whose body nobody wants, and let its connection serve the next request.
+
+    In this order, for HEAD too, which has no body: another thread may take the connection at once, and http.client lets it
+    send nothing while the response before has not been read to its end.
+    """
+    response.drain_conn()
+    response.release_conn()
 
 
 def document(response: BaseHTTPResponse, what: str, limit: int = DOCUMENT_LIMIT) -> bytes:

@@ -6,6 +6,7 @@ from minirt.image.remote import credentials as keyring
 from minirt.image.remote.auth import Authorizer
 from minirt.image.remote.errors import Denied
 from minirt.image.remote.http import check as check_status
+from minirt.image.remote.http import finish
 from minirt.image.remote.registries import Place
 from minirt.image.remote.registry import connect
 
@@ -38,6 +39,5 @@ def ask(auth: Authorizer) -> int:
     response = auth.request("GET", "/v2/", "")
     status = response.status
     check_status(response, "login", 200, 401, 403)
-    response.drain_conn()
-    response.release_conn()
+    finish(response)
     return status

@@ -10,7 +10,7 @@ import json
 
 from minirt.image import digest as digests
 from minirt.image.remote.errors import Lied, NotThere, RegistryError
-from minirt.image.remote.http import check, document, joined, json_object, length_of
+from minirt.image.remote.http import check, document, finish, joined, json_object, length_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class Repository:
     def manifest_digest(self, reference: str) -> str:
         """Return the digest that a tag has, or "" where the registry has no such manifest, or no HEAD."""
         response = self.send("HEAD", f"manifests/{reference}", headers={"Accept": ", ".join(MANIFESTS)})
-        response.release_conn()
+        finish(response)
         found = response.headers.get("Docker-Content-Digest", "") if response.status == 200 else ""
         return found if digests.is_digest(found) else ""
 
@@ -92,8 +92,7 @@ class Repository:
         headers = {"Content-Type": media, "Content-Length": str(len(data))}
         response = self.send("PUT", f"manifests/{reference}", "pull,push", headers=headers, body=data)
         check(response, what, 201, 200, 202)
-        response.drain_conn()
-        response.release_conn()
+        finish(response)
         told = response.headers.get("Docker-Content-Digest", "")
         if told and told != _digest_like(data, told):
             raise Lied(f"{what}: the registry took it for {told[:100]}")
@@ -122,7 +121,7 @@ class Repository:
     def has_blob(self, digest: str) -> bool:
         """Return whether the registry has a blob. Raises Denied, Unreachable."""
         response = self.send("HEAD", f"blobs/{digest}", "pull,push")
-        response.release_conn()
+        finish(response)
         return response.status == 200
 
     # -- lists (distribution-spec "Listing Tags", "Listing Referrers")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from minirt.image.remote.errors import RegistryError, Unreachable
-from minirt.image.remote.http import TRIES, check, length_of
+from minirt.image.remote.http import TRIES, check, finish, length_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,20 +59,17 @@ def _mount(repository: Repository, digest: str, source: str) -> str:
     path = f"blobs/uploads/?mount={digest}&from={source}"
     response = repository.send("POST", path, "pull,push", source=source, headers={"Content-Length": "0"})
     if response.status in (401, 403, 404, 405):  # no right to read there: then as if nobody had asked
-        response.drain_conn()
-        response.release_conn()
+        finish(response)
         return _open(repository)
     check(response, f"push to {repository}", 201, 202)
-    response.drain_conn()
-    response.release_conn()
+    finish(response)
     return "" if response.status == 201 else _location(response, repository)
 
 
 def _open(repository: Repository) -> str:
     response = repository.send("POST", "blobs/uploads/", "pull,push", headers={"Content-Length": "0"})
     check(response, f"push to {repository}", 202)
-    response.drain_conn()
-    response.release_conn()
+    finish(response)
     return _location(response, repository)
 
 
@@ -173,16 +170,14 @@ class _Upload:
             response.close()
             raise Unreachable(f"push of blob {self._digest}: {self._repository} has not the {self._at} bytes that it took")
         check(response, f"push of blob {self._digest} to {self._repository}", 202, 201, 204)
-        response.drain_conn()
-        response.release_conn()
+        finish(response)
         self._location = _location(response, self._repository)
         self._at = end
 
     def _ask(self) -> None:
         """Ask how far the upload is ("Pushing a blob in chunks": GET of the location, Range: 0-N); begin again if it is gone."""
         response = self._repository.send("GET", self._location, "pull,push")
-        response.drain_conn()
-        response.release_conn()
+        finish(response)
         first, _, last = response.headers.get("Range", "").removeprefix("bytes=").partition("-")
         before = self._at
         if response.status == 204 and first == "0" and length_of(last) >= 0:
@@ -199,5 +194,4 @@ class _Upload:
         url = f"{self._location}{joiner}digest={self._digest}"
         response = self._repository.send("PUT", url, "pull,push", headers={"Content-Length": "0"})
         check(response, f"push of blob {self._digest} to {self._repository}", 201, 204)
-        response.drain_conn()
-        response.release_conn()
+        finish(response)
