@@ -94,7 +94,10 @@ def minirt(image_store: Path) -> Iterator[Minirt]:
     (root / "lib").mkdir()
     (root / "lib" / "image").symlink_to(image_store / "lib" / "image")
     (root / "cache").symlink_to(image_store / "cache")
-    yield Minirt(root)
+    command = Minirt(root)
+    yield command
+    for container in command.containers:  # the store is all tests': what a left container holds would stay in it
+        (image_store / "lib" / "image" / "holds" / container.name).unlink(missing_ok=True)
     shutil.rmtree(root)
 
 
