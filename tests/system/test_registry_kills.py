@@ -254,18 +254,3 @@ def test_a_push_that_is_killed_is_gone_on_with(empty: Minirt, tmp_path: Path) ->
 @pytest.mark.skipif(not available(), reason="docker-registry is not installed")
 def test_two_hundred_pushes_that_are_killed_are_gone_on_with(empty: Minirt, tmp_path: Path) -> None:
     kill_pushes(empty, tmp_path, 200)
-
-
-@pytest.mark.skipif(not available(), reason="docker-registry is not installed")
-def test_a_connection_is_given_on_when_the_answer_before_is_read(tmp_path: Path) -> None:
-    """An answer to HEAD too, though it has no body: another thread may ask before the first has forgotten its answer."""
-    from minirt.image.reference import Reference
-    from minirt.image.remote.http import finish
-    from minirt.image.remote.registries import Registries
-    from minirt.image.remote.registry import connect
-
-    with DockerRegistry(tmp_path) as registry:
-        repository = connect(Registries.load().home(Reference.parse(f"{registry.host}/app:1")), verify=False)
-        kept = repository.send("HEAD", "blobs/sha256:" + 64 * "0", "pull,push")
-        finish(kept)
-        assert kept.status == 404 and not repository.has_blob("sha256:" + 64 * "1")
