@@ -187,13 +187,7 @@ class _Writer:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         fd = os.open(name, flags, 0o600, dir_fd=directory.fd)
         try:
-            if entry.segments is None:
-                archive.copy(fd, entry.stored)
-            else:
-                os.ftruncate(fd, entry.size)
-                for offset, count in entry.segments:
-                    os.lseek(fd, offset, os.SEEK_SET)
-                    archive.copy(fd, count)
+            archive.write(fd, entry)
             self._give_owner(entry, fd)
             os.fchmod(fd, entry.mode)  # after chown, which clears setuid
             for xattr, value in entry.xattrs.items():  # after chown, which clears security.capability

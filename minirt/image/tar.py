@@ -119,6 +119,16 @@ class Archive:
         while self._more():  # a hash of the stream wants all of it
             self._piece = memoryview(b"")
 
+    def write(self, fd: int, entry: Entry) -> None:
+        """Write a regular file's content to `fd`, which is empty, with its holes. Raises as `copy` does."""
+        if entry.segments is None:
+            self.copy(fd, entry.stored)
+        else:
+            os.ftruncate(fd, entry.size)
+            for offset, count in entry.segments:
+                os.lseek(fd, offset, os.SEEK_SET)
+                self.copy(fd, count)
+
     def copy(self, fd: int, count: int) -> None:
         """Write the next `count` bytes of the current entry's data to fd. Raises BadArchive, OSError."""
         for piece in self.data(count):

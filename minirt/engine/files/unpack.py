@@ -173,13 +173,7 @@ class Writer:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         fd = os.open(name, flags, 0o600, dir_fd=folder)
         try:
-            if entry.segments is None:
-                archive.copy(fd, entry.stored)
-            else:
-                os.ftruncate(fd, entry.size)
-                for offset, count in entry.segments:
-                    os.lseek(fd, offset, os.SEEK_SET)
-                    archive.copy(fd, count)
+            archive.write(fd, entry)
             self.dress(fd, entry)
         finally:
             os.close(fd)
