@@ -8,6 +8,7 @@ from minivm.cli.table import add_format, print_json
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable
     from typing import Any
 
 __all__ = ["add_parser"]
@@ -60,37 +61,33 @@ def _mebibytes(text: str) -> int:
     return parse_size(text) >> 20 if text.strip("0") else 0
 
 
-def _hotplug(options: argparse.Namespace) -> int:
+def _answer(options: argparse.Namespace, place: str, wish: str, status: str, show: Callable[[dict[str, int]], None]) -> int:
+    """Ask a machine for an amount, at `place` and by the name of `wish`; or say what it has, as `status` tells it."""
     from minivm.manager.client import request
     from minivm.manager.machines import find
 
     machine = find(options.name)
     if options.size is not None:
-        request(machine, "PATCH", "/hotplug/memory", {"requested_size_mib": _mebibytes(options.size)})
+        request(machine, "PATCH", place, {wish: _mebibytes(options.size)})
         return 0
-    found = request(machine, "GET", "/hotplug/memory")
-    if options.format == "json":
-        print_json(found)
-        return 0
-    amounts = (found[f"{name}_size_mib"] for name in ("plugged", "requested", "total"))
-    print("{} MiB of {} MiB are plugged; {} MiB is the most".format(*amounts))
+    found = request(machine, "GET", status)
+    (print_json if options.format == "json" else show)(found)
     return 0
+
+
+def _hotplug(options: argparse.Namespace) -> int:
+    def show(found: dict[str, int]) -> None:
+        amounts = (found[f"{name}_size_mib"] for name in ("plugged", "requested", "total"))
+        print("{} MiB of {} MiB are plugged; {} MiB is the most".format(*amounts))
+
+    return _answer(options, "/hotplug/memory", "requested_size_mib", "/hotplug/memory", show)
 
 
 def _balloon(options: argparse.Namespace) -> int:
-    from minivm.manager.client import request
-    from minivm.manager.machines import find
+    def show(found: dict[str, int]) -> None:
+        print(f"balloon      {found.pop('actual_mib')} MiB of {found.pop('target_mib')} MiB")
+        for name, value in sorted(found.items()):
+            if not name.endswith("_pages"):
+                print(f"{name:20} {value}")
 
-    machine = find(options.name)
-    if options.size is not None:
-        request(machine, "PATCH", "/balloon", {"amount_mib": _mebibytes(options.size)})
-        return 0
-    found = request(machine, "GET", "/balloon/statistics")
-    if options.format == "json":
-        print_json(found)
-        return 0
-    print(f"balloon      {found.pop('actual_mib')} MiB of {found.pop('target_mib')} MiB")
-    for name, value in sorted(found.items()):
-        if not name.endswith("_pages"):
-            print(f"{name:20} {value}")
-    return 0
+    return _answer(options, "/balloon", "amount_mib", "/balloon/statistics", show)
