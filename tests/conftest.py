@@ -38,6 +38,12 @@ class Minirt:
             words, input=input or "", capture_output=True, text=True, timeout=LIMIT, env=self.env, **more
         )  # fmt: skip
 
+    def good(self, *args: object) -> str:
+        """Run it, which must succeed; return what it printed."""
+        done = self(*args)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
     def sh(self, script: str, *options: object) -> str:
         """Run a shell script in a container of busybox, which must succeed; return what it printed."""
         done = self("run", "--rm", *options, "busybox", "sh", "-ec", script)
@@ -99,6 +105,13 @@ def minirt(image_store: Path) -> Iterator[Minirt]:
     for container in command.containers:  # the store is all tests': what a left container holds would stay in it
         (image_store / "lib" / "image" / "holds" / container.name).unlink(missing_ok=True)
     shutil.rmtree(root)
+
+
+@pytest.fixture
+def mine(minirt: Minirt) -> Iterator[Minirt]:
+    """A minirt whose containers are removed at the end, by its own command."""
+    yield minirt
+    minirt("rm", "-f", *minirt("ps", "-aq").stdout.split())
 
 
 @pytest.fixture

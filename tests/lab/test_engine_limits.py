@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-
-import pytest
 
 from minirt.linux.cgroup2 import find_mount, find_parent
 
@@ -18,20 +16,8 @@ if TYPE_CHECKING:
 LIMIT = 120.0
 
 
-@pytest.fixture
-def mine(minirt: Minirt) -> Iterator[Minirt]:
-    yield minirt
-    minirt("rm", "-f", *minirt("ps", "-aq").stdout.split())
-
-
-def good(minirt: Minirt, *words: object) -> str:
-    done = minirt(*words)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def inspect(minirt: Minirt) -> dict:  # type: ignore[type-arg]
-    return json.loads(good(minirt, "inspect", "box"))[0]
+    return json.loads(minirt.good("inspect", "box"))[0]
 
 
 def until(holds: Callable[[], object]) -> None:
@@ -48,36 +34,36 @@ def group(minirt: Minirt, file: str) -> str:
 
 
 def test_limits_change_at_once_and_for_each_later_start(mine: Minirt) -> None:
-    good(mine, "run", "-d", "--name", "box", "--memory", "64m", "--cpus", "1", "--pids-limit", "50", "busybox", "sleep", "1000")
-    good(mine, "update", "--memory", "96m", "--cpus", "0.5", "--pids-limit", "20", "box")
+    mine.good("run", "-d", "--name", "box", "--memory", "64m", "--cpus", "1", "--pids-limit", "50", "busybox", "sleep", "1000")
+    mine.good("update", "--memory", "96m", "--cpus", "0.5", "--pids-limit", "20", "box")
     for _ in range(2):
         seen = [group(mine, file) for file in ("memory.max", "cpu.max", "pids.max")]
         assert seen == [str(96 << 20), "50000 100000", "20"]
-        good(mine, "restart", "-t", "0", "box")
-    good(mine, "update", "--cpu-quota", "20000", "box")
+        mine.good("restart", "-t", "0", "box")
+    mine.good("update", "--cpu-quota", "20000", "box")
     assert group(mine, "cpu.max") == "20000 100000" and group(mine, "memory.max") == str(96 << 20)
     refused = mine("update", "--memory", "32m", "--cpuset-cpus", "77", "box")
     assert refused.returncode and group(mine, "memory.max") == str(96 << 20), "all of it or nothing"
-    good(mine, "restart", "-t", "0", "box")
+    mine.good("restart", "-t", "0", "box")
     assert group(mine, "memory.max") == str(96 << 20)
 
 
 def test_an_end_by_lack_of_memory_is_told(mine: Minirt) -> None:
-    good(mine, "run", "-d", "--name", "box", "--memory", "16m", "--memory-swap", "16m", "busybox", "sh", "-c",
+    mine.good("run", "-d", "--name", "box", "--memory", "16m", "--memory-swap", "16m", "busybox", "sh", "-c",
          "x=a; while :; do x=$x$x; done")  # fmt: skip
-    good(mine, "wait", "box")
+    mine.good("wait", "box")
     assert inspect(mine)["State"]["OOMKilled"] and inspect(mine)["State"]["ExitCode"] == 137
-    told = good(mine, "events", "--since", "1h", "--until", "0s", "--filter", "type=container", "--format", "{{.Action}}").split()
+    told = mine.good("events", "--since", "1h", "--until", "0s", "--filter", "type=container", "--format", "{{.Action}}").split()
     assert told == ["create", "start", "oom", "die"]
 
 
 def test_what_is_paused_is_not_checked_for_its_health(mine: Minirt) -> None:
-    good(mine, "run", "-d", "--name", "box", "--health-cmd", "true", "--health-interval", "500ms", "busybox", "sleep", "1000")
+    mine.good("run", "-d", "--name", "box", "--health-cmd", "true", "--health-interval", "500ms", "busybox", "sleep", "1000")
     until(lambda: inspect(mine)["State"]["Health"]["Status"] == "healthy")
-    good(mine, "pause", "box")
+    mine.good("pause", "box")
     time.sleep(5)  # the last one that had begun ends
     before = inspect(mine)["State"]["Health"]["Log"][-1]
     time.sleep(3)
     assert inspect(mine)["State"]["Health"]["Log"][-1] == before
-    good(mine, "unpause", "box")
+    mine.good("unpause", "box")
     until(lambda: inspect(mine)["State"]["Health"]["Log"][-1] != before)

@@ -23,21 +23,15 @@ def box(own_store: Minirt) -> Iterator[Minirt]:
     own_store("rm", "-f", "box")
 
 
-def good(minirt: Minirt, *words: object) -> str:
-    done = minirt(*words)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def test_diff_tells_what_was_added_changed_and_deleted(box: Minirt) -> None:
-    lines = set(good(box, "diff", "box").splitlines())
+    lines = set(box.good("diff", "box").splitlines())
     assert {"A /etc/new", "C /etc", "D /bin/ls", "A /a", "A /a/b", "A /a/b/c"} <= lines
-    told = json.loads(good(box, "diff", "--format", "json", "box"))
+    told = json.loads(box.good("diff", "--format", "json", "box"))
     assert {f"{entry['kind']} {entry['path']}" for entry in told} == lines
 
 
 def test_export_is_the_tree_that_the_container_saw(box: Minirt, tmp_path: object) -> None:
-    good(box, "export", "-o", f"{tmp_path}/box.tar", "box")
+    box.good("export", "-o", f"{tmp_path}/box.tar", "box")
     with open(f"{tmp_path}/box.tar", "rb") as file, tarfile.open(fileobj=io.BytesIO(file.read())) as archive:
         names = {member.name: member for member in archive}
         assert archive.extractfile("etc/new").read() == b"new\n"  # type: ignore[union-attr]
@@ -45,20 +39,20 @@ def test_export_is_the_tree_that_the_container_saw(box: Minirt, tmp_path: object
 
 
 def test_a_committed_image_runs_with_what_was_changed(box: Minirt) -> None:
-    id = good(box, "commit", "-m", "why", "-a", "me", "-c", 'CMD ["cat", "/etc/new"]', "box", "boxed:1").strip()
-    assert good(box, "run", "--rm", "boxed:1") == "new\n"
+    id = box.good("commit", "-m", "why", "-a", "me", "-c", 'CMD ["cat", "/etc/new"]', "box", "boxed:1").strip()
+    assert box.good("run", "--rm", "boxed:1") == "new\n"
     assert box("run", "--rm", "boxed:1", "ls").returncode == 127
-    assert id in good(box, "image", "inspect", "boxed:1")
-    newest = json.loads(good(box, "image", "history", "--format", "json", "boxed:1").splitlines()[0])
+    assert id in box.good("image", "inspect", "boxed:1")
+    newest = json.loads(box.good("image", "history", "--format", "json", "boxed:1").splitlines()[0])
     assert newest["Comment"] == "why"
     assert box("image", "verify", "boxed:1").returncode == 0
 
 
 def test_top_lists_the_processes_that_are_in_it(minirt: Minirt) -> None:
-    good(minirt, "run", "-d", "--name", "busy", "busybox", "sh", "-c", "sleep 1001 & sleep 1002")
+    minirt.good("run", "-d", "--name", "busy", "busybox", "sh", "-c", "sleep 1001 & sleep 1002")
     try:
-        lines = good(minirt, "top", "busy", "-eo", "pid,args").splitlines()
-        pid = json.loads(good(minirt, "inspect", "busy"))[0]["State"]["Pid"]
+        lines = minirt.good("top", "busy", "-eo", "pid,args").splitlines()
+        pid = json.loads(minirt.good("inspect", "busy"))[0]["State"]["Pid"]
         assert str(pid) in {line.split()[0] for line in lines}
         assert "sleep 1000" not in "".join(lines)
     finally:
@@ -66,18 +60,18 @@ def test_top_lists_the_processes_that_are_in_it(minirt: Minirt) -> None:
 
 
 def test_stats_tell_the_processor_time_that_the_kernel_counts(minirt: Minirt) -> None:
-    good(minirt, "run", "-d", "--name", "busy", "busybox", "sh", "-c", "while :; do :; done")
-    good(minirt, "run", "-d", "--name", "idle", "busybox", "sleep", "1000")
+    minirt.good("run", "-d", "--name", "busy", "busybox", "sh", "-c", "while :; do :; done")
+    minirt.good("run", "-d", "--name", "idle", "busybox", "sleep", "1000")
     try:
-        lines = good(minirt, "stats", "--no-stream", "--format", "json").splitlines()
+        lines = minirt.good("stats", "--no-stream", "--format", "json").splitlines()
         found = {entry["Name"]: entry for entry in map(json.loads, lines)}
         if not found:
             pytest.skip("no cgroup v2 here that a group can be made in")
         busy, idle = (float(found[name]["CPUPerc"].rstrip("%")) for name in ("busy", "idle"))
         assert busy > 10 * idle and busy < 150
         assert found["idle"]["PIDs"] == "1"
-        assert good(minirt, "stats", "--no-stream", "--format", "{{.Name}} {{.PIDs}}", "idle").split() == ["idle", "1"]
-        assert "busy" in good(minirt, "stats", "--no-stream", "busy")
+        assert minirt.good("stats", "--no-stream", "--format", "{{.Name}} {{.PIDs}}", "idle").split() == ["idle", "1"]
+        assert "busy" in minirt.good("stats", "--no-stream", "busy")
     finally:
         minirt("rm", "-f", "busy", "idle")
 

@@ -24,18 +24,12 @@ def until(holds: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
-def good(minirt: Minirt, *words: object) -> str:
-    done = minirt(*words)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def folder(minirt: Minirt, name: str) -> Path:
     return minirt.root / "lib" / "containers" / inspect(minirt, name)["Id"]
 
 
 def inspect(minirt: Minirt, name: str) -> dict:  # type: ignore[type-arg]
-    (found,) = json.loads(good(minirt, "inspect", name))
+    (found,) = json.loads(minirt.good("inspect", name))
     return found  # type: ignore[no-any-return]
 
 
@@ -51,13 +45,13 @@ def parent(of: int) -> int:
 def mine(minirt: Minirt) -> Iterator[Minirt]:
     """A minirt whose containers are gone in the end."""
     yield minirt
-    for id in good(minirt, "ps", "-aq").split():
+    for id in minirt.good("ps", "-aq").split():
         minirt("rm", "-f", id)
     assert not list((minirt.root / "lib" / "containers").glob("[0-9a-f]*"))
 
 
 def test_a_detached_container_is_its_monitor_s_child_and_outlives_us(mine: Minirt) -> None:
-    good(mine, "run", "-d", "--name", "box", "busybox", "sleep", "1000")
+    mine.good("run", "-d", "--name", "box", "busybox", "sleep", "1000")
     first = pid(mine, "box")
     monitor = parent(first)
     assert Path(f"/proc/{monitor}/comm").read_text().strip() == "minirt-monitor"
@@ -66,23 +60,23 @@ def test_a_detached_container_is_its_monitor_s_child_and_outlives_us(mine: Minir
 
 
 def test_a_monitor_costs_less_than_a_megabyte(mine: Minirt) -> None:
-    good(mine, "run", "-d", "--name", "box", "busybox", "sh", "-c", "seq 20000; sleep 1000")
-    until(lambda: "20000\n" in good(mine, "logs", "--tail", "1", "box"))
+    mine.good("run", "-d", "--name", "box", "busybox", "sh", "-c", "seq 20000; sleep 1000")
+    until(lambda: "20000\n" in mine.good("logs", "--tail", "1", "box"))
     status = Path(f"/proc/{parent(pid(mine, 'box'))}/smaps_rollup").read_text()
     private = sum(int(line.split()[1]) for line in status.splitlines() if line.startswith("Private_"))
     assert private < 1024, "kB that are its own"
 
 
 def test_the_exit_code_is_the_program_s(mine: Minirt) -> None:
-    good(mine, "run", "-d", "--name", "box", "busybox", "sh", "-c", "exit 7")
-    assert good(mine, "wait", "box") == "7\n"
+    mine.good("run", "-d", "--name", "box", "busybox", "sh", "-c", "exit 7")
+    assert mine.good("wait", "box") == "7\n"
     state = inspect(mine, "box")["State"]
     assert (state["Status"], state["ExitCode"], state["Pid"]) == ("exited", 7, 0)
 
 
 def test_what_it_writes_is_logged_by_stream_and_in_order(mine: Minirt) -> None:
-    good(mine, "run", "-d", "--name", "box", "busybox", "sh", "-c", "echo one; echo two >&2; printf three")
-    good(mine, "wait", "box")
+    mine.good("run", "-d", "--name", "box", "busybox", "sh", "-c", "echo one; echo two >&2; printf three")
+    mine.good("wait", "box")
     entries = [json.loads(line) for line in (folder(mine, "box") / "log").read_text().splitlines()]
     written = {stream: "".join(e["log"] for e in entries if e["stream"] == stream) for stream in ("stdout", "stderr")}
     assert written == {"stdout": "one\nthree", "stderr": "two\n"}
@@ -91,35 +85,35 @@ def test_what_it_writes_is_logged_by_stream_and_in_order(mine: Minirt) -> None:
 
 
 def test_no_line_is_lost(mine: Minirt) -> None:
-    good(mine, "run", "-d", "--name", "box", "busybox", "seq", "50000")
-    good(mine, "wait", "box")
-    assert good(mine, "logs", "box") == "".join(f"{n}\n" for n in range(1, 50001))
+    mine.good("run", "-d", "--name", "box", "busybox", "seq", "50000")
+    mine.good("wait", "box")
+    assert mine.good("logs", "box") == "".join(f"{n}\n" for n in range(1, 50001))
 
 
 def test_a_log_goes_over_into_another_file_when_it_is_large(mine: Minirt) -> None:
     limits = ("--log-opt", "max-size=10k", "--log-opt", "max-file=3")
-    good(mine, "run", "-d", "--name", "box", *limits, "busybox", "seq", "1000")
-    good(mine, "wait", "box")
+    mine.good("run", "-d", "--name", "box", *limits, "busybox", "seq", "1000")
+    mine.good("wait", "box")
     sizes = [path.stat().st_size for path in sorted(folder(mine, "box").glob("log*"))]
     assert len(sizes) == 3 and all(size < 11_000 for size in sizes)
-    numbers = [int(line) for line in good(mine, "logs", "box").split()]
+    numbers = [int(line) for line in mine.good("logs", "box").split()]
     assert numbers == list(range(numbers[0], 1001))
 
 
 def test_logs_tell_details_and_end_when_they_are_to(mine: Minirt) -> None:
     named = ("--log-opt", "labels=team,none", "--log-opt", "env=STAGE", "-l", "team=a", "-l", "x=y", "-e", "STAGE=test")
-    good(mine, "run", "-d", "--name", "box", *named, "busybox", "sh", "-c", "echo one; echo two; sleep 1000")
-    until(lambda: good(mine, "logs", "box") == "one\ntwo\n")
-    assert good(mine, "logs", "--details", "box") == "STAGE=test,team=a one\nSTAGE=test,team=a two\n"
-    stamp, *rest = good(mine, "logs", "-t", "--details", "--tail", "1", "box").split(" ")
+    mine.good("run", "-d", "--name", "box", *named, "busybox", "sh", "-c", "echo one; echo two; sleep 1000")
+    until(lambda: mine.good("logs", "box") == "one\ntwo\n")
+    assert mine.good("logs", "--details", "box") == "STAGE=test,team=a one\nSTAGE=test,team=a two\n"
+    stamp, *rest = mine.good("logs", "-t", "--details", "--tail", "1", "box").split(" ")
     assert len(stamp) == len("2026-11-25T12:00:00.123456789Z") and rest == ["STAGE=test,team=a", "two\n"]
-    assert good(mine, "logs", "--tail", "0", "box") == "" and good(mine, "logs", "--tail", "-1", "box") == "one\ntwo\n"
-    assert good(mine, "logs", "--since", stamp, "box") == "two\n" and good(mine, "logs", "--until", stamp, "box") == "one\n"
-    assert good(mine, "logs", "-f", "--until", str(time.time() + 1), "box") == "one\ntwo\n", "it runs, and we do not wait for it"
+    assert mine.good("logs", "--tail", "0", "box") == "" and mine.good("logs", "--tail", "-1", "box") == "one\ntwo\n"
+    assert mine.good("logs", "--since", stamp, "box") == "two\n" and mine.good("logs", "--until", stamp, "box") == "one\n"
+    assert mine.good("logs", "-f", "--until", str(time.time() + 1), "box") == "one\ntwo\n", "it runs, and we do not wait for it"
 
 
 def test_what_nobody_keeps_cannot_be_read(mine: Minirt) -> None:
-    good(mine, "run", "-d", "--name", "quiet", "--log-driver", "none", "busybox", "echo", "hi")
+    mine.good("run", "-d", "--name", "quiet", "--log-driver", "none", "busybox", "echo", "hi")
     mine("run", "--name", "here", "busybox", "echo", "hi")
     for name, said in (("quiet", "--log-driver none"), ("here", "in the foreground")):
         done = mine("logs", name)
@@ -127,10 +121,10 @@ def test_what_nobody_keeps_cannot_be_read(mine: Minirt) -> None:
 
 
 def test_logs_are_followed_until_the_end(mine: Minirt) -> None:
-    good(mine, "run", "-d", "--name", "box", "busybox", "sh", "-c", "for i in 1 2 3; do echo $i; sleep 0.3; done")
-    assert good(mine, "logs", "-f", "box") == "1\n2\n3\n"
-    assert good(mine, "logs", "--tail", "1", "box") == "3\n"
-    assert good(mine, "logs", "--since", "1h", "--until", "30m", "box") == ""
+    mine.good("run", "-d", "--name", "box", "busybox", "sh", "-c", "for i in 1 2 3; do echo $i; sleep 0.3; done")
+    assert mine.good("logs", "-f", "box") == "1\n2\n3\n"
+    assert mine.good("logs", "--tail", "1", "box") == "3\n"
+    assert mine.good("logs", "--since", "1h", "--until", "30m", "box") == ""
 
 
 def test_a_full_disk_holds_the_program_up_and_loses_nothing(tmp_path: Path, minirt: Minirt) -> None:
@@ -151,56 +145,56 @@ def test_a_full_disk_holds_the_program_up_and_loses_nothing(tmp_path: Path, mini
 
 
 def test_it_can_be_started_again_with_what_it_changed(mine: Minirt) -> None:
-    good(mine, "run", "-d", "--name", "box", "busybox", "sh", "-c", "ls /kept 2>/dev/null || touch /kept")
-    good(mine, "wait", "box")
-    good(mine, "start", "box")
-    good(mine, "wait", "box")
-    assert good(mine, "logs", "box") == "/kept\n"
+    mine.good("run", "-d", "--name", "box", "busybox", "sh", "-c", "ls /kept 2>/dev/null || touch /kept")
+    mine.good("wait", "box")
+    mine.good("start", "box")
+    mine.good("wait", "box")
+    assert mine.good("logs", "box") == "/kept\n"
 
 
 def test_create_makes_and_start_starts(mine: Minirt) -> None:
-    id = good(mine, "create", "--name", "box", "busybox", "echo", "hi").strip()
+    id = mine.good("create", "--name", "box", "busybox", "echo", "hi").strip()
     assert inspect(mine, "box")["State"]["Status"] == "created" and inspect(mine, "box")["Id"] == id
-    good(mine, "gc")
-    assert good(mine, "start", "-a", "box") == "hi\n"
+    mine.good("gc")
+    assert mine.good("start", "-a", "box") == "hi\n"
 
 
 def test_stop_asks_and_then_kills(mine: Minirt) -> None:
-    good(mine, "run", "-d", "--name", "deaf", "busybox", "sleep", "1000")  # pid 1 without a handler gets no TERM
-    good(mine, "run", "-d", "--name", "polite", "busybox", "sh", "-c", "trap 'exit 3' TERM; while :; do sleep 0.1; done")
-    good(mine, "stop", "-t", "0.5", "deaf", "polite")
+    mine.good("run", "-d", "--name", "deaf", "busybox", "sleep", "1000")  # pid 1 without a handler gets no TERM
+    mine.good("run", "-d", "--name", "polite", "busybox", "sh", "-c", "trap 'exit 3' TERM; while :; do sleep 0.1; done")
+    mine.good("stop", "-t", "0.5", "deaf", "polite")
     assert inspect(mine, "deaf")["State"]["ExitCode"] == 137
     assert inspect(mine, "polite")["State"]["ExitCode"] == 3
 
 
 def test_on_failure_it_is_started_so_often_and_no_more(mine: Minirt) -> None:
-    good(mine, "run", "-d", "--name", "box", "--restart", "on-failure:2", "busybox", "sh", "-c", "echo run; exit 1")
+    mine.good("run", "-d", "--name", "box", "--restart", "on-failure:2", "busybox", "sh", "-c", "echo run; exit 1")
     until(lambda: inspect(mine, "box")["State"]["Status"] == "exited")
     assert inspect(mine, "box")["RestartCount"] == 2
-    assert good(mine, "logs", "box") == "run\n" * 3
+    assert mine.good("logs", "box") == "run\n" * 3
 
 
 def test_what_is_stopped_is_not_started_again(mine: Minirt) -> None:
-    good(mine, "run", "-d", "--name", "box", "--restart", "always", "busybox", "sleep", "1000")
+    mine.good("run", "-d", "--name", "box", "--restart", "always", "busybox", "sleep", "1000")
     os.kill(pid(mine, "box"), signal.SIGKILL)
     until(lambda: inspect(mine, "box")["RestartCount"] == 1 and inspect(mine, "box")["State"]["Running"])
-    good(mine, "stop", "-t", "0", "box")
+    mine.good("stop", "-t", "0", "box")
     assert inspect(mine, "box")["State"]["Status"] == "exited"
 
 
 def test_with_rm_it_is_gone_at_its_end(mine: Minirt) -> None:
-    id = good(mine, "run", "-d", "--rm", "busybox", "true").strip()
+    id = mine.good("run", "-d", "--rm", "busybox", "true").strip()
     until(lambda: not (mine.root / "lib" / "containers" / id).exists())
     assert not list((mine.root / "lib" / "image" / "holds").glob(id))
 
 
 def test_a_killed_monitor_leaves_a_container_that_is_seen_and_can_be_removed(mine: Minirt) -> None:
-    good(mine, "run", "-d", "--name", "box", "busybox", "sleep", "1000")
+    mine.good("run", "-d", "--name", "box", "busybox", "sleep", "1000")
     first = pid(mine, "box")
     os.kill(parent(first), signal.SIGKILL)
     until(lambda: Path(f"/proc/{parent(first)}/comm").read_text().strip() != "minirt-monitor")
     assert inspect(mine, "box")["State"]["Running"]
-    good(mine, "rm", "-f", "box")
+    mine.good("rm", "-f", "box")
     until(lambda: not os.path.exists(f"/proc/{first}") or " Z " in Path(f"/proc/{first}/stat").read_text())
 
 
@@ -208,25 +202,25 @@ def test_a_killed_monitor_leaves_a_container_that_is_seen_and_can_be_removed(min
 def test_what_cannot_be_started_leaves_nothing(mine: Minirt, words: tuple[str, ...], code: int) -> None:
     done = mine("run", "-d", "busybox", *words)
     assert done.returncode == code and done.stderr.count("\n") == 1
-    assert good(mine, "ps", "-aq") == ""
+    assert mine.good("ps", "-aq") == ""
 
 
 def test_pause_holds_all_processes_still(mine: Minirt) -> None:
-    good(mine, "run", "-d", "--name", "box", "busybox", "sh", "-c", "while :; do :; done")
+    mine.good("run", "-d", "--name", "box", "busybox", "sh", "-c", "while :; do :; done")
     if inspect(mine, "box")["State"]["Pid"] and mine("pause", "box").returncode:
         pytest.skip("no cgroup v2 here that a group can be made in")
     before = Path(f"/proc/{pid(mine, 'box')}/stat").read_text().rpartition(")")[2].split()[11]
     assert inspect(mine, "box")["State"]["Status"] == "paused"
     time.sleep(0.3)
     assert Path(f"/proc/{pid(mine, 'box')}/stat").read_text().rpartition(")")[2].split()[11] == before
-    good(mine, "unpause", "box")
+    mine.good("unpause", "box")
     assert inspect(mine, "box")["State"]["Status"] == "running"
 
 
 def test_exec_joins_it_with_user_directory_and_environment(mine: Minirt) -> None:
-    good(mine, "run", "-d", "--name", "box", "-e", "A=1", "busybox", "sleep", "1000")
+    mine.good("run", "-d", "--name", "box", "-e", "A=1", "busybox", "sleep", "1000")
     script = "id -u; id -g; pwd; echo $A$B; readlink /proc/self/ns/pid"
-    out = good(mine, "exec", "-u", "7:8", "-w", "/tmp", "-e", "B=2", "box", "sh", "-c", script)
+    out = mine.good("exec", "-u", "7:8", "-w", "/tmp", "-e", "B=2", "box", "sh", "-c", script)
     assert out.splitlines() == ["7", "8", "/tmp", "12", os.readlink(f"/proc/{pid(mine, 'box')}/ns/pid")]
     assert mine("exec", "box", "sh", "-c", "exit 5").returncode == 5
     assert mine("exec", "box", "none").returncode == 127
@@ -234,12 +228,12 @@ def test_exec_joins_it_with_user_directory_and_environment(mine: Minirt) -> None
 
 
 def test_input_goes_to_it_and_its_end_too(mine: Minirt) -> None:
-    good(mine, "create", "-i", "--name", "box", "busybox", "sh", "-c", "cat; echo over")
+    mine.good("create", "-i", "--name", "box", "busybox", "sh", "-c", "cat; echo over")
     assert mine("start", "-ai", "box", input="one\ntwo\n").stdout == "one\ntwo\nover\n"
 
 
 def test_several_may_look_at_once(mine: Minirt) -> None:
-    good(mine, "run", "-d", "--name", "box", "-i", "busybox", "sh", "-c", "read x; echo got $x; exit 4")
+    mine.good("run", "-d", "--name", "box", "-i", "busybox", "sh", "-c", "read x; echo got $x; exit 4")
     lookers = [mine.start("attach", "--no-stdin", "box") for _ in range(2)]
     time.sleep(1)
     typist = mine("attach", "box", input="word\n")
@@ -266,10 +260,10 @@ def test_several_may_look_at_once(mine: Minirt) -> None:
     ],
 )
 def test_bad_input_is_one_line(minirt: Minirt, words: tuple[str, ...], said: str) -> None:
-    good(minirt, "create", "--name", "box", "busybox", "true")
+    minirt.good("create", "--name", "box", "busybox", "true")
     done = minirt(*words)
     assert done.returncode not in (0, None) and said in done.stderr and done.stderr.count("\n") == 1, done.stderr
-    good(minirt, "rm", "box")
+    minirt.good("rm", "box")
 
 
 def test_a_shell_is_left_by_its_keys_and_found_again(mine: Minirt) -> None:

@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,21 +16,9 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a container without a
 LIMIT = 30.0  # seconds that something may take on a busy machine
 
 
-@pytest.fixture
-def mine(minirt: Minirt) -> Iterator[Minirt]:
-    yield minirt
-    minirt("rm", "-f", *minirt("ps", "-aq").stdout.split())
-
-
-def good(minirt: Minirt, *words: object) -> str:
-    done = minirt(*words)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def told(minirt: Minirt, *words: str) -> list[dict]:  # type: ignore[type-arg]
     """Return what has happened so far."""
-    out = good(minirt, "events", "--since", "1h", "--until", "0s", "--format", "json", *words)
+    out = minirt.good("events", "--since", "1h", "--until", "0s", "--format", "json", *words)
     return [json.loads(line) for line in out.splitlines()]
 
 
@@ -40,18 +27,18 @@ def actions(events: list[dict]) -> list[str]:  # type: ignore[type-arg]
 
 
 def until_ended(minirt: Minirt, name: str) -> None:
-    good(minirt, "wait", name)
+    minirt.good("wait", name)
 
 
 def test_a_life_is_told_as_docker_tells_it(mine: Minirt) -> None:
-    id = good(mine, "run", "-d", "--name", "box", "-l", "a=b", "busybox", "sleep", "1000").strip()
-    good(mine, "exec", "box", "true")
-    good(mine, "rename", "box", "crate")
-    good(mine, "stop", "-t", "0", "crate")
-    good(mine, "start", "crate")
-    good(mine, "kill", "crate")
+    id = mine.good("run", "-d", "--name", "box", "-l", "a=b", "busybox", "sleep", "1000").strip()
+    mine.good("exec", "box", "true")
+    mine.good("rename", "box", "crate")
+    mine.good("stop", "-t", "0", "crate")
+    mine.good("start", "crate")
+    mine.good("kill", "crate")
     until_ended(mine, "crate")
-    good(mine, "rm", "crate")
+    mine.good("rm", "crate")
     events = told(mine)
     assert actions(events) == [
         "create", "start", "exec_create: true", "exec_start: true", "exec_die", "rename", "kill", "kill", "die", "stop", "start",
@@ -81,20 +68,20 @@ def test_what_never_began_is_not_told(mine: Minirt) -> None:
 
 
 def test_who_follows_sees_it_as_it_happens_and_only_what_is_wanted(mine: Minirt) -> None:
-    good(mine, "run", "-d", "--name", "before", "busybox", "true")
+    mine.good("run", "-d", "--name", "before", "busybox", "true")
     follower = mine.start("events", "--filter", "event=die", "--filter", "event=start", "--filter", "container=box",
                           "--format", "{{.Action}} {{.Actor.Attributes.name}}")  # fmt: skip
     time.sleep(1.0)  # it says nothing when it has begun
-    good(mine, "run", "-d", "--name", "other", "busybox", "true")
-    good(mine, "run", "-d", "--name", "box", "busybox", "true")
+    mine.good("run", "-d", "--name", "other", "busybox", "true")
+    mine.good("run", "-d", "--name", "box", "busybox", "true")
     assert follower.stdout.readline() == "start box\n" and follower.stdout.readline() == "die box\n"
     follower.terminate()
     follower.communicate(timeout=LIMIT)
 
 
 def test_an_end_that_no_monitor_saw_is_told_to_who_follows(mine: Minirt) -> None:
-    good(mine, "run", "-d", "--name", "box", "busybox", "sleep", "1000")
-    pid = json.loads(good(mine, "inspect", "box"))[0]["State"]["Pid"]
+    mine.good("run", "-d", "--name", "box", "busybox", "sleep", "1000")
+    pid = json.loads(mine.good("inspect", "box"))[0]["State"]["Pid"]
     follower = mine.start("events", "--filter", "type=container", "--format", "{{.Action}} {{.Actor.Attributes.exitCode}}")
     time.sleep(1.0)
     monitor = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
@@ -104,32 +91,32 @@ def test_an_end_that_no_monitor_saw_is_told_to_who_follows(mine: Minirt) -> None
     assert follower.stdout.readline() == "die 255\n"
     follower.terminate()
     follower.communicate(timeout=LIMIT)
-    assert json.loads(good(mine, "inspect", "box"))[0]["State"]["Status"] == "exited"
+    assert json.loads(mine.good("inspect", "box"))[0]["State"]["Status"] == "exited"
 
 
 def test_volumes_and_networks_and_images_are_told(mine: Minirt) -> None:
-    good(mine, "volume", "create", "data")
-    good(mine, "run", "--rm", "-v", "data:/d:ro", "busybox", "true")
-    good(mine, "volume", "rm", "data")
+    mine.good("volume", "create", "data")
+    mine.good("run", "--rm", "-v", "data:/d:ro", "busybox", "true")
+    mine.good("volume", "rm", "data")
     seen = [(event["Action"], event["Actor"]["ID"]) for event in told(mine, "--filter", "type=volume")]
     assert seen == [(action, "data") for action in ("create", "mount", "unmount", "destroy")]
     (mount,) = told(mine, "--filter", "event=mount")
     assert mount["Actor"]["Attributes"]["destination"] == "/d" and mount["Actor"]["Attributes"]["read/write"] == "false"
-    good(mine, "network", "create", "net")
-    good(mine, "network", "rm", "net")
+    mine.good("network", "create", "net")
+    mine.good("network", "rm", "net")
     assert [event["Action"] for event in told(mine, "--filter", "network=net")] == ["create", "destroy"]
 
 
 def test_images_are_told(own_store: Minirt) -> None:
-    good(own_store, "image", "tag", "busybox", "mine:1")
-    good(own_store, "image", "rm", "mine:1")
+    own_store.good("image", "tag", "busybox", "mine:1")
+    own_store.good("image", "rm", "mine:1")
     assert [event["Action"] for event in told(own_store, "--filter", "type=image")] == ["tag", "untag"]
 
 
 def test_a_line_is_docker_s(mine: Minirt) -> None:
-    good(mine, "run", "-d", "--name", "box", "busybox", "true")
+    mine.good("run", "-d", "--name", "box", "busybox", "true")
     until_ended(mine, "box")
-    first = good(mine, "events", "--since", "1h", "--until", "0s").splitlines()[0]
+    first = mine.good("events", "--since", "1h", "--until", "0s").splitlines()[0]
     when = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}(Z|[+-]\d\d:\d\d)"
     assert re.fullmatch(when + r" container create [0-9a-f]{64} \(image=busybox\S*, .*name=box, .*\)", first)
 

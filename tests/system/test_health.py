@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,20 +20,8 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a container without a
 LIMIT = 40.0  # seconds that something may take on a busy machine
 
 
-@pytest.fixture
-def mine(minirt: Minirt) -> Iterator[Minirt]:
-    yield minirt
-    minirt("rm", "-f", *minirt("ps", "-aq").stdout.split())
-
-
-def good(minirt: Minirt, *words: object) -> str:
-    done = minirt(*words)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def state(minirt: Minirt, name: str) -> dict:  # type: ignore[type-arg]
-    return json.loads(good(minirt, "inspect", name))[0]["State"]
+    return json.loads(minirt.good("inspect", name))[0]["State"]
 
 
 def until(holds: Callable[[], object]) -> None:
@@ -45,36 +33,36 @@ def until(holds: Callable[[], object]) -> None:
 
 def run(minirt: Minirt, check: str, *words: str) -> None:
     words = ("--name", "box", "--health-cmd", check, "--health-interval", "200ms", *words)
-    good(minirt, "run", "-d", *words, "busybox", "sleep", "1000")
+    minirt.good("run", "-d", *words, "busybox", "sleep", "1000")
 
 
 def statuses(minirt: Minirt) -> list[str]:
-    out = good(minirt, "events", "--since", "1h", "--until", "0s", "--filter", "event=health_status", "--format", "{{.Action}}")
+    out = minirt.good("events", "--since", "1h", "--until", "0s", "--filter", "event=health_status", "--format", "{{.Action}}")
     return out.splitlines()
 
 
 def test_what_is_well_is_healthy_until_it_fails_so_often(mine: Minirt) -> None:
     run(mine, "test ! -e /sick || { echo I am sick; exit 1; }", "--health-retries", "2", "--health-start-period", "1h")
-    assert "(health: starting)" in good(mine, "ps") or state(mine, "box")["Health"]["Status"] == "healthy"
+    assert "(health: starting)" in mine.good("ps") or state(mine, "box")["Health"]["Status"] == "healthy"
     until(lambda: state(mine, "box")["Health"]["Status"] == "healthy")
-    assert "(healthy)" in good(mine, "ps")
-    good(mine, "exec", "box", "touch", "/sick")
+    assert "(healthy)" in mine.good("ps")
+    mine.good("exec", "box", "touch", "/sick")
     until(lambda: state(mine, "box")["Health"]["Status"] == "unhealthy")
     health = state(mine, "box")["Health"]
     assert health["FailingStreak"] >= 2 and len(health["Log"]) <= 5
     last = health["Log"][-1]
     assert (last["ExitCode"], last["Output"]) == (1, "I am sick\n") and last["Start"] < last["End"]
-    good(mine, "exec", "box", "rm", "/sick")
+    mine.good("exec", "box", "rm", "/sick")
     until(lambda: state(mine, "box")["Health"] | {"Log": 0} == {"Status": "healthy", "FailingStreak": 0, "Log": 0})
     assert statuses(mine) == [f"health_status: {word}" for word in ("healthy", "unhealthy", "healthy")]
 
 
 def test_in_its_start_period_no_failure_counts_and_checks_may_come_sooner(mine: Minirt) -> None:
-    good(mine, "run", "-d", "--name", "box", "--health-cmd", "test -e /ready", "--health-interval", "1h", "--health-retries", "1",
+    mine.good("run", "-d", "--name", "box", "--health-cmd", "test -e /ready", "--health-interval", "1h", "--health-retries", "1",
          "--health-start-period", "1h", "--health-start-interval", "200ms", "busybox", "sleep", "1000")  # fmt: skip
     until(lambda: len(state(mine, "box")["Health"]["Log"]) >= 2)
     assert state(mine, "box")["Health"]["Status"] == "starting" and state(mine, "box")["Health"]["FailingStreak"] == 0
-    good(mine, "exec", "box", "touch", "/ready")
+    mine.good("exec", "box", "touch", "/ready")
     until(lambda: state(mine, "box")["Health"]["Status"] == "healthy")
 
 
@@ -96,7 +84,7 @@ def test_a_check_cannot_hide_from_its_walls_nor_write_without_end(mine: Minirt) 
 def test_a_container_that_cannot_be_checked_is_unhealthy(mine: Minirt) -> None:
     run(mine, "true", "--health-retries", "1")
     until(lambda: state(mine, "box")["Health"]["Status"] == "healthy")
-    good(mine, "exec", "box", "rm", "/bin/sh")
+    mine.good("exec", "box", "rm", "/bin/sh")
     until(lambda: state(mine, "box")["Health"]["Status"] == "unhealthy")
     assert state(mine, "box")["Health"]["Log"][-1]["ExitCode"] in (126, 127)
 
@@ -104,10 +92,10 @@ def test_a_container_that_cannot_be_checked_is_unhealthy(mine: Minirt) -> None:
 def test_each_life_begins_anew(mine: Minirt) -> None:
     run(mine, "exit 1", "--health-retries", "1")
     until(lambda: state(mine, "box")["Health"]["Status"] == "unhealthy")
-    good(mine, "stop", "-t", "0", "box")
-    good(mine, "rename", "box", "crate")
+    mine.good("stop", "-t", "0", "box")
+    mine.good("rename", "box", "crate")
     assert state(mine, "crate")["Health"]["Status"] == "unhealthy"
-    good(mine, "start", "crate")
+    mine.good("start", "crate")
     until(lambda: statuses(mine) == ["health_status: unhealthy"] * 2)
 
 
@@ -120,17 +108,17 @@ def test_what_is_paused_is_not_checked(mine: Minirt) -> None:
     before = state(mine, "box")["Health"]["Log"][-1]
     time.sleep(1.0)
     assert state(mine, "box")["Health"]["Log"][-1] == before and state(mine, "box")["Status"] == "paused"
-    good(mine, "unpause", "box")
+    mine.good("unpause", "box")
     until(lambda: state(mine, "box")["Health"]["Log"][-1] != before)
 
 
 def test_the_image_s_own_check_is_made_changed_and_left_out(own_store: Minirt, tmp_path: Path) -> None:
     (tmp_path / "Dockerfile").write_text('FROM busybox\nHEALTHCHECK --interval=200ms --retries=1 CMD ["test", "-e", "/well"]\n')
-    good(own_store, "build", "-t", "checked", tmp_path)
+    own_store.good("build", "-t", "checked", tmp_path)
     try:
-        good(own_store, "run", "-d", "--name", "own", "checked", "sleep", "1000")
-        good(own_store, "run", "-d", "--name", "longer", "--health-interval", "1h", "checked", "sleep", "1000")
-        good(own_store, "run", "-d", "--name", "without", "--no-healthcheck", "checked", "sleep", "1000")
+        own_store.good("run", "-d", "--name", "own", "checked", "sleep", "1000")
+        own_store.good("run", "-d", "--name", "longer", "--health-interval", "1h", "checked", "sleep", "1000")
+        own_store.good("run", "-d", "--name", "without", "--no-healthcheck", "checked", "sleep", "1000")
         until(lambda: state(own_store, "own")["Health"]["Status"] == "unhealthy")
         assert state(own_store, "longer")["Health"] == {"Status": "starting", "FailingStreak": 0, "Log": []}
         assert "Health" not in state(own_store, "without")

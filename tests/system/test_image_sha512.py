@@ -39,31 +39,25 @@ def layout(place: Path) -> str:
     return str(layer["digest"])
 
 
-def good(minirt: Minirt, *words: object) -> str:
-    done = minirt(*words)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def test_they_go_the_same_ways(own_store: Minirt, tmp_path: Path) -> None:
     digest = layout(tmp_path)
-    good(own_store, "load", "-i", tmp_path / "layout.tar")
+    own_store.good("load", "-i", tmp_path / "layout.tar")
     server = Server(tmp_path / "registry", "-q")
     try:
         name = f"{server.host}/long:1"
-        good(own_store, "push", PLAIN, "long:1", name)
-        good(own_store, "rmi", "long:1")
+        own_store.good("push", PLAIN, "long:1", name)
+        own_store.good("rmi", "long:1")
         assert not list((own_store.root / "lib" / "image" / "blobs" / "sha512").iterdir())
-        good(own_store, "pull", PLAIN, name)
+        own_store.good("pull", PLAIN, name)
     finally:
         server.stop()
-    assert f"{digest}  ok" in good(own_store, "image", "verify", name)
+    assert f"{digest}  ok" in own_store.good("image", "verify", name)
     (own_store.root / "lib/image/blobs/sha512" / digest.partition(":")[2]).chmod(0o600)
     with open(own_store.root / "lib/image/blobs/sha512" / digest.partition(":")[2], "r+b") as file:
         file.seek(600)
         file.write(b"x")
     done = own_store("image", "verify", name)
     assert done.returncode == 1 and f"{digest}  DAMAGED" in done.stdout
-    good(own_store, "image", "export", "-o", tmp_path / "tree.tar", name)
+    own_store.good("image", "export", "-o", tmp_path / "tree.tar", name)
     with tarfile.open(tmp_path / "tree.tar") as tree:
         assert "file" in [member.name.removeprefix("./") for member in tree]

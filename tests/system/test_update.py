@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from conftest import Minirt
@@ -19,20 +19,8 @@ root = pytest.mark.skipif(os.geteuid() != 0, reason="a container without a user 
 LIMIT = 40.0  # seconds that something may take on a busy machine
 
 
-@pytest.fixture
-def mine(minirt: Minirt) -> Iterator[Minirt]:
-    yield minirt
-    minirt("rm", "-f", *minirt("ps", "-aq").stdout.split())
-
-
-def good(minirt: Minirt, *words: object) -> str:
-    done = minirt(*words)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def inspect(minirt: Minirt, name: str) -> dict:  # type: ignore[type-arg]
-    return json.loads(good(minirt, "inspect", name))[0]
+    return json.loads(minirt.good("inspect", name))[0]
 
 
 def until(holds: Callable[[], object]) -> None:
@@ -49,43 +37,43 @@ def kill(minirt: Minirt, name: str) -> None:
 
 @root
 def test_a_policy_that_is_changed_counts_from_then_on(mine: Minirt) -> None:
-    good(mine, "run", "-d", "--name", "box", "busybox", "sleep", "1000")
-    assert good(mine, "update", "--restart", "always", "box") == "box\n"
+    mine.good("run", "-d", "--name", "box", "busybox", "sleep", "1000")
+    assert mine.good("update", "--restart", "always", "box") == "box\n"
     assert inspect(mine, "box")["HostConfig"]["RestartPolicy"]["Name"] == "always"
     kill(mine, "box")
     until(lambda: inspect(mine, "box")["RestartCount"] == 1 and inspect(mine, "box")["State"]["Running"])
-    good(mine, "update", "--restart", "no", "box")
+    mine.good("update", "--restart", "no", "box")
     kill(mine, "box")
     until(lambda: inspect(mine, "box")["State"]["Status"] == "exited")
-    assert '"update"' in good(mine, "events", "--since", "1h", "--until", "0s", "--format", "json")
+    assert '"update"' in mine.good("events", "--since", "1h", "--until", "0s", "--format", "json")
 
 
 @root
 def test_a_policy_taken_back_while_it_waits_to_start_again_ends_that(mine: Minirt) -> None:
-    good(mine, "run", "-d", "--name", "box", "--restart", "always", "busybox", "false")
+    mine.good("run", "-d", "--name", "box", "--restart", "always", "busybox", "false")
     until(lambda: inspect(mine, "box")["RestartCount"] >= 5)  # from now on it waits for seconds
-    good(mine, "update", "--restart", "no", "box")
+    mine.good("update", "--restart", "no", "box")
     until(lambda: inspect(mine, "box")["State"]["Status"] == "exited")
 
 
 @root
 def test_what_is_killed_or_stopped_by_us_stays_so_and_counts_anew_when_started(mine: Minirt) -> None:
-    good(mine, "run", "-d", "--name", "box", "--restart", "unless-stopped", "busybox", "sleep", "1000")
+    mine.good("run", "-d", "--name", "box", "--restart", "unless-stopped", "busybox", "sleep", "1000")
     kill(mine, "box")
     until(lambda: inspect(mine, "box")["RestartCount"] == 1 and inspect(mine, "box")["State"]["Running"])
-    good(mine, "kill", "box")
-    good(mine, "wait", "box")
+    mine.good("kill", "box")
+    mine.good("wait", "box")
     assert inspect(mine, "box")["State"]["Status"] == "exited"
-    good(mine, "start", "box")
+    mine.good("start", "box")
     assert inspect(mine, "box")["RestartCount"] == 0
-    good(mine, "restart", "-t", "0", "-s", "KILL", "box")
+    mine.good("restart", "-t", "0", "-s", "KILL", "box")
     assert inspect(mine, "box")["State"]["Running"] and inspect(mine, "box")["RestartCount"] == 0
 
 
 @root
 def test_restart_starts_what_has_ended_and_refuses_what_cannot_be_started(mine: Minirt) -> None:
-    good(mine, "create", "--name", "box", "busybox", "sleep", "1000")
-    good(mine, "restart", "box")
+    mine.good("create", "--name", "box", "busybox", "sleep", "1000")
+    mine.good("restart", "box")
     assert inspect(mine, "box")["State"]["Running"]
     assert mine("run", "--name", "here", "busybox", "true").returncode == 0
     done = mine("restart", "here")
@@ -104,7 +92,7 @@ def test_restart_starts_what_has_ended_and_refuses_what_cannot_be_started(mine: 
     ],
 )
 def test_bad_words_are_one_line_and_change_nothing(mine: Minirt, words: tuple[str, ...], said: str) -> None:
-    good(mine, "create", "--rm", "--name", "box", "busybox", "true")
+    mine.good("create", "--rm", "--name", "box", "busybox", "true")
     before = inspect(mine, "box")
     done = mine("update", *words, "box")
     assert done.returncode and done.stderr.count("\n") == 1 and said in done.stderr, done.stderr
