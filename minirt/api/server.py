@@ -76,16 +76,8 @@ def on_unix(path: str, group: str = "") -> Listener:
 
     Args: path; group, whose members may use it too. Raises: UsageError, MinirtError.
     """
-    probe = socket.socket(socket.AF_UNIX)
-    try:
-        probe.connect(path)
-    except OSError as error:
-        if "too long" in str(error):
-            raise UsageError(f"-H unix://{path}: a socket's path has at most 107 bytes (man 7 unix)") from None
-    else:
+    if is_served(path):
         raise MinirtError(f"{path}: a server is there already")
-    finally:
-        probe.close()
     listener = socket.socket(socket.AF_UNIX)
     try:
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
@@ -106,6 +98,25 @@ def on_unix(path: str, group: str = "") -> Listener:
     made = Listener(listener, f"unix://{path}")
     made.inode = os.stat(path).st_ino
     return made
+
+
+def is_served(path: str) -> bool:
+    """Say whether somebody answers at a Unix socket. Raises: UsageError.
+
+    That it lets us in says nothing: a killed server's child, between fork and exec, holds the socket a moment longer.
+    """
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(PATIENCE)
+        try:
+            probe.connect(path)
+            probe.sendall(b"GET /_ping HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            return bool(probe.recv(1))
+        except (TimeoutError, BlockingIOError):
+            return True  # it is there, and busy
+        except OSError as error:
+            if "too long" in str(error):
+                raise UsageError(f"-H unix://{path}: a socket's path has at most 107 bytes (man 7 unix)") from None
+            return False
 
 
 def group_id(name: str) -> int:
@@ -151,14 +162,17 @@ def serve(listeners: list[Listener], say: Callable[[Listener], object]) -> None:
     import signal
 
     faulthandler.register(signal.SIGUSR1)  # tells where each thread is, as dockerd does
-    end = threading.Event()
+    # Not an Event: set while this thread is inside its wait(), and has its lock, it would wait for itself for ever.
+    asked, writer = os.pipe2(os.O_CLOEXEC)
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer)
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: end.set())
+        signal.signal(number, lambda *_: None)
     for listener in listeners:
         threading.Thread(target=listener.accept, daemon=True).start()
         say(listener)
     threading.Thread(target=tidy, daemon=True).start()
-    end.wait()
+    os.read(asked, 1)
     for listener in listeners:
         forget(listener)
     last = time.monotonic() + PATIENCE

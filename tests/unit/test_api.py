@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import select
 import socket
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +23,7 @@ from minirt.api.errors import ApiError
 from minirt.api.files import Body
 from minirt.api.http import Connection, Request
 from minirt.api.pump import Pump, farewell
+from minirt.api.server import on_unix
 from minirt.engine.host_config import host_config
 from minirt.engine.monitor import ERROR, SHOWN, STATUS, TYPED, frame
 
@@ -183,3 +186,23 @@ def test_megabytes_do_not_stand_still_where_both_sides_are_full() -> None:
 def test_a_stream_that_nobody_asked_for_is_left_out() -> None:
     back, _ = through(b"x" * 100_000, b"", False, {2})
     assert back[:1] in (b"", b"\2") and b"\1\0\0\0" not in back and len(payload(back)) < 100_000
+
+
+def test_a_socket_that_a_killed_server_s_child_still_holds_is_taken_over(tmp_path: Path) -> None:
+    path = str(tmp_path / "socket")
+    held = socket.socket(socket.AF_UNIX)
+    held.bind(path)
+    held.listen()
+
+    def let_go() -> None:
+        select.select([held], [], [])  # who wants to know whether it is served has come
+        held.close()
+
+    holder = threading.Thread(target=let_go)
+    holder.start()
+    listener = on_unix(path)
+    holder.join()
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(path)
+        listener.socket.accept()[0].close()
+    listener.socket.close()
