@@ -75,7 +75,7 @@ def measure(place: Path, runs: int) -> dict[str, dict[str, Any]]:
     source = f"oci:{place}/lib/image:busybox:latest"
     subprocess.run(["skopeo", "copy", "-q", source, "containers-storage:localhost/busybox:latest"], **quiet)
     commands = {
-        "minirt": [minirt, "build", "-t", "bench", str(place / "context")],
+        "minirt": [minirt, "build", "--network", "none", "-t", "bench", str(place / "context")],
         "buildah": ["buildah", "bud", "--layers", "--isolation", "chroot", "--pull=never", "-t", "bench", str(place / "context")],
     }
     first = {}

@@ -82,15 +82,11 @@ def options_of(request: Request) -> BuildOptions:
     for name in ("extrahosts", "cachefrom", "outputs"):
         if request.text(name) not in ("", "null", "[]"):
             raise ApiError(501, f"not implemented: {name} of a build")
-    network = request.text("networkmode") or "default"
-    if network not in ("default", "bridge", "host", "none"):
-        raise ApiError(501, f"not implemented: a build in network {network}: there are host and none")
     arguments = {key: value for key, value in pairs(request, "buildargs").items() if value is not None}
     return BuildOptions(
         "", file=request.text("dockerfile"), names=[name for name in request.query.get("t", []) if name], build_args=arguments,
         labels=pairs(request, "labels"), target=request.text("target"), platform=request.text("platform"),
-        # Simplified: docker's RUN has a network behind a bridge; ours has the host's, or with `--network none` none.
-        network="none" if network == "none" else "host", allow=["network.host"],
+        network=request.text("networkmode") or "default",
         pull="always" if request.flag("pull") else "missing", no_cache=request.flag("nocache"), squash=request.flag("squash"),
     )  # fmt: skip
 

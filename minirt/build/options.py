@@ -26,7 +26,7 @@ class BuildOptions:
         self.secrets: dict[str, bytes] = {}  # id -> content
         self.labels: dict[str, str] = {}
         self.platform = ""  # by default this machine's
-        self.network = "none"  # of RUN: as `minirt run` has it
+        self.network = "default"  # of RUN: as `minirt run` has it
         self.allow: list[str] = []  # what a RUN may ask for: network.host, security.insecure
         self.ssh: dict[str, list[str]] = {}  # id -> an agent's socket, or keys
         self.pull = "missing"  # missing, always or never

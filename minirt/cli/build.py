@@ -28,13 +28,13 @@ examples:
   minirt build -t app https://github.com/user/app.git#v1.0:server     a branch, tag or commit, and a directory in it
   tar -cz . | minirt build -t app -                     a context through a pipe; also a file, or a URL, of one
   minirt build --ssh default -t app .                   RUN --mount=type=ssh has your agent
-  minirt build --network bridge -t app .                RUN may fetch what it needs
+  minirt build --network none -t app .                  RUN has nothing but what is in the context
   minirt build -o out .                                 the files, into a directory
   minirt build --debug-shell -t app .                   a shell where a step fails
   SOURCE_DATE_EPOCH=0 minirt build -t app .             the same bytes wherever and whenever
   minirt image history app                              the steps
 
-RUN has no network unless --network gives it one, as `minirt run`: host, bridge, or one of `minirt network`.
+RUN has the network `bridge`, as `minirt run --network bridge`; --network gives it another of `minirt network`, the host's, or none.
 """
 
 
@@ -58,7 +58,7 @@ def add_parser(commands: Any) -> None:
                         help="what a RUN may ask for: network.host or security.insecure", **many)  # fmt: skip
     parser.add_argument("--label", metavar="NAME=VALUE", help="a label for the image", **many)
     parser.add_argument("--platform", default="", metavar="OS/ARCH", help="of the image (this machine's)")
-    parser.add_argument("--network", default="none", metavar="none|host|bridge|NAME", help="of RUN (none)")
+    parser.add_argument("--network", default="default", metavar="none|host|bridge|NAME", help="of RUN (bridge)")
     parser.add_argument("--pull", nargs="?", const="always", default="missing", choices=("missing", "always", "never"),
                         help="fetch base images (missing)")  # fmt: skip
     parser.add_argument("--tls-verify", nargs="?", const="true", default="true", choices=("true", "false"),

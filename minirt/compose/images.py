@@ -38,7 +38,7 @@ def build_services(project: Project, names: Sequence[str], say: Callable[[str, s
             context, names=[image_name(project, name), *map(str, given.get("tags") or ())], target=str(given.get("target") or ""),
             build_args={key: project.variables.get(key, "") if value is None else str(value)
                         for key, value in (pairs_or_none(given.get("args"))).items()},
-            labels=pairs(given.get("labels")), network="host" if given.get("network") == "host" else "none",
+            labels=pairs(given.get("labels")), network=given.get("network") or "default",
             no_cache=no_cache or truth(given.get("no_cache", False)),
             pull="always" if pull or truth(given.get("pull", False)) else "missing", progress="quiet" if quiet else "plain",
         )  # fmt: skip

@@ -88,7 +88,7 @@ def write(name: str, place: Path, site: str) -> list[str]:
 
 def ours(minirt: Minirt, place: Path, flags: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Build, and return the files and the configuration."""
-    done = minirt("build", "-t", "case", *flags, place / "context")
+    done = minirt("build", "--network", "none", "-t", "case", *flags, place / "context")
     assert done.returncode == 0, done.stderr
     image = Store(str(minirt.root / "lib" / "image")).resolve("case")
     view = View(image.layers())
@@ -163,7 +163,7 @@ def test_where_buildah_refuses_a_file_dockers_documentation_counts(
     assert case.docker is not None
     wanted, _source = case.docker
     flags = write(name, tmp_path, site)
-    assert minirt("build", "-t", "case", *flags, tmp_path / "context").returncode == 0
+    assert minirt("build", "--network", "none", "-t", "case", *flags, tmp_path / "context").returncode == 0
     image = Store(str(minirt.root / "lib" / "image")).resolve("case")
     view, config = View(image.layers()), image.config["config"]
     for key, value in wanted.items():
@@ -190,7 +190,7 @@ SAID = "hello world www-data /home/app"
 def test_an_image_built_here_runs_under_podman(pair: tuple[Minirt, Engine], tmp_path: Path) -> None:
     minirt, buildah = pair
     (tmp_path / "Dockerfile").write_text(APP)
-    done = minirt("build", "-t", "app", "-o", f"type=oci,dest={tmp_path}/layout", tmp_path)
+    done = minirt("build", "--network", "none", "-t", "app", "-o", f"type=oci,dest={tmp_path}/layout", tmp_path)
     assert done.returncode == 0, done.stderr
     Engine("skopeo", env=buildah.env).good("copy", "-q", f"oci:{tmp_path}/layout:latest", "containers-storage:localhost/app")
     quiet = ("--cgroup-manager", "cgroupfs", "--events-backend", "file")

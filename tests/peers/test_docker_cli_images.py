@@ -129,6 +129,22 @@ def test_build_by_the_classic_builder(api: Api, tmp_path: Path) -> None:
     api.good("rmi", "built:1")
 
 
+def test_run_of_a_build_has_the_bridge_or_what_network_says(api: Api, tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM busybox\nRUN readlink /proc/self/ns/net; ip -o -4 addr\n")
+    host = api.here("readlink", "/proc/self/ns/net").strip()
+    out = api.good("build", "--no-cache", "-t", "built:net", tmp_path)
+    assert "eth0    inet 10." in out and host not in out
+    out = api.good("build", "--no-cache", "--network", "host", "-t", "built:net", tmp_path)
+    assert host in out
+    out = api.good("build", "--no-cache", "--network", "none", "-t", "built:net", tmp_path)
+    assert "inet 127.0.0.1" in out and "eth0" not in out and host not in out
+    api.good("network", "create", "steps")
+    assert "eth0" in api.good("build", "--no-cache", "--network", "steps", "-t", "built:net", tmp_path)
+    assert "no network 'nosuch'" in api.docker("build", "--no-cache", "--network", "nosuch", tmp_path).stderr
+    api.good("network", "rm", "steps")
+    api.good("rmi", "built:net")
+
+
 def test_a_step_that_fails_fails_the_build_with_its_status(api: Api, tmp_path: Path) -> None:
     (tmp_path / "Dockerfile").write_text("FROM busybox\nRUN echo before; exit 9\n")
     done = api.docker("build", tmp_path)

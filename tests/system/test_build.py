@@ -41,7 +41,7 @@ class Project:
             (self.path / name).write_text(content)
 
     def __call__(self, *flags: object, **more: object) -> subprocess.CompletedProcess[str]:
-        return self.minirt("build", "-t", "made", *flags, self.path, **more)
+        return self.minirt("build", "--network", "none", "-t", "made", *flags, self.path, **more)
 
     def good(self, *flags: object, **more: object) -> str:
         """Build; return what is told of the steps."""
@@ -138,7 +138,7 @@ def test_the_steps_outlive_the_names_until_they_are_pruned(project: Project) -> 
 
 def test_builds_at_the_same_time_share_a_store(project: Project) -> None:
     project.write("FROM busybox\nCOPY a /a\nRUN sleep 0.2; echo $RANDOM > /r\nRUN echo 2 > /two\n", a="a" * 100_000)
-    builds = [project.minirt.start("build", "-q", "-t", f"made{number}", project.path) for number in range(4)]
+    builds = [project.minirt.start("build", "--network", "none", "-q", "-t", f"made{number}", project.path) for number in range(4)]
     for build in builds:
         said = build.communicate(timeout=60)[1]
         assert build.returncode == 0, said
@@ -273,7 +273,7 @@ def test_a_shell_opens_where_a_step_failed(project: Project) -> None:
 
 def test_the_shell_has_a_terminal_where_there_is_one(project: Project) -> None:
     project.write("FROM busybox\nRUN exit 1\n")
-    words = [*project.minirt.program, "build", "--debug-shell", str(project.path)]
+    words = [*project.minirt.program, "build", "--network", "none", "--debug-shell", str(project.path)]
     script = ["script", "-qec", " ".join(words), "/dev/null"]
     done = subprocess.run(script, input="tty\nexit\n", env=project.minirt.env, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1 and "/dev/pts/0" in done.stdout
@@ -331,15 +331,16 @@ def test_squash_joins_the_new_layers_and_keeps_the_base(project: Project) -> Non
 
 def test_the_result_can_be_files(project: Project, tmp_path: Path) -> None:
     project.write("FROM scratch\nCOPY a /d/a\n", a="content")
-    assert project.minirt("build", "-o", tmp_path / "out", project.path).returncode == 0
+    assert project.minirt("build", "--network", "none", "-o", tmp_path / "out", project.path).returncode == 0
     assert (tmp_path / "out" / "d" / "a").read_text() == "content"
-    assert project.minirt("build", "-o", f"type=tar,dest={tmp_path}/out.tar", project.path).returncode == 0
+    assert project.minirt("build", "--network", "none", "-o", f"type=tar,dest={tmp_path}/out.tar", project.path).returncode == 0
     listed = subprocess.run(["tar", "-tf", tmp_path / "out.tar"], capture_output=True, text=True, check=True).stdout
     assert listed.split() == ["d/", "d/a"]
 
 
 def test_a_dockerfile_from_standard_input_has_no_context(project: Project, tmp_path: Path) -> None:
-    done = project.minirt("build", "-q", "--iidfile", tmp_path / "id", "-", input="FROM busybox\nRUN echo hi > /hi\n")
+    words = ("build", "--network", "none", "-q", "--iidfile", tmp_path / "id", "-")
+    done = project.minirt(*words, input="FROM busybox\nRUN echo hi > /hi\n")
     assert done.returncode == 0 and done.stderr == ""
     image = done.stdout.strip()
     assert (tmp_path / "id").read_text() == image and image.startswith("sha256:")
@@ -454,7 +455,7 @@ def test_what_a_url_gives_is_checked(project: Project) -> None:
 
 def test_a_signal_ends_a_build_and_its_steps(project: Project) -> None:
     project.write("FROM busybox AS a\nRUN echo begun; sleep 1000\n")
-    build = project.minirt.start("build", project.path)
+    build = project.minirt.start("build", "--network", "none", project.path)
     assert build.stderr is not None
     while not build.stderr.readline().endswith(" begun\n"):
         pass
@@ -470,7 +471,7 @@ def test_without_root_files_are_roots_all_the_same(project: Project, tmp_path: P
         shutil.copytree(project.path, root / "project")
         subprocess.run(["chown", "-R", "1500:1500", root], check=True)
         user = ["setpriv", "--reuid=1500", "--regid=1500", "--clear-groups"]
-        words = [*user, *project.minirt.program, "build", "-t", "made", root / "project"]
+        words = [*user, *project.minirt.program, "build", "--network", "none", "-t", "made", root / "project"]
         done = subprocess.run(words, env={**project.minirt.env, "MINIRT_ROOT": f"{root}/root", "HOME": str(root)},
                               capture_output=True, text=True, timeout=60)  # fmt: skip
         if "unshare" in done.stderr or "clone3" in done.stderr:

@@ -82,7 +82,7 @@ def repository(sources: tuple[Path, str]) -> tuple[Path, str, list[str]]:
 
 
 def build(minirt: Minirt, *words: object, **more: object) -> View:
-    done = minirt("build", "-t", "made", *words, **more)
+    done = minirt("build", "--network", "none", "-t", "made", *words, **more)
     assert done.returncode == 0, done.stderr
     return view(minirt)
 
@@ -92,7 +92,7 @@ def view(minirt: Minirt) -> View:
 
 
 def fails(minirt: Minirt, *words: object, **more: object) -> str:
-    done = minirt("build", "-t", "made", *words, **more)
+    done = minirt("build", "--network", "none", "-t", "made", *words, **more)
     lines = [line for line in done.stderr.splitlines() if line.startswith("minirt: ")]
     assert done.returncode in (1, 125) and len(lines) == 1, done.stderr
     assert left(minirt) == []
@@ -136,7 +136,7 @@ def test_the_same_commit_is_the_same_image_wherever_it_is_fetched(
     found = view(own_store).find(b"ctx/version")
     assert found is not None
     assert (found.status.st_mtime, found.status.st_mode & 0o777, found.status.st_uid) == (1_500_000_000, 0o644, 0)
-    done = own_store("build", "-t", "made", url)
+    done = own_store("build", "--network", "none", "-t", "made", url)
     assert "CACHED" in done.stderr
 
 
@@ -177,7 +177,7 @@ def test_hooks_and_drivers_of_a_repository_are_not_run(
     mark = tmp_path / "run"
     commit(path, **{".gitattributes": "* filter=evil\n", ".gitmodules":
                     f'[submodule "s"]\n path = s\n url = ext::sh -c "touch {mark}"\n update = !touch {mark}\n'})  # fmt: skip
-    own_store("build", "-t", "made", url)
+    own_store("build", "--network", "none", "-t", "made", url)
     assert not mark.exists()
 
 
@@ -216,7 +216,7 @@ def test_add_of_a_repository(own_store: Minirt, repository: tuple[Path, str, lis
     assert made.names(b"kept") == [b"Dockerfile", b"inner"]
     owned = made.find(b"owned/version")
     assert owned is not None and (owned.status.st_uid, owned.status.st_gid) == (7, 8)
-    again = own_store("build", "-t", "made", tmp_path / "ctx")
+    again = own_store("build", "--network", "none", "-t", "made", tmp_path / "ctx")
     assert again.stderr.count("CACHED") == 3, again.stderr
     commit(path, version="3")
     file.write_text(f"FROM busybox\nADD --keep-git-dir {url} /src\n")
@@ -231,7 +231,7 @@ def test_a_killed_fetch_leaves_nothing(own_store: Minirt, tmp_path: Path) -> Non
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        run = own_store.start("build", f"git://127.0.0.1:{silent.getsockname()[1]}/x")
+        run = own_store.start("build", "--network", "none", f"git://127.0.0.1:{silent.getsockname()[1]}/x")
         client, _ = silent.accept()
         run.kill()
         run.communicate()
@@ -248,7 +248,7 @@ def test_a_signal_ends_a_fetch(own_store: Minirt) -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        run = own_store.start("build", f"git://127.0.0.1:{silent.getsockname()[1]}/x")
+        run = own_store.start("build", "--network", "none", f"git://127.0.0.1:{silent.getsockname()[1]}/x")
         client, _ = silent.accept()
         run.send_signal(2)
         assert run.wait(30) == 130
@@ -300,7 +300,7 @@ def test_an_archive_is_a_context_from_a_file_a_pipe_or_a_server(
     file.write_bytes(archive(mode, **FILES))
     for word in ("-", file, f"{web[1]}/context"):
         with open(file) as stdin:
-            words = [*own_store.program, "build", "-t", "made", str(word)]
+            words = [*own_store.program, "build", "--network", "none", "-t", "made", str(word)]
             done = subprocess.run(words, stdin=stdin, env=own_store.env, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr
         made = view(own_store)
@@ -346,5 +346,5 @@ def test_a_hostile_archive_writes_nowhere(own_store: Minirt, tmp_path: Path, nam
         for info in (link, tarfile.TarInfo(name)):
             tar.addfile(info)
     (tmp_path / "evil.tar").write_bytes(stream.getvalue())
-    own_store("build", "-f", "-", "-t", "made", tmp_path / "evil.tar", input="FROM busybox\nCOPY . /x\n")
+    own_store("build", "--network", "none", "-f", "-", "-t", "made", tmp_path / "evil.tar", input="FROM busybox\nCOPY . /x\n")
     assert list(outside.iterdir()) == [] and not (own_store.root / "lib" / "image" / "out").exists() and left(own_store) == []

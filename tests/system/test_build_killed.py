@@ -60,7 +60,7 @@ def running_below(root: Path) -> list[str]:
 
 def check_after_a_kill(minirt: Minirt, project: Path, number: int, chance: random.Random) -> None:
     secret = project.parent / "secret"
-    words = ("build", "-t", "made", "--secret", f"id=s,src={secret}", "--build-arg", f"N={number}", project)
+    words = ("build", "--network", "none", "-t", "made", "--secret", f"id=s,src={secret}", "--build-arg", f"N={number}", project)
     build = minirt.start(*words)
     time.sleep(chance.uniform(0.05, 1.6))
     build.send_signal(signal.SIGKILL)
@@ -95,7 +95,7 @@ def test_a_step_ends_with_its_build_before_anybody_tidies_up(own_store: Minirt, 
     """As root and as another user: to become one clears the death signal, so it has to be set after that."""
     for user in ("0", "1234"):
         (tmp_path / "Dockerfile").write_text(f"FROM busybox\nUSER {user}\nRUN echo begun; sleep 1000\n")
-        build = own_store.start("build", tmp_path)
+        build = own_store.start("build", "--network", "none", tmp_path)
         assert build.stderr is not None
         while not build.stderr.readline().endswith(" begun\n"):
             pass
@@ -119,13 +119,13 @@ def test_a_full_disk_is_told_and_leaves_a_whole_store(own_store: Minirt, tmp_pat
         subprocess.run(["cp", "-a", f"{own_store.root}/before/.", image], check=True, timeout=10)
         (tmp_path / "big").write_bytes(os.urandom(8 << 20))
         (tmp_path / "Dockerfile").write_text(f"FROM busybox\nRUN echo small > /small\n{step}\n")
-        failed = own_store("build", "-t", "made", tmp_path)
+        failed = own_store("build", "--network", "none", "-t", "made", tmp_path)
         assert failed.returncode == 1 and "No space left on device" in failed.stderr.splitlines()[-1]
         assert failed.stderr.splitlines()[-1].startswith("minirt: Dockerfile:3: ")
         assert not list((image / "tmp").iterdir()) and own_store.containers == []
         assert own_store("image", "verify", "--all").returncode == 0
         subprocess.run(["mount", "-o", "remount,size=100m", image], check=True, timeout=10)
-        again = own_store("build", "-t", "made", tmp_path)
+        again = own_store("build", "--network", "none", "-t", "made", tmp_path)
         assert again.returncode == 0, again.stderr
         assert any("RUN echo small" in title for title in steps(again.stderr, "CACHED"))
     finally:

@@ -25,7 +25,7 @@ pytestmark = [
 FILE = """\
 services:
   web:
-    build: ./web
+    build: {{context: ./web, network: none}}
     ports: ["127.0.0.1:{port}:80"]
     depends_on:
       db: {{condition: service_healthy}}

@@ -30,7 +30,8 @@ def test_debian_comes_with_apt_that_installs(own_store: Minirt, tmp_path: Path) 
         "FROM debian:bookworm\nRUN --network=host apt-get update -q && apt-get install -qy --no-install-recommends hello\n"
         "RUN hello > /said\n"
     )
-    built = subprocess.run([*own_store.program, "build", "-t", "app", tmp_path], env=own_store.env, capture_output=True, text=True)
+    words = [*own_store.program, "build", "--network", "none", "-t", "app", tmp_path]
+    built = subprocess.run(words, env=own_store.env, capture_output=True, text=True)
     assert built.returncode == 0, built.stderr
     assert own_store("run", "--rm", "app", "cat", "/said").stdout == "Hello, world!\n"
     assert own_store("run", "--rm", "app", "sh", "-c", "ls /var/cache/apt/archives/*.deb").returncode != 0

@@ -28,7 +28,7 @@ VOLUME /data
 def filled(own_store, tmp_path: Path):
     """A minirt with an image that has a VOLUME with something in it."""
     (tmp_path / "Dockerfile").write_text(DOCKERFILE)
-    done = own_store("build", "-q", "-t", "filled", tmp_path)
+    done = own_store("build", "--network", "none", "-q", "-t", "filled", tmp_path)
     assert done.returncode == 0, done.stderr
     return own_store
 
