@@ -145,11 +145,7 @@ def await_start(p: Plan, c: Context) -> None:
 def limits(p: Plan, c: Context) -> None:
     """runtime-spec config.md#posix-process, rlimits (man 2 getrlimit)."""
     for limit in c.process.get("rlimits") or ():
-        try:
-            resource = getattr(k, limit["type"])
-        except AttributeError:
-            raise MinirtError(f"config.json: process.rlimits: no resource limit {limit['type']!r}") from None
-        p.prlimit64(0, resource, Words(limit["soft"], limit["hard"]), None)
+        p.prlimit64(0, getattr(k, limit["type"]), Words(limit["soft"], limit["hard"]), None)
 
 
 def known(c: Context, kind: str) -> list[str]:
@@ -182,23 +178,29 @@ def bounding(p: Plan, c: Context) -> None:
         p.prctl(k.PR_CAPBSET_DROP, n, why=capabilities.names(1 << n)[0])
 
 
+def identity(p: Plan, c: Context) -> tuple[Any, Any, Any, Any]:
+    """Return user, group, how many supplementary groups, and these: config.json's numbers, or memory for what is found later.
+
+    `--user` as typed is looked up in the image, at the barrier `resolve`.
+    """
+    if c.user is not None:
+        return p.late["uid"], p.late["gid"], p.late["groups_count"], p.late["groups"]
+    who = c.process.get("user") or {}
+    groups = who.get("additionalGids") or ()
+    return who.get("uid", 0), who.get("gid", 0), len(groups), struct.pack(f"{len(groups)}I", *groups) or None
+
+
 @step("user", "namespaces", why="become the user that the program runs as")
 def user(p: Plan, c: Context) -> None:
-    """Groups first: without root there is no right to change them."""
-    who: dict[str, Any] = c.process.get("user") or {}
+    """runtime-spec config.md#user, man 7 credentials."""
+    uid, gid, count, groups = identity(p, c)
+    # The user last: who is not root may change neither groups nor group.
     denied = (EPERM,) if c.rootless else ()
-    if c.user is not None:
-        uid, gid = p.late["uid"], p.late["gid"]
-        count: Any = p.late["groups_count"]
-        p.setgroups(count, p.late["groups"], tolerate=denied, why="the groups of the image's /etc/group")
-    else:
-        uid, gid = who.get("uid", 0), who.get("gid", 0)
-        groups = who.get("additionalGids") or ()
-        p.setgroups(len(groups), struct.pack(f"{len(groups)}I", *groups) or None, tolerate=denied)
-    p.umask(who.get("umask", 0o022))
+    p.setgroups(count, groups, tolerate=denied, why="the supplementary groups; it has none of minirt's own")
+    p.umask((c.process.get("user") or {}).get("umask", 0o022))
     p.prctl(k.PR_SET_KEEPCAPS, 1, why="changing to another user would clear the permitted capabilities")
-    p.setresgid(gid, gid, gid)  # type: ignore[arg-type]
-    p.setresuid(uid, uid, uid)  # type: ignore[arg-type]
+    p.setresgid(gid, gid, gid)
+    p.setresuid(uid, uid, uid)
 
 
 @step("capabilities", "user", why="keep only the capabilities that were asked for")
