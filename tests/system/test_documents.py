@@ -1,17 +1,22 @@
 """What the documents show is what happens: their Python sessions and `sh run` transcripts are replayed.
 
     ```python     a session of `>>>` lines; all of a document's share one interpreter
-    ```sh run     `$ command` lines with their output, run in the top directory with .venv/bin in PATH
+    ```sh run     `$ command` lines with their output, run in the top directory with .venv/bin in PATH; programs that are named
+                  behind it are other packages', and without them it is not run
 
 In the expected output `...` stands for anything, over lines too.
 """
 
 import doctest
+import fcntl
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -41,7 +46,9 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the documents make na
 
 
 def fences(document: str, info: str) -> list[str]:
-    return [m["body"] for m in FENCE.finditer((TOP / document).read_text()) if m["info"].strip() == info]
+    """Return the blocks of a kind; those that name programs, if these are here."""
+    found = [(m["info"].strip(), m["body"]) for m in FENCE.finditer((TOP / document).read_text())]
+    return [body for said, body in found if f"{said} ".startswith(f"{info} ") and all(map(shutil.which, said[len(info) :].split()))]
 
 
 def matches(expected: str, got: str) -> bool:
@@ -52,6 +59,14 @@ def matches(expected: str, got: str) -> bool:
 
 def environment() -> dict[str, str]:
     return {**os.environ, "PATH": f"{TOP}/.venv/bin:{os.environ['PATH']}", "NO_COLOR": "1", "LC_ALL": "C.UTF-8"}
+
+
+@pytest.fixture
+def alone() -> Iterator[None]:
+    """Nobody else replays meanwhile, from another tree: a transcript names its containers and directories."""
+    with (Path(tempfile.gettempdir()) / "minirt-transcripts.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -69,7 +84,7 @@ def test_python_sessions_print_what_they_show(document: str) -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_transcripts_replay(document: str) -> None:
+def test_transcripts_replay(document: str, alone: None) -> None:
     for body in fences(document, "sh run"):
         for command, want in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", body, re.M):
             if "minivm" in command and not os.access("/dev/kvm", os.R_OK | os.W_OK):

@@ -1,6 +1,7 @@
 """A lesson's text: plain Markdown, in which a fence's first line says what it is.
 
     ```sh run          `$ command` lines with their output, replayed by the tests; `...` stands for what varies
+    ```sh run PROGRAM  the same, where such a program of another package is installed
     ```python          a session of `>>>` lines, replayed too; all of a lesson's share one interpreter
     ```weave SYMBOL    source, pulled in by symbol; the fence is empty
     ```predict         a question, asked before the answer is shown

@@ -14,9 +14,10 @@ from pathlib import Path
 
 from tutorials.tutor.lessons import TOP, Lesson
 
-__all__ = ["BEGUN", "enclosed", "kind_for"]
+__all__ = ["BEGUN", "ROOT", "enclosed", "kind_for"]
 
 BEGUN = "the sandbox waits"
+ROOT = 100000  # the user that is root in there, as `--userns auto` has it
 # All mounts shared, as on most hosts: a wrong answer then does to the sandbox what it would do to a host.
 SHARED = f'mount --make-rshared / && echo "{BEGUN}" && read -r _ && exec "$@"'
 PLAIN = f'echo "{BEGUN}" && read -r _ && exec "$@"'

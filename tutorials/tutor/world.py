@@ -24,7 +24,7 @@ from typing import Any
 from tutorials.tutor.exercise import splice
 from tutorials.tutor.lessons import TOP
 from tutorials.tutor.organs import RAISED
-from tutorials.tutor.sandbox import BEGUN, enclosed
+from tutorials.tutor.sandbox import BEGUN, ROOT, enclosed
 
 __all__ = ["Box", "NotBorn", "Raised", "World"]
 
@@ -191,11 +191,46 @@ class World:
 
         Raises: NotBorn, Raised.
         """
-        ready = self.secret(f"ready {time.monotonic_ns()}")
+        ready = self.ready()
         given = [word for pair in {**(env or {}), "READY": ready}.items() for word in ("-e", "=".join(pair))]
         command = ["run", "-i", "--rm", *given, *options, image, "sh", "-c", f"{script}\n{READY}"]
-        pipe = subprocess.PIPE
         self.config = json.dumps(config) if config else ""
+        with self.looked_at(ready, *command) as box:
+            yield box
+
+    @contextmanager
+    def bundle(self, config: dict[str, Any], script: str = "") -> Iterator[Box]:
+        """Start the container of a bundle by `minirt oci run`, to be looked at as that of `box`.
+
+        Args:
+            config: its config.json; the root is busybox's, and the program a shell with the script.
+            script: what it does before it is looked at.
+
+        Raises: NotBorn, Raised.
+        """
+        place, ready = self.directory / "bundle", self.ready()
+        if not place.exists():
+            made = [sys.executable, "-m", "minirt", "run", "--as-oci", str(place), "busybox", "true"]
+            subprocess.run(made, check=True, capture_output=True, env=self.env, timeout=60)
+            if self.sandbox:
+                subprocess.run(["chown", "-R", f"{ROOT}:{ROOT}", str(place)], check=True)
+        process = {**config["process"], "args": ["sh", "-c", f"{script}\n{READY}"]}
+        process["env"] = [*process["env"], f"READY={ready}"]
+        whole = {**config, "root": {"path": "rootfs"}, "process": process}
+        (place / "config.json").write_text(json.dumps(whole), encoding="utf-8")
+        self.config = ""
+        state = f"{'/m' if self.sandbox else self.directory}/oci"
+        with self.looked_at(ready, "oci", "--root", state, "run", "--bundle", str(place), f"tutor-{ready}") as box:
+            yield box
+
+    def ready(self) -> str:
+        """Return the word by which the next container says that it can be looked at."""
+        return self.secret(f"ready {time.monotonic_ns()}")
+
+    @contextmanager
+    def looked_at(self, ready: str, *command: str) -> Iterator[Box]:
+        """Run a minirt command whose container says a word, and then waits for a line."""
+        pipe = subprocess.PIPE
         words = self.words("minirt", *command)
         with subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe, text=True, errors="replace", env=self.env) as process:
             assert process.stdout is not None

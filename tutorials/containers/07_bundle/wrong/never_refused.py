@@ -1,0 +1,19 @@
+"""user: setgroups must not be refused, as root it never is.
+
+The check says: without-root: setgroups
+"""
+
+from minirt.linux import constants as k
+from minirt.oci.process import identity
+from minirt.oci.step import Context, step
+from minirt.plan import Plan
+
+
+@step("user", "namespaces", why="become the user that the program runs as")
+def user(p: Plan, c: Context) -> None:
+    uid, gid, count, groups = identity(p, c)
+    p.setgroups(count, groups)
+    p.umask((c.process.get("user") or {}).get("umask", 0o022))
+    p.prctl(k.PR_SET_KEEPCAPS, 1)
+    p.setresgid(gid, gid, gid)
+    p.setresuid(uid, uid, uid)
