@@ -14,7 +14,8 @@ __all__ = ["barring_directory", "usual_cause"]
 CAUSES: dict[tuple[str, int], str] = {
     ("mount", EPERM): "mounting needs CAP_SYS_ADMIN in the user namespace that owns this mount namespace; "
     "in a user namespace, /proc and /sys also need to be fully visible already",
-    ("mount", EINVAL): "overlay refuses a layer that is missing, on an unsuitable file system, or in use",
+    ("mount", EINVAL): "overlay refuses a layer that is missing, on an unsuitable file system, or in use; "
+    "without a type: the target is no mount point, as / of a chroot",
     ("mount", ENOENT): "the source, the target or a layer does not exist",
     ("mount", ENOTDIR): "a directory can only be mounted on a directory, a file on a file",
     ("mount", EBUSY): "an upper or work directory is in use by another overlay mount",

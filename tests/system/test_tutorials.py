@@ -130,6 +130,16 @@ def test_a_wrong_answer_fails_with_its_own_words(lesson: Lesson, answer: Path, h
     assert rungs(lesson, verdict.id, verdict.observed)["question"]
 
 
+@needs_root
+def test_an_exception_is_told_with_the_line_that_raised_it(here: Path, unchanged: None) -> None:
+    lesson, answer = LESSONS[0], here / "exercise.py"
+    before, call, after = blank(lesson, solved=True).partition("    p.mount(")
+    answer.write_text(f"{before}    p.mount({{}}['x'])\n{call}{after}")
+    verdict = check(lesson, answer, reference(lesson))
+    line = before.count("\n") + 1
+    assert (verdict.id, verdict.observed, verdict.where) == ("raised", "KeyError: 'x'", f"exercise.py:{line}")
+
+
 def changed(lesson: Lesson, answer: str) -> list[Any]:
     """Return what the run of a lesson's story changes and what fails in it, as the trace tells."""
     world = World(answer, lesson.symbols, "")

@@ -15,8 +15,10 @@
     weave.py      lessons with their source in them; what does not resolve is an error
     site.py       the annotated source, as pages to read offline
     sandbox.py    the container that a submission runs in
+    place.py      what a lesson needs of the machine: checked here, or in the lab
+    lab.py        the lab from outside: answers go in, verdicts come out
+    inside.py     the lab from inside
     grade.py      a folder of submissions, each in a sandbox made with minirt
-    place.py      what a lesson needs of the machine, and the lab for what this one lacks
     reader.py     a lesson gone through, its questions asked
     screen.py     the live screen, and the same as plain lines
     scaffold.py   a new lesson

@@ -21,7 +21,7 @@ from tutorials.tutor.source import c_function, python_function
 from tutorials.tutor.story import Call, calls, first_difference
 from tutorials.tutor.world import Raised, World
 
-__all__ = ["Reference", "Verdict", "check", "observed"]
+__all__ = ["Reference", "Verdict", "check", "judged", "observed", "unfinished"]
 
 PATIENCE = 20  # an answer may take so many times as long as the reference: no machine is too slow
 
@@ -41,6 +41,11 @@ class Verdict:
     seconds: float = 0.0
     facts: dict[str, Any] = field(default_factory=dict)
 
+    def failed(self, failure: Failure) -> None:
+        """Let it say what is wrong."""
+        self.passed, self.id, self.expected, self.observed = False, failure.id, failure.expected, failure.observed
+        self.where = failure.where or self.where
+
 
 @dataclass
 class Reference:
@@ -53,7 +58,7 @@ class Reference:
 
 
 def check(lesson: Lesson, answer: Path, reference: Reference | None = None, partial: bool = False,
-          sandbox: bool = False) -> Verdict:  # fmt: skip
+          sandbox: bool = False, looked: bool = False) -> Verdict:  # fmt: skip
     """Check an answer.
 
     Args:
@@ -62,11 +67,13 @@ def check(lesson: Lesson, answer: Path, reference: Reference | None = None, part
         reference: facts of the real functions, where there are several answers; by default they are observed now.
         partial: functions that the answer lacks are the real ones.
         sandbox: run it in a container of its own (and so the reference, where it is given).
+        looked: its text has been looked at already, by `unfinished`.
     """
     begun = time.monotonic()
     verdict = Verdict(lesson.id, str(answer), False)
     try:
-        read(lesson, answer, partial)
+        if not looked:
+            read(lesson, answer, partial)
         reference = reference or observed(lesson, sandbox=sandbox)
         verdict.differs, verdict.where = parted(lesson, answer, reference, partial, sandbox)
         limit = max(60.0, PATIENCE * reference.seconds)
@@ -79,9 +86,29 @@ def check(lesson: Lesson, answer: Path, reference: Reference | None = None, part
         verdict.passed = True
         verdict.differs = verdict.where = ""
     except Failure as failure:
-        verdict.id, verdict.expected, verdict.observed = failure.id, failure.expected, failure.observed
-        verdict.where = failure.where or verdict.where
+        verdict.failed(failure)
     verdict.seconds = round(time.monotonic() - begun, 2)
+    return verdict
+
+
+def unfinished(lesson: Lesson, answer: Path) -> Verdict | None:
+    """Return the verdict on an answer that nothing needs to be run for: it is blank, or no program; else None."""
+    verdict = Verdict(lesson.id, str(answer), False)
+    try:
+        read(lesson, answer, False)
+    except Failure as failure:
+        verdict.failed(failure)
+        return verdict
+    return None
+
+
+def judged(lesson: Lesson, answer: Path, expected: list[tuple[str, Any]], found: list[tuple[str, Any]]) -> Verdict:
+    """Return the verdict on an answer whose facts are known."""
+    verdict = Verdict(lesson.id, str(answer), True, facts=dict(found))
+    try:
+        judge(lesson, expected, found)
+    except Failure as failure:
+        verdict.failed(failure)
     return verdict
 
 

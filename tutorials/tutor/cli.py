@@ -51,9 +51,10 @@ def parser() -> argparse.ArgumentParser:
     add("start", run_start, "begin a lesson: write its blank exercise")
     watch = add("watch", run_watch, "check the exercise each time it is saved")
     watch.add_argument("--plain", action="store_true", help="lines, no screen: for pipes and screen readers")
+    in_lab(watch)
     check = add("check", run_check, "check the exercise")
     check.add_argument("--answer", metavar="FILE", help="this file instead")
-    check.add_argument("--no-lab", action="store_true", help="do not start the lab for what this machine lacks")
+    in_lab(check)
     formatted(check)
     hint = add("hint", run_hint, "help with what failed at the last check; each time a little more")
     hint.add_argument("--rung", type=int, choices=(1, 2, 3, 4), help="this one: question, pointer, pseudo-code, source")
@@ -67,6 +68,7 @@ def parser() -> argparse.ArgumentParser:
     grade.add_argument("place", nargs="?", metavar="DIR", help="default: your own exercises")
     grade.add_argument("--json", action="store_true", help="for a program to read")
     grade.add_argument("--no-sandbox", action="store_true", help="trust them: no container around each")
+    in_lab(grade)
     add("weave", run_weave, "print a lesson with its source in it")
     build = add("build", run_build, "weave all lessons, and say what does not hold", None)
     build.add_argument("--out", metavar="DIR", help="write them there")
@@ -79,6 +81,12 @@ def parser() -> argparse.ArgumentParser:
     export.add_argument("out", metavar="DIR", help="where to")
     export.add_argument("--blank", action="store_true", help="no answers, no checks: what learners get (default: with solutions)")
     return top
+
+
+def in_lab(one: argparse.ArgumentParser) -> None:
+    lab = one.add_mutually_exclusive_group()
+    lab.add_argument("--lab", action="store_true", default=None, help="check in the lab, a virtual machine: needs no root here")
+    lab.add_argument("--no-lab", dest="lab", action="store_false", help="never; default: for what this machine lacks")
 
 
 def formatted(one: argparse.ArgumentParser) -> None:
@@ -157,7 +165,7 @@ def run_reset(args: argparse.Namespace) -> int:
 
 
 def run_check(args: argparse.Namespace) -> int:
-    from tutorials.tutor.place import in_lab
+    from tutorials.tutor.place import Place
     from tutorials.tutor.screen import verdict_lines
 
     state = State()
@@ -165,10 +173,8 @@ def run_check(args: argparse.Namespace) -> int:
     path = Path(args.answer) if args.answer else state.exercise(lesson)
     if not path.exists():
         raise TutorError(f"{path} is not there: tutor start {lesson.id}")
-    lack = usable(lesson, args.no_lab)
-    if lack:
-        return in_lab(lesson, path, ["--format", args.format])
-    verdict = checked(lesson, path)
+    with Place(args.lab, aloud) as place:
+        verdict = asdict(place(lesson, path))
     if not args.answer:
         state.checked(lesson, verdict)
     print(json.dumps(verdict, indent=2) if args.format == "json" else "\n".join(verdict_lines(verdict)))
@@ -179,41 +185,28 @@ def run_check(args: argparse.Namespace) -> int:
     return 0 if verdict["passed"] else 1
 
 
-def usable(lesson: Lesson, no_lab: bool) -> list[str]:
-    """Return what is to be had in the lab. Raises: TutorError for what cannot be had so."""
-    from tutorials.tutor.place import lacking
-
-    lack = lacking(lesson)
-    if "root" in lack:
-        raise TutorError(f"{lesson.id} needs root: sudo {sys.executable.removesuffix('python')}tutor check {lesson.id}")
-    if lack and no_lab:
-        raise TutorError(f"{lesson.id} needs {', '.join(lack)}, which this machine lacks; without --no-lab the lab has it")
-    return lack
-
-
-def checked(lesson: Lesson, path: Path) -> dict[str, Any]:
-    """Check an answer; returns the verdict as a dictionary."""
-    from tutorials.tutor.check import check
-
-    return asdict(check(lesson, path))
+def aloud(text: str) -> None:
+    """Say what is being done, where that takes long."""
+    print(f"tutor: {text}", file=sys.stderr, flush=True)
 
 
 def run_watch(args: argparse.Namespace) -> int:
+    from tutorials.tutor.place import Place
     from tutorials.tutor.screen import Watch, plain_wanted, watch_live, watch_plain
 
     state = State()
     lesson = find(args.lesson) if args.lesson else find(state.current) if state.current else lessons()[0]
-    if usable(lesson, True):
-        return 2
-    watch = Watch(state, lesson, checked)
-    if plain_wanted(args.plain):
-        return watch_plain(watch)
-    try:
-        import rich  # noqa: F401
-    except ImportError:
-        print("tutor: without rich there are plain lines (pip install 'minirt[course]')", file=sys.stderr)
-        return watch_plain(watch)
-    return watch_live(watch)
+    with Place(args.lab, aloud, keep=True) as place:
+        place.refuse(lesson)
+        watch = Watch(state, lesson, place)
+        if plain_wanted(args.plain):
+            return watch_plain(watch)
+        try:
+            import rich  # noqa: F401
+        except ImportError:
+            aloud("without rich there are plain lines (pip install 'minirt[course]')")
+            return watch_plain(watch)
+        return watch_live(watch)
 
 
 def run_hint(args: argparse.Namespace) -> int:
@@ -228,7 +221,7 @@ def run_hint(args: argparse.Namespace) -> int:
     if last["passed"]:
         print(f"{lesson.id}: passed; nothing to help with")
         return 0
-    print(hint(lesson, last["id"], last["observed"], args.rung - 1) if args.rung else Watch(state, lesson, checked).hint())
+    print(hint(lesson, last["id"], last["observed"], args.rung - 1) if args.rung else Watch(state, lesson).hint())
     return 0
 
 
@@ -256,11 +249,13 @@ def run_replay(args: argparse.Namespace) -> int:
 
 def run_grade(args: argparse.Namespace) -> int:
     from tutorials.tutor.grade import grade
+    from tutorials.tutor.place import Place
 
     own = State().directory
     if not args.place and not own.is_dir():
         raise TutorError("nothing is begun yet: tutor start c1")
-    return grade(Path(args.place) if args.place else own, args.json, not args.no_sandbox and bool(args.place))
+    with Place(args.lab, aloud, sandbox=not args.no_sandbox and bool(args.place), keep=True) as place:
+        return grade(Path(args.place) if args.place else own, args.json, place)
 
 
 def run_weave(args: argparse.Namespace) -> int:

@@ -11,10 +11,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tutorials.tutor.check import Reference, Verdict, check, observed
 from tutorials.tutor.errors import TutorError
 from tutorials.tutor.lessons import Lesson, lessons
-from tutorials.tutor.place import lacking
+from tutorials.tutor.place import Place
 
 __all__ = ["grade", "submissions"]
 
@@ -30,21 +29,20 @@ def submissions(place: Path) -> Iterator[tuple[str, Lesson, Path]]:
             yield (parts[0] if parts[0] not in (lesson.path.parent.name, path.name) else ""), lesson, path
 
 
-def grade(place: Path, as_json: bool, sandbox: bool) -> int:
+def grade(where: Path, as_json: bool, place: Place) -> int:
     """Grade what is there. Returns 0 where all pass, 1 where not, 2 where nothing could be graded.
 
     Args:
-        place: the directory.
+        where: the directory.
         as_json: print one object: learner -> lesson -> verdict.
-        sandbox: each in a container of its own.
+        place: checks each.
     """
-    if not place.is_dir():
-        raise TutorError(f"{place}: no such directory")
-    references: dict[str, Reference] = {}
+    if not where.is_dir():
+        raise TutorError(f"{where}: no such directory")
     results: dict[str, dict[str, Any]] = {}
     count = passed = 0
-    for learner, lesson, path in submissions(place):
-        verdict = one(lesson, path, references, sandbox)
+    for learner, lesson, path in submissions(where):
+        verdict = place.told(lesson, path)
         results.setdefault(learner, {})[lesson.id] = {key: value for key, value in asdict(verdict).items() if key != "facts"}
         count, passed = count + 1, passed + verdict.passed
         if not as_json:
@@ -55,14 +53,3 @@ def grade(place: Path, as_json: bool, sandbox: bool) -> int:
     else:
         print(f"{passed} of {count} exercises pass")
     return 2 if not count else int(passed != count)
-
-
-def one(lesson: Lesson, path: Path, references: dict[str, Reference], sandbox: bool) -> Verdict:
-    """Check one submission; what this machine lacks is its failure's name."""
-    lack = lacking(lesson)
-    if lack:
-        wanted = f"a machine with {', '.join(lesson.needs)}"
-        return Verdict(lesson.id, str(path), False, "lacking", wanted, f"no {', no '.join(lack)}")
-    if lesson.id not in references:
-        references[lesson.id] = observed(lesson, sandbox=sandbox)
-    return check(lesson, path, references[lesson.id], sandbox=sandbox)

@@ -13,10 +13,11 @@ from typing import Any
 from tutorials.tutor.errors import TutorError
 from tutorials.tutor.markdown import Fence, fences
 
-__all__ = ["COURSE", "TOP", "Lesson", "find", "lessons"]
+__all__ = ["COURSE", "IN_LAB", "TOP", "Lesson", "find", "lessons"]
 
 COURSE = Path(__file__).resolve().parents[1]  # tutorials/
 TOP = COURSE.parent  # where minirt/, minivm/ and csrc/ are
+IN_LAB = Path("/run/minirt-lab")  # is there in the lab (lab/README.md)
 TRACKS = ("containers", "machines")
 
 

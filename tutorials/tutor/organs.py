@@ -94,6 +94,18 @@ def merged(value: Any, change: Any) -> Any:
     return {**value, **{key: merged(value.get(key), new) for key, new in change.items()}}
 
 
+def minirt(words: list[str]) -> int:
+    """Run a minirt command; what is no error of minirt's own comes out as it is, and so with the learner's line."""
+    from minirt.cli.main import main
+    from minirt.errors import MinirtError
+
+    try:
+        return main([*([] if words[:1] == ["oci"] else ["--debug"]), *words])
+    except MinirtError as error:
+        print(f"minirt: {error}", file=sys.stderr)
+        return error.exit_code
+
+
 def main(words: list[str]) -> int:
     """Run a command with an answer's functions in it."""
     partial = words[0] == "--partial"
@@ -111,8 +123,6 @@ def main(words: list[str]) -> int:
             from minivm.cli.main import main as minivm
 
             return minivm(rest)
-        from minirt.cli.main import main as minirt
-
         return minirt(rest)
     except BaseException as error:
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == answer]

@@ -1,18 +1,20 @@
-"""What a lesson needs of the machine, and the lab for what this one lacks."""
+"""Where an answer is checked: here, or in the lab where this machine lacks what the lesson needs."""
 
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 import sys
-import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
-from tutorials.tutor.lessons import TOP, Lesson
+from tutorials.tutor.check import Reference, Verdict, check, observed, unfinished
+from tutorials.tutor.errors import TutorError
+from tutorials.tutor.lab import Lab
+from tutorials.tutor.lessons import IN_LAB, Lesson
 
-__all__ = ["in_lab", "lacking"]
+__all__ = ["Place", "lacking"]
 
+TUTOR = Path(sys.executable).with_name("tutor")
 CONTROLLERS = {"memory", "cpu", "pids"}
 
 
@@ -21,7 +23,7 @@ def lacking(lesson: Lesson) -> list[str]:
     have = {
         "root": os.geteuid() == 0,
         "kvm": os.access("/dev/kvm", os.R_OK | os.W_OK),
-        "cgroup2": os.geteuid() == 0 and controllers() >= CONTROLLERS,
+        "cgroup2": controllers() >= CONTROLLERS,
     }
     return [need for need in lesson.needs if not have.get(need, False)]
 
@@ -34,18 +36,65 @@ def controllers() -> set[str]:
         return set()
 
 
-def in_lab(lesson: Lesson, answer: Path, words: list[str]) -> int:
-    """Check an answer in the lab (lab/README.md). Returns the exit status.
+class Place:
+    """Checks answers. The lab is started for the first that needs it, and stays until `close`.
 
-    The lab gets a copy of this tree; the answer is put into it for as long as that is made.
+    Args:
+        lab: True: in the lab whatever this machine has; False: never there; None: where something is lacking.
+        say: told what is being done, where that takes long.
+        sandbox: each answer in a container of its own.
+        keep: observe the real functions once a lesson, for all answers.
     """
-    carried = Path(tempfile.mkdtemp(prefix=".answer-", dir=TOP / "tutorials"))
-    try:
-        copy = carried / answer.name
-        shutil.copyfile(answer, copy)
-        print(f"{lesson.id}: this machine lacks {', '.join(lacking(lesson))}: checking in the lab", file=sys.stderr)
-        place = str(copy.relative_to(TOP))
-        command = [str(TOP / "lab" / "run"), ".venv/bin/tutor", "check", lesson.id, "--answer", place, *words]
-        return subprocess.run(command, cwd=TOP, check=False).returncode
-    finally:
-        shutil.rmtree(carried)
+
+    def __init__(self, lab: bool | None, say: Callable[[str], None], sandbox: bool = False, keep: bool = False) -> None:
+        self.wish, self.say, self.sandbox, self.keep = lab, say, sandbox, keep
+        self.lab: Lab | None = None
+        self.references: dict[str, Reference] = {}
+
+    def __call__(self, lesson: Lesson, path: Path) -> Verdict:
+        """Check an answer. Raises: TutorError where it cannot be checked."""
+        self.refuse(lesson)
+        lack = lacking(lesson)
+        if not lack and not self.wish:
+            return self.here(lesson, path)
+        early = unfinished(lesson, path)  # for that no machine is needed
+        return early or self.there(lesson, path, f"this machine lacks {', '.join(lack)}" if lack else "as you ask")
+
+    def refuse(self, lesson: Lesson) -> None:
+        """Say why a lesson cannot be checked. Raises: TutorError."""
+        lack = lacking(lesson)
+        if IN_LAB.is_dir() and (lack or self.wish):
+            raise TutorError(f"{lesson.id} needs {', '.join(lack) or 'the lab'}: there is no lab in the lab")
+        if lack == ["root"] and not self.wish:
+            raise TutorError(f"{lesson.id} needs root: sudo {TUTOR} ... (or, in a virtual machine, without root: --lab)")
+        if lack and self.wish is False:
+            raise TutorError(f"{lesson.id} needs {', '.join(lack)}, which this machine lacks; without --no-lab the lab has it")
+
+    def here(self, lesson: Lesson, path: Path) -> Verdict:
+        if self.keep and lesson.id not in self.references:
+            self.references[lesson.id] = observed(lesson, sandbox=self.sandbox)
+        return check(lesson, path, self.references.get(lesson.id), sandbox=self.sandbox)
+
+    def there(self, lesson: Lesson, path: Path, why: str) -> Verdict:
+        if self.lab is None:
+            self.say(f"{lesson.id}: {why}: starting the lab, a virtual machine (lab/README.md)")
+            self.lab = Lab(self.say)
+        return self.lab.check(lesson, path, self.sandbox)
+
+    def close(self) -> None:
+        """Switch the lab off, where there is one."""
+        if self.lab is not None:
+            self.lab.close()
+
+    def __enter__(self) -> Place:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def told(self, lesson: Lesson, path: Path) -> Verdict:
+        """Check an answer; that it cannot be checked is a verdict, too."""
+        try:
+            return self(lesson, path)
+        except TutorError as error:
+            return Verdict(lesson.id, str(path), False, "lacking", f"a machine with {', '.join(lesson.needs)}", str(error))

@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 import select
 import sys
-from collections.abc import Callable
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
 from tutorials.tutor.hints import hint
 from tutorials.tutor.lessons import Lesson, lessons
+from tutorials.tutor.place import Place
 from tutorials.tutor.state import State
 
 __all__ = ["Watch", "plain_wanted", "verdict_lines", "watch_live", "watch_plain"]
@@ -44,11 +44,11 @@ class Watch:
     Args:
         state: the learner's.
         lesson: which is watched.
-        check: checks a file, and returns the verdict as a dictionary.
+        place: where it is checked; none: it is only hinted at.
     """
 
-    def __init__(self, state: State, lesson: Lesson, check: Callable[[Lesson, Path], dict[str, Any]]) -> None:
-        self.state, self.check = state, check
+    def __init__(self, state: State, lesson: Lesson, place: Place | None = None) -> None:
+        self.state, self.place = state, place
         self.hints: list[str] = []
         self.go_to(lesson)
 
@@ -70,9 +70,10 @@ class Watch:
 
     def verdict(self) -> dict[str, Any]:
         """Check the file, and remember what came of it."""
-        verdict = self.check(self.lesson, self.path)
-        self.state.checked(self.lesson, verdict)
+        assert self.place is not None
         self.hints.clear()
+        verdict = asdict(self.place.told(self.lesson, self.path))
+        self.state.checked(self.lesson, verdict)
         return verdict
 
     def hint(self) -> str:
@@ -136,6 +137,8 @@ def watch_live(watch: Watch) -> int:
     try:
         tty.setcbreak(fd)
         with Live(page(watch, message), console=console, screen=True, auto_refresh=False) as live:
+            if watch.place is not None:  # what the lab says belongs on the screen
+                watch.place.say = lambda text: live.update(page(watch, text), refresh=True)
             while True:
                 if watch.changed():
                     live.update(page(watch, "checking ..."), refresh=True)
