@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["bootstrap", "command"]
 
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
-# As docker's Debian images have it: no service is started by its package, and no archive that was installed stays.
+# As docker's Debian images have it: no service is started by its package, and no archive that was installed stays. mmdebstrap
+# has a policy of its own while it installs, and removes the file in the end: so it is told to leave that to ours.
 POLICY = 'printf "#!/bin/sh\\nexit 101\\n" > "$1/usr/sbin/policy-rc.d"; chmod 755 "$1/usr/sbin/policy-rc.d"'
 CLEAN = (
     'printf \'DPkg::Post-Invoke { "rm -f /var/cache/apt/archives/*.deb || true"; };\\nDir::Cache::pkgcache "";\\n'
@@ -30,7 +31,8 @@ CLEAN = (
 def command(suite: str, include: list[str], variant: str, mirror: str) -> list[str]:
     """Return mmdebstrap's words, without the output and the mirror. Args: include, packages beside the variant's."""
     words = ["mmdebstrap", "--quiet", f"--mode={'root' if os.geteuid() == 0 else 'unshare'}", f"--variant={variant}"]
-    words += ["--format=tar", '--aptopt=Acquire::Languages "none"', f"--customize-hook={POLICY}", f"--customize-hook={CLEAN}"]
+    words += ["--format=tar", '--aptopt=Acquire::Languages "none"', f"--customize-hook={CLEAN}"]
+    words += [f"--extract-hook={POLICY}", "--skip=chroot/policy-rc.d"]
     if os.path.exists(KEYRING):
         words.append(f"--keyring={KEYRING}")
     if include:
@@ -41,17 +43,18 @@ def command(suite: str, include: list[str], variant: str, mirror: str) -> list[s
 def bootstrap(
     store: Store, name: str, *, suite: str = "bookworm", include: list[str] | None = None, variant: str = "minbase",
     mirror: str = "", cache: str, refresh: bool = False, progress: Callable[[int], object] | None = None,
+    begins: Callable[[], object] = lambda: None,
 ) -> Image:  # fmt: skip
     """Make an image of Debian.
 
     Args: name, for the image; suite, a release's name; include, packages beside the variant's; mirror, a URL, by default
     deb.debian.org with the security updates; cache, directory for what mmdebstrap makes; refresh, make it again; progress, as
-    in import_rootfs.
+    in import_rootfs; begins, called before mmdebstrap is, which takes a while.
     Returns the image. Raises ImageError.
     """
     from minirt.image.importer import import_rootfs
 
-    path = _root(command(suite, include or [], variant, mirror), cache, refresh)
+    path = _root(command(suite, include or [], variant, mirror), cache, refresh, begins)
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         changes = ['CMD ["bash"]', "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]
@@ -61,7 +64,7 @@ def bootstrap(
         os.close(fd)
 
 
-def _root(words: list[str], cache: str, refresh: bool) -> str:
+def _root(words: list[str], cache: str, refresh: bool, begins: Callable[[], object]) -> str:
     """Return the path of the tar that a command makes, made now if it is not there."""
     import fcntl
     import hashlib
@@ -77,6 +80,7 @@ def _root(words: list[str], cache: str, refresh: bool) -> str:
     with open(os.path.join(cache, "lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if refresh or not os.path.exists(final):  # else another made it while we waited
+            begins()
             _make(words, final)
     return final
 

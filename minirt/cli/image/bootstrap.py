@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from minirt.cli.image.verb import open_store, verb
 
@@ -46,10 +47,15 @@ def _bootstrap(args: argparse.Namespace) -> int:
     name = args.name or f"debian:{args.suite}"
     Reference.parse(name)
     include = [package for text in args.include for package in text.split(",") if package]
+
+    def begins() -> None:
+        if sys.stderr.isatty():
+            print(f"mmdebstrap makes a root of Debian {args.suite} now: a minute or more, and only this once", file=sys.stderr)
+
     with Counter("importing", 0) as progress:
         image = bootstrap(
             open_store(), name, suite=args.suite, include=include, variant=args.variant, mirror=args.mirror,
-            cache=f"{cache_root()}/bootstrap", refresh=args.refresh, progress=progress.advance,
+            cache=f"{cache_root()}/bootstrap", refresh=args.refresh, progress=progress.advance, begins=begins,
         )  # fmt: skip
     print(image.id)
     return 0
