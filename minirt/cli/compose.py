@@ -44,7 +44,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--profile", dest="profiles", metavar="NAME", help="services of this profile, too; * for all", **many)
     parser.add_argument("--env-file", dest="env_files", metavar="FILE", help="variables for the compose file (.env)", **many)
     parser.add_argument("--progress", default="auto", choices=("auto", "plain", "quiet"), help="how it tells what it does")
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True, prog="minirt compose")
     add_up(verbs)
     add_down(verbs)
     add_looks(verbs)
@@ -213,7 +213,7 @@ def up(args: argparse.Namespace) -> int:
     work.run(names)
     if args.wait:
         for name in names:
-            wait_ready(project, name, condition_of(project, name), work.until)
+            wait_ready(project, name, condition_of(project, name), work.until, say)
     if args.detach or args.wait or args.no_start:
         return 0
     return stay(args, project, names)

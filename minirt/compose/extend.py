@@ -40,6 +40,8 @@ def whole(document: Document, name: str, directory: str, variables: Mapping[str,
     other, place = document, directory
     if file:
         path = os.path.normpath(os.path.join(directory, file))
+        if not os.path.exists(path):
+            raise document.fail((*where, "file"), f"{path}: there is no such file")
         other, place = read(path), os.path.dirname(path)
         expand_all(other, variables)
         check(other)

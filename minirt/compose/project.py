@@ -123,7 +123,8 @@ def find_files(directory: str) -> list[str]:
                 return [path, *([override] if os.path.exists(override) else [])]
         above = os.path.dirname(here)
         if above == here:
-            raise ComposeError(f"no compose file here or above: {', '.join(FILES)}; or give one with -f")
+            listed = ", ".join(FILES)
+            raise ComposeError(f"no compose file here or above ({listed}): write one, go where it is, or name it with -f FILE")
         here = above
 
 
@@ -179,6 +180,9 @@ def read_all(files: Sequence[str], directory: str, variables: dict[str, str]) ->
 
     whole: Document | None = None
     for path in files:
+        if path != "-" and not os.path.exists(path):
+            what = "name the compose file with -f, or leave -f out where compose.yaml is here or above"
+            raise ComposeError(f"{path}: there is no such file: {what}")
         document = read(path, sys.stdin.read() if path == "-" else None)
         expand_all(document, variables)
         check(document)

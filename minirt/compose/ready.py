@@ -11,7 +11,7 @@ from minirt.engine.container import Container
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 __all__ = ["number_of", "of_project", "orphans", "wait_ready"]
 
@@ -41,13 +41,23 @@ def orphans(project: Project) -> list[Container]:
     return [c for c in of_project(project.name) if c.state["labels"].get(SERVICE) not in project.everything]
 
 
-def wait_ready(project: Project, name: str, condition: str, until: float | None = None) -> None:
+def wait_ready(
+    project: Project, name: str, condition: str, until: float | None = None,
+    say: Callable[[str, str], None] = lambda what, done: None,
+) -> None:  # fmt: skip
     """Wait until a service's containers are as somebody who depends on them needs. Raises: ComposeError.
 
-    Args: condition, of depends_on; until, on the clock of time.monotonic.
+    Args: condition, of depends_on; until, on the clock of time.monotonic; say, told what each is when that changes.
     """
+    told: dict[str, str] = {}
     while True:
-        verdicts = [verdict(Container.load(one.id), condition) for one in of_project(project.name, name)]
+        found = [(one, Container.load(one.id)) for one in of_project(project.name, name)]
+        verdicts = [verdict(container, condition) for _, container in found]
+        for (one, container), text in zip(found, verdicts, strict=True):
+            word = "" if container is None else word_for(container, text, condition)
+            if word and word != told.get(one.id) and (text == "wait" or one.id in told):  # what need not be waited for is not told
+                say(f"Container {one.label}", word)
+                told[one.id] = word
         bad = next((text for text in verdicts if text not in ("", "wait")), "")
         if bad:
             raise ComposeError(f"service {name} {bad}")
@@ -56,6 +66,15 @@ def wait_ready(project: Project, name: str, condition: str, until: float | None 
         if until is not None and time.monotonic() > until:
             raise ComposeError(f"service {name} is not ready in time ({condition.replace('_', ' ')})")
         time.sleep(LOOK)
+
+
+def word_for(container: Container, text: str, condition: str) -> str:
+    """Return what is told of a container that is waited for, by its verdict."""
+    if text == "wait":
+        if container.state.get("status") == "restarting":
+            return f"Restarting ({container.exit_code}): minirt logs {container.label}"
+        return "Waiting"
+    return {"service_healthy": "Healthy", "service_completed_successfully": "Exited"}.get(condition, "Running") if not text else ""
 
 
 def verdict(container: Container | None, condition: str) -> str:

@@ -58,7 +58,7 @@ class Up:
             if other not in self.project.services or condition == "service_started":
                 continue
             try:
-                wait_ready(self.project, other, condition, self.until)
+                wait_ready(self.project, other, condition, self.until, self.say)
             except ComposeError as error:
                 if how.get("required", True):
                     raise self.project.fail(str(error), "services", name, "depends_on", other) from None

@@ -173,6 +173,22 @@ def test_what_is_not_ready_in_time_ends_the_wait(demo: Place) -> None:
     assert done.returncode == 1 and "not ready in time" in done.stderr
 
 
+def test_what_is_waited_for_is_told(demo: Place) -> None:
+    """Else an `up` that waits for what starts again and again looks as if it hung."""
+    done = demo("up", "-d", "web")
+    assert done.returncode == 0, done.stderr
+    lines = [" ".join(line.split()) for line in done.stderr.splitlines()]
+    waited, ready = lines.index("Container demo-db-1 Waiting"), lines.index("Container demo-db-1 Healthy")
+    assert lines.index("Container demo-db-1 Started") < waited < ready < lines.index("Container demo-web-1 Created")
+    demo.good("down", "-t", "1")
+    text = (demo.path / "compose.yaml").read_text()
+    text = text.replace("touch /ready;", "exit 5;").replace("  once:\n", "    restart: always\n  once:\n")
+    (demo.path / "compose.yaml").write_text(text)
+    done = demo("up", "-d", "--wait", "--wait-timeout", "8", "web")
+    assert done.returncode == 1 and "Container demo-db-1  Restarting (5): minirt logs demo-db-1" in done.stderr
+    assert "not ready in time" in done.stderr
+
+
 def test_logs_have_their_containers_names(demo: Place) -> None:
     (demo.path / "compose.yaml").write_text(
         "services:\n  a: {image: busybox, command: echo from a}\n  bb: {image: busybox, command: sh -c 'echo from b; echo more'}\n"
@@ -238,6 +254,17 @@ def test_a_project_that_was_broken_off_is_gone_on_with(demo: Place) -> None:
         run.communicate(timeout=60)
     demo.good("up", "-d", "--wait")
     assert set(demo.ids()) == {"demo-db-1", "demo-once-1", "demo-web-1"}
+
+
+def test_a_file_that_is_missing_says_what_to_do(demo: Place, tmp_path: Path) -> None:
+    done = demo("-f", "none.yaml", "up")
+    assert done.returncode == 1 and done.stderr == (
+        "minirt: none.yaml: there is no such file: "
+        "name the compose file with -f, or leave -f out where compose.yaml is here or above\n"
+    )
+    (tmp_path / "empty").mkdir()
+    done = demo.minirt("compose", "ps", cwd=tmp_path / "empty")
+    assert done.returncode == 1 and done.stderr.count("\n") == 1 and "compose.yaml" in done.stderr and "-f FILE" in done.stderr
 
 
 def test_two_projects_of_one_file_are_apart(demo: Place) -> None:

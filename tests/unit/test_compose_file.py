@@ -102,6 +102,7 @@ BAD = [  # file, its wrong line, a word of what is said
     ("services:\n  web:\n    image: x\n    links: [y]\n", 4, "know each other"),
     ("services:\n  web:\n    image: x\n    extends: {service: y}\n", 4, "no service 'y'"),
     ("services:\n  web:\n    image: x\n    extends: web\n", 4, "it extends itself"),
+    ("services:\n  web:\n    extends:\n      service: x\n      file: none.yaml\n", 5, "no such file"),
     ("services:\n  web:\n    image: x\n    blkio_config: {}\n", 4, "not implemented"),
     ("services:\n  web:\n    image: x\n  web:\n    image: y\n", 4, "twice"),
     ("services:\n  web:\n    command: x\n", 2, "neither image nor build"),
