@@ -128,10 +128,10 @@ static void container(void)
     DO(mount, "overlay", shared->target, "overlay", 0, shared->options);
     DO(chdir, shared->target);
     DO(pivot_root, ".", ".");
-    mounts();
-    devices();
     DO(umount2, ".", MNT_DETACH);
     DO(chdir, "/");
+    mounts();
+    devices();
     DO(sethostname, "box", 3);
     loopback();
     DO(chdir, "/");

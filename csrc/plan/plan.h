@@ -6,6 +6,7 @@
  *     PLAN_BASE    +---------------------------+
  *                  | struct outcome [capacity] |  the ring: what came of it, filled in by the executor; mostly a hole
  *     PLAN_HEADER  | struct plan               |
+ *                  | pool                      |  what records point to that many plans have in common (minirt/plan/common.py)
  *                  | struct record [count]     |  what to do
  *                  | arena                     |  strings, structures, slots that results are stored in
  *                  +---------------------------+

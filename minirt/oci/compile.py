@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from minirt.oci import devices, hidden, mounts, namespaces, process, rootfs, sources, system
 from minirt.oci.step import Context
-from minirt.plan import Plan
+from minirt.plan import Plan, Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -88,9 +88,11 @@ def compile_plan(context: Context, preserve_fds: int = 0) -> Plan:
     plan = Plan(preserve_fds).extend(EXECUTOR, context)
     finish_plan(plan, context)
     used = {record.step for record in plan.records}  # a step that has nothing to do here is none to cut
-    plan.steps = {name: step for name, step in plan.steps.items() if name in used}
-    for step in plan.steps.values():
-        step.needs = tuple(need for need in step.needs if need in used)
+    plan.steps = {
+        name: Step(name, tuple(need for need in step.needs if need in used), step.why)
+        for name, step in plan.steps.items()
+        if name in used
+    }
     return plan
 
 

@@ -12,6 +12,7 @@ from minirt.plan import Memory, Plan, Slot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Hashable
     from typing import Any
 
 __all__ = ["DEFAULT", "check_node", "console", "device_sources", "devices", "null_descriptors"]
@@ -68,7 +69,12 @@ def device_sources(p: Plan, c: Context) -> None:
             p.open_tree(k.AT_FDCWD, device["path"], k.OPEN_TREE_CLONE | k.OPEN_TREE_CLOEXEC, store=fd)
 
 
-@step("devices", "pivot_root", "dev", why="make the device nodes that every program may count on")
+def default_only(c: Context) -> Hashable:
+    """Say whether there are to be the default devices in a /dev that is new (`step`)."""
+    return () if may_name(c, "/dev") and "/dev" in c.made and not c.userns and not c.linux.get("devices") else None
+
+
+@step("devices", "pivot_root", "dev", why="make the device nodes that every program may count on", common=default_only)
 def devices(p: Plan, c: Context) -> None:
     """Which devices may be used is not decided by the node but by CAP_MKNOD and the cgroup's device filter."""
     if not set_up(c):

@@ -13,7 +13,7 @@ from minirt.plan import Memory, Plan, Slot, Words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Hashable, Sequence
 
 __all__ = ["masked_paths", "read_only_paths"]
 
@@ -22,7 +22,13 @@ EMPTY = "size=0k,mode=755"
 ONTO = k.MOVE_MOUNT_F_EMPTY_PATH | k.MOVE_MOUNT_T_EMPTY_PATH
 
 
-@step("masked", "pivot_root", "proc", "devices", why="hide what tells of the host or could change it")
+def only_kernel_s(c: Context) -> Hashable:
+    """Return the masked paths where all may be named, and so do not depend on the container (`step`)."""
+    paths = tuple(c.linux.get("maskedPaths") or ())
+    return paths if may_name(c, "/dev/null") and all(map(of_kernel, paths)) else None
+
+
+@step("masked", "pivot_root", "proc", "devices", why="hide what tells of the host or could change it", common=only_kernel_s)
 def masked_paths(p: Plan, c: Context) -> None:
     """A file is covered by /dev/null, a directory by an empty tmpfs; what is not there need not be hidden.
 
@@ -60,6 +66,8 @@ def of_kernel(path: str) -> bool:
 
 def by_root(c: Context, paths: Sequence[str]) -> list[tuple[str, list[str]]]:
     """Return the paths that are in the container's /proc, those in its /sys, and the others ("")."""
+    if not paths:
+        return []
     kinds = {mount.target: mount.kind for mount in c.mounts if not mount.remount and not mount.bind}
     found: dict[str, list[str]] = {"": [], "/proc": [], "/sys": []}
     for path in paths:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from errno import EACCES, EBUSY, EEXIST, EINVAL, ELOOP, ENOENT, ENOTDIR, EPERM
+from itertools import takewhile
 
 from minirt.errors import MinirtError
 from minirt.linux import constants as k
@@ -17,6 +18,10 @@ from minirt.oci.rootfs import wanted_propagation
 from minirt.oci.step import Context, step
 from minirt.oci.targets import HOW_SIZE, claim, enter, how, make_directories, on_ground, open_directory, open_file
 from minirt.plan import Memory, Plan, Slot, Words
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["mount_all", "read_only_mounts", "refuse_over_proc"]
 
@@ -45,7 +50,23 @@ STEPS = {
 
 def mount_all(p: Plan, c: Context) -> None:
     """Append a step for each entry of config.json's mounts, in its order."""
-    for mount in c.mounts:
+    first = common_mounts(c)
+    if first:
+        made, ground = p.common((mount_all, first), lambda: append_mounts(p, c, first))
+        c.made, c.ground = set(made), dict(ground)
+    append_mounts(p, c, c.mounts[len(first) :])
+
+
+def common_mounts(c: Context) -> tuple[Mount, ...]:
+    """Return the first entries, as far as they depend on nothing but themselves: most containers begin with the same."""
+    if c.shared_root or c.userns or c.linux.get("mountLabel") or c.ground or len(c.made) > 1:
+        return ()
+    return tuple(takewhile(lambda mount: mount.plain, c.mounts))
+
+
+def append_mounts(p: Plan, c: Context, mounts: Sequence[Mount]) -> tuple[frozenset[str], tuple[tuple[str, bool], ...]]:
+    """Append a step for each of these. Returns which directories are there now, and which ground there is."""
+    for mount in mounts:
         refuse_over_proc(mount)
         name, why = STEPS.get(mount.target, (f"mount:{mount.target}", f"what the configuration wants at {mount.target}"))
         needs = ("pivot_root", mount.made_by) if mount.made_by else ("pivot_root",)
@@ -57,6 +78,7 @@ def mount_all(p: Plan, c: Context) -> None:
             attach(p, c, mount)
         else:
             mount_new(p, c, mount)
+    return frozenset(c.made), tuple(c.ground.items())
 
 
 def refuse_over_proc(mount: Mount) -> None:

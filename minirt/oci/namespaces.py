@@ -5,7 +5,7 @@ from __future__ import annotations
 from minirt.errors import MinirtError
 from minirt.linux import constants as k
 from minirt.oci.sources import MOST
-from minirt.oci.step import Context, step
+from minirt.oci.step import Context, always, step
 from minirt.plan import Memory, Plan, Slot
 
 __all__ = [
@@ -27,7 +27,7 @@ TYPES = {
 }
 
 
-@step("signals", why="give the program the signals that a program expects")
+@step("signals", why="give the program the signals that a program expects", common=always)
 def signals(p: Plan, c: Context) -> None:
     """Python ignores SIGPIPE and SIGXFSZ, and the executor was started with all signals blocked; both are inherited."""
     default = Memory(bytes(32))  # struct kernel_sigaction: SIG_DFL, no flags
@@ -74,7 +74,7 @@ def cgroup(p: Plan, c: Context) -> None:
 def namespaces(p: Plan, c: Context) -> None:
     """clone3 makes the process and its namespaces at once; those named by a path are entered before."""
     joined = joined_paths(c)
-    for kind in {*joined, *c.fresh} - set(TYPES):
+    for kind in {*joined, *c.fresh} - TYPES.keys():
         raise MinirtError(f"config.json: linux.namespaces: no namespace type {kind!r}; there are {', '.join(TYPES)}")
     opened = {}
     for kind, path in joined.items():
@@ -181,7 +181,7 @@ def time_namespace(p: Plan, c: Context) -> None:
     p.close(fd)
 
 
-@step("session", "namespaces", why="cut the ties to the caller's terminal and keys")
+@step("session", "namespaces", why="cut the ties to the caller's terminal and keys", common=lambda c: c.new_keyring)
 def session(p: Plan, c: Context) -> None:
     """A terminal's signals go to a session; a session keyring is shared by what is forked."""
     p.setsid(why="Ctrl-C at the caller's terminal is minirt's to pass on")

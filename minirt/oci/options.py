@@ -50,6 +50,9 @@ PROPAGATION = {
     "shared": "MS_SHARED", "rshared": "MS_SHARED", "unbindable": "MS_UNBINDABLE", "runbindable": "MS_UNBINDABLE",
 }  # fmt: skip
 SPECIAL = ("bind", "rbind", "defaults", "tmpcopyup", "idmap", "ridmap")
+PLAIN = ("proc", "sysfs", "tmpfs", "devpts", "mqueue")  # types that `Mount.plain` entries may have
+PLAIN_MOST = 256
+FIELDS = {"destination", "type", "source", "options"}
 # What `minirt oci features` may say of config.json's mount options.
 OPTIONS = (*FLAGS, *RECURSIVE, *ACCESS_TIMES, *PROPAGATION, *SPECIAL)
 
@@ -143,6 +146,12 @@ class Mount:
             self.recursive_clear &= ~bit
 
     @property
+    def plain(self) -> bool:
+        """Whether it is one of the kernel's own file systems, new, with options that its mount(2) takes, and nothing else."""
+        special = self.remount or self.bind or self.copy_up or self.spread or self.recursive_set or self.recursive_clear
+        return self.kind in PLAIN and not special and self.entry.keys() <= FIELDS
+
+    @property
     def remount(self) -> bool:
         """Whether it changes what is mounted at the target already."""
         return bool(self.flags & k.MS_REMOUNT)
@@ -181,7 +190,30 @@ class Mount:
         return wanted, cleared
 
 
-def read_mounts(config: dict[str, Any]) -> list[Mount]:
-    """Return the entries of config.json's mounts, in their order. Raises: MinirtError."""
+def read_mounts(config: dict[str, Any], alone: bool = False) -> list[Mount]:
+    """Return the entries of config.json's mounts, in their order.
+
+    Args:
+        config: config.json.
+        alone: whether what is read is this container's alone, and may be changed. Else a plain entry, of which most containers
+            have the same few, is read once for all of them.
+
+    Raises: MinirtError.
+    """
     entries = config.get("mounts") or ()
-    return [Mount(entry, f"config.json: mounts[{i}]") for i, entry in enumerate(entries)]
+    found = []
+    for i, entry in enumerate(entries):
+        key = None if alone or not entry.keys() <= FIELDS else key_of(entry)
+        mount = _plain.get(key) or Mount(entry, f"config.json: mounts[{i}]")
+        if key is not None and mount.plain and len(_plain) < PLAIN_MOST:
+            _plain[key] = mount
+        found.append(mount)
+    return found
+
+
+_plain: dict[tuple[str | None, ...] | None, Mount] = {}
+
+
+def key_of(entry: dict[str, Any]) -> tuple[str | None, ...]:
+    """Return all that an entry of these FIELDS says."""
+    return (entry["destination"], entry.get("type"), entry.get("source"), *(entry.get("options") or ()))

@@ -15,6 +15,7 @@ from minirt.plan import Memory, Plan, Slot, Words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Hashable
     from typing import Any
 
 __all__ = [
@@ -169,7 +170,13 @@ def drop_bounding(c: Context) -> list[int]:
     return [n for n in range(capabilities.last_cap() + 1) if n not in kept]
 
 
-@step("bounding", "namespaces", why="say which capabilities can never come back")
+def asked_bounding(c: Context) -> Hashable:
+    """Return which capabilities the bounding set is to keep (`step`)."""
+    asked = c.process.get("capabilities")
+    return None if asked is None else tuple(asked.get("bounding") or ())
+
+
+@step("bounding", "namespaces", why="say which capabilities can never come back", common=asked_bounding)
 def bounding(p: Plan, c: Context) -> None:
     """No execve, not even of a set-user-ID program, gives more than the bounding set (man 7 capabilities)."""
     if "capabilities" not in c.process:
@@ -190,7 +197,15 @@ def identity(p: Plan, c: Context) -> tuple[Any, Any, Any, Any]:
     return who.get("uid", 0), who.get("gid", 0), len(groups), struct.pack(f"{len(groups)}I", *groups) or None
 
 
-@step("user", "namespaces", why="become the user that the program runs as")
+def numbers(c: Context) -> Hashable:
+    """Return who the program runs as, where config.json says it by numbers (`step`)."""
+    who: dict[str, Any] = c.process.get("user") or {}
+    if c.user is not None or who.get("additionalGids"):
+        return None
+    return c.rootless, who.get("uid", 0), who.get("gid", 0), who.get("umask", 0o022)
+
+
+@step("user", "namespaces", why="become the user that the program runs as", common=numbers)
 def user(p: Plan, c: Context) -> None:
     """runtime-spec config.md#user, man 7 credentials."""
     uid, gid, count, groups = identity(p, c)

@@ -167,7 +167,7 @@ def whole_views(root: str) -> list[str]:
     return points[::-1]  # what was mounted last first
 
 
-@step("old_root", "pivot_root", why="let go of the host's files")
+@step("old_root", "pivot_root", why="let go of the host's files", common=lambda c: c.no_pivot)
 def old_root(p: Plan, c: Context) -> None:
     """The last way to the host's mounts: while the old root lies on /, a link to ../.. in the image leads to the host."""
     if not c.no_pivot:

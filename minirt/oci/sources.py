@@ -111,8 +111,8 @@ def new_sources(p: Plan, c: Context) -> None:
     (fs/namespace.c, mount_too_revealing.) And only if the network or pid namespace that it shows is its own: else, as
     runc and crun do, the host's is bound.
     """
-    for mount in c.mounts:
-        if not c.userns or mount.kind not in ("proc", "sysfs") or mount.bind or mount.remount:
+    for mount in c.mounts if c.userns else ():
+        if mount.kind not in ("proc", "sysfs") or mount.bind or mount.remount:
             continue
         opened, made = Slot(f"{mount.kind} to be"), Slot(f"new {mount.kind}")
         bind, have = f"bind {mount.kind} ({len(p.items)})", f"have {mount.kind} ({len(p.items)})"

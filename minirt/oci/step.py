@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 
 from minirt.oci.options import read_mounts
-from minirt.plan import Plan
+from minirt.plan import Plan, Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
     from typing import Any
 
     from minirt.oci.options import Mount
 
-__all__ = ["Context", "Overlay", "namespace_types", "step"]
+__all__ = ["Context", "Overlay", "always", "namespace_types", "step"]
 
 
 class Overlay:
@@ -148,7 +148,7 @@ class Context:
     def mounts(self) -> list[Mount]:
         """The entries of config.json's mounts, read at first use, as until then some may be added."""
         if self.read is None:
-            self.read = read_mounts(self.config)
+            self.read = read_mounts(self.config, alone=self.userns)
         return self.read
 
     @property
@@ -195,19 +195,35 @@ def namespace_types(config: dict[str, Any]) -> set[str]:
     return {ns["type"] for ns in namespaces if not ns.get("path")}
 
 
-def step(name: str, *needs: str, why: str) -> Callable[[Callable[[Plan, Context], None]], Callable[[Plan, Context], None]]:
+def always(c: Context) -> Hashable:
+    """Say that a step's records depend on nothing: they are the same in every plan that has it."""
+    return ()
+
+
+def step(
+    name: str, *needs: str, why: str, common: Callable[[Context], Hashable] | None = None
+) -> Callable[[Callable[[Plan, Context], None]], Callable[[Plan, Context], None]]:
     """Make a function a step: what it appends to the plan belongs to this name.
 
     Args:
         name: what `--upto` and `--without` call it.
         needs: steps that must stand before it; cutting one of them cuts this one too.
         why: what it is for, one sentence.
+        common: returns all that its records depend on, where many containers have that alike, so that they are made once for
+            all of them (`Plan.common`); None where they depend on more. By default they do.
     """
+    made = Step(name, needs, why)
 
     def decorate(function: Callable[[Plan, Context], None]) -> Callable[[Plan, Context], None]:
         def append(plan: Plan, context: Context) -> None:
-            plan.step(name, needs, why)
-            function(plan, context)
+            plan.current = name
+            if name not in plan.steps:
+                plan.steps[name] = made
+            key = common(context) if common is not None else None
+            if key is None:
+                function(plan, context)
+            else:
+                plan.common((function, key), lambda: function(plan, context))
 
         append.__doc__ = function.__doc__
         append.__name__ = function.__name__

@@ -71,7 +71,8 @@ def network(p: Plan, c: Context) -> None:
     p.close(fd)
 
 
-@step("loopback", "namespaces", why="let programs in the container talk to each other over 127.0.0.1")
+@step("loopback", "namespaces", why="let programs in the container talk to each other over 127.0.0.1",
+      common=lambda c: "network" in c.fresh)  # fmt: skip
 def loopback(p: Plan, c: Context) -> None:
     """A new network namespace has the loopback interface alone, and that is down (man 7 network_namespaces)."""
     if "network" not in c.fresh:

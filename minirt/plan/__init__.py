@@ -5,7 +5,8 @@ May import minirt.linux and minirt.errors. Read in this order:
     builder.py   Plan: a method a system call; appends records, calls nothing
     record.py    what a record is made of
     layout.py    where things lie in a plan's memory
-    lower.py     records -> the memory that csrc/plan/executor.c runs
+    lower.py     records -> the memory that csrc/plan/executor.c runs; arena.py, pack.py: what arguments point to, and records
+    common.py    passages that many plans have, made and lowered once
     executor.py  the program that runs a plan, and who starts it
     birth.py     a plan run: the executor started, barriers stood at; ring.py: what came of each record
     compare.py   what two plans differ in; shell.py: one as a shell script

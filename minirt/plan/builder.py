@@ -23,11 +23,12 @@ from __future__ import annotations
 import os
 
 from minirt.linux import constants
+from minirt.plan import common
 from minirt.plan.record import END, Label, Late, Memory, Record, Slot, Words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Hashable, Iterable, Mapping
     from typing import Any, ParamSpec, TypeVar, Unpack
 
     from minirt.plan.kinds import (
@@ -152,6 +153,27 @@ class Plan:
         """Mark this place, to go on at from an earlier record."""
         self.items.append(Label(name, self.current, self.side))
         return self
+
+    def common(self, key: Hashable, write: Callable[[], Any]) -> Any:
+        """Append a passage that many plans have: what `write` appended when this key was met for the first time (common.py).
+
+        Args:
+            key: all that the passage depends on.
+            write: appends it.
+
+        Returns: what `write` returned: what else follows from the key.
+        """
+        passage = common.passages.get((self.side, key))
+        if passage is None:
+            begin, steps = len(self.items), len(self.steps)
+            value = write()
+            common.keep((self.side, key), self.items[begin:], list(self.steps.values())[steps:], self.current, value)
+            return value
+        self.items += passage.records
+        for step in passage.steps:
+            self.steps.setdefault(step.name, step)
+        self.current = passage.current
+        return passage.value
 
     def append(self, call: str, kinds: Mapping[str, str], args: tuple[Argument, ...], how: Mapping[str, Any]) -> Plan:
         """Append one record; what the methods named after system calls come down to."""

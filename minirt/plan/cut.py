@@ -69,11 +69,9 @@ def outside_cgroup(record: Record, opened: list[Slot | Address | None]) -> Recor
     words = record.args[0] if record.call == "clone3" else None
     if not isinstance(words, Words) or not isinstance(words.items[10], Slot) or words.items[10] in opened:
         return record
-    from copy import copy
-
     flags = words.items[0]
     assert isinstance(flags, int)
-    result = copy(record)
+    result = copied(record)
     result.args = (Words(flags & ~constants.CLONE_INTO_CGROUP, *words.items[1:10], 0), *record.args[1:])
     return result
 
@@ -81,7 +79,9 @@ def outside_cgroup(record: Record, opened: list[Slot | Address | None]) -> Recor
 def inject(plan: Plan, what: str) -> Plan:
     """Let one call fail without being made: CALL[:N]=ERRNO, N counting that call's records from 1.
 
-    Changes the plan and returns it. Raises: UsageError where the text or the plan has no such thing.
+    Changes the plan, not the record, which others may have too, and returns it.
+
+    Raises: UsageError where the text or the plan has no such thing.
     """
     import errno
 
@@ -96,8 +96,20 @@ def inject(plan: Plan, what: str) -> Plan:
         raise UsageError(f"--fail {what}: this plan makes no call {call}; it makes {calls}")
     if int(nth or 1) > len(records):
         raise UsageError(f"--fail {what}: this plan calls {call} {len(records)} times")
-    records[int(nth or 1) - 1].inject = code
+    chosen = records[int(nth or 1) - 1]
+    failing = copied(chosen)
+    failing.inject = code
+    plan.items[next(i for i, item in enumerate(plan.items) if item is chosen)] = failing
     return plan
+
+
+def copied(record: Record) -> Record:
+    """Return a record to change: not the one that other plans have in common with this."""
+    from copy import copy
+
+    result = copy(record)
+    result.packed = b""
+    return result
 
 
 def insert_barriers(plan: Plan, before: bool) -> list[Record]:

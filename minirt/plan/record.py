@@ -114,7 +114,7 @@ class Record:
     """
 
     __slots__ = (
-        "args", "at_least", "barrier", "call", "defaults", "inject", "kinds", "otherwise", "positive", "side", "step",
+        "args", "at_least", "barrier", "call", "inject", "kinds", "otherwise", "packed", "pool", "positive", "side", "step",
         "store", "why",
     )  # fmt: skip
 
@@ -147,3 +147,5 @@ class Record:
         self.positive = positive
         self.barrier = barrier  # the name of the barrier that this is half of
         self.inject = 0  # errno to pretend
+        self.packed = b""  # of a passage that plans have in common: as struct record, where the pool has so many bytes
+        self.pool = 0

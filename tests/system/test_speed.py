@@ -1,7 +1,15 @@
-"""What is promised of speed, as ratios of medians measured side by side in one run (bench/birth.py)."""
+"""What is promised of speed, as ratios of figures measured side by side in one run (bench/birth.py).
+
+The promise is of the medians of times, and `python -m bench` prints those. Held here is what a birth has of processors, in all its
+processes, all on one of them and ahead of what else runs; and of each server's births what a tenth stay below. That figure is
+at least as strict: a birth by plan waits where the one by hand waits, so the rest is what differs, and the waiting only makes
+the ratio smaller; and on one processor nothing of Python's is hidden beside the kernel's work. And it says the same each time,
+as it is in the waiting that the rest of the machine is felt. With twenty processes that wanted to run on two processors
+it was 1.15 to 1.20 in eighteen runs, where the ratio of the medians was 0.97 to 1.30; and 1.26 to 1.31 where a birth was made to
+cost a tenth more. So that is over the limit in every run, and nothing more hardly ever; for that there are a second and a third.
+"""
 
 import os
-import time
 
 import pytest
 
@@ -9,24 +17,18 @@ from bench.birth import measure, ratios
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="new namespaces and mounts need root")
 
-# The first: most of what Python has to do is done while the kernel loads the executor and makes the namespaces, so the
-# difference is what comes before that, and caches that both processors share.
-LIMITS = {"minirt / C": 1.2, "minirt 300 / minirt": 1.1, "plan / C": 0.15}
+LIMITS = {"minirt / C": 1.2, "minirt 300 / minirt": 1.1, "plan / C": 0.08, "first plan / C": 0.25}
 
 
 @pytest.fixture(scope="module")
 def measured() -> dict[str, float]:
-    """The least of each ratio in up to twelve runs, of which noise makes some worse: until all are as they should be.
-
-    With a pause between two, as what else runs on the machine comes and goes.
-    """
+    """The least of each ratio in up to three runs: until all are as they should be."""
     least = dict.fromkeys(LIMITS, 1000.0)
-    for _ in range(12):
-        run = ratios(measure(rounds=100))
+    for _ in range(3):
+        run = ratios(measure(rounds=200, alone=True), "processor")
         least = {name: min(value, run[name]) for name, value in least.items()}
         if all(least[name] <= limit for name, limit in LIMITS.items()):
             break
-        time.sleep(2)
     return least
 
 
@@ -39,4 +41,6 @@ def test_a_birth_costs_no_more_from_a_process_of_300_megabytes(measured: dict[st
 
 
 def test_making_a_plan_is_a_small_part_of_a_birth(measured: dict[str, float]) -> None:
+    """0.08 ms of 1.6; and less than 0.3 where it is the first of its process, which has nothing in common with others yet."""
     assert measured["plan / C"] <= LIMITS["plan / C"]
+    assert measured["first plan / C"] <= LIMITS["first plan / C"]
