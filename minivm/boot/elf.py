@@ -134,15 +134,19 @@ def read_notes(data: Bytes) -> Iterator[tuple[bytes, int, Bytes]]:
         place = start + (size + 3 & ~3)
 
 
-def load(elf: Elf, memory: int) -> list[Piece]:
+def load(elf: Elf, memory: int, low: int = layout.LOW_END) -> list[Piece]:
     """Return the pieces that hold the segments. Raises BootError where one does not lie in RAM above the first MiB.
+
+    Args:
+        memory: bytes of RAM.
+        low: as in layout.check_room.
 
     The zeroes behind a segment's data need no piece: memory is zero at the start.
     """
     pieces = []
     for number, (address, data, size) in enumerate(elf.segments):
         what = f"ELF segment {number} ({size} bytes in memory)"
-        layout.check_room(address, size, memory, what)
+        layout.check_room(address, size, memory, what, low)
         pieces.append(Piece(address, data, what, "Code and data of the kernel, where its linker script wants them."))
     return pieces
 

@@ -4,6 +4,7 @@
     0x00001000  GDT                              (longmode.py)
     0x00002000  boot information: ours (bootinfo.py), Linux's zero page (bzimage.py), PVH's or Multiboot's
     0x00003000  command line, up to 4 KiB
+    0x00004000  a Multiboot kernel that is linked so low, up to 0x9ffff
     0x00007c00  a 16-bit flat guest              (flat.py)
     0x00010000  page tables, up to 0x9ffff       (longmode.py)
     0x000a0000  on a PC: video memory and BIOS; reserved
@@ -34,6 +35,7 @@ __all__ = [
     "HIGH_START",
     "IDENTITY_MAP",
     "LOW_END",
+    "MULTIBOOT_LOW",
     "PAGE_TABLES",
     "RAM",
     "RESERVED",
@@ -53,6 +55,7 @@ KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 GDT = 0x1000
 BOOTINFO = 0x2000
 CMDLINE, CMDLINE_MAX = 0x3000, 0x1000
+MULTIBOOT_LOW = 0x4000
 FLAT16 = 0x7C00
 PAGE_TABLES = 0x10000
 LOW_END = 0xA0000  # end of the RAM below 1 MiB that a PC's software may use
@@ -125,13 +128,14 @@ def cmdline_bytes(cmdline: str, most: int = CMDLINE_MAX - 1) -> bytes:
     return text + b"\0"
 
 
-def check_room(address: int, size: int, memory: int, what: str) -> None:
+def check_room(address: int, size: int, memory: int, what: str, low: int = LOW_END) -> None:
     """Raise BootError where [address, address + size) does not lie in RAM above the first MiB.
 
     Args:
         memory: bytes of RAM.
+        low: from here on to LOW_END it may lie too.
     """
-    if address < HIGH_START:
+    if address < HIGH_START and not low <= address <= address + size <= LOW_END:
         raise BootError(f"{what} is linked at {address:#x}: link the kernel at {HIGH_START:#x} or above")
     if not any(start <= address and address + size <= start + length for start, length in ram_ranges(memory)):
         need = f"{address:#x} to {address + size:#x}"

@@ -57,11 +57,12 @@ class Header:
 
 def find_header(image: Bytes) -> Header | None:
     """Return the header, or None where the file has none."""
-    for offset in range(0, min(len(image), SEARCH) - 11, 4):
-        if unpack_from("<I", image, offset)[0] == HEADER_MAGIC:
-            magic, flags, checksum = unpack_from("<III", image, offset)
-            if (magic + flags + checksum) & 0xFFFF_FFFF == 0:
-                return Header(offset, flags)
+    head, magic = bytes(image[:SEARCH]), pack("<I", HEADER_MAGIC)
+    offset = head.find(magic)
+    while 0 <= offset <= len(head) - 12:
+        if offset % 4 == 0 and sum(unpack_from("<III", head, offset)) & 0xFFFF_FFFF == 0:
+            return Header(offset, unpack_from("<I", head, offset + 4)[0])
+        offset = head.find(magic, offset + 1)
     return None
 
 
@@ -86,7 +87,7 @@ def prepare(image: Bytes, memory: int, cmdline: str, modules: Sequence[tuple[str
     pieces, entry, end = _kernel(image, header, memory)
     placed = []
     for string, contents in modules:
-        at = end + 0xFFF & ~0xFFF
+        at = max(end + 0xFFF & ~0xFFF, layout.HIGH_START)
         layout.check_room(at, len(contents), memory, f"module {string!r}")
         pieces.append(Piece(at, contents, f"module {string!r}", "Modules follow the kernel, each on a page of its own."))
         placed.append((at, at + len(contents), string))
@@ -116,7 +117,7 @@ def _kernel(image: Bytes, header: Header, memory: int) -> tuple[list[Piece], int
         if image[:4] != ELF_MAGIC:
             raise BootError("the Multiboot header has no addresses (bit 16 of its flags), and the file is no ELF")
         elf = read_elf(image, both=True)
-        return load(elf, memory), elf.entry, max(start + size for start, _, size in elf.segments)
+        return load(elf, memory, layout.MULTIBOOT_LOW), elf.entry, max(start + size for start, _, size in elf.segments)
     if header.offset + 32 > len(image):
         raise BootError("the file ends within its Multiboot header")
     at, load_start, load_end, bss_end, entry = unpack_from("<IIIII", image, header.offset + 12)
@@ -125,7 +126,7 @@ def _kernel(image: Bytes, header: Header, memory: int) -> tuple[list[Piece], int
     if start < 0 or size < 0 or start + size > len(image):
         raise BootError("the addresses in the Multiboot header do not lie in the file")
     end = max(load_start + size, bss_end)
-    layout.check_room(load_start, end - load_start, memory, "the kernel")
+    layout.check_room(load_start, end - load_start, memory, "the kernel", layout.MULTIBOOT_LOW)
     if not load_start <= entry < end:
         raise BootError(f"the entry point {entry:#x} in the Multiboot header lies outside of the kernel")
     why = "Where the addresses in the Multiboot header say."

@@ -43,7 +43,7 @@ IMAGE = Path(__file__).resolve().parents[1] / "native" / "multiboot.elf"
 def test_a_test_kernel_by_multiboot_starts_the_second_processor():
     command = [*COMMAND, str(IMAGE), "--cpus", "2"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=False)
-    assert done.returncode == 1 and done.stdout.endswith("PASS: tsc\nPASS: smp\n"), (done.stdout, done.stderr)
+    assert done.returncode == 1 and done.stdout.endswith("PASS: mptable\nPASS: smp\nPASS: long mode\n"), (done.stdout, done.stderr)
 
 
 def test_sixteen_bit_code_says_hello():

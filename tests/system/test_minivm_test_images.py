@@ -9,12 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from minivm.boot.formats import prepare
+from minivm.boot.layout import MULTIBOOT_LOW, check_room
 from minivm.devices.fw_cfg import FwCfg
+from minivm.errors import BootError
 
 LIMIT = 60
 NATIVE = Path(__file__).resolve().parents[1] / "native"
-WORDS = "-Wl,--build-id=none,-z,noexecstack,-z,noseparate-code,-N,-Ttext=0x100000"
-BUILD = ["gcc", "-m32", "-nostdlib", "-static", "-no-pie", WORDS]
+BUILD = ["gcc", "-m32", "-nostdlib", "-static", "-no-pie"]
+WORDS = "-Wl,--build-id=none,-z,noexecstack,-z,noseparate-code,-N,-Ttext="
+LINKED = [0x400000, 0x10000]  # kvm-unit-tests are linked at 4 MiB, but for realmode, which lies below 640 KiB
 IMAGES = os.environ.get("MINIVM_KVM_UNIT_TESTS", "")
 # name -> words; the images are x86/NAME.flat of a build of https://gitlab.com/kvm-unit-tests/kvm-unit-tests
 SUITE = {"realmode": [], "tsc": [], "smptest": ["--cpus", "2"], "hypercall": [], "syscall": [], "msr": []}
@@ -29,18 +33,32 @@ def run(image: Path, *words: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(list(map(str, command)), capture_output=True, text=True, input="", timeout=LIMIT + 20)
 
 
-@pytest.fixture(scope="module")
-def image(tmp_path_factory):
+@pytest.fixture(scope="module", params=LINKED, ids=hex)
+def image(request, tmp_path_factory):
     made = tmp_path_factory.mktemp("image") / "multiboot.elf"
-    subprocess.run([*BUILD, "-o", made, NATIVE / "multiboot.S"], check=True, capture_output=True)
+    subprocess.run([*BUILD, f"{WORDS}{request.param:#x}", "-o", made, NATIVE / "multiboot.S"], check=True, capture_output=True)
     return made
 
 
 @pytest.mark.parametrize("cpus", [1, 2])
-def test_a_test_kernel_finds_loader_counts_real_mode_and_its_processors_and_ends_with_1(image, cpus):
+def test_a_test_kernel_finds_all_that_it_asks_for_and_ends_with_1(image, cpus):
     done = run(image, "--cpus", cpus)
-    assert done.stdout.split("\n")[:-1] == [f"PASS: {what}" for what in ("loader", "fw_cfg", "realmode", "tsc", "smp")]
+    parts = ("loader", "fw_cfg", "realmode", "tsc", "mptable", "smp", "long mode")
+    assert done.stdout.split("\n")[:-1] == [f"PASS: {part}" for part in parts]
     assert done.returncode == 0 << 1 | 1, done.stderr
+
+
+def test_a_module_lies_above_the_first_mebibyte_though_the_kernel_lies_below(image):
+    elf = image.read_bytes()
+    start = prepare(elf, "multiboot", 128 << 20, "", modules=[("one", b"module")])
+    (module,) = (piece for piece in start.pieces if piece.what.startswith("module"))
+    assert module.address >= 1 << 20
+
+
+@pytest.mark.parametrize("address", [0, 0x3000, 0x9F000, 0xA0000, 0xFF000], ids=hex)
+def test_a_kernel_that_would_lie_on_what_it_is_told_or_on_no_memory_is_refused(address):
+    with pytest.raises(BootError, match=f"linked at {address:#x}"):
+        check_room(address, 0x2000, 128 << 20, "the kernel", MULTIBOOT_LOW)
 
 
 def item(device, number, size):

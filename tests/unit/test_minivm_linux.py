@@ -220,7 +220,7 @@ def test_a_32_bit_elf_is_loaded_where_it_is_linked():
         (make_multiboot(), "no ELF"),
         (make_multiboot(1 << 16, (MIB, 2 * MIB, 0, 0, MIB)), "do not lie in the file"),
         (make_multiboot(1 << 16, (MIB + 64, MIB, 0, 0, 9 * MIB)), "outside of the kernel"),
-        (make_multiboot(1 << 16, (0x9040, 0x9000, 0, 0, 0x9000)), "0x100000 or above"),
+        (make_multiboot(1 << 16, (0x3040, 0x3000, 0, 0, 0x3000)), "0x100000 or above"),
         (bytes(8192) + make_multiboot(skip=0), "no Multiboot header"),
     ],
 )
