@@ -87,8 +87,12 @@ examples:
 """
 
 
-def build_parser(chosen: str | None) -> argparse.ArgumentParser:
-    """Return the parser; only the chosen command's own is complete (None: all are, for completion)."""
+def build_parser(chosen: str | None, alone: bool = False) -> argparse.ArgumentParser:
+    """Return the parser; only the chosen command's own is complete (None: all are, for completion).
+
+    Args:
+        alone: it is the first word, so that nobody asks for the list of all: the others are left out.
+    """
     parser = argparse.ArgumentParser(
         prog="minirt",
         description="Containers made of Linux system calls, each of which can be read.",
@@ -104,7 +108,7 @@ def build_parser(chosen: str | None) -> argparse.ArgumentParser:
             if module not in done:
                 done.add(module)
                 load(module).add_parser(commands)
-        elif chosen is not None and COMMANDS.get(chosen, ("",))[0] != module:
+        elif not (alone and chosen) and COMMANDS.get(chosen, ("",))[0] != module:
             commands.add_parser(name, help=text, add_help=False)
     return parser
 
@@ -142,7 +146,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return oci(words[1:])
     words = shorter(words)
     chosen = next((word for word in words if not word.startswith("-")), "")
-    parser = build_parser(chosen if chosen in COMMANDS else "")
+    parser = build_parser(chosen if chosen in COMMANDS else "", alone=words[:1] == [chosen])
     args, unknown = parser.parse_known_args(words)
     if unknown:
         print(f"minirt {chosen}: no option {unknown[0]} (see minirt {chosen} --help)".replace("  ", " "), file=sys.stderr)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["FORMATS", "default_kernel", "detect", "prepare", "read_kernel"]
 
 MAPPED = 1 << 20  # bytes from which on a file is mapped; a mapping holds a file descriptor as long as it is used
+ELF = b"\x7fELF"
 LINUX = ("bzimage", "pvh")  # those that take an initrd
 TOLD = (*LINUX, "multiboot")  # those that always look for a PC's tables
 
@@ -63,16 +64,16 @@ def read_kernel(path: str, what: str = "kernel") -> Bytes:
 
 def detect(image: Bytes) -> str:
     """Return the name of the format that the bytes show, or raise BootError that tells what to say instead."""
-    from minivm.boot.bzimage import is_bzimage
-    from minivm.boot.elf import read_elf
     from minivm.boot.multiboot import find_header
 
-    if image[:4] == b"\x7fELF":
+    if image[:4] == ELF:
+        from minivm.boot.elf import read_elf
         from minivm.boot.pvh import entry_point
 
         if find_header(image):
             return "multiboot"
         return "elf64" if entry_point(read_elf(image)) is None else "pvh"
+    from minivm.boot.bzimage import is_bzimage
     from minivm.boot.flat import is_boot_sector
 
     if is_boot_sector(image):
@@ -156,11 +157,13 @@ def _prepare(
         from minivm.boot.bzimage import prepare as prepare_bzimage
 
         return prepare_bzimage(image, memory, cmdline, initrd, rsdp)
-    from minivm.boot.bzimage import is_bzimage
     from minivm.boot.pvh import prepare as prepare_pvh
 
-    if is_bzimage(image):
-        from minivm.boot.extract import extract
+    if image[:4] != ELF:
+        from minivm.boot.bzimage import is_bzimage
 
-        image = memoryview(extract(image))
+        if is_bzimage(image):
+            from minivm.boot.extract import extract
+
+            image = memoryview(extract(image))
     return prepare_pvh(image, memory, cmdline, initrd, rsdp)

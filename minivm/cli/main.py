@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     words = list(sys.argv[1:] if argv is None else argv)
     chosen = next((word for word in words if not word.startswith("-")), "")
-    options = build_parser(chosen if chosen in COMMANDS else "").parse_args(words)
+    options = build_parser(chosen if chosen in COMMANDS else "", alone=words[:1] == [chosen]).parse_args(words)
     try:
         status: int = options.do(options)
         sys.stdout.flush()
@@ -101,8 +101,12 @@ def _complain(text: str, status: int) -> int:
     return status
 
 
-def build_parser(chosen: str | None) -> argparse.ArgumentParser:
-    """Return the parser; only the chosen command's own is complete (None: all are, for completion)."""
+def build_parser(chosen: str | None, alone: bool = False) -> argparse.ArgumentParser:
+    """Return the parser; only the chosen command's own is complete (None: all are, for completion).
+
+    Args:
+        alone: it is the first word, so that nobody asks for the list of all: the others are left out.
+    """
     import argparse
     from importlib import import_module
 
@@ -122,6 +126,6 @@ def build_parser(chosen: str | None) -> argparse.ArgumentParser:
             if module not in done:
                 done.add(module)
                 import_module(f"minivm.cli.{module}").add_parser(commands)
-        elif chosen is not None and COMMANDS.get(chosen, ("",))[0] != module:
+        elif not (alone and chosen) and COMMANDS.get(chosen, ("",))[0] != module:
             commands.add_parser(name, help=text, add_help=False)
     return parser
