@@ -1,19 +1,27 @@
 """`python -m bench.minivm_boot`: from exec of a hypervisor to the first line of init, beside QEMU and kvmtool.
 
-The same kernel, initramfs (busybox alone), command line, memory and one processor for each; in turn, so that what else the
-host does falls on all of them alike. Where KVM runs ring 0 on the processor, as in the lab:
+The same kernel, initramfs (busybox alone), command line, memory and one processor for each; in turn, in an order drawn anew
+each round, so that what else the host does falls on all of them alike. Where KVM runs ring 0 on the processor, as in the lab:
 
-    lab/run .venv/bin/python -m bench.minivm_boot            # --kernel VMLINUZ, --rounds N, --format json
+    lab/run --timeout 1500 .venv/bin/python -m bench.minivm_boot      # --kernel VMLINUZ, --rounds N, --format json
 
-Times are of that machine and that minute: compare the ratios. `beside` is the resident memory of the hypervisor's process
-beside the guest's, as init speaks.
+Times are of that machine and that minute: compare the ratios. Two parts make up the whole:
+
+    before      from exec until the guest's clock begins: the hypervisor starts, loads, and what runs before the kernel proper
+    kernel      from there to the first line of init, by the guest's own clock
+
+`beside` is the resident memory of the hypervisor's process beside the guest's, as init speaks; `exits` are the guest's exits
+to the host's kernel until then, by KVM's own count in debugfs, and `to user` those of them that went on to the process. The
+last table is of one more boot: which of minivm's devices was asked how often, and how much of that its loop in C answered.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import mmap
 import os
+import random
 import re
 import shutil
 import statistics
@@ -21,19 +29,41 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from minivm.boot import cpio, extract, formats
 
 MEMORY = 256  # MiB
 CMDLINE = "console=ttyS0 quiet panic=-1 reboot=t"
 READY = b"bench: init speaks"
-INIT = f"#!/bin/busybox sh\n/bin/busybox echo '{READY.decode()}'\n/bin/busybox sleep 1\n/bin/busybox poweroff -f\n"
+CLOCK = b"bench: the clock says "
+INIT = f"""#!/bin/busybox sh
+echo '{READY.decode()}'
+/bin/busybox mount -t proc proc /proc
+read -r seconds rest </proc/uptime
+echo "{CLOCK.decode()}$seconds"
+/bin/busybox sleep 1
+/bin/busybox poweroff -f
+"""
+KVM = Path("/sys/kernel/debug/kvm")
 LIMIT = 120  # seconds for one boot
+RESERVE = 256 << 20  # bytes of free memory that are not touched beforehand
 QEMU = [
     "qemu-system-x86_64", "-accel", "kvm", "-cpu", "host", "-m", str(MEMORY), "-smp", "1", "-nodefaults", "-no-user-config",
     "-display", "none", "-serial", "stdio", "-no-reboot", "-append", CMDLINE,
 ]  # fmt: skip
+
+
+class Boot(NamedTuple):
+    """One boot, measured."""
+
+    seconds: float  # from exec to the first line of init
+    kernel: float  # of these, by the guest's clock
+    beside: int  # KiB
+    exits: int
+    to_user: int
 
 
 def initramfs(path: Path) -> None:
@@ -41,13 +71,14 @@ def initramfs(path: Path) -> None:
     archive = cpio.Archive()
     archive.file("bin/busybox", Path("/bin/busybox").read_bytes(), 0o755)
     archive.device("dev/console", 0o020000, 5, 1)
+    archive.directory("proc")
     archive.file("init", INIT.encode(), 0o755)
     path.write_bytes(archive.finish())
 
 
 def commands(vmlinuz: str, vmlinux: str, initrd: str) -> dict[str, list[str]]:
     """Return the command line of each that is here."""
-    ours = [sys.executable, "-m", "minivm", "run", "-m", f"{MEMORY}m", "--cmdline", CMDLINE, "--initrd", initrd]
+    ours = [str(Path(sys.executable).with_name("minivm")), "run", "-m", f"{MEMORY}m", "--cmdline", CMDLINE, "--initrd", initrd]
     found = {"minivm, PVH": [*ours, vmlinux], "minivm, bzImage": [*ours, vmlinuz]}
     if shutil.which("qemu-system-x86_64"):
         microvm = [*QEMU, "-M", "microvm,acpi=on,pit=on,pic=on,rtc=on", "-initrd", initrd]
@@ -60,8 +91,8 @@ def commands(vmlinuz: str, vmlinux: str, initrd: str) -> dict[str, list[str]]:
     return found
 
 
-def boot(words: list[str]) -> tuple[float, int]:
-    """Boot once. Returns the seconds until init spoke, and the KiB resident beside the guest's memory then."""
+def boot(words: list[str]) -> Boot:
+    """Boot once, to the end."""
     begin = time.perf_counter()
     with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as child:
         assert child.stdout is not None
@@ -71,11 +102,41 @@ def boot(words: list[str]) -> tuple[float, int]:
             if not data:
                 raise SystemExit(f"{' '.join(words)}:\n{said.decode(errors='replace')[-2000:]}")
             said += data
-        took = time.perf_counter() - begin
+        seconds = time.perf_counter() - begin
+        counted = counts(child.pid)
         beside = resident_beside_guest(child.pid)
-        child.stdout.read()
+        said += child.stdout.read()
         child.wait(LIMIT)
-    return took, beside
+    kernel = float(said.partition(CLOCK)[2].split()[0])
+    return Boot(seconds, kernel, beside, counted("exits"), counted("io_exits") + counted("mmio_exits"))
+
+
+def counts(pid: int) -> Callable[[str], int]:
+    """Return a look-up in what KVM counts of a process's machine, by debugfs; 0 where that is not mounted.
+
+    Documentation/virt/kvm/api.rst, "The kvm debugfs files": a directory a machine, called PID-FD.
+    """
+    found = {path.name: path.read_text() for place in KVM.glob(f"{pid}-*") for path in place.iterdir() if path.is_file()}
+    return lambda name: int(found.get(name, 0))
+
+
+def touch_memory() -> None:
+    """Touch the memory that is free, once: in a lab that never used it, its first use is dear, and falls on whoever comes first."""
+    free = int(re.findall(r"MemFree: +(\d+) kB", Path("/proc/meminfo").read_text())[0]) << 10
+    length = max(free - RESERVE, mmap.PAGESIZE) // mmap.PAGESIZE * mmap.PAGESIZE
+    mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE).close()
+
+
+def asked(words: list[str]) -> dict[str, dict[str, int]]:
+    """Boot minivm once more, and return for each device how often it was asked, and how often C answered."""
+    done = subprocess.run([*words, "--stats", "--format", "json"], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          check=False, timeout=LIMIT)  # fmt: skip
+    devices: dict[str, dict[str, int]] = {}
+    for row in json.loads(done.stderr.splitlines()[-1])["exits"]:
+        device = devices.setdefault(row["device"] or row["reason"], {"exits": 0, "in_c": 0})
+        device["exits"] += row["count"]
+        device["in_c"] += row["in_c"]
+    return devices
 
 
 def resident_beside_guest(pid: int) -> int:
@@ -103,6 +164,7 @@ def main() -> int:
     words = argparse.ArgumentParser(prog="python -m bench.minivm_boot")
     words.add_argument("--kernel", help="a bzImage (default: the newest cloud kernel in /boot)")
     words.add_argument("--rounds", type=int, default=7)
+    words.add_argument("--only", default="", help="only those whose name has this in it, as PVH")
     words.add_argument("--format", choices=("text", "json"), default="text")
     options = words.parse_args()
     kernel = options.kernel or str(max(Path("/boot").glob("vmlinuz-*-cloud-amd64")))
@@ -110,33 +172,50 @@ def main() -> int:
         vmlinux, initrd = Path(directory) / "vmlinux", Path(directory) / "initrd"
         vmlinux.write_bytes(extract.extract(formats.read_kernel(kernel)))
         initramfs(initrd)
-        found = commands(kernel, str(vmlinux), str(initrd))
-        measured: dict[str, list[tuple[float, int]]] = {name: [] for name in found}
+        found = {name: each for name, each in commands(kernel, str(vmlinux), str(initrd)).items() if options.only in name}
+        subprocess.run(["mount", "-t", "debugfs", "debugfs", KVM.parent], check=False, stderr=subprocess.DEVNULL)
+        touch_memory()
+        for command in found.values():  # once for nothing: files are read, Python's modules compiled
+            boot(command)
+        measured: dict[str, list[Boot]] = {name: [] for name in found}
         for _ in range(options.rounds):
-            for name, command in found.items():
-                measured[name].append(boot(command))
-    report(measured, options.format)
+            for name in random.sample(list(found), len(found)):
+                measured[name].append(boot(found[name]))
+                print(f"{name}: {measured[name][-1].seconds:.2f} s", file=sys.stderr)  # a long run shows that it lives
+        devices = next((asked(command) for name, command in found.items() if name.startswith("minivm")), {})
+    report(measured, devices, options.format)
     return 0
 
 
-def report(measured: dict[str, list[tuple[float, int]]], form: str) -> None:
+def report(measured: dict[str, list[Boot]], devices: dict[str, dict[str, int]], form: str) -> None:
     """Print the medians, and their ratio to the best peer's."""
-    rows = {
+    rows: dict[str, dict[str, Any]] = {
         name: {
-            "median": statistics.median(took for took, _ in runs),
-            "minimum": min(took for took, _ in runs),
-            "beside_kib": round(statistics.median(beside for _, beside in runs)),
+            "median": statistics.median(run.seconds for run in runs),
+            "minimum": min(run.seconds for run in runs),
+            "before": statistics.median(run.seconds - run.kernel for run in runs),
+            "kernel": statistics.median(run.kernel for run in runs),
+            "beside_kib": round(statistics.median(run.beside for run in runs)),
+            "exits": round(statistics.median(run.exits for run in runs)),
+            "to_user": round(statistics.median(run.to_user for run in runs)),
         }
         for name, runs in measured.items()
     }
     peers = [row["median"] for name, row in rows.items() if not name.startswith("minivm")]
+    best = min(peers, default=None)
+    for row in rows.values():
+        row["ratio"] = row["median"] / best if best else None
     if form == "json":
-        print(json.dumps({"seconds": rows, "best_peer": min(peers, default=None)}))
+        print(json.dumps({"seconds": rows, "best_peer": best, "devices": devices, "load": os.getloadavg()[0]}))
         return
-    print(f"{'exec to the first line of init, s':34}{'median':>8}{'minimum':>9}{'of the best peer':>18}{'beside, MB':>12}")
+    heads = ("median", "minimum", "ratio", "before", "kernel")
+    print(f"{'exec to the first line of init, s':34}" + "".join(f"{head:>9}" for head in heads) + "  beside, MB    exits  to user")
     for name, row in rows.items():
-        ratio = f"{row['median'] / min(peers):.2f}" if peers else ""
-        print(f"{name:34}{row['median']:8.2f}{row['minimum']:9.2f}{ratio:>18}{row['beside_kib'] / 1024:12.1f}")
+        times = "".join(f"{row[head]:9.2f}" if row[head] is not None else f"{'':9}" for head in heads)
+        print(f"{name:34}{times}{row['beside_kib'] / 1024:12.1f}{row['exits']:9}{row['to_user']:9}")
+    print(f"\n{'minivm asked, in one boot':34}{'exits':>9}{'in C':>9}")
+    for name, device in sorted(devices.items(), key=lambda item: -item[1]["exits"]):
+        print(f"{name:34}{device['exits']:9}{device['in_c']:9}")
 
 
 if __name__ == "__main__":
