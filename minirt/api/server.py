@@ -25,6 +25,7 @@ __all__ = ["Listener", "handed_over", "on_tcp", "on_unix", "serve"]
 
 log = logging.getLogger("minirt.api")
 PATIENCE = 10.0  # s that requests have to be answered in, when the server is to end
+LOOK = 1.0  # s between two looks at containers that may have lost their monitor
 FIRST = 3  # descriptor of what systemd hands over (man 3 sd_listen_fds)
 
 
@@ -184,7 +185,7 @@ def serve(listeners: list[Listener], say: Callable[[Listener], object]) -> None:
 
 
 def tidy() -> None:
-    """Remove what a killed server, or another killed minirt, has left."""
+    """Remove what a killed server, or another killed minirt, has left; then see to it that what is to run does (--restart)."""
     from minirt.engine.gc import collect
 
     try:
@@ -192,6 +193,23 @@ def tidy() -> None:
             log.info("removed: %s %s: %s", found.kind, found.path, found.why)
     except MinirtError as error:
         log.warning("%s", error)
+    beginning = True
+    while True:
+        restore_all(beginning)
+        beginning = False
+        time.sleep(LOOK)
+
+
+def restore_all(beginning: bool) -> None:
+    """Start what is to run and nobody is with; what goes wrong is told, and tried again where that is due."""
+    from minirt.engine.restore import restore
+
+    try:
+        restore(beginning, lambda container, error: log.info("started again: %s %s", container.label, error or "runs"))
+    except MinirtError as error:
+        log.warning("%s", error)
+    except Exception:
+        log.exception("containers could not be looked at")
 
 
 def forget(listener: Listener) -> None:

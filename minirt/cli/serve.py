@@ -22,7 +22,9 @@ examples:
   docker -H unix:///run/minirt/docker.sock run --rm busybox echo hello
   minirt serve -H unix:///tmp/m.sock -H tcp://0.0.0.0:2376 --tlscacert ca.pem --tlscert cert.pem --tlskey key.pem
 
-The containers are not the server's: it may end, be killed or begin anew, and they go on.
+The containers are not the server's: it may end, be killed or begin anew, and they go on. When it begins it starts those with
+--restart always, and those with unless-stopped or on-failure that nobody has stopped: after a boot, all that ran. While it runs
+it does so for those whose monitor was killed; how such a container ended nobody saw, and its exit code is 255.
 """
 
 

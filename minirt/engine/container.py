@@ -32,11 +32,12 @@ if TYPE_CHECKING:
     Happening = tuple[str, Mapping[str, str]]
 
 __all__ = [
-    "ENDED", "UNSEEN", "Conflict", "Container", "ContainerError", "NameTaken", "NoContainer", "check_name", "containers",
+    "ENDED", "LOST", "UNSEEN", "Conflict", "Container", "ContainerError", "NameTaken", "NoContainer", "check_name", "containers",
     "died_attributes", "find",
 ]  # fmt: skip
 
 UNSEEN = 255  # exit code of a program whose end nobody saw, as containerd has it
+LOST = "the process that stayed with it was killed, so nobody saw how it ended"  # what inspect tells of such a container
 ENDED = -1  # in place of the moment when a process began
 
 

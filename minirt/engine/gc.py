@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 
 from minirt.engine import owner
-from minirt.engine.container import Container, died_attributes, directory, start_time
+from minirt.engine.container import LOST, Container, died_attributes, directory, start_time
 from minirt.paths import cache_root, data_root
 
 TYPE_CHECKING = False
@@ -108,7 +108,7 @@ def exited(container: Container) -> None:
     code, when = read_exit(container) or (None, time.time())
     lived = when - (container.state["started"] or when)
     died = [("die", died_attributes(code, lived))] if container.state["status"] == "running" else []
-    container.save(died, status="exited", exit_code=code, finished=when, pid=0)
+    container.save(died, status="exited", exit_code=code, finished=when, pid=0, error=LOST)
 
 
 def _alive(container: Container) -> bool:
