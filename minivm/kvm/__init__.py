@@ -1,9 +1,9 @@
 """The kernel's KVM interface: one thin function per ioctl, named after it.
 
 May import: minivm.errors and the C module minivm.kvm._kvm (csrc/kvm) only. Read first: call.py, then system.py,
-vm.py, memory.py, vcpu.py in the order in which a machine is built. Documentation/virt/kvm/api.rst in the
-kernel's source describes each ioctl under its name (create_vm is KVM_CREATE_VM). Structures are the kernel's own
-(cffi objects), and so are the constants, which live in `lib`.
+vm.py, memory.py, vcpu.py in the order in which a machine is built; stats.py tells what KVM counts.
+Documentation/virt/kvm/api.rst in the kernel's source describes each ioctl under its name (create_vm is KVM_CREATE_VM).
+Structures are the kernel's own (cffi objects), and so are the constants, which live in `lib`.
 
 A whole machine by hand. /dev/kvm gives a file descriptor of a machine, and that one of a processor:
 
@@ -50,6 +50,7 @@ from minivm.kvm._kvm import ffi, lib
 from minivm.kvm.call import close, ioctl, pointer
 from minivm.kvm.debug import get_fpu, get_mp_state, get_msr, set_fpu, set_guest_debug, set_mp_state
 from minivm.kvm.memory import GuestMemory, offset_in, set_user_memory_region
+from minivm.kvm.stats import get_stats_fd, read_stats
 from minivm.kvm.system import check_extension, get_api_version, get_supported_cpuid, get_vcpu_mmap_size, open_kvm
 from minivm.kvm.vcpu import (
     Vcpu,
@@ -90,6 +91,7 @@ __all__ = [
     "get_msr",
     "get_regs",
     "get_sregs",
+    "get_stats_fd",
     "get_supported_cpuid",
     "get_vcpu_mmap_size",
     "ioctl",
@@ -101,6 +103,7 @@ __all__ = [
     "offset_in",
     "open_kvm",
     "pointer",
+    "read_stats",
     "set_cpuid2",
     "set_fpu",
     "set_guest_debug",

@@ -28,7 +28,7 @@ def loop(machine: Machine, number: int) -> None:
     vcpu = machine.vcpus[number]
     exits = Exits(machine, vcpu)
     machine.gate.wait(vcpu)
-    clock = Clock(vcpu) if machine.timed else None
+    clock = Clock(vcpu, *machine.counters[number : number + 1]) if machine.timed else None
     try:
         if machine.debugger:
             machine.debugger.loop(number, exits.handlers, exits.unknown)

@@ -80,6 +80,7 @@ class Machine:
         self.vcpus: list[kvm.Vcpu] = []
         self.memory: list[tuple[int, kvm.GuestMemory]] = []  # (guest-physical address, pages)
         self.timed = False  # whether it is measured where the processors' time goes
+        self.counters: list[int] = []  # of each processor, where it is: a descriptor of KVM's own counts
         self.times: dict[int, dict[str, Any]] = {}  # processor -> that; see minivm/inspect/times.py
         self.debugger: Halt | None = None  # set before the run: the vCPUs' threads pass through its gate
         self.wake: Callable[[], None] = lambda: None  # gets the thread in the foreground to look again
@@ -118,6 +119,11 @@ class Machine:
         for operation in self.plan:
             if operation.call != "KVM_RUN":
                 self.perform(operation)
+        if self.timed and kvm.check_extension(self.made.system, "KVM_CAP_BINARY_STATS_FD"):
+            for vcpu in self.vcpus:  # now: in a jail no descriptor can be asked for any more
+                fd = kvm.get_stats_fd(vcpu.fd)
+                self.undo("close statistics", lambda fd=fd: kvm.close(fd))  # type: ignore[misc]
+                self.counters.append(fd)
 
     def perform(self, operation: Operation) -> int:
         """Make one call of the plan. Returns its result."""

@@ -80,6 +80,17 @@ def test_the_time_is_divided_and_the_parts_make_the_whole():
     assert "in KVM_RUN" in minivm_("run", "--stats").stderr
 
 
+def test_kvm_counts_as_many_exits_by_mmio_as_we_do(tmp_path):
+    program = tmp_path / "reads.bin"  # mov ax, 0xffff; mov ds, ax; mov cx, 70; 1: mov al, [0x10]; loop 1b; and the end
+    program.write_bytes(bytes.fromhex("b8 ff ff 8e d8  b9 46 00  a0 10 00  e2 fb  ba 01 05 31 c0 ee"))
+    words = ("run", program, "--boot", "flat16", "-m", "1m", "--stats", "--format")
+    report = json.loads(minivm_(*words, "json").stderr)
+    (count,) = (row["count"] for row in report["exits"] if row["reason"] == "KVM_EXIT_MMIO")
+    assert report["times"]["vcpu0"]["kvm"]["mmio_exits"] == count == 70
+    assert "mmio_exits 70" in minivm_(*words, "text").stderr
+    assert "mmio_exits 70" in minivm_(*words, "text", "--jail").stderr
+
+
 def test_steps_show_what_each_instruction_changed():
     lines = [json.loads(line) for line in minivm_("run", "--step", 90, "--format", "json").stderr.splitlines()]
     assert [line["number"] for line in lines] == list(range(1, 91))
