@@ -40,10 +40,11 @@ def lead_in(
     fd, birth.received = birth.received, -1
     namespace = os.open(f"/proc/{birth.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        wanted, published = attachments(options), ports(options, image)
-        if os.geteuid() != 0:
-            from minirt.network import pasta
+        from minirt.network import pasta
+        from minirt.network.rootless import is_user
 
+        wanted, published = attachments(options), ports(options, image)
+        if is_user() and pasta.is_wanted(wanted):
             pasta.start(container.id, container.path, birth.pid, published, sink)
         else:
             from minirt.network.connect import connect as lead
@@ -59,7 +60,7 @@ def lead_in(
 
 def leave(container: Container, sink: Sink | None = None) -> None:
     """Take a container out of all its networks. Args: sink, told what is done."""
-    if os.geteuid() != 0:
+    if has_pasta(container):
         from minirt.network.pasta import stop
 
         stop(container.id, container.path)
@@ -67,6 +68,11 @@ def leave(container: Container, sink: Sink | None = None) -> None:
         from minirt.network.connect import leave as out
 
         out(container.id, sink)
+
+
+def has_pasta(container: Container) -> bool:
+    """Say whether a container has a network for itself alone, as users without root may have it."""
+    return os.path.exists(f"{container.path}/pasta.pid")
 
 
 # -- containers that are there -------------------------------------------------------------------------------------------
@@ -83,7 +89,8 @@ def inside(container: Container) -> Iterator[tuple[int, int]]:
     os.close(running(container))
     pid = container.state["pid"]
     plan, process, fd = Plan().step("network"), Slot("container"), Slot("rtnetlink")
-    plan.pidfd_open(pid, 0, store=process).setns(process, k.CLONE_NEWNET, why="where its interfaces are")
+    spaces = k.CLONE_NEWNET | (k.CLONE_NEWUSER if os.geteuid() != 0 else 0)  # without root only who is in the latter may enter
+    plan.pidfd_open(pid, 0, store=process).setns(process, spaces, why="where its interfaces are")
     plan.socket(k.AF_NETLINK, k.SOCK_RAW | k.SOCK_CLOEXEC, k.NETLINK_ROUTE, store=fd, why="it acts where it was made")
     plan.barrier("network", give=fd).exit_group(0)
     namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
@@ -108,13 +115,14 @@ def connect(name: str, container: Container, wanted: Attachment | None = None) -
         container: whom.
         wanted: how; by default with any address.
     """
+    from minirt.network import pasta
     from minirt.network.connect import Attachment
     from minirt.network.connect import connect as lead
 
     wanted = wanted or Attachment(name)
     wanted.network = find_network(name).name
-    if os.geteuid() != 0:
-        raise UsageError("network connect: without root a container has one network, from its start to its end")
+    if has_pasta(container) or (os.geteuid() != 0 and pasta.is_wanted(kept_attachments(container))):
+        raise Conflict(f"container {container.label} has the network `bridge`, which without root goes with no other (pasta)")
     if container.running:
         shares = own_network(container)
         if shares:

@@ -15,7 +15,7 @@ import sys
 
 from minirt.errors import KernelError
 from minirt.linux import constants as k
-from minirt.linux._sys import lib
+from minirt.linux._sys import ffi, lib
 
 __all__ = [
     "Address", "Link", "add_address", "add_child", "add_default_route", "add_pair", "addresses", "attribute", "find", "indexes",
@@ -253,9 +253,23 @@ def parse(data: bytes) -> list[tuple[int, bytes]]:
     return found
 
 
+def send(fd: int, message: bytes) -> None:
+    """Send a message to the kernel. Raises: OSError.
+
+    With its address, which is port 0: then only who sends it has to have the rights that it takes; else who opened the socket
+    too, and that may be somebody in another user namespace (linux net/netlink/af_netlink.c, __netlink_ns_capable).
+    """
+    kernel = struct.pack("=HHII", k.AF_NETLINK, 0, 0, 0)  # struct sockaddr_nl: family, padding, port, groups
+    data, to = ffi.from_buffer(message), ffi.from_buffer(kernel)
+    pointers = [int(ffi.cast("uintptr_t", part)) for part in (data, to)]
+    sent: int = lib.plan_syscall(k.SYS_sendto, fd, pointers[0], len(message), 0, pointers[1], len(kernel))
+    if sent < 0:
+        raise OSError(-sent, os.strerror(-sent))
+
+
 def request(fd: int, kind: int, flags: int, body: bytes, what: str) -> list[bytes]:
     """Send one message and return the bodies of the answers. Raises: KernelError with the kernel's errno."""
-    os.write(fd, HEADER.pack(HEADER.size + len(body), kind, flags | k.NLM_F_REQUEST, 1, 0) + body)
+    send(fd, HEADER.pack(HEADER.size + len(body), kind, flags | k.NLM_F_REQUEST, 1, 0) + body)
     answers: list[bytes] = []
     more = True
     while more:

@@ -33,14 +33,16 @@ IPVLAN = {"l2": "L2", "l3": "L3"}
 class Wire:
     """A rtnetlink socket, and who is told of its messages. As a context manager it is closed in the end.
 
+    Where the bridges of a user without root are gone, with the namespace that they were in, it leads nowhere: there is no link.
+
     Args:
-        fd: the socket; by default a new one of our network namespace.
+        fd: the socket; by default a new one of the network namespace that bridges are in.
         sink: told each message (--explain, --trace).
         side: whose network namespace it is of: minirt, container.
     """
 
     def __init__(self, fd: int = -1, sink: Sink | None = None, side: str = "minirt") -> None:
-        self.fd = rtnetlink.open_socket() if fd < 0 else fd
+        self.fd = open_socket() if fd < 0 else fd
         self.sink = sink
         self.side = side
 
@@ -48,10 +50,17 @@ class Wire:
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.close(self.fd)
+        if self.fd >= 0:
+            os.close(self.fd)
+
+    def links(self) -> dict[str, rtnetlink.Link]:
+        """Return all interfaces there, by name. Raises: KernelError."""
+        return rtnetlink.links(self.fd) if self.fd >= 0 else {}
 
     def say(self, message: str, args: tuple[str, ...], why: str, function: Callable[..., Any], *values: Any) -> Any:
         """Send a message by a function of minirt.linux.rtnetlink, and tell of it. Raises: KernelError."""
+        if self.fd < 0:
+            return 0
         begin, errno = monotonic_ns(), 0
         try:
             return function(self.fd, *values)
@@ -66,16 +75,27 @@ class Wire:
                                 time=begin, duration=monotonic_ns() - begin))  # fmt: skip
 
 
+def open_socket() -> int:
+    """Return a rtnetlink socket of the network namespace that bridges are in: the host's, or a user's; -1: it is gone."""
+    from minirt.network import rootless
+
+    if not rootless.is_user():
+        return rtnetlink.open_socket()
+    return rootless.sockets((k.AF_NETLINK, k.SOCK_RAW, k.NETLINK_ROUTE))[0] if rootless.holder() else -1
+
+
 def add_bridge(wire: Wire, network: Network) -> int:
     """Return the index of a network's bridge, which is made if it is missing. Raises: KernelError."""
     name = network.bridge
     why = f"where the bridge of network {network.name} is"
     index: int = wire.say("RTM_GETLINK", (f'"{name}"',), why, rtnetlink.find, name)
-    return index or make_bridge(network)
+    from minirt.network import rootless
+
+    return index or (rootless.make_bridge if rootless.is_user() else make_bridge)(network)
 
 
 def make_bridge(network: Network) -> int:
-    """Make a network's bridge. Returns its index."""
+    """Make a network's bridge, in this process's network namespace. Returns its index. Raises: KernelError."""
     name = network.bridge
     with route() as ip:
         size = {"mtu": int(mtu)} if (mtu := mtu_of(network)) else {}

@@ -9,9 +9,10 @@ any more has no address either.
 from __future__ import annotations
 
 import socket
+from contextlib import contextmanager
 
 from minirt.linux import rtnetlink
-from minirt.network import bridge, firewall, keeper, names
+from minirt.network import bridge, firewall, keeper, names, publish, rootless
 from minirt.network.addresses import free_address, hardware_address, parse_address, parse_hardware
 from minirt.network.bridge import Wire
 from minirt.network.manage import DEFAULT, make_default
@@ -20,7 +21,7 @@ from minirt.network.store import NetworkConflict, NetworkError, Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from minirt.network.store import Endpoint, Network
     from minirt.plan.events import Sink
@@ -68,7 +69,7 @@ def connect(
     if any(one.network == DEFAULT for one in wanted):
         make_default()
     inner = Wire(fd, sink, "container")
-    with Store() as store, Wire(sink=sink) as wire:
+    with Store() as store, bridges(store, sink) as wire:
         repair(store, wire)
         before = store.endpoints(container=container)
         places = [write_down(store, one, container, name, resolver or {}) for one in wanted]
@@ -83,6 +84,8 @@ def connect(
             if way_out(store, before) is None:
                 lead_out(store, inner, [end for _, end in places])
             settle(store, sink)
+            if ports and rootless.is_user():
+                publish.settle(store, container)
         except BaseException:
             bridge.remove_links(wire, [end for _, end in places])
             raise
@@ -93,6 +96,24 @@ def connect(
             keeper.wake(network)
         note("connect", network, end.container)
     return [end for _, end in places]
+
+
+@contextmanager
+def bridges(store: Store, sink: Sink | None) -> Iterator[Wire]:
+    """Give what leads to where the bridges are; for a user without root that is made, and goes again if the block fails.
+
+    Raises: MinirtError.
+    """
+    first = rootless.is_user() and not store.endpoints()
+    try:
+        if rootless.is_user():
+            rootless.begin(store.networks())
+        with Wire(sink=sink) as wire:
+            yield wire
+    except BaseException:
+        if first:
+            rootless.end()
+        raise
 
 
 def write_down(
@@ -178,6 +199,8 @@ def disconnect(network: str, container: str, fd: int = -1) -> None:
         forget(store, ends)
         if fd >= 0 and was_out is not None and was_out.network == place.name:
             lead_out(store, Wire(fd), store.endpoints(container=container))
+        if rootless.is_user():
+            publish.settle(store, container)  # in another network of its, if it has one
         names.tell(store, container)
     keeper.wake(place)
     note("disconnect", place, container)
@@ -213,6 +236,9 @@ def cross_out(store: Store, ends: list[Endpoint], sink: Sink | None = None) -> N
     """Remove containers' addresses, and ports with the rules that follow from them."""
     for end in ends:
         store.remove_container(end.container, end.network)
+    for container in {end.container for end in ends}:
+        if not store.endpoints(container=container):
+            publish.stop(container)
     settle(store, sink)
 
 
@@ -222,13 +248,13 @@ def repair(store: Store, wire: Wire) -> None:
     A container that has gone with nobody to see it has no interface any more: so it has no address either. An interface at a
     bridge of ours that is not written down was made in a transaction that did not end.
     """
-    bridges = {network.name: network.bridge for network in store.networks() if network.driver == "bridge"}
-    links = rtnetlink.links(wire.fd) if bridges else {}
-    ours = {links[bridge].index for bridge in bridges.values() if bridge in links}
-    ends = [end for end in store.endpoints() if end.network in bridges]
+    ours = {network.name: network.bridge for network in store.networks() if network.driver == "bridge"}
+    links = wire.links() if ours else {}
+    masters = {links[bridge].index for bridge in ours.values() if bridge in links}
+    ends = [end for end in store.endpoints() if end.network in ours]
     known = {end.interface for end in ends}
     for link in links.values():
-        if link.master in ours and link.name.startswith("mv") and link.name not in known:
+        if link.master in masters and link.name.startswith("mv") and link.name not in known:
             rtnetlink.remove(wire.fd, link.name)
     forget(store, [end for end in ends if end.interface not in links])
 
@@ -258,9 +284,12 @@ def settle(store: Store, sink: Sink | None = None) -> None:
             store.set_dns_port(network.name, 0)
         if ends and (answers or any(end.container in publishing for end in ends)):
             keeper.ensure(store, network, answers)
-        elif keeper.is_there(network):
+        elif keeper.held(network).is_there:
             keeper.end(network)
-    firewall.apply(firewall.render(store.networks(), store.endpoints(), store.ports()), sink)
+    if rootless.is_user() and not store.endpoints():
+        rootless.end()
+    elif not rootless.is_user() or rootless.holder():
+        firewall.apply(firewall.render(store.networks(), store.endpoints(), store.ports()), sink)
 
 
 def note(action: str, network: Network, container: str) -> None:

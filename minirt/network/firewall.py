@@ -23,6 +23,7 @@ from minirt.paths import data_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterable
 
     from minirt.network.ports import Port
@@ -135,9 +136,14 @@ def run_nft(script: str, sink: Sink | None) -> None:
     import subprocess
     from time import monotonic_ns
 
+    from minirt.network import rootless
+
     begin = monotonic_ns()
     try:
-        done = subprocess.run(["nft", "-f", "-"], input=script, capture_output=True, text=True, check=False)
+        if rootless.is_user():
+            done = rootless.run(["nft", "-f", "-"], script)
+        else:
+            done = subprocess.run(["nft", "-f", "-"], input=script, capture_output=True, text=True, check=False)
     except FileNotFoundError:
         raise NetworkError("no nft on this machine, which networks need: apt-get install nftables") from None
     if sink is not None:
@@ -155,11 +161,10 @@ def comment_of(table: str) -> str | None:
 
     Raises: KernelError. Source: linux/netfilter/nf_tables.h, NFT_MSG_GETTABLE
     """
-    import socket
     from errno import ENOENT, EPROTONOSUPPORT
 
     try:
-        with socket.socket(k.AF_NETLINK, socket.SOCK_RAW, k.NETLINK_NETFILTER) as netlink:
+        with open_socket() as netlink:
             body = struct.pack("=BBH", FAMILY, k.NFNETLINK_V0, 0) + rtnetlink.text(k.NFTA_TABLE_NAME, table)  # struct nfgenmsg
             kind = k.NFNL_SUBSYS_NFTABLES << 8 | k.NFT_MSG_GETTABLE
             (answer, *_) = rtnetlink.request(netlink.fileno(), kind, 0, body, f"looking for table {table}")
@@ -178,3 +183,15 @@ def comment_of(table: str) -> str | None:
             return kept[2:size].rstrip(b"\0").decode(errors="replace")
         kept = kept[size:]
     return ""
+
+
+def open_socket() -> socket.socket:
+    """Return a socket to nftables of the network namespace that bridges are in. Raises: OSError."""
+    import socket
+
+    from minirt.network import rootless
+
+    kind = (k.AF_NETLINK, socket.SOCK_RAW, k.NETLINK_NETFILTER)
+    if rootless.is_user() and rootless.holder():
+        return socket.socket(fileno=rootless.sockets(kind)[0])
+    return socket.socket(*kind)

@@ -14,11 +14,10 @@ Published ports are nftables' (firewall.py), but for two: what comes by IPv6 for
 from __future__ import annotations
 
 import os
-import signal
 import socket
-import sys
 
-from minirt.paths import state_root
+from minirt.network.held import Held
+from minirt.network.relay import WAITING, listening
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,44 +25,12 @@ if TYPE_CHECKING:
 
     Place = tuple[str, str, int]  # protocol, address and port of the host
 
-__all__ = ["end", "ensure", "is_alive", "is_there", "listen6", "relayed", "wake"]
-
-LOCK = 3  # the lock's descriptor in the process; its sockets' follow
-WAITING = 64  # connections that nobody has taken yet
-ENDING = 30.0  # s that it has to begin in, and the kernel to end it
+__all__ = ["end", "ensure", "held", "relayed", "wake"]
 
 
-def lock_path(network: Network) -> str:
-    """Return the path of the file that a network's keeper has locked, with its process id in it."""
-    return os.path.join(state_root(), "network", network.id)
-
-
-def try_lock(network: Network) -> int:
-    """Return a descriptor that holds a network's lock, -1 where its keeper has it."""
-    import fcntl
-
-    path = lock_path(network)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(fd)
-        return -1
-    return fd
-
-
-def is_there(network: Network) -> bool:
-    """Say whether a network has, or had, a keeper that nobody has ended."""
-    return os.path.exists(lock_path(network))
-
-
-def is_alive(network: Network) -> bool:
-    """Say whether a network has a keeper."""
-    fd = try_lock(network) if os.path.exists(lock_path(network)) else -2
-    if fd >= 0:
-        os.close(fd)
-    return fd == -1
+def held(network: Network) -> Held:
+    """Return the file that a network's keeper has locked."""
+    return Held(network.id)
 
 
 def ensure(store: Store, network: Network, answers: bool) -> None:
@@ -76,18 +43,17 @@ def ensure(store: Store, network: Network, answers: bool) -> None:
 
     Raises: NetworkError, KernelError.
     """
-    lock = try_lock(network)
+    lock = held(network).try_lock()
     if lock < 0:
         return
     sockets: dict[str, socket.socket] = {}
     try:
-        os.ftruncate(lock, 0)  # the number of one before, which may be another process's by now
         if answers:
             sockets = bind(store, network)
         for place in relayed(store, network.name):
-            if (sock := listen6(*place)) is not None:
+            if (sock := listening(*place)) is not None:
                 sockets[":".join(map(str, place))] = sock
-        spawn(network, lock, {name: sock.fileno() for name, sock in sockets.items()})
+        held(network).spawn("keeping", lock, [network.name], {name: sock.fileno() for name, sock in sockets.items()})
     finally:
         os.close(lock)
         for sock in sockets.values():
@@ -97,8 +63,12 @@ def ensure(store: Store, network: Network, answers: bool) -> None:
 def relayed(store: Store, network: str) -> dict[Place, tuple[str, int]]:
     """Return which addresses and ports of the host, by IPv6, lead to containers of a network, and where there.
 
-    A container's ports lead into its first network; into IPv6, if it has that there.
+    A container's ports lead into its first network; into IPv6, if it has that there. Those of a user's are publish.py's.
     """
+    from minirt.network.rootless import is_user
+
+    if is_user():
+        return {}
     places: dict[str, Endpoint] = {}
     for end in store.endpoints():
         places.setdefault(end.container, end)
@@ -109,24 +79,6 @@ def relayed(store: Store, network: str) -> dict[Place, tuple[str, int]]:
     }  # fmt: skip
 
 
-def listen6(protocol: str, address: str, port: int) -> socket.socket | None:
-    """Return a socket at an address of IPv6; None where the port is taken there, or this host has no IPv6."""
-    sock = socket.socket(socket.AF_INET6, socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM)
-    try:
-        if protocol == "tcp":
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        else:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)  # which address was asked (flows.py)
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.bind((address, port))
-        if protocol == "tcp":
-            sock.listen(WAITING)
-    except OSError:
-        sock.close()
-        return None
-    return sock
-
-
 def bind(store: Store, network: Network) -> dict[str, socket.socket]:
     """Return a datagram and a stream socket at port 53 of the gateway's address, or at another port where that is taken.
 
@@ -134,7 +86,7 @@ def bind(store: Store, network: Network) -> dict[str, socket.socket]:
     """
     gateway = str(network.ipam.gateway)
     for wanted in (53, 0):
-        udp, tcp = (socket.socket(socket.AF_INET, kind) for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM))
+        udp, tcp = where_bridges_are(socket.SOCK_DGRAM, socket.SOCK_STREAM)
         try:
             tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of a killed one may still linger
             udp.bind((gateway, wanted))
@@ -154,77 +106,20 @@ def bind(store: Store, network: Network) -> dict[str, socket.socket]:
     raise NetworkError(f"names of network {network.name}: {gateway}: {failed.strerror}")
 
 
-def spawn(network: Network, lock: int, sockets: dict[str, int]) -> None:
-    """Start the process, as nobody's child: sh ends at once, so who waits for children need not know of it."""
-    import fcntl
+def where_bridges_are(*kinds: int) -> list[socket.socket]:
+    """Return sockets of IPv4 that act where the bridges are. Args: kinds, the type of each."""
+    from minirt.network import rootless
 
-    high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, LOCK + 8) for fd in (lock, *sockets.values())]  # so that no dup2 hits another
-    numbers = [LOCK + i for i in range(len(high))]
-    given = [f"{name}={number}" for name, number in zip(sockets, numbers[1:], strict=True)]
-    words = [sys.executable, "-m", "minirt.network.keeping", network.name, *given]
-    script = 'cd /; "$@" </dev/null >/dev/null 2>&1 &'
-    try:
-        actions = [(os.POSIX_SPAWN_DUP2, fd, number) for fd, number in zip(high, numbers, strict=True)]
-        pid = os.posix_spawn("/bin/sh", ["sh", "-c", script, "sh", *words], environment(), file_actions=actions, setsid=True)
-        os.waitpid(pid, 0)
-    finally:
-        for fd in high:
-            os.close(fd)
-
-
-def environment() -> dict[str, str]:
-    """Return its environment: ours, with whole paths, as it works in another directory."""
-    package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    whole = {"PYTHONPATH": ":".join(filter(None, [package, os.environ.get("PYTHONPATH")]))}
-    if root := os.environ.get("MINIRT_ROOT"):
-        whole["MINIRT_ROOT"] = os.path.abspath(root)
-    return {**os.environ, **whole}
-
-
-def pid_of(network: Network) -> int:
-    """Return the process id that stands in the file, 0 where none does."""
-    try:
-        with open(lock_path(network), encoding="ascii") as file:
-            return int(file.read() or 0)
-    except (OSError, ValueError):
-        return 0
+    if not rootless.is_user():
+        return [socket.socket(socket.AF_INET, kind) for kind in kinds]
+    return [socket.socket(fileno=fd) for fd in rootless.sockets(*((socket.AF_INET, kind, 0) for kind in kinds))]
 
 
 def end(network: Network) -> None:
     """End a network's keeper, if it has one, and wait until it has ended."""
-    import select
-
-    if is_alive(network):
-        try:
-            pidfd = os.pidfd_open(wait_for_pid(network))
-        except OSError:
-            pidfd = -1
-        if pidfd >= 0:
-            if is_alive(network):  # still: so the number is its own
-                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-                select.select([pidfd], [], [], ENDING)
-            os.close(pidfd)
-    try:
-        os.unlink(lock_path(network))
-    except FileNotFoundError:
-        pass
-
-
-def wait_for_pid(network: Network) -> int:
-    """Return the process id of a keeper that may only just have begun."""
-    import time
-
-    until = time.monotonic() + ENDING
-    while not (pid := pid_of(network)) and is_alive(network) and time.monotonic() < until:
-        time.sleep(0.005)
-    return pid
+    held(network).end()
 
 
 def wake(network: Network) -> None:
-    """Tell a network's keeper that ports may have changed; one that is only just beginning looks by itself."""
-    pid = pid_of(network)
-    if pid and is_alive(network):
-        try:
-            os.kill(pid, signal.SIGHUP)
-        except ProcessLookupError:
-            pass
+    """Tell a network's keeper that ports may have changed."""
+    held(network).wake()

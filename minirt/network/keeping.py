@@ -13,23 +13,18 @@ import signal
 import socket
 import sys
 
-from minirt.network.flows import Flows
-from minirt.network.keeper import LOCK, listen6, relayed
+from minirt.network.held import LOCK
+from minirt.network.keeper import relayed
+from minirt.network.relay import Relay, listening
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
-
     from minirt.network.keeper import Place
 
 __all__ = ["Keeper", "main"]
 
 PATIENCE = 2.0  # s that a resolver has for its answer
-LOOK = 30.0  # s between two looks whether somebody is left
 MOST = 64  # questions that are passed on at once
-CONNECTIONS = 512  # that are served at once
-CHUNK = 1 << 18  # bytes
 
 
 class Keeper:
@@ -42,7 +37,6 @@ class Keeper:
 
     def __init__(self, network: str, sockets: dict[str, socket.socket]) -> None:
         from concurrent.futures import ThreadPoolExecutor
-        from threading import BoundedSemaphore
 
         from minirt.network.store import Store
 
@@ -51,15 +45,11 @@ class Keeper:
         self.pool = ThreadPoolExecutor(MOST)
         self.store = Store(look=True)
         self.version = -1
-        self.relays = {place_of(name): sock for name, sock in sockets.items()}
-        self.targets: dict[socket.socket, tuple[str, int]] = {}  # where its connections are led
-        self.flows = Flows()
-        self.room = BoundedSemaphore(CONNECTIONS)
+        self.places = {place_of(name): sock for name, sock in sockets.items()}
+        self.relay = Relay()
 
     def run(self) -> None:
         """Serve until nobody is in the network."""
-        import select
-
         from minirt.network.store import Store
 
         reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -71,9 +61,7 @@ class Keeper:
             pass
         self.refresh()
         while True:
-            watched: list[Any] = [reader, *(sock for sock in (self.udp, self.tcp, *self.targets, *self.flows) if sock is not None)]
-            ready = select.select(watched, [], [], LOOK)[0]
-            self.flows.end_idle()
+            ready = self.relay.wait([reader, *(sock for sock in (self.udp, self.tcp) if sock is not None)])
             self.refresh()
             if not ready:
                 self.end_unless_wanted()
@@ -82,19 +70,10 @@ class Keeper:
                     os.read(reader, 512)
                 elif source is self.udp:
                     self.datagrams()
+                elif source is self.tcp:
+                    self.relay.accept(self.tcp, self.questions)
                 else:
-                    self.connection(source)
-
-    def connection(self, server: socket.socket) -> None:
-        """Take a connection: of questions, or to a port that is (still) led on."""
-        if server is self.tcp:
-            self.accept(server, self.questions)
-        elif server in self.targets and server.type == socket.SOCK_STREAM:
-            self.accept(server, self.lead_on, self.targets[server])
-        elif server in self.targets:
-            self.flows.forth(server, self.targets[server])
-        else:
-            self.flows.back(server)
+                    self.relay.serve([source])
 
     def end_unless_wanted(self) -> None:
         """End this process if nobody is in the network, before anyone can come."""
@@ -113,7 +92,7 @@ class Keeper:
             return
         self.version = version
         self.names = Names(self.network, self.store.networks(), self.store.endpoints())
-        self.relay(relayed(self.store, self.network))
+        self.lead(relayed(self.store, self.network))
 
     # -- names -------------------------------------------------------------------------------------------------------
 
@@ -174,49 +153,14 @@ class Keeper:
 
     # -- IPv6 --------------------------------------------------------------------------------------------------------
 
-    def relay(self, wanted: dict[Place, tuple[str, int]]) -> None:
+    def lead(self, wanted: dict[Place, tuple[str, int]]) -> None:
         """Listen at the ports that are published, and no others."""
-        for place in set(self.relays) - set(wanted):
-            self.flows.end_of(self.relays[place])
-            self.relays.pop(place).close()
-        for place in set(wanted) - set(self.relays):
-            if (sock := listen6(*place)) is not None:
-                self.relays[place] = sock
-        self.targets = {sock: wanted[place] for place, sock in self.relays.items()}
-
-    def lead_on(self, connection: socket.socket, target: tuple[str, int]) -> None:
-        """Lead a connection's bytes to a container, and back."""
-        from threading import Thread
-
-        with socket.create_connection(target, timeout=LOOK) as other:
-            other.settimeout(None)
-            back = Thread(target=copy, args=(other, connection), daemon=True)
-            back.start()
-            copy(connection, other)
-            back.join()
-
-    def accept(self, server: socket.socket, serve: Callable[..., None], *more: object) -> None:
-        """Take a connection, and serve it beside the others."""
-        from threading import Thread
-
-        def run() -> None:
-            with connection:
-                try:
-                    serve(connection, *more)
-                except (OSError, ValueError):
-                    pass
-                finally:
-                    self.room.release()
-
-        try:
-            connection = server.accept()[0]
-        except OSError:
-            return
-        if not self.room.acquire(blocking=False):
-            connection.close()
-            return
-        connection.settimeout(None if more else LOOK)
-        Thread(target=run, daemon=True).start()
+        for place in set(self.places) - set(wanted):
+            self.relay.forget(self.places.pop(place))
+        for place in set(wanted) - set(self.places):
+            if (sock := listening(*place)) is not None:
+                self.places[place] = sock
+        self.relay.targets = {sock: wanted[place] for place, sock in self.places.items()}
 
 
 def place_of(name: str) -> Place:
@@ -224,20 +168,6 @@ def place_of(name: str) -> Place:
     protocol, _, rest = name.partition(":")
     address, _, port = rest.rpartition(":")
     return protocol, address, int(port)
-
-
-def copy(source: socket.socket, target: socket.socket) -> None:
-    """Copy until the end, and pass that on."""
-    try:
-        while data := source.recv(CHUNK):
-            target.sendall(data)
-        target.shutdown(socket.SHUT_WR)
-    except OSError:
-        for sock in (source, target):
-            try:
-                sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
 
 
 def family_of(server: str) -> int:

@@ -8,6 +8,7 @@ from minirt.errors import UsageError
 from minirt.network import bridge
 from minirt.network.addresses import Ipam, free_subnet, free_subnet6
 from minirt.network.bridge import IPVLAN, MACVLAN, Wire
+from minirt.network.rootless import is_user
 from minirt.network.store import Network, NetworkConflict, NetworkError, Store
 
 TYPE_CHECKING = False
@@ -70,6 +71,8 @@ def check_options(driver: str, given: dict[str, str]) -> dict[str, str]:
     """Return a driver's options in docker's words. Raises: UsageError."""
     if driver not in DRIVERS:
         raise UsageError(f"--driver {driver}: there are {', '.join(DRIVERS)}")
+    if driver != "bridge" and is_user():
+        raise UsageError(f"--driver {driver}: the host's wire is root's to share: without root there is bridge")
     options = {SHORT.get(key, key).format(driver=driver): value for key, value in given.items()}
     for key, value in options.items():
         if key not in OPTIONS[driver]:

@@ -5,8 +5,7 @@
 Nobody but root can make a bridge on the host. So pasta joins the container's user and network namespaces, makes a tap device
 there with the host's own addresses, and is the other end of its wire. It holds the network namespace, so it has to be ended: by
 who ends the container, or, where he was killed, by who comes next (its process id is kept in the container's directory).
-Simplified: each container has such a network for itself; networks of several, which podman makes in one more user namespace, are
-root's here.
+Each container has such a network for itself. Networks with names, of several, are in a namespace of the user's (rootless.py).
 """
 
 from __future__ import annotations
@@ -28,21 +27,24 @@ if TYPE_CHECKING:
     from minirt.network.connect import Attachment
     from minirt.plan.events import Sink
 
-__all__ = ["refuse", "start", "stop"]
+__all__ = ["end", "is_alive", "is_wanted", "launch", "reap", "refuse", "start", "stop"]
 
 NAMES = ("bridge", "pasta")  # after --network, for a user without root: the same command as root's, or podman's word
 READY = 20.0  # s that it has to begin in
 
 
+def is_wanted(wanted: Sequence[Attachment]) -> bool:
+    """Say whether a user without root wants a network for one container alone. Args: wanted, what it is to be connected to."""
+    return any(one.network in NAMES for one in wanted)
+
+
 def refuse(wanted: Sequence[Attachment]) -> None:
     """Refuse what cannot be without root. Raises: UsageError."""
-    for one in wanted:
-        if one.network not in NAMES:
-            raise UsageError(f"--network {one.network}: networks with names are root's: give --network bridge (pasta)")
-        if one.address or one.address6 or one.hardware or one.aliases:
-            raise UsageError("--ip, --mac-address, --network-alias: without root it has the host's addresses (pasta)")
-    if len(wanted) > 1:
-        raise UsageError("--network: without root there is one (pasta)")
+    if is_wanted(wanted):
+        if len(wanted) > 1:
+            raise UsageError("--network bridge: without root it is pasta's, and goes with no other (minirt network create)")
+        if any(one.address or one.address6 or one.hardware or one.aliases for one in wanted):
+            raise UsageError("--ip, --mac-address, --network-alias: without root `bridge` has the host's addresses (pasta)")
     if shutil.which("pasta") is None:
         raise NetworkError("no pasta on this machine, which networks without root need: apt-get install passt")
 
@@ -65,9 +67,27 @@ def start(container: str, path: str, pid: int, ports: Sequence[Port], sink: Sink
         taken = [reserve(store, port) for port in ports]
         for port in taken:
             store.add_port(container, port)
+    try:
+        launch(path, pid, taken, sink)
+    except BaseException:
+        stop(container, path)
+        raise
+
+
+def launch(path: str, pid: int, ports: Sequence[Port] = (), sink: Sink | None = None) -> None:
+    """Start pasta for a network namespace.
+
+    Args:
+        path: directory for its process id, and what it says.
+        pid: of a process in there.
+        ports: of the host, that lead there.
+        sink: told of it.
+
+    Raises: NetworkError.
+    """
     words = [
         "pasta", "--foreground", "--quiet", "--config-net", "--no-map-gw", "--pid", f"{path}/pasta.pid", "-T", "none", "-U", "none",
-        *forwards("-t", "tcp", taken), *forwards("-u", "udp", taken),
+        *forwards("-t", "tcp", ports), *forwards("-u", "udp", ports),
         "--userns", f"/proc/{pid}/ns/user", "--netns", f"/proc/{pid}/ns/net",
     ]  # fmt: skip
     begin = time.monotonic_ns()
@@ -78,7 +98,6 @@ def start(container: str, path: str, pid: int, ports: Sequence[Port], sink: Sink
     except BaseException:
         process.kill()
         process.wait()
-        stop(container, path)
         raise
     if sink is not None:
         from minirt.plan.events import Event
@@ -127,11 +146,24 @@ def read_pid(path: str) -> int:
 
 def stop(container: str, path: str) -> None:
     """End a container's pasta, if it has one, and give its ports back."""
+    if end(path):
+        with Store() as store:
+            store.remove_container(container)
+
+
+def is_alive(path: str) -> bool:
+    """Say whether the pasta of a directory runs."""
+    pid = read_pid(path)
+    return bool(pid) and is_its_own(pid, path)
+
+
+def end(path: str) -> bool:
+    """End the pasta of a directory, and wait until it has ended. Returns whether there was one."""
     import select
 
     pid = read_pid(path)
     if not pid:
-        return
+        return False
     try:
         pidfd = os.pidfd_open(pid)
     except OSError:
@@ -146,13 +178,17 @@ def stop(container: str, path: str) -> None:
             pass
         finally:
             os.close(pidfd)
+    reap(pid)
+    os.unlink(f"{path}/pasta.pid")
+    return True
+
+
+def reap(pid: int) -> None:
+    """Take the status of a process that has ended, if it is a child of ours."""
     try:
         os.waitpid(pid, 0)
     except ChildProcessError:
         pass  # another's
-    os.unlink(f"{path}/pasta.pid")
-    with Store() as store:
-        store.remove_container(container)
 
 
 def is_its_own(pid: int, path: str) -> bool:
