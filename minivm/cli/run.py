@@ -41,10 +41,6 @@ def run_config(options: argparse.Namespace, config: Config) -> int:
     """Run a machine as the words of add_looking say. Returns the exit status."""
     if options.jail and (options.profile or options.step):
         raise UsageError("--jail does not go together with --profile and --step, which want files")
-    if options.jail:
-        from minivm.machine.jail import check
-
-        check(config)
     start = prepare(config)
     if options.plan:
         from minivm.machine.plan import machine_plan

@@ -19,12 +19,12 @@ __all__ = ["profile"]
 FILES = ("read", "write", "readv", "writev", "pread64", "pwrite64", "preadv", "pwritev", "preadv2", "pwritev2", "lseek", "fstat",
          "newfstatat", "fdatasync", "fsync", "fallocate", "ftruncate", "close", "poll", "ppoll", "epoll_wait", "epoll_pwait",
          "epoll_ctl", "eventfd2", "pipe2", "select", "pselect6")  # fmt: skip
-# Of sockets that are open: passt's is not (see cli/run.py); clients of a console's ports, and of virtio-vsock, are taken in.
+# Of sockets that are open: passt's, virtiofsd's; clients of a console's ports, and of virtio-vsock, are taken in.
 SOCKETS = ("sendmsg", "recvmsg", "sendto", "recvfrom", "accept4", "getsockname", "getsockopt", "shutdown")
 # Of memory and threads: what malloc, pthread_create and the interpreter do.
 THREADS = ("brk", "munmap", "mremap", "madvise", "futex", "set_robust_list", "rseq", "gettid", "getpid", "getppid", "sched_yield",
            "sched_getaffinity", "clock_gettime", "clock_nanosleep", "nanosleep", "getrandom", "rt_sigaction", "rt_sigprocmask",
-           "rt_sigreturn", "sigaltstack", "restart_syscall", "exit", "exit_group", "getrusage", "times")  # fmt: skip
+           "rt_sigreturn", "sigaltstack", "restart_syscall", "exit", "exit_group", "getrusage", "times", "wait4")  # fmt: skip
 # Refused with an errno.
 REFUSED = ("open", "openat", "openat2", "stat", "lstat", "statx", "access", "faccessat", "faccessat2", "readlink", "readlinkat",
            "getcwd", "getdents64", "socket", "socketpair", "getuid", "geteuid", "getgid", "getegid", "uname", "sysinfo",

@@ -1,8 +1,7 @@
 """What a machine's virtio devices are asked to be: plain data, a class a kind, and the words that they are read from.
 
 Each has `kind`, the Linux `module` that drives it, and `kicked`: which of its queues have an eventfd for the driver's
-notifications, since a thread serves them (minivm/devices/virtio/path.py). `helped` says whether another
-program runs beside the machine for it (helpers.py).
+notifications, since a thread serves them (minivm/devices/virtio/path.py).
 """
 
 from __future__ import annotations
@@ -53,10 +52,6 @@ class Disk:
         return all(getattr(self, name) == getattr(Disk(""), name) for name in self.__slots__ if name not in ("path", "read_only"))
 
     @property
-    def helped(self) -> bool:
-        return self.form == "qcow2"
-
-    @property
     def shared(self) -> bool:
         """Whether others may use path at the same time."""
         return self.read_only or self.overlay is not None
@@ -65,13 +60,13 @@ class Disk:
 class Rng:
     """Random bytes from the host."""
 
-    kind, module, kicked, helped = "rng", "virtio_rng", (), False
+    kind, module, kicked = "rng", "virtio_rng", ()
 
 
 class Balloon:
     """Memory that the guest does not need goes back to the host."""
 
-    kind, module, kicked, helped = "balloon", "virtio_balloon", (), False
+    kind, module, kicked = "balloon", "virtio_balloon", ()
     __slots__ = ("size",)
 
     def __init__(self, size: int = 0) -> None:
@@ -81,7 +76,7 @@ class Balloon:
 class Hotplug:
     """Memory that comes and goes while the guest runs."""
 
-    kind, module, kicked, helped = "mem", "virtio_mem", (), False
+    kind, module, kicked = "mem", "virtio_mem", ()
     __slots__ = ("requested", "size")
 
     def __init__(self, size: int, requested: int = 0) -> None:
@@ -92,7 +87,7 @@ class Hotplug:
 class Console:
     """A console for people, and ports for programs."""
 
-    kind, module, helped = "console", "virtio_console", False
+    kind, module = "console", "virtio_console"
     __slots__ = ("ports",)
 
     def __init__(self, ports: Sequence[tuple[str, str]] = ()) -> None:
@@ -115,15 +110,11 @@ class Net:
         self.mac = mac  # "52:54:..."; "" is a random one
         self.incoming, self.outgoing = incoming, outgoing  # bytes a second into and out of the guest; 0: no limit
 
-    @property
-    def helped(self) -> bool:
-        return not self.tap
-
 
 class Vsock:
     """Sockets between guest and host without a network."""
 
-    kind, module, kicked, helped = "vsock", "vmw_vsock_virtio_transport", range(3), False
+    kind, module, kicked = "vsock", "vmw_vsock_virtio_transport", range(3)
     __slots__ = ("cid", "path")
 
     def __init__(self, path: str, cid: int = 3) -> None:
@@ -134,7 +125,7 @@ class Vsock:
 class Share:
     """A directory of the host that the guest may mount."""
 
-    kind, module, kicked, helped = "fs", "virtiofs", range(2), True
+    kind, module, kicked = "fs", "virtiofs", range(2)
     __slots__ = ("path", "read_only", "tag")
 
     def __init__(self, path: str, tag: str, read_only: bool = False) -> None:

@@ -1,7 +1,7 @@
 """Other programs that a machine needs while it runs: passt for a network, qemu-storage-daemon for qcow2, virtiofsd (shares.py).
 
-Each is a child that ends with the machine, also when this process is killed: passt and virtiofsd when their socket is closed,
-the storage daemon by a signal that the kernel sends it then (setpriv --pdeathsig).
+Each is a child that ends with the machine, also when this process is killed or has no right to send a signal any more (jail.py):
+beside it a shell waits for the end of a pipe, which comes when we close the other side or are gone, and ends it.
 """
 
 from __future__ import annotations
@@ -23,37 +23,47 @@ LIMIT = 10  # seconds in which one must be ready, or end
 PACKAGES = {"passt": "passt", "qemu-storage-daemon": "qemu-system-common"}
 
 
+# $1: the program's process, $2: the directory of the disk that it shows, or nothing. It has LIMIT seconds to end by itself.
+KEEPER = """
+read -r _
+kill "$1"
+left=500
+while kill -0 "$1" && [ "$left" -gt 0 ]; do sleep 0.02; left=$((left - 1)); done
+[ "$left" -gt 0 ] || kill -9 "$1"
+[ -z "$2" ] || { rm -f "$2/disk"; rmdir "$2"; }
+"""
+
+
 class Helper:
-    """A program that runs."""
+    """A program that runs, and the shell that ends it."""
 
     def __init__(self, process: Popen[bytes], directory: str = "") -> None:
-        self._process, self._directory = process, directory
+        import subprocess
+
+        self._process = process
         self.pid = process.pid
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True, "cwd": "/"}
+        words = ["/bin/sh", "-c", KEEPER, "sh", str(self.pid), directory]
+        self._keeper = subprocess.Popen(words, stdin=subprocess.PIPE, **quiet)  # type: ignore[call-overload]
 
     def stop(self) -> None:
-        """End it and wait until it has ended."""
-        self._process.terminate()
-        try:
-            self._process.wait(LIMIT)
-        except Exception:  # TimeoutExpired
-            self._process.kill()
-            self._process.wait()
-        if self._directory:
-            os.unlink(os.path.join(self._directory, "disk"))
-            os.rmdir(self._directory)
+        """Have it ended, and wait until it has; in a jail too."""
+        self._keeper.stdin.close()
+        self._process.wait(2 * LIMIT)
+        self._keeper.wait(2 * LIMIT)
 
     def complaint(self) -> str:
         """End it, and return the last line that it wrote to its standard error."""
         assert self._process.stderr is not None
-        self._process.terminate()
+        self._keeper.stdin.close()
         said = self._process.stderr.read().decode(errors="replace").strip().splitlines()
         self.stop()
         return said[-1] if said else "it does not say why"
 
     @property
     def ended(self) -> bool:
-        """Whether it has ended by itself."""
-        return self._process.poll() is not None
+        """Whether it has ended by itself. It is not waited for yet: else its number might be another's when the keeper uses it."""
+        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def start(program: str, machine: Machine, **args: object) -> Helper:
@@ -97,12 +107,11 @@ def _storage_daemon(machine: Machine, path: str, read_only: bool) -> Helper:
         pass
     readonly = ",read-only=on" if read_only else ",discard=unmap"
     name = path.replace(",", ",,")  # in QEMU's options a comma is doubled
-    words = ["setpriv", "--pdeathsig", "TERM", "qemu-storage-daemon"]
-    words += ["--blockdev", f"driver=file,node-name=file,filename={name}{readonly}"]
+    words = ["qemu-storage-daemon", "--blockdev", f"driver=file,node-name=file,filename={name}{readonly}"]
     words += ["--blockdev", f"driver=qcow2,node-name=disk,file=file{readonly}"]
     words += ["--export", f"type=fuse,id=disk,node-name=disk,mountpoint={disk},writable={'off' if read_only else 'on'}"]
+    before, end = os.stat(disk).st_dev, monotonic() + LIMIT  # first, for the daemon may be quick
     helper = Helper(spawn(words, []), directory)
-    before, end = os.stat(disk).st_dev, monotonic() + LIMIT
     while os.stat(disk).st_dev == before:
         if helper.ended or monotonic() > end:
             raise _failed(helper, path)

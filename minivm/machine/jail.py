@@ -18,15 +18,14 @@ from __future__ import annotations
 
 import os
 
-from minivm.errors import MinivmError, UsageError
+from minivm.errors import MinivmError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minirt.plan import Plan
     from minirt.plan.events import Sink
-    from minivm.machine.config import Config
 
-__all__ = ["check", "enter", "jail_plan"]
+__all__ = ["enter", "jail_plan"]
 
 NOWHERE = "/proc"  # a directory that every host has, to put the new root on
 USERS = 0x7000_0000  # numbers from here on belong to nobody: neither login.defs nor systemd gives them out
@@ -39,12 +38,6 @@ NEEDED = (  # what is imported while a machine runs and ends, by name, for there
     "minivm.inspect.registers", "minivm.inspect.sites", "minivm.inspect.times", "minivm.inspect.profile",
     "minirt.plan.events", "minirt.plan.explain", "minirt.plan.here", "minirt.plan.decode", "minirt.linux.seccomp.compiler",
 )  # fmt: skip
-
-
-def check(config: Config) -> None:
-    """Refuse what does not work in a jail. Raises UsageError."""
-    if any(device.helped for device in config.virtio()):
-        raise UsageError("--jail does not go together with --net user, --share and qcow2, whose helpers end with a signal of ours")
 
 
 def jail_plan(uid: int, root: bool, looked_at: bool = False) -> Plan:

@@ -44,7 +44,7 @@ def shared(tmp_path):
     return tmp_path / "shared"
 
 
-def test_guest_and_host_see_one_directory(tmp_path, shared):
+def test_guest_and_host_see_one_directory_from_a_jail_too(tmp_path, shared):
     root = tmp_path / "root"
     (root / "bin").mkdir(parents=True)
     shutil.copy("/bin/busybox", root / "bin" / "busybox")
@@ -52,7 +52,7 @@ def test_guest_and_host_see_one_directory(tmp_path, shared):
         (root / "bin" / name).symlink_to("busybox")
     (root / "up").write_text(UP)
     words = ["--share", f"{shared}:/data", "--share", f"{shared}:/ro,ro", "--rootfs", root, "--init", "sh /up"]
-    done = run("run", KERNELS[-1], "--timeout", LIMIT, "-m", "256m", "--balloon", "--cmdline", "quiet", *words)
+    done = run("run", KERNELS[-1], "--jail", "--timeout", LIMIT, "-m", "256m", "--balloon", "--cmdline", "quiet", *words)
     assert done.returncode == 46, (done.stdout, done.stderr)
     secret, digest = (shared / "secret").read_text(), hashlib.sha256((shared / "large").read_bytes()).hexdigest()
     assert f"{secret}{digest}  /data/large\n{digest}  /ro/large\n" in done.stdout

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from minivm.boot import formats
 from minivm.errors import MinivmError
+from minivm.machine import helpers
 from minivm.machine.config import Config
 from minivm.machine.devices import parse_disk
 from minivm.machine.machine import Machine
@@ -59,6 +62,22 @@ def test_under_an_overlay_it_is_only_read(image):
         with pytest.raises(OSError, match="descriptor"):
             os.pwrite(made.transports[0].device._fd, b"x", 0)
     assert image.read_bytes() == before
+
+
+def test_a_daemon_that_is_quick_is_not_waited_for(image, monkeypatch):
+    """One that shows the disk before anything else happens here."""
+    spawn = helpers.spawn
+
+    def quick(words, fds):
+        process, disk = spawn(words, fds), next(re.findall("mountpoint=(.*),", word) for word in words if "mountpoint" in word)[0]
+        while f" {disk} " not in Path("/proc/self/mountinfo").read_text():
+            assert process.poll() is None
+        return process
+
+    monkeypatch.setattr(helpers, "spawn", quick)
+    with machine(str(image)) as made:
+        made.build()
+        assert made.transports[0].device._size == 8 << 20
 
 
 def test_what_is_no_qcow2_is_said_so(tmp_path):

@@ -10,6 +10,7 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ import pytest
 from minirt.plan import Plan, Slot, Words
 from minirt.plan.here import perform
 from minivm.boot.formats import default_kernel
+from minivm.machine import shares
 from minivm.machine.confinement import profile
 
 LIMIT = 60
@@ -236,3 +238,92 @@ def test_gdb_and_a_dump_reach_the_guest_of_a_jailed_process(tmp_path):
     assert "KiB that are not zero" in complaints
     read = ["gdb", "-q", "-nx", "-batch", "-ex", "info registers rip", guest, core]
     assert re.search(r"^rip +0x\w+", subprocess.run(read, capture_output=True, text=True, timeout=LIMIT).stdout, re.M)
+
+
+@pytest.fixture(params=["passt", "qemu-storage-daemon", "virtiofsd"])
+def helped(request, tmp_path):
+    """Words that ask for a machine with such a program beside it."""
+    here = shutil.which(request.param) or (request.param == "virtiofsd" and any(map(os.path.exists, shares.PLACES)))
+    if not here or (request.param == "qemu-storage-daemon" and not os.access("/dev/fuse", os.R_OK | os.W_OK)):
+        pytest.skip(f"{request.param} is not installed, or /dev/fuse is missing")
+    image = tmp_path / "disk.qcow2"
+    if request.param == "qemu-storage-daemon":
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", image, "8M"], check=True)
+    words = {"passt": ["--net", "user"], "qemu-storage-daemon": ["--disk", str(image)], "virtiofsd": ["--share", f"{tmp_path}:x"]}
+    return request.param, words[request.param]
+
+
+def beside(pid):
+    """Return (process, name) of each child of a process."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            name, _, rest = place.read_text().partition("(")[2].rpartition(")")
+        except OSError:
+            continue  # gone meanwhile
+        if rest.split()[1] == str(pid):
+            found.append((int(place.parent.name), name))
+    return found
+
+
+def gone(pids):
+    """Wait until none of these processes lives."""
+    end = time.monotonic() + LIMIT
+    while time.monotonic() < end:
+        if not any(Path(f"/proc/{pid}").exists() and status_of(pid)["State"][0] != "Z" for pid in pids):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@root
+@pytest.mark.parametrize("killed", [False, True], ids=["ends", "killed"])
+def test_the_programs_beside_a_machine_stay_outside_its_jail_and_end_with_it(helped, killed, tmp_path):
+    program, words = helped
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    environment = os.environ | {"TMPDIR": str(temporary)}
+    with subprocess.Popen([*COMMAND, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as child:
+        text = b""
+        while b"Type a line" not in text and (more := os.read(child.stdout.fileno(), 4096)):
+            text += more
+        children = beside(child.pid)
+        assert any(program.startswith(name.partition(".")[0]) for _, name in children), children  # "passt.avx2"; or 15 characters
+        assert status_of(child.pid)["Seccomp"] == "2"
+        if killed:
+            child.kill()
+        else:
+            child.stdin.write(b"exit 9\n")
+        child.stdin.close()
+        child.stdout.read()
+        assert child.wait(LIMIT) == (-signal.SIGKILL if killed else 9)
+        assert gone([pid for pid, _ in children])
+    assert list(temporary.iterdir()) == [], "nor is a directory left"
+
+
+WRITER = """
+import os, sys
+from minivm.boot import formats
+from minivm.machine.config import Config
+from minivm.machine.devices import parse_disk
+from minivm.machine.jail import enter
+from minivm.machine.machine import Machine
+config = Config(disks=[parse_disk(sys.argv[1])])
+start = formats.prepare(formats.read_kernel(formats.default_kernel()), "auto", config.memory, "", virtio=1)
+with Machine(config, start) as machine:
+    machine.build()
+    enter()
+    disk = machine.transports[0].device._fd
+    assert os.pwrite(disk, b"\\x5a" * 4096, 4096) == 4096 and os.pread(disk, 4096, 4096) == b"\\x5a" * 4096
+    os.fdatasync(disk)
+"""
+
+
+@root
+@pytest.mark.parametrize("helped", ["qemu-storage-daemon"], indirect=True)
+def test_a_qcow2_disk_is_written_to_from_the_jail(helped):
+    """By nobody, who may not even look at the file that the daemon shows: it was open before."""
+    path = helped[1][1]
+    subprocess.run([sys.executable, "-c", WRITER, path], check=True, timeout=LIMIT)
+    done = subprocess.run(["qemu-io", "-r", "-c", "read -P 0x5a 4096 4096", path], capture_output=True, text=True, check=False)
+    assert "read 4096/4096" in done.stdout and "verification failed" not in done.stdout
