@@ -6,24 +6,77 @@ needed into one file beside them, in the order in which they were done, as Pytho
 with the same rule: what is in it counts as long as each source has its size and time. The next call takes that list and
 runs it. A file that cannot be written or read changes nothing but the speed.
 
-This module is the first in the file, and the launcher (csrc/start/launch.py) takes it from there: so it imports next to
-nothing, not even `annotations`.
+This module has a file of its own, from which the launcher (csrc/start/launch.py) takes it, to call `begin`: so it imports
+next to nothing.
 """
 
+from __future__ import annotations
+
+import gc
 import marshal
 import sys
 from posix import stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import ModuleType
+    from types import CodeType, ModuleType
     from typing import Any
 
-__all__ = ["Modules", "install"]
+__all__ = ["Modules", "begin", "install"]
 
 HERE = __file__.rpartition("/")[0]
+COMMANDS = ("create", "start", "run", "exec", "kill", "delete", "state", "list", "ps", "pause", "resume", "update", "events")
 EXTENSION = None  # in place of code: a shared library
 TEXT = (sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())  # as os.fsdecode has it
+
+
+def begin() -> None:
+    """Run a command of the OCI runtime as a process of its own, and end it.
+
+    The interpreter is not taken apart at its end: 1 ms.
+    """
+    gc.disable()  # what is made in so short a life is not worth collecting, nor is loading all these modules being counted
+    command = next((word for word in sys.argv if word in COMMANDS), "other")
+    # A trace of an error has the lines of the sources, which that file has not.
+    modules = Modules("") if "--debug" in sys.argv else install(command)
+    from minirt.runtime.command import main
+
+    status = main()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        if modules.more and status == 0:
+            modules.save()
+    finally:
+        from os import _exit
+
+        _exit(status)
+
+
+def install(command: str) -> Modules:
+    """Load what earlier calls of a command needed, if the file is there; `Modules.save` then knows whether it has to be written.
+
+    Args:
+        command: whose file.
+    """
+    modules = Modules(file_of(f"oci-{command}"))
+    try:
+        with open(modules.path, "rb", buffering=0) as file:
+            ready = marshal.loads(file.read())
+        if all(is_as_it_was(entry) for entry in ready):
+            modules.entries = ready
+    except (OSError, ValueError, EOFError, TypeError, IndexError):
+        pass
+    sys.meta_path.insert(-1, modules)  # before who looks into directories
+    if modules.entries:
+        stand_in_for_os()
+    load(modules.entries[1:])
+    return modules
+
+
+def file_of(name: str) -> str:
+    """Return the path of a file that this interpreter may read."""
+    return f"{HERE}/__pycache__/{name}.{sys.implementation.cache_tag}.bin"
 
 
 class Modules:
@@ -38,7 +91,7 @@ class Modules:
         self.entries: tuple[tuple[Any, ...], ...] = ()  # name, source, its size, its time in ns, whether a package, code
         self.more: list[ModuleType] = []  # what Python had to look for, in the order in which it was done
 
-    def find_spec(self, name: str, path: "Any" = None, target: "Any" = None) -> "Any":
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
         """Return the spec that the other finders have, with a loader that tells when it is done."""
         for finder in sys.meta_path:
             spec = finder.find_spec(name, path, target) if finder is not self else None
@@ -50,65 +103,41 @@ class Modules:
 
     def save(self) -> None:
         """Write the file anew if there was something that it did not have, or that had changed."""
-        from os import W_OK, access, getpid, rename
+        from os import W_OK, access
 
         if not self.more or not access(self.path.rpartition("/")[0], W_OK):
             return
-        entries = list(self.entries) or [entry("minirt.preload", __file__, False), entry("minirt", f"{HERE}/__init__.py", True)]
-        for module in self.more:
+        more = tuple(self.more)  # and not what is imported in order to write them
+        entries = list(self.entries)
+        if not entries:
+            *known, code = entry("minirt.preload", __file__, False)
+            write(file_of("preload"), code)
+            entries = [(*known, None), entry("minirt", f"{HERE}/__init__.py", True)]
+        for module in more:
             spec = module.__spec__
             assert spec is not None and spec.origin is not None and spec.loader is not None
             entries.append(entry(module.__name__, spec.origin, spec.submodule_search_locations is not None))
-        temporary = f"{self.path}.{getpid()}"
-        try:
-            with open(temporary, "wb") as file:
-                marshal.dump(tuple(entries), file)
-            rename(temporary, self.path)
-        except OSError:
-            pass
+        write(self.path, tuple(entries))
 
 
 class Noted:
     """A loader that is another one, and appends each module that it has run to a list."""
 
-    def __init__(self, loader: "Any", done: "list[ModuleType]") -> None:
+    def __init__(self, loader: Any, done: list[ModuleType]) -> None:
         self.loader = loader
         self.done = done
 
-    def create_module(self, spec: "Any") -> "Any":
+    def create_module(self, spec: Any) -> Any:
         """Make the module as the other loader does."""
         return self.loader.create_module(spec)
 
-    def exec_module(self, module: "ModuleType") -> None:
+    def exec_module(self, module: ModuleType) -> None:
         """Run it."""
         self.loader.exec_module(module)
         self.done.append(module)
 
-    def __getattr__(self, name: str) -> "Any":
+    def __getattr__(self, name: str) -> Any:
         return getattr(self.loader, name)
-
-
-def install(command: str, ready: "Any" = None) -> Modules:
-    """Load what earlier calls of a command needed, if the file is there; `Modules.save` then knows whether it has to be written.
-
-    Args:
-        command: whose file.
-        ready: what it holds, where it was read already.
-    """
-    modules = Modules(f"{HERE}/__pycache__/oci-{command}.{sys.implementation.cache_tag}.bin")
-    try:
-        if ready is None:
-            with open(modules.path, "rb", buffering=0) as file:
-                ready = marshal.loads(file.read())
-        if all(is_as_it_was(entry) for entry in ready):
-            modules.entries = ready
-    except (OSError, ValueError, EOFError, TypeError, IndexError):
-        pass
-    sys.meta_path.insert(0, modules)
-    if modules.entries:
-        stand_in_for_os()
-    load(modules.entries[1:])
-    return modules
 
 
 def stand_in_for_os() -> None:
@@ -122,10 +151,10 @@ def stand_in_for_os() -> None:
 
     if "os" in sys.modules or not _imp.is_frozen("os"):
         return
-    os = type(sys)("os")
+    os = sys.modules["os"] = type(sys)("os")
     names = vars(os)
 
-    def become_itself(name: str) -> "Any":
+    def become_itself(name: str) -> Any:
         """PEP 562."""
         if name.startswith("__"):
             raise AttributeError(name)
@@ -136,19 +165,20 @@ def stand_in_for_os() -> None:
     names.update({name: value for name, value in vars(posix).items() if name[0] != "_"}, _exit=posix._exit)
     names["environ"] = {name.decode(*TEXT): value.decode(*TEXT) for name, value in posix.environ.items()}
     names["__getattr__"] = become_itself
-    sys.modules["os"] = os
-    import posixpath  # finds this one
+    for name in ("stat", "genericpath", "posixpath"):  # as import would, which asks three finders first
+        if name not in sys.modules:
+            module = sys.modules[name] = type(sys)(name)
+            exec(_imp.get_frozen_object(name), vars(module))
+    names["path"] = sys.modules["os.path"] = sys.modules["posixpath"]
 
-    names["path"] = sys.modules["os.path"] = posixpath
 
-
-def is_as_it_was(entry: "tuple[Any, ...]") -> bool:
+def is_as_it_was(entry: tuple[Any, ...]) -> bool:
     """Say whether a source is the one that the file was made from."""
     status = stat(entry[1])
     return bool(status.st_size == entry[2] and status.st_mtime_ns == entry[3])
 
 
-def load(entries: "tuple[tuple[Any, ...], ...]") -> None:
+def load(entries: tuple[tuple[Any, ...], ...]) -> None:
     """Make every module, and then run their code in the order in which it was run the first time."""
     known = sys.modules
     made: list[dict[str, Any]] = []
@@ -187,23 +217,53 @@ def load_extension(name: str, path: str) -> None:
         setattr(sys.modules[parent], last, module)
 
 
-def compiled(path: str) -> "Any":
-    """Return a source's code without what nothing here reads: docstrings, assertions, line numbers.
+def compiled(path: str) -> CodeType:
+    """Return a source's code without what nothing here reads: docstrings, assertions, annotations, line numbers.
 
-    Assertions are for the type checker; lines for traces, and with --debug this file is not used (csrc/start/launch.py).
+    Assertions and annotations are for the type checker, where a module does not ask for them by name; lines for traces,
+    and with --debug this file is not used (csrc/start/launch.py).
     """
-    with open(path, "rb") as file:
-        return without_lines(compile(file.read(), path, "exec", dont_inherit=True, optimize=2))
+    import __future__
+
+    import ast
+
+    with open(path, encoding="utf-8") as file:
+        text = file.read()
+    tree = ast.parse(text)
+    for node in ast.walk(tree) if "__annotations__" not in text else ():
+        if isinstance(node, ast.arg):
+            node.annotation = None
+        elif isinstance(node, ast.FunctionDef):
+            node.returns = None
+    flags = 0
+    for statement in tree.body[:2]:  # after the docstring; said by a flag it need not be imported
+        if isinstance(statement, ast.ImportFrom) and statement.module == "__future__":
+            flags = __future__.annotations.compiler_flag
+            tree.body.remove(statement)
+    return without_lines(compile(tree, path, "exec", flags, dont_inherit=True, optimize=2))
 
 
-def without_lines(code: "Any") -> "Any":
+def without_lines(code: CodeType) -> CodeType:
     """Return code without its line numbers, and that of the functions in it."""
     parts = tuple(without_lines(part) if isinstance(part, type(code)) else part for part in code.co_consts)
     return code.replace(co_consts=parts, co_linetable=b"")
 
 
-def entry(name: str, source: str, package: bool) -> "tuple[Any, ...]":
+def entry(name: str, source: str, package: bool) -> tuple[Any, ...]:
     """Return a module as the file has it."""
     status = stat(source)
     code = compiled(source) if source.endswith(".py") else EXTENSION
     return name, source, status.st_size, status.st_mtime_ns, package, code
+
+
+def write(path: str, value: Any) -> None:
+    """Write a value as the launcher reads it; under its name the file is whole. One that cannot be written is none."""
+    from os import getpid, rename
+
+    temporary = f"{path}.{getpid()}"
+    try:
+        with open(temporary, "wb") as file:
+            marshal.dump(value, file)
+        rename(temporary, path)
+    except OSError:
+        pass

@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from minirt.preload import Modules
-
-__all__ = ["COMMANDS", "GLOBAL", "begin", "main"]
+__all__ = ["COMMANDS", "GLOBAL", "main"]
 
 GLOBAL = (
     Flag("debug", "log more"),
@@ -312,21 +310,6 @@ def main(words: list[str] | None = None) -> int:
             raise
         log.fail(phrase(name, f"{type(error).__name__}: {error} (minirt oci --debug shows where)".replace("\n", " ")))
     return 255 if name == "exec" else 1
-
-
-def begin(modules: Modules) -> None:
-    """Run the command as a process of its own, and end it (csrc/start/launch.py).
-
-    The interpreter is not taken apart at its end: 1 ms.
-    """
-    status = main()
-    try:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        if modules.more and status == 0:
-            modules.save()
-    finally:
-        os._exit(status)
 
 
 def perform(name: str, words: list[str], values: dict[str, Any], log: Log) -> int:

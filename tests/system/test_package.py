@@ -158,9 +158,9 @@ def test_the_commands_start_where_they_are_installed(installed: Path) -> None:
     assert oci.returncode == 1 and "Traceback" not in oci.stderr and oci.stderr.count("\n") == 1
 
 
-@pytest.mark.skipif(not os.access("/dev/kvm", os.R_OK | os.W_OK), reason="no /dev/kvm here: no virtual machine")
 def test_the_oci_command_s_modules_come_from_one_file_where_it_is_installed(installed: Path) -> None:
-    """Written by the first call that ends well; the next opens no other module of ours, but with --debug all of them."""
+    """Written by the first call that ends well, and what reads it in one more; the next opens no other module of ours, but with
+    --debug all of them."""
 
     def opened(*words: str) -> list[str]:
         trace = ["strace", "-qq", "-e", "trace=openat", "-o", "/dev/fd/2", installed / "minirt-oci", *words]
@@ -168,15 +168,22 @@ def test_the_oci_command_s_modules_come_from_one_file_where_it_is_installed(inst
         return [line.split('"')[1] for line in done.stderr.splitlines() if "/site-packages/" in line and " = -1" not in line]
 
     opened("list")
-    (one,) = opened("list")
-    assert one.endswith(".bin") and "/minirt/__pycache__/oci-list." in one
+    both = opened("list")
+    reader, modules = [Path(path) for path in both]
+    assert reader.name.startswith("preload.") and modules.name.startswith("oci-list.") and reader.parent == modules.parent
     source = next(installed.parent.glob("lib/*/site-packages/minirt/paths.py"))
     assert len(opened("--debug", "list")) > 10
     os.utime(source)
     assert len(opened("list")) > 10, "a source has changed"
-    assert opened("list") == [one]
+    assert opened("list") == both
+    os.utime(source.with_name("preload.py"))
+    assert len(opened("list")) > 10, "the reader itself has changed"
+    assert opened("list") == both
+    reader.write_bytes(b"nonsense")
+    assert run(installed / "minirt-oci", "list").startswith("ID ")
 
 
+@pytest.mark.skipif(not os.access("/dev/kvm", os.R_OK | os.W_OK), reason="no /dev/kvm here: no virtual machine")
 def test_minivm_boots_its_guest_where_it_is_installed(installed: Path) -> None:
     done = subprocess.run([installed / "minivm", "run"], input="exit 7\n", capture_output=True, text=True, cwd="/", timeout=60)
     assert done.returncode == 7 and "64-bit long mode" in done.stdout, done.stderr
