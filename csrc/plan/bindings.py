@@ -1,7 +1,8 @@
 """cffi's API mode binding of the parent's side: spawn.c, and the kernel's constants from its own headers.
 
 Builds `minirt.linux._sys`. A constant is listed in constants.txt under the header that defines it, and gets its
-value from there when this is compiled; Python finds it in `minirt.linux.constants`.
+value from there when this is compiled; Python finds it in `minirt.linux.constants`. The library has a second door, for who
+cannot wait for cffi: direct.c.
 """
 
 from pathlib import Path
@@ -18,6 +19,7 @@ cdef = ["""
     int plan_send_fds(int socket, const int *fds, int n);
 """]
 includes = ["#ifndef _GNU_SOURCE\n#define _GNU_SOURCE\n#endif"]
+names = []
 newer = []  # constants that an older distribution's headers may lack, with the kernel's fixed value
 for line in (HERE / "constants.txt").read_text().splitlines():
     words = line.split("#")[0].split()
@@ -28,17 +30,24 @@ for line in (HERE / "constants.txt").read_text().splitlines():
     else:
         for word in words:
             name, _, value = word.partition("=")
+            names.append(name)
             cdef.append(f"#define {name} ...")
             if value:
                 newer.append(f"#ifndef {name}\n#define {name} {value}\n#endif")
+
+table = [f'{{"{name}", (long long)({name})}},' for name in sorted(names)]  # as bsearch(3) wants it
+direct = [
+    "static const struct direct_constant { const char *name; long long value; } direct_constants[] = {", *table, "};",
+    '#include "direct.c"',
+]  # fmt: skip
 
 ffi = FFI()
 ffi.cdef("\n".join(cdef))
 ffi.set_source(
     "minirt.linux._sys",
-    "\n".join([*includes, *newer, '#include "spawn.c"']),
+    "\n".join([*includes, *newer, '#include "spawn.c"', *direct]),
     include_dirs=[str(HERE)],
-    depends=[str(HERE / name) for name in ("spawn.c", "plan.h", "constants.txt")],
+    depends=[str(HERE / name) for name in ("spawn.c", "direct.c", "plan.h", "constants.txt")],
     extra_compile_args=["-O2", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror=implicit"],
     py_limited_api=True,
 )

@@ -2,6 +2,7 @@
 
 May import minirt.errors and, for events, minirt.plan.events; nothing else of minirt. In reading order:
 
+    direct.py        any system call, and the executor's start, in C without cffi
     constants.py     the kernel's constants, from its headers
     files.py         opening a path inside another root (openat2)
     mounts.py        what the parent does with mounts for a child: id-mapped copies

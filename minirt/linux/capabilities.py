@@ -26,6 +26,7 @@ __all__ = [
     "add_and_drop",
     "last_cap",
     "mask",
+    "name",
     "names",
     "normalise",
     "number",
@@ -103,7 +104,7 @@ ALL = "ALL"
 VERSION = 0x20080522  # _LINUX_CAPABILITY_VERSION_3, linux/capability.h: masks of 64 bits in two halves
 
 # /proc/PID/status writes the sets under these names (man 5 proc_pid_status)
-_STATUS = {"Inh": "inheritable", "Prm": "permitted", "Eff": "effective", "Bnd": "bounding", "Amb": "ambient"}
+_STATUS = {b"Inh": "inheritable", b"Prm": "permitted", b"Eff": "effective", b"Bnd": "bounding", b"Amb": "ambient"}
 
 
 class CapabilityError(MinirtError, ValueError):
@@ -144,13 +145,14 @@ def mask(capabilities: Iterable[str]) -> int:
     return bits
 
 
-def names(bits: int) -> list[str]:
-    """Return the capabilities of a mask (u64) by name, in the kernel's order.
+def name(number: int) -> str:
+    """Return a capability's name; one that is newer than this list has that which capsh gives it, its number."""
+    return NAMES[number] if number < len(NAMES) else str(number)
 
-    A bit that is newer than this list gets the name that capsh gives it, its number.
-    """
-    found = [name for at, name in enumerate(NAMES) if bits >> at & 1]
-    return found + [str(at) for at in range(len(NAMES), 64) if bits >> at & 1]
+
+def names(bits: int) -> list[str]:
+    """Return the capabilities of a mask (u64) by name, in the kernel's order."""
+    return [name(number) for number in range(64) if bits >> number & 1]
 
 
 def add_and_drop(
@@ -185,7 +187,7 @@ def last_cap() -> int:
     Source: /proc/sys/kernel/cap_last_cap (man 7 capabilities); without it, this list's last.
     """
     try:
-        with open("/proc/sys/kernel/cap_last_cap", encoding="utf-8") as file:
+        with open("/proc/sys/kernel/cap_last_cap", "rb", buffering=0) as file:
             return int(file.read())
     except (OSError, ValueError):
         return len(NAMES) - 1
@@ -215,9 +217,6 @@ def of_process(pid: int | str = "self") -> dict[str, int]:
     pid: as the caller's /proc shows it. Raises OSError if there is no such process.
     Source: /proc/PID/status, Cap* (man 5 proc_pid_status).
     """
-    sets = {}
-    with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
-        for line in file:
-            if line.startswith("Cap"):
-                sets[_STATUS[line[3:6]]] = int(line[8:], 16)
-    return sets
+    with open(f"/proc/{pid}/status", "rb", buffering=0) as file:
+        lines = file.read().split(b"\n")
+    return {_STATUS[line[3:6]]: int(line[8:], 16) for line in lines if line.startswith(b"Cap")}

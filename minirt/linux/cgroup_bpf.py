@@ -13,8 +13,8 @@ import os
 import struct
 
 from minirt.linux import constants as k
-from minirt.linux._sys import ffi, lib
 from minirt.linux.device_filter import DeviceFilterError
+from minirt.linux.direct import address, syscall
 from minirt.plan.events import Event
 
 TYPE_CHECKING = False
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["attach", "attached", "is_unprivileged", "load"]
 
-LICENSE = b"Apache-2.0"  # only a program that calls the kernel's GPL helpers must be GPL
+LICENSE = b"Apache-2.0\0"  # only a program that calls the kernel's GPL helpers must be GPL
 NAME = b"minirt_devices"  # what bpftool shows, at most 15 bytes
 MOST = 64  # programs of one group: BPF_CGROUP_MAX_PROGS, linux/bpf-cgroup-defs.h
 
@@ -110,13 +110,12 @@ def attached(group: int) -> list[int]:
 
     group: int fd of its directory.
     """
-    ids = ffi.new("uint32_t[]", MOST)
-    attr = struct.pack("<4IQI", group, k.BPF_CGROUP_DEVICE, 0, 0, int(ffi.cast("uintptr_t", ids)), MOST)
-    room = ffi.new("char[]", attr)
-    if _call(k.BPF_PROG_QUERY, room, len(attr)) < 0:
+    ids = bytearray(4 * MOST)
+    attr = bytearray(struct.pack("<4IQI", group, k.BPF_CGROUP_DEVICE, 0, 0, address(ids), MOST))
+    if _bpf(k.BPF_PROG_QUERY, attr) < 0:
         return []
-    (count,) = struct.unpack_from("<I", ffi.buffer(room), 24)
-    return [ids[at] for at in range(count)]
+    (count,) = struct.unpack_from("<I", attr, 24)
+    return list(struct.unpack_from(f"<{count}I", ids))
 
 
 def is_unprivileged() -> bool:
@@ -133,12 +132,9 @@ def _in_first_namespace(uid_map: str = "/proc/self/uid_map") -> bool:
         return True
 
 
-def _load(code: bytes, log: bytes = b"") -> int:
-    room, license = ffi.from_buffer(code), ffi.from_buffer(LICENSE + b"\0")
-    said = ffi.from_buffer(log) if log else ffi.NULL
-    pointers = [int(ffi.cast("uintptr_t", buffer)) for buffer in (room, license, said)]
-    attr = struct.pack("<IIQQIIQII16s", k.BPF_PROG_TYPE_CGROUP_DEVICE, len(code) // 8, pointers[0], pointers[1],
-                       1 if log else 0, len(log), pointers[2], 0, 0, NAME)  # fmt: skip
+def _load(code: bytes, log: bytes | bytearray = b"") -> int:
+    attr = struct.pack("<IIQQIIQII16s", k.BPF_PROG_TYPE_CGROUP_DEVICE, len(code) // 8, address(code), address(LICENSE),
+                       1 if log else 0, len(log), address(log) if log else 0, 0, 0, NAME)  # fmt: skip
     return _bpf(k.BPF_PROG_LOAD, attr)
 
 
@@ -151,7 +147,7 @@ def _why(code: bytes, errno: int) -> str:
     if errno == errors.ENOMEM:
         return ": no memory that may be locked (ulimit -l)"
     log = bytearray(1 << 16)
-    fd = _load(code, log)  # type: ignore[arg-type]
+    fd = _load(code, log)
     if fd >= 0:
         os.close(fd)
     lines = log.partition(b"\0")[0].decode(errors="replace").splitlines()
@@ -163,14 +159,9 @@ def _by_id(id: int) -> int:
     return _bpf(k.BPF_PROG_GET_FD_BY_ID, struct.pack("<3I", id, 0, 0))
 
 
-def _bpf(command: int, attr: bytes) -> int:
+def _bpf(command: int, attr: bytes | bytearray) -> int:
     """Call bpf(2); return its result, or a negative errno."""
-    return _call(command, ffi.from_buffer(attr), len(attr))
-
-
-def _call(command: int, attr: object, size: int) -> int:
-    result: int = lib.plan_syscall(k.SYS_bpf, command, int(ffi.cast("uintptr_t", attr)), size, 0, 0, 0)
-    return result
+    return syscall(k.SYS_bpf, command, attr, len(attr))
 
 
 class _Memlock:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
+import struct
 from errno import EAGAIN, EINVAL, ELOOP
 
 from minirt.errors import KernelError
 from minirt.linux import constants as k
-from minirt.linux._sys import ffi, lib
+from minirt.linux.direct import syscall
 
 __all__ = ["make_in_root", "open_beneath", "open_exactly", "open_in_root", "open_regular", "read_in_root"]
 
@@ -45,11 +46,10 @@ def open_exactly(top: int, path: str, flags: int = os.O_PATH) -> int:
 
 
 def _openat2(root: int, path: str, flags: int, resolve: int, name: str) -> int:
-    how = ffi.new("uint64_t[3]", [flags | os.O_CLOEXEC, 0, resolve | k.RESOLVE_NO_MAGICLINKS])
-    text = ffi.new("char[]", path.encode(errors="surrogateescape"))
-    address = int(ffi.cast("uintptr_t", how))
+    how = struct.pack("<QQQ", flags | os.O_CLOEXEC, 0, resolve | k.RESOLVE_NO_MAGICLINKS)
+    text = path.encode(errors="surrogateescape")
     for _ in range(k.PLAN_TRIES):
-        fd: int = lib.plan_syscall(k.SYS_openat2, root, int(ffi.cast("uintptr_t", text)), address, 24, 0, 0)
+        fd = syscall(k.SYS_openat2, root, text, how, len(how))
         if fd != -EAGAIN:  # else something was renamed meanwhile, and the kernel cannot tell whether ".." led out
             break
     if fd < 0:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from minirt.errors import KernelError
 from minirt.linux import constants as k
-from minirt.linux._sys import ffi, lib
+from minirt.linux.direct import syscall
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,23 +33,20 @@ def as_owner(uid: int, gid: int) -> Iterator[None]:
     from minirt.linux.capabilities import of_process
 
     before = of_process("thread-self")
-    lib.plan_syscall(k.SYS_setfsgid, gid, 0, 0, 0, 0, 0)
-    lib.plan_syscall(k.SYS_setfsuid, uid, 0, 0, 0, 0, 0)
+    syscall(k.SYS_setfsgid, gid)
+    syscall(k.SYS_setfsuid, uid)
     try:
         _take_up(before)
         yield
     finally:
-        lib.plan_syscall(k.SYS_setfsuid, os.geteuid(), 0, 0, 0, 0, 0)
-        lib.plan_syscall(k.SYS_setfsgid, os.getegid(), 0, 0, 0, 0, 0)
+        syscall(k.SYS_setfsuid, os.geteuid())
+        syscall(k.SYS_setfsgid, os.getegid())
         _take_up(before)
 
 
 def _take_up(sets: dict[str, int]) -> None:
     from minirt.linux.capabilities import pack_header, pack_sets
 
-    header = ffi.new("char[]", pack_header())
-    data = ffi.new("char[]", pack_sets(sets["effective"], sets["permitted"], sets["inheritable"]))
-    address, sets_at = int(ffi.cast("uintptr_t", header)), int(ffi.cast("uintptr_t", data))
-    result = lib.plan_syscall(k.SYS_capset, address, sets_at, 0, 0, 0, 0)
+    result = syscall(k.SYS_capset, pack_header(), pack_sets(sets["effective"], sets["permitted"], sets["inheritable"]))
     if result < 0:
         raise KernelError(-result, f"capset: {os.strerror(-result)}")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import struct
 
 from minirt.errors import KernelError
 from minirt.linux import constants as k
-from minirt.linux._sys import ffi, lib
+from minirt.linux.direct import syscall
 from minirt.plan.events import Event
 
 TYPE_CHECKING = False
@@ -29,25 +30,18 @@ def idmapped_copy(path: str, userns: int, sink: Sink | None = None) -> int:
     Returns: a descriptor of the detached mount, the caller's to close.
     Raises: KernelError; EINVAL where the file system cannot be id-mapped.
     """
-    text = ffi.new("char[]", os.fsencode(path))
-    pointer = int(ffi.cast("uintptr_t", text))
-    flags = k.OPEN_TREE_CLONE | k.OPEN_TREE_CLOEXEC
-    fd = lib.plan_syscall(k.SYS_open_tree, k.AT_FDCWD, pointer, flags, 0, 0, 0)
+    fd = syscall(k.SYS_open_tree, k.AT_FDCWD, os.fsencode(path), k.OPEN_TREE_CLONE | k.OPEN_TREE_CLOEXEC)
     _tell(sink, "open_tree", ("AT_FDCWD", f'"{path}"', "OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC"), fd,
           "a detached copy of the layer's mount")  # fmt: skip
-    attr = ffi.new("uint64_t[4]", [k.MOUNT_ATTR_IDMAP, 0, 0, userns])
-    empty = ffi.new("char[]", b"")
-    result = lib.plan_syscall(
-        k.SYS_mount_setattr, fd, int(ffi.cast("uintptr_t", empty)), k.AT_EMPTY_PATH,
-        int(ffi.cast("uintptr_t", attr)), 32, 0,
-    )  # fmt: skip
+    attr = struct.pack("<4Q", k.MOUNT_ATTR_IDMAP, 0, 0, userns)
+    result = syscall(k.SYS_mount_setattr, fd, b"", k.AT_EMPTY_PATH, attr, len(attr))
     try:
         _tell(sink, "mount_setattr", (str(fd), '""', "AT_EMPTY_PATH", f"{{MOUNT_ATTR_IDMAP, userns_fd={userns}}}", "32"),
               result, "ids are shown through the container's map")  # fmt: skip
     except KernelError:
         os.close(fd)
         raise
-    return int(fd)
+    return fd
 
 
 def _tell(sink: Sink | None, call: str, args: tuple[str, ...], result: int, why: str) -> None:

@@ -15,7 +15,7 @@ import sys
 
 from minirt.errors import KernelError
 from minirt.linux import constants as k
-from minirt.linux._sys import ffi, lib
+from minirt.linux.direct import syscall
 
 __all__ = [
     "Address", "Link", "add_address", "add_child", "add_default_route", "add_pair", "addresses", "attribute", "find", "indexes",
@@ -62,7 +62,7 @@ def word(data: bytes) -> str:
 
 def open_socket() -> int:
     """Return a rtnetlink socket of this process's network namespace, the caller's to close."""
-    fd: int = lib.plan_syscall(k.SYS_socket, k.AF_NETLINK, k.SOCK_RAW | k.SOCK_CLOEXEC, k.NETLINK_ROUTE, 0, 0, 0)
+    fd = syscall(k.SYS_socket, k.AF_NETLINK, k.SOCK_RAW | k.SOCK_CLOEXEC, k.NETLINK_ROUTE)
     if fd < 0:
         raise KernelError(-fd, f"socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE): {os.strerror(-fd)}")
     return fd
@@ -260,9 +260,7 @@ def send(fd: int, message: bytes) -> None:
     too, and that may be somebody in another user namespace (linux net/netlink/af_netlink.c, __netlink_ns_capable).
     """
     kernel = struct.pack("=HHII", k.AF_NETLINK, 0, 0, 0)  # struct sockaddr_nl: family, padding, port, groups
-    data, to = ffi.from_buffer(message), ffi.from_buffer(kernel)
-    pointers = [int(ffi.cast("uintptr_t", part)) for part in (data, to)]
-    sent: int = lib.plan_syscall(k.SYS_sendto, fd, pointers[0], len(message), 0, pointers[1], len(kernel))
+    sent = syscall(k.SYS_sendto, fd, message, len(message), 0, kernel, len(kernel))
     if sent < 0:
         raise OSError(-sent, os.strerror(-sent))
 

@@ -15,9 +15,9 @@ __all__ = ["features"]
 
 def features() -> dict[str, Any]:
     """Return the features document. Tables are imported here and not above: no other command wants them all."""
+    from minirt.oci import VERSION
     from minirt.oci.options import OPTIONS
     from minirt.oci.schema import HOOKS
-    from minirt.oci.spec import VERSION
 
     return {
         "ociVersionMin": "1.0.0",
@@ -71,13 +71,12 @@ def kernel_takes(flag: int) -> bool:
     from errno import EFAULT
 
     from minirt.linux import constants as k
-    from minirt.linux._sys import lib
+    from minirt.linux.direct import syscall
     from minirt.linux.seccomp.profile import FLAGS
 
     if flag == FLAGS["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]:
         flag |= k.SECCOMP_FILTER_FLAG_NEW_LISTENER  # alone it is EINVAL
-    result: int = lib.plan_syscall(k.SYS_seccomp, k.SECCOMP_SET_MODE_FILTER, flag, 0, 0, 0, 0)
-    return result == -EFAULT
+    return syscall(k.SYS_seccomp, k.SECCOMP_SET_MODE_FILTER, flag) == -EFAULT
 
 
 def about() -> dict[str, str]:

@@ -15,7 +15,7 @@ import os
 
 from minirt.errors import KernelError
 from minirt.linux import constants
-from minirt.linux._sys import ffi, lib
+from minirt.linux.direct import receive, send, syscall
 from minirt.plan import ring
 from minirt.plan.builder import Plan
 from minirt.plan.executor import Parent
@@ -75,11 +75,9 @@ class Birth:
         self.executor = -1
         self.memory = memory if memory >= 0 else os.memfd_create("minirt-plan", os.MFD_CLOEXEC)
         self.started = _clock() if sink is not None else (0, 0)
-        pair = ffi.new("int[2]")
-        kind = constants.SOCK_SEQPACKET | constants.SOCK_CLOEXEC
-        _must("socketpair", lib.plan_syscall(
-            constants.SYS_socketpair, constants.AF_UNIX, kind, 0, int(ffi.cast("uintptr_t", pair)), 0, 0))  # fmt: skip
-        self.control, theirs = pair
+        pair, kind = bytearray(8), constants.SOCK_SEQPACKET | constants.SOCK_CLOEXEC
+        _must("socketpair", syscall(constants.SYS_socketpair, constants.AF_UNIX, kind, 0, pair))
+        self.control, theirs = (int.from_bytes(half, "little") for half in (pair[:4], pair[4:]))
         try:
             numbers = [*fds, theirs, self.memory]
             try:
@@ -99,7 +97,7 @@ class Birth:
         self.lowered = lower(plan)
         self.plan = plan
         os.pwrite(self.memory, self.lowered.image, HEADER_AT)
-        lib.plan_send_fds(self.control, [], 0)
+        send(self.control, [])
         while rest:
             rest[0](plan)
             rest = make_all(plan, rest[1:])
@@ -112,7 +110,7 @@ class Birth:
         offset, part, extent = self.lowered.add(self.plan)
         os.pwrite(self.memory, part, offset)
         os.pwrite(self.memory, extent, EXTENT_AT)
-        lib.plan_send_fds(self.control, [], 0)
+        send(self.control, [])
 
     def __enter__(self) -> Birth:
         return self
@@ -151,13 +149,13 @@ class Birth:
                 self._find_child()
             self.drain()
             yield name
-            lib.plan_send_fds(self.control, self.to_send, len(self.to_send))  # a dead child is found at the next read
+            send(self.control, self.to_send)  # a dead child is found at the next read
             self._close_sent()
         self._finish()
 
     def leave(self) -> int:
         """Let the child that waits at the last barrier go on, and leave it: it is the caller's. Returns its pid."""
-        lib.plan_send_fds(self.control, self.to_send, len(self.to_send))
+        send(self.control, self.to_send)
         self._close_sent()
         pid, self.over = self.pid, True
         self.reaped()
@@ -176,16 +174,18 @@ class Birth:
             poll.register(self.control, select.POLLIN)
             while not poll.poll(50):
                 self.drain()
-        buffer, fd = ffi.new("char[16]"), ffi.new("int *")
         # EINTR: here Python's own handlers run, and may raise. ECONNRESET, told once: the other side died with something of
         # ours unread; what it said before comes after that.
-        while (size := lib.plan_receive(self.control, buffer, 16, fd)) in (-constants.EINTR, -constants.ECONNRESET):
+        while (told := receive(self.control))[0] in (-constants.EINTR, -constants.ECONNRESET):
             pass
-        if fd[0] >= 0:
-            self.received = fd[0]
-        if size == 4:  # a barrier's number has 2 bytes: see csrc/plan/spawn.c
-            _must("the executor could not be started: execveat", int.from_bytes(ffi.buffer(buffer, 4)[:], "little", signed=True))
-        return bytes(ffi.buffer(buffer, size)) if size > 0 else b""
+        message, fd = told
+        if fd >= 0:
+            self.received = fd
+        if isinstance(message, int):
+            return b""
+        if len(message) == 4:  # a barrier's number has 2 bytes: see csrc/plan/spawn.c
+            _must("the executor could not be started: execveat", int.from_bytes(message, "little", signed=True))
+        return message
 
     def _find_child(self) -> None:
         if self.pid:
@@ -326,6 +326,8 @@ def _must(call: str, result: int) -> int:
 
 
 def _clock() -> tuple[int, int]:
+    from minirt.linux._sys import ffi, lib
+
     nanoseconds, ticks = ffi.new("uint64_t *"), ffi.new("uint64_t *")
     lib.plan_clock(nanoseconds, ticks)
     return nanoseconds[0], ticks[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from minirt.errors import MinirtError
-from minirt.linux._sys import lib
+from minirt.linux.direct import spawn
 
 __all__ = ["Parent", "executor"]
 
@@ -43,8 +43,7 @@ class Parent:
 
     def spawn(self, fds: list[int], plan: int) -> int:
         """Start the executor with these descriptors as its 0, 1, ...; `plan` of them is the plan's. Returns its pid, or -errno."""
-        pid: int = lib.plan_spawn(executor(), fds, len(fds), plan)
-        return pid
+        return spawn(executor(), fds, plan)
 
     def reap(self, pid: int) -> None:
         """Wait for the end of one of the two."""

@@ -14,8 +14,8 @@ import os
 from minirt.documents import load_file
 from minirt.errors import KernelError, MinirtError
 from minirt.linux import constants as k
-from minirt.linux._sys import ffi, lib
 from minirt.linux.criu import RESTORE, Criu, CriuError
+from minirt.linux.direct import syscall
 from minirt.linux.files import make_in_root, open_in_root
 from minirt.oci.options import read_mounts
 from minirt.runtime import hooks, saved
@@ -197,7 +197,7 @@ class Back:
     def end(self) -> None:
         """Kill what came back, if it is still there, and let go of it."""
         if self.pidfd >= 0:
-            lib.plan_syscall(k.SYS_pidfd_send_signal, self.pidfd, k.SIGKILL, 0, 0, 0, 0)
+            syscall(k.SYS_pidfd_send_signal, self.pidfd, k.SIGKILL)
             try:
                 os.waitpid(self.pid, 0)
             except ChildProcessError:
@@ -230,14 +230,12 @@ class MountNamespace:
 
 def mount(source: str, target: str, flags: int, kind: str = "") -> None:
     """man 2 mount. Raises: KernelError."""
-    texts = [ffi.new("char[]", os.fsencode(text)) for text in (source, target, kind)]
-    args = [int(ffi.cast("uintptr_t", text)) for text in texts]
-    must(f"mount({source!r}, {target!r})", k.SYS_mount, *args, flags, 0)
+    must(f"mount({source!r}, {target!r})", k.SYS_mount, *map(os.fsencode, (source, target, kind)), flags)
 
 
-def must(call: str, number: int, *args: int) -> None:
+def must(call: str, number: int, *args: int | bytes) -> None:
     """Make a system call. Raises: KernelError."""
-    result: int = lib.plan_syscall(number, *(*args, 0, 0, 0, 0, 0, 0)[:6])
+    result = syscall(number, *args)
     if result < 0:
         raise KernelError(-result, f"{call}: {os.strerror(-result)}")
 

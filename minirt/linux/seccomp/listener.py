@@ -10,7 +10,7 @@ import os
 
 from minirt.errors import KernelError, MinirtError
 from minirt.linux import constants as k
-from minirt.linux._sys import lib
+from minirt.linux.direct import syscall
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def listener_message(pid: int, state: dict[str, Any], metadata: str = "", fds: t
 
 def fetch(pidfd: int, number: int) -> int:
     """Return a copy of another process's descriptor, the caller's to close (man 2 pidfd_getfd). Raises: KernelError."""
-    fd: int = lib.plan_syscall(k.SYS_pidfd_getfd, pidfd, number, 0, 0, 0, 0)
+    fd = syscall(k.SYS_pidfd_getfd, pidfd, number)
     if fd < 0:
         raise KernelError(-fd, f"pidfd_getfd({pidfd}, {number}, 0): {os.strerror(-fd)}")
     return fd
