@@ -74,7 +74,7 @@ def place(text: str, at: int) -> str:
 
 def load_file(path: str) -> Any:
     """Return what a JSON file says. Raises: BadDocument, OSError."""
-    with open(path, "rb") as file:
+    with open(path, "rb", buffering=0) as file:
         data = file.read()
     try:
         return loads(data.decode("utf-8"), path)

@@ -116,7 +116,8 @@ class Modules:
         for module in more:
             spec = module.__spec__
             assert spec is not None and spec.origin is not None and spec.loader is not None
-            entries.append(entry(module.__name__, spec.origin, spec.submodule_search_locations is not None))
+            if module.__name__ not in ("minirt", "__future__"):  # the first is there, the other not wanted any more (`compiled`)
+                entries.append(entry(module.__name__, spec.origin, spec.submodule_search_locations is not None))
         write(self.path, tuple(entries))
 
 

@@ -26,6 +26,7 @@ LINKS = {
     "/dev/stderr": "/proc/self/fd/2",
 }
 KINDS = {"c": "S_IFCHR", "u": "S_IFCHR", "b": "S_IFBLK", "p": "S_IFIFO"}
+BINDS = {"bind", "rbind"}
 S_IFMT = 0o170000
 ST_INO, ST_MODE, ST_RDEV = 8, 24, 40  # offsets in struct stat (x86-64)
 DEVPTS_PTMX_INO = 2  # fs/devpts/inode.c, mknod_ptmx
@@ -47,7 +48,11 @@ def wanted(c: Context) -> list[dict[str, Any]]:
 
 def set_up(c: Context) -> bool:
     """Say whether /dev is ours to fill: not if it is a bind mount (runc's needsSetupDev)."""
-    return not any(mount.bind and mount.target == "/dev" for mount in c.mounts)
+    for mount in c.config.get("mounts") or ():  # unread, as a process that joins has no other use of them
+        bind = mount.get("type") == "bind" or not BINDS.isdisjoint(mount.get("options") or ())
+        if bind and os.path.normpath("/" + mount["destination"].lstrip("/")) == "/dev":
+            return False
+    return True
 
 
 def kcore() -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from minirt.errors import MinirtError
 from minirt.linux import constants as k
-from minirt.oci.sources import MOST
 from minirt.oci.step import Context, always, step
 from minirt.plan import Memory, Plan, Slot
 
@@ -122,6 +121,8 @@ def user_namespace(p: Plan, c: Context) -> None:
         return
     open_offsets(p, c)
     lower = c.overlay.lower if c.overlay is not None and not c.rootless else []
+    from minirt.oci.sources import MOST
+
     first = lower[:MOST]
     take = Memory(bytes(16 + 4 * len(first))) if first else None
     p.barrier("idmaps", why="minirt writes uid_map and gid_map from outside (man 7 user_namespaces)", take=take)

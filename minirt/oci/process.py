@@ -182,7 +182,7 @@ def bounding(p: Plan, c: Context) -> None:
     if "capabilities" not in c.process:
         return
     for n in drop_bounding(c):
-        p.prctl(k.PR_CAPBSET_DROP, n, why=capabilities.names(1 << n)[0])
+        p.prctl(k.PR_CAPBSET_DROP, n, why=capabilities.name(n))
 
 
 def identity(p: Plan, c: Context) -> tuple[Any, Any, Any, Any]:

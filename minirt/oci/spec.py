@@ -6,13 +6,13 @@ The same defaults as docker's and podman's: file systems, hidden and read-only p
 
 from __future__ import annotations
 
+from minirt.oci import VERSION
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["MASKED", "MOUNTS", "READ_ONLY", "VERSION", "default_spec", "first_spec"]
-
-VERSION = "1.3.0"  # runtime-spec
+__all__ = ["MASKED", "MOUNTS", "READ_ONLY", "default_spec", "first_spec"]
 
 SAFE = ["nosuid", "noexec", "nodev"]
 

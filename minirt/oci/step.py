@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 
-from minirt.oci.options import read_mounts
 from minirt.plan import Plan, Step
 
 TYPE_CHECKING = False
@@ -148,6 +147,8 @@ class Context:
     def mounts(self) -> list[Mount]:
         """The entries of config.json's mounts, read at first use, as until then some may be added."""
         if self.read is None:
+            from minirt.oci.options import read_mounts
+
             self.read = read_mounts(self.config, alone=self.userns)
         return self.read
 

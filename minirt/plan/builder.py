@@ -95,7 +95,8 @@ def message(data: bytes, control: Memory, size: int) -> Words:
 def syscall(method: Callable[P, R]) -> Callable[P, R]:
     """Turn a method without a body into one that appends a record of the system call it is named after."""
     name: str = method.__name__
-    kinds = {key: kind for key, kind in method.__annotations__.items() if key not in ("how", "return")}
+    kinds: dict[str, str] = method.__annotations__
+    del kinds["how"], kinds["return"]
     wanted = len(kinds)
     defaults = method.__defaults__ or ()
 

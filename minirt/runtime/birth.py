@@ -7,7 +7,6 @@ import os
 from minirt.oci import lookup
 from minirt.oci.step import Context
 from minirt.paths import cache_root
-from minirt.runtime import hooks
 from minirt.runtime.console import send_fd, set_size
 from minirt.runtime.container import Container, RuntimeFailure, start_time
 
@@ -153,6 +152,8 @@ class Delivery:
 
     def hooks(self, birth: Birth) -> None:
         """Run the hooks that want to see host and container together."""
+        from minirt.runtime import hooks
+
         config, state = self.context.config, self.state(birth)
         self.container.save(pid=birth.pid, started=start_time(birth.pid))  # for `delete --force`, should one hang
         for kind in ("prestart", "createRuntime"):

@@ -15,14 +15,14 @@ import time
 
 from minirt.documents import BadDocument, dumps, load_file
 from minirt.errors import MinirtError
-from minirt.oci.spec import VERSION
+from minirt.oci import VERSION
 from minirt.paths import state_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["Container", "RuntimeFailure", "all_containers", "default_root", "start_time"]
+__all__ = ["Container", "RuntimeFailure", "all_containers", "default_root", "look", "start_time"]
 
 LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
 
@@ -38,11 +38,19 @@ def default_root() -> str:
     return os.path.join(state_root(), "oci")
 
 
+def look(path: str) -> bytes:
+    """Return what a small file of the kernel's says, in one read: each call of a command asks several. Raises: OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(fd, 4096)
+    finally:
+        os.close(fd)
+
+
 def start_time(pid: int) -> int:
     """Return when a live process began, in clock ticks since boot; -1 where it is gone or a zombie (man 5 proc_pid_stat)."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
+        fields = look(f"/proc/{pid}/stat").rpartition(b")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return -1
     return -1 if fields[0] in (b"Z", b"X") else int(fields[19])
@@ -158,8 +166,8 @@ class Container:
         at = self.lock_fd
         try:
             fd = os.open("state.json.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600, dir_fd=at)
-            with open(fd, "w", encoding="utf-8") as file:
-                file.write(dumps(self.state))
+            with open(fd, "wb", buffering=0) as file:
+                file.write(dumps(self.state).encode())
             os.rename("state.json.new", "state.json", src_dir_fd=at, dst_dir_fd=at)
         except FileNotFoundError:
             raise RuntimeFailure(f"container {self.id} was removed meanwhile") from None
@@ -218,8 +226,7 @@ class Container:
         """Say whether its cgroup is frozen, or ordered to be (Cgroup.is_frozen, without what else that module has)."""
         path = self.state.get("cgroup")
         try:
-            with open(f"{path}/cgroup.freeze", encoding="utf-8") as order, open(f"{path}/cgroup.events", encoding="utf-8") as fact:
-                return order.read() == "1\n" or "frozen 1" in fact.read()
+            return look(f"{path}/cgroup.freeze") == b"1\n" or b"frozen 1" in look(f"{path}/cgroup.events")
         except OSError:
             return False
 

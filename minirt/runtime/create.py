@@ -77,7 +77,7 @@ class Making:
             ociVersion=self.config.get("ociVersion"), id=self.container.id, status="creating", bundle=self.bundle, pid=0,
             rootfs=os.path.join(self.bundle, (self.config.get("root") or {}).get("path") or ""), created=time.time(),
             owner=os.geteuid(), config=self.config, cgroup=place.directory if place else "",
-            cgroup_made=place.missing() if place else [],
+            cgroup_mount=place.mount if place else "", cgroup_made=place.missing() if place else [],
         )  # fmt: skip
         self.undo.call(self.poststop)
         if self.values["systemd_cgroup"]:

@@ -11,7 +11,7 @@ from minirt.oci.join import begin_join, finish_join
 from minirt.oci.step import Context
 from minirt.runtime.birth import Delivery, compile_filter, descriptors, is_rootless, null_descriptors, write_pid
 from minirt.runtime.console import check_terminal, send_fd, stay
-from minirt.runtime.container import Container, RuntimeFailure
+from minirt.runtime.container import Container, RuntimeFailure, look
 from minirt.runtime.undo import Undo
 
 TYPE_CHECKING = False
@@ -50,7 +50,7 @@ def join(container: Container, process: dict[str, Any], values: dict[str, Any], 
     config = {**container.config, "process": process}
     context = Context(
         config, container.state["bundle"], cgroup=cgroup_of(container, values["cgroup"]), seccomp=compile_filter(config),
-        rootless=is_rootless(), null_fds=null_descriptors(), resolve=True, join=container.pid, new_keyring=False,
+        rootless=is_rootless(), null_fds=null_descriptors(), resolve=True, join=container.state["pid"], new_keyring=False,
         scope=bool(container.state.get("unit_user")) and not values["cgroup"],
     )  # fmt: skip
     signals = None
@@ -90,13 +90,14 @@ def cgroup_of(container: Container, wanted: list[str]) -> str:
         return below
     if path:
         # A container that made groups of its own has none of its processes here any more (no internal processes).
-        with open(f"/proc/{container.pid}/cgroup", encoding="utf-8") as file:
-            for line in file:
-                if line.startswith("0::"):
-                    from minirt.linux.cgroup_tree import find_mount
+        lines = os.fsdecode(look(f"/proc/{container.state['pid']}/cgroup")).split("\n")
+        line = next((line[3:] for line in lines if line.startswith("0::")), "")
+        mount = container.state.get("cgroup_mount")
+        if not mount:  # systemd made it
+            from minirt.linux.cgroup_tree import find_mount
 
-                    own = f"{find_mount()}{line[3:].rstrip()}"
-                    return own if os.path.isdir(own) else path
+            mount = find_mount()
+        return f"{mount}{line}" if line and os.path.isdir(f"{mount}{line}") else path
     return path
 
 

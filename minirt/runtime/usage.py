@@ -38,7 +38,7 @@ EXAMPLES = {
 def print_version() -> int:
     """Print the versions, as engines parse them."""
     from minirt import __version__
-    from minirt.oci.spec import VERSION
+    from minirt.oci import VERSION
 
     print(f"minirt-oci version {__version__}\nspec: {VERSION}")
     return 0

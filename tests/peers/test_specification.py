@@ -18,9 +18,9 @@ from specification import ENUMERATIONS, FIELDS, OTHER_PLATFORMS, Field
 
 from minirt.linux.cgroup2 import CgroupError
 from minirt.linux.cgroup_limits import limits
-from minirt.oci import schema
+from minirt.oci import VERSION, schema
 from minirt.oci.shapes import Text
-from minirt.oci.spec import VERSION, default_spec
+from minirt.oci.spec import default_spec
 from minirt.oci.validate import validate
 
 TESTS = Path(__file__).resolve().parents[1]
