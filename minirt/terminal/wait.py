@@ -58,8 +58,9 @@ class Interrupted(MinirtError):
 class Signals:
     """While entered: signals are bytes to be read from a pipe, not handlers that run in the middle of something.
 
-    Main thread only (man 7 signal-safety is why Python insists). What was ignored before stays ignored, as
-    nohup and shells without job control mean it. At the end everything is as it was.
+    Signals are the main thread's (Python insists): entered in another, it takes none, and containers may be made by
+    several threads. What was ignored before stays ignored, as nohup and shells without job control mean it. At the end
+    everything is as it was.
 
     Args:
         proxy: pass signals on to the container; else SIGHUP, SIGINT, SIGQUIT and SIGTERM raise Interrupted.
@@ -71,10 +72,14 @@ class Signals:
         self.killed = False  # they lost patience
         self.pleas: list[float] = []  # when
         self.previous: dict[int, Any] = {}
+        self.wakeup: int | None = None  # what was there before; None: this is not the main thread
 
     def __enter__(self) -> Signals:
         self.reader, self.writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self.wakeup = _signal.set_wakeup_fd(self.writer, warn_on_full_buffer=False)
+        try:
+            self.wakeup = _signal.set_wakeup_fd(self.writer, warn_on_full_buffer=False)
+        except ValueError:
+            return self
         wanted = _signal.valid_signals() - OURS if self.proxy else {*ENDING, _signal.SIGCONT, SIZE}
         for number in wanted:
             before = _signal.getsignal(number)
@@ -85,7 +90,8 @@ class Signals:
     def __exit__(self, *_: object) -> None:
         for number, handler in self.previous.items():
             _signal.signal(number, handler)
-        _signal.set_wakeup_fd(self.wakeup)
+        if self.wakeup is not None:
+            _signal.set_wakeup_fd(self.wakeup)
         os.close(self.reader)
         os.close(self.writer)
 

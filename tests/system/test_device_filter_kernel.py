@@ -127,6 +127,18 @@ def test_a_filter_is_replaced_and_holds_for_groups_below(group, nodes):
     os.close(fd)
 
 
+def test_a_program_is_loaded_once_for_groups_of_the_same_rules(group):
+    rules = [{"allow": True, "type": "c", "major": SECRET, "minor": 7, "access": "r"}]
+    with cgroup2.create(f"{NAME}-2", {}) as other:
+        ids = []
+        for one in (group, other, group):
+            attach(one.path, rules)
+            fd = os.open(one.path, os.O_RDONLY | os.O_DIRECTORY)
+            ids += cgroup_bpf.attached(fd)
+            os.close(fd)
+    assert len(ids) == 3 and len(set(ids)) == 1
+
+
 def test_several_former_filters_are_all_replaced(group, nodes):
     """As another runtime may have left them: each attached beside the others."""
     fd, code = os.open(group.path, os.O_RDONLY), program(parse([DENY]))
