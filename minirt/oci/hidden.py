@@ -98,22 +98,22 @@ def cover(p: Plan, path: str, name: str, null: Slot | None) -> None:
         name: what to call it here.
         null: the null device, opened; without it /dev/null is ours.
 
-    The tmpfs first: it fails at once where there is nothing, which is what most of the usual list is. A bind that fails has made
-    a mount already, and to throw that away the kernel waits for all processors (fs/namespace.c, namespace_unlock): 60 us each.
+    With a descriptor the tmpfs first: it fails at once where there is nothing, which is what most of the usual list is. What was
+    cloned in vain is a mount to throw away, and for that the kernel waits for all processors (fs/namespace.c,
+    namespace_unlock): 60 us each.
     """
-    file, past = f"{path} is a file", f"past {path}"
-    p.mount("tmpfs", name, "tmpfs", k.MS_RDONLY, EMPTY, otherwise={ENOENT: past, ENOTDIR: file},
-            why="if it is a directory: empty, and nothing can be put there")  # fmt: skip
+    file, directory = "if it is a file: reads as empty", "if it is a directory: empty, and nothing can be put there"
+    if null is None:  # without a label, so that all plans have these records in common (minirt/plan/common.py)
+        p.mount("/dev/null", name, None, k.MS_BIND, tolerate=(ENOENT, ENOTDIR), why=file)
+        p.mount("tmpfs", name, "tmpfs", k.MS_RDONLY, EMPTY, tolerate=(ENOENT, ENOTDIR), why=directory)
+        return
+    other, past, tree = f"{path} is a file", f"past {path}", Slot("/dev/null")
+    p.mount("tmpfs", name, "tmpfs", k.MS_RDONLY, EMPTY, otherwise={ENOENT: past, ENOTDIR: other}, why=directory)
     jump(p, past)
-    p.label(file)
-    if null is None:
-        p.mount("/dev/null", name, None, k.MS_BIND, tolerate=(ENOENT, ENOTDIR), why="if it is a file: reads as empty")
-    else:
-        tree = Slot("/dev/null")
-        p.open_tree(null, "", k.OPEN_TREE_CLONE | k.OPEN_TREE_CLOEXEC | k.AT_EMPTY_PATH, store=tree, why=f"for {path}")
-        p.move_mount(tree, "", k.AT_FDCWD, name, k.MOVE_MOUNT_F_EMPTY_PATH, tolerate=(ENOENT, ENOTDIR),
-                     why="if it is a file: reads as empty")  # fmt: skip
-        p.close(tree)
+    p.label(other)
+    p.open_tree(null, "", k.OPEN_TREE_CLONE | k.OPEN_TREE_CLOEXEC | k.AT_EMPTY_PATH, store=tree, why=f"for {path}")
+    p.move_mount(tree, "", k.AT_FDCWD, name, k.MOVE_MOUNT_F_EMPTY_PATH, tolerate=(ENOENT, ENOTDIR), why=file)
+    p.close(tree)
     p.label(past)
 
 
