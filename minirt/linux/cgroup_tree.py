@@ -38,15 +38,14 @@ def find_mount(mountinfo: str = "/proc/self/mountinfo") -> str:
     Where it is mounted twice, the whole tree goes before a part of it that someone bound elsewhere.
     """
     found = ""
-    with open(mountinfo, encoding="utf-8", errors="surrogateescape") as file:
-        for line in file:
-            before, _, after = line.partition(" - ")
-            if after.startswith("cgroup2 "):
-                _, _, _, root, target, *_ = before.split(" ")
-                target = target.replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\")
-                if root == "/":
-                    return target
-                found = found or target
+    with open(mountinfo, "rb", buffering=0) as file:
+        lines = [line for line in file.read().split(b"\n") if b" - cgroup2 " in line]
+    for line in lines:
+        _, _, _, root, target, *_ = line.decode(errors="surrogateescape").split(" ")
+        target = target.replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\")
+        if root == "/":
+            return target
+        found = found or target
     return found
 
 

@@ -40,7 +40,7 @@ def send_fd(path: str, message: bytes, fd: int, flag: str = "--console-socket") 
 
     folder = -1
     address = path
-    if len(os.fsencode(path)) >= SUN_PATH:
+    if len(path.encode(errors="surrogateescape")) >= SUN_PATH:
         folder = os.open(os.path.dirname(path), os.O_PATH | os.O_CLOEXEC)
         address = f"/proc/self/fd/{folder}/{os.path.basename(path)}"
     sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)

@@ -123,7 +123,7 @@ class Pipes:
     def __init__(self, state: dict[str, Any]) -> None:
         self.stdin = os.memfd_create("state", os.MFD_CLOEXEC)  # a pipe would block beyond 64 KiB
         os.write(self.stdin, dumps(state).encode())
-        os.lseek(self.stdin, 0, os.SEEK_SET)
+        os.lseek(self.stdin, 0, 0)
         self.error = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         os.set_blocking(self.error[1], True)
 

@@ -90,7 +90,7 @@ def cgroup_of(container: Container, wanted: list[str]) -> str:
         return below
     if path:
         # A container that made groups of its own has none of its processes here any more (no internal processes).
-        lines = os.fsdecode(look(f"/proc/{container.state['pid']}/cgroup")).split("\n")
+        lines = look(f"/proc/{container.state['pid']}/cgroup").decode(errors="surrogateescape").split("\n")
         line = next((line[3:] for line in lines if line.startswith("0::")), "")
         mount = container.state.get("cgroup_mount")
         if not mount:  # systemd made it
