@@ -11,7 +11,7 @@ from tutorials.tutor.world import World
 
 STORY = ("minivm", "run", "--fail", "KVM_RUN=EIO")  # up to the first instruction
 BASE, CODE, DATA, SIZE = 0x10000, 0x8000, 0x400000, 0x1000000
-WRITABLE, USER = longmode.WRITABLE, longmode.USER
+WRITABLE, USER, NO_EXECUTE = longmode.WRITABLE, longmode.USER, longmode.NO_EXECUTE
 PAGE, LARGE = 0x1000, 0x200000
 
 
@@ -27,6 +27,7 @@ class Wanted:
             (0, 0, LARGE, WRITABLE | USER),
             (self.low, self.frame, PAGE, 0),
             (self.low + PAGE, self.frame + 2 * PAGE, PAGE, WRITABLE | USER),
+            (self.low + 2 * PAGE, self.frame + 4 * PAGE, PAGE, WRITABLE | NO_EXECUTE),
             (self.high, self.frame + PAGE, 3 * PAGE, WRITABLE),
             (self.large, 3 * LARGE, LARGE, WRITABLE),
         ]
@@ -42,7 +43,7 @@ def observe(world: World) -> Iterator[tuple[str, object]]:
         for name in ("low", "high", "large"):
             address = getattr(wanted, name) + world.number(name, 0, PAGE)
             yield f"leads-{name}", hex(machine.translate(address) or 0)
-        yield "neighbours", [machine.translate(a) is None for a in (wanted.low - 1, wanted.low + 2 * PAGE, wanted.high + 3 * PAGE)]
+        yield "neighbours", [machine.translate(a) is None for a in (wanted.low - 1, wanted.low + 3 * PAGE, wanted.high + 3 * PAGE)]
         machine.memory.view(wanted.frame, PAGE)[:] = bytes([byte]) * PAGE
         yield "read", machine.does(read(wanted.low)) == byte
         yield "written", machine.does(write(wanted.high + PAGE, byte ^ 255)) == 1
@@ -50,6 +51,8 @@ def observe(world: World) -> Iterator[tuple[str, object]]:
         yield "read-only", machine.does(write(wanted.low, byte))
         yield "ring-3", machine.does(read(wanted.low + PAGE), ring=3) == byte ^ 255
         yield "not-ring-3", machine.does(read(wanted.high), ring=3)
+        machine.memory.view(wanted.frame + 2 * PAGE, 32)[:] = b"".join([read(wanted.low + PAGE), b"\xf4"]).ljust(32)
+        yield "executed", machine.does(b"", at=wanted.low + PAGE) == 0x48  # its own first byte
     yield "twice", len(refused)
 
 
@@ -101,11 +104,11 @@ class Machine:
         """Ask KVM for the walk of an address."""
         return kvm.translate(self.vcpu.fd, address)
 
-    def does(self, code: bytes, ring: int = 0) -> int | str:
-        """Run a few instructions; return what they send to port 0x501, or that they fault."""
+    def does(self, code: bytes, ring: int = 0, at: int = CODE) -> int | str:
+        """Run a few instructions, at a virtual address; return what they send to port 0x501, or that they fault."""
         self.memory.view(CODE, len(code))[:] = code
         self.enter(ring)
-        kvm.set_regs(self.vcpu.fd, kvm.new_regs(rip=CODE, rsp=0x7000, rflags=2 | (3 << 12 if ring else 0)))
+        kvm.set_regs(self.vcpu.fd, kvm.new_regs(rip=at, rsp=0x7000, rflags=2 | (3 << 12 if ring else 0)))
         if self.vcpu.run() != kvm.lib.KVM_EXIT_IO:
             return "a fault"
         return int(self.vcpu.data[0])
