@@ -127,7 +127,7 @@ class World:
         return {**os.environ, "PYTHONPATH": str(TOP), "NO_COLOR": "1", "TUTOR_CONFIG": self.config, **self.moved}
 
     def run(self, *command: str, input: str = "", limit: float = 60) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end. Raises: Raised where the learner's code raises."""
+        """Run a command to its end. Raises: Raised where the learner's code raises; NotBorn where it does not end."""
         if self.sandbox:
             input = f"go\n{input}"
         pipe = subprocess.PIPE
@@ -137,7 +137,7 @@ class World:
                 out, err = process.communicate(input, timeout=limit)
             except subprocess.TimeoutExpired:
                 end(process)
-                return subprocess.CompletedProcess(command, 124, "", f"it did not end in {limit:.0f} seconds")
+                raise NotBorn(f"{command[0]} did not end in {limit:.0f} seconds") from None
         done = subprocess.CompletedProcess(command, process.returncode, out, err)
         if self.sandbox:
             done.stdout = done.stdout.removeprefix(f"{BEGUN}\n")
