@@ -13,6 +13,7 @@ from typing import Any
 
 from tutorials.tutor.exercise import blank
 from tutorials.tutor.lessons import Lesson
+from tutorials.tutor.mutate_c import c_mutants
 
 __all__ = ["mutants"]
 
@@ -26,6 +27,9 @@ OPERATORS = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.BitAnd: ast.BitOr, ast.BitO
 
 def mutants(lesson: Lesson) -> Iterator[tuple[str, str]]:
     """Yield what was changed and the answer's text, for each mutant of a lesson's reference."""
+    if lesson.language == "c":
+        yield from c_mutants(lesson)
+        return
     tree = ast.parse(blank(lesson, solved=True))
     bodies = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
     count = 0
