@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import textwrap
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,7 +110,7 @@ def c_tree(data: bytes) -> Any:
 
 def c_span(data: bytes, name: str) -> tuple[int, int] | None:
     """Return first and last line of a function, a struct, an enum or a macro, with the comment directly above it."""
-    for node in c_tree(data).children:
+    for node in definitions(c_tree(data)):
         if name in c_defines(node):
             first = node.start_point[0]
             before = node.prev_sibling
@@ -118,6 +119,15 @@ def c_span(data: bytes, name: str) -> tuple[int, int] | None:
             last = node.end_point[0] + (node.end_point[1] > 0)
             return first + 1, last
     return None
+
+
+def definitions(root: Any) -> Iterator[Any]:
+    """Yield what stands at the top of a file, and in the #ifndef that a header keeps itself from being read twice by."""
+    for node in root.children:
+        if node.type == "preproc_ifdef":
+            yield from definitions(node)
+        else:
+            yield node
 
 
 def c_defines(node: Any) -> set[str]:
