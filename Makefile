@@ -77,13 +77,21 @@ test-lab: .venv/installed-test
 	gcc -O1 -Wall -Wextra -Werror -static -o tests/native/vsock_echo.elf tests/native/vsock_echo.c; \
 	gcc -m32 -nostdlib -static -no-pie -Wl,--build-id=none,-z,noexecstack,-z,noseparate-code,-N,-Ttext=0x100000,--no-warn-rwx-segments -o tests/native/multiboot.elf tests/native/multiboot.S; \
 	inputs=$$($(BIN)/python tests/lab/inputs.py) || echo "Debian's kernels could not be fetched: their tests are skipped"; \
+	echo "== in the lab: tests/lab and the differential tests"; \
 	lab/run --again 2 $${inputs:+--disk $$inputs} --timeout 1800 .venv/bin/python -m pytest $(WHICH) tests/lab tests/peers/test_differential.py; \
+	echo "== in the lab: engines beside each other"; \
 	lab/run --again 2 $(addprefix --with ,$(PACKAGES_ENGINES)) --timeout 900 .venv/bin/python -m pytest $(WHICH) tests/peers/test_limits.py tests/peers/test_systemd.py$(if $(MORE),; \
+	echo "== in the lab: attacks and neighbours"; \
 	lab/run --again 2 --timeout 900 .venv/bin/python -m pytest $(MORE))
 
+# All of it, whatever fails on the way, and a dated report of what came of it, to be kept in the tree.
+test-long: ATTACKS := tests/system/test_oci_attacks.py tests/system/test_oci_exec_attacks.py tests/system/test_oci_neighbours.py
 test-long: .venv/installed-test
-	$(BIN)/python -m pytest tests/unit tests/system tests/peers
-	$(MAKE) test-lab WHICH= MORE="tests/system/test_oci_attacks.py tests/system/test_oci_exec_attacks.py tests/system/test_oci_neighbours.py"
+	@log=$$(mktemp); trap 'rm -f $$log' EXIT; status=0; \
+	{ echo "== on this machine: tests/unit, tests/system, tests/peers"; \
+	$(BIN)/python -m pytest --durations=20 tests/unit tests/system tests/peers; } 2>&1 | tee $$log || status=$$?; \
+	$(MAKE) test-lab WHICH=--durations=20 MORE="--durations=20 $(ATTACKS)" 2>&1 | tee -a $$log || status=$$?; \
+	$(BIN)/python tests/report.py $$log; exit $$status
 
 lint: .venv/installed-test
 	$(BIN)/ruff check .
