@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oci_edits import EDITS, right_values, wrong_values
 from oci_fields import FIELDS, SCALARS, full, json_path, put, remove
+from oci_json_schema import LATER, OTHERS, RECORDED
 
 from minirt.linux.seccomp.profile import ACTIONS, FLAGS, OPERATORS
 from minirt.linux.seccomp.tables import architecture
@@ -303,6 +304,28 @@ def values(path: str) -> set[str]:
         shape = shape.of if part == "[]" else shape.fields[part]
     assert isinstance(shape, Text)
     return set(shape.values)
+
+
+def type_of(kind: str) -> str:
+    """Return the JSON type of a kind of oci_fields.py."""
+    if kind in ("object", "array", "bool"):
+        return {"bool": "boolean"}.get(kind, kind)
+    texts = ("string", "filled", "path", "variable", "semver", "cpus", "access", "pages", "interface")
+    return "string" if kind in texts or kind.startswith("one:") else "integer"
+
+
+def test_the_fields_read_by_hand_are_those_of_the_specification_s_json_schema() -> None:
+    """Each that it has is there with its type, and required where it says so; each that it has not came later."""
+    ours = {field.path: (type_of(field.kind), field.required) for field in FIELDS}
+    # written out once: the others of a kind have the same below them (oci_fields.py)
+    once = ("hooks.", "linux.resources.blockIO.throttle")
+    missing = {path for path in RECORDED if path not in ours and not path.startswith(once)}
+    assert missing == OTHERS
+    known = {path: ours[path] for path in RECORDED if path in ours}
+    assert {path: kind for path, (kind, _) in known.items()} == {path: RECORDED[path][0] for path in known}
+    assert [path for path in known if RECORDED[path][1] and not known[path][1]] == []
+    assert [path for path in ours if path not in RECORDED and not path.startswith(LATER)] == []
+    assert all(any(path.startswith(later) for path in ours) for later in LATER)
 
 
 def test_what_the_schema_lets_pass_is_known_to_the_code_that_does_it() -> None:
