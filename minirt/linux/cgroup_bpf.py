@@ -15,7 +15,6 @@ import struct
 from minirt.linux import constants as k
 from minirt.linux.device_filter import DeviceFilterError
 from minirt.linux.direct import address, syscall
-from minirt.plan.events import Event
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -208,5 +207,7 @@ class _Memlock:
 
 def _tell(sink: Sink | None, args: tuple[str, ...], result: int, why: str, words: Sequence[str] = ()) -> None:
     if sink is not None:
+        from minirt.plan.events import Event
+
         errno = -result if result < 0 else 0
         sink(Event("bpf", args, step="cgroup", why=why, result=-1 if errno else result, errno=errno, change=tuple(words)))

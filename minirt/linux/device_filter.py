@@ -214,13 +214,13 @@ def listing(rules: Sequence[Rule]) -> list[str]:
     return lines
 
 
-def assemble(rules: Sequence[Rule]) -> list[tuple[str, list[Instruction]]]:
-    """Return the program's parts, each with a title, the jumps filled in."""
+def assemble(rules: Sequence[Rule]) -> list[tuple[str | Rule, list[Instruction]]]:
+    """Return the program's parts, each with a title or its rule, the jumps filled in."""
     asked = effective(rules)
     if len(asked) > MOST:
         raise DeviceFilterError(f"linux.resources.devices: {len(asked)} rules, at most {MOST} can be asked one by one")
-    parts = [("what is asked: type, accesses still open, device", _question())]
-    parts += [(str(rule), _rule(rule)) for rule in asked]
+    parts: list[tuple[str | Rule, list[Instruction]]] = [("what is asked: type, accesses still open, device", _question())]
+    parts += [(rule, _rule(rule)) for rule in asked]
     parts.append(("nothing allows the rest: EPERM", [Instruction(SET, RESULT, 0), Instruction(EXIT, 0)]))
     ends = {"deny": sum(len(part) for _, part in parts) - 2}
     if asked:  # else nothing jumps there, and the verifier refuses what cannot be reached

@@ -12,7 +12,7 @@ minirt.terminal; nothing heavy at the top of a file, as an engine starts this fo
     starting.py  start
     joining.py   exec
     ending.py    kill, delete
-    hooks.py     hooks, on the host and inside
+    hooks.py     hooks, on the host and inside; hook.py: one of them
     console.py   the terminal: to a console socket, or to ours
     listing.py   state, list, ps
     limits.py    pause, resume, update, events
