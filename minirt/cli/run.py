@@ -267,7 +267,7 @@ def run(args: argparse.Namespace) -> int:
 
             print(run_detached(make(options, image)).id)
             return 0
-        if options.tty and not is_watched(options):
+        if not is_watched(options) and wants_monitor(options, image):
             from minirt.engine.attach import run_attached
 
             return run_attached(options, image)
@@ -319,6 +319,18 @@ def fetch(options: RunOptions, missing: str) -> Image:
         error.exit_code = 125
         raise
     return find_image(name)
+
+
+def wants_monitor(options: RunOptions, image: Image) -> bool:
+    """Say whether a monitor is to hold a container that we stay with: it may be left, is started again, or is looked at."""
+    if options.tty or options.restart != "no":
+        return True
+    own = (image.config.get("config") or {}).get("Healthcheck")
+    if not (options.healthcheck or own):
+        return False
+    from minirt.engine.health import merged
+
+    return merged(options.healthcheck, image.config.get("config") or {}) is not None
 
 
 def is_watched(options: RunOptions) -> bool:

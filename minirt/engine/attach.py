@@ -17,7 +17,7 @@ from minirt.errors import UsageError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from minirt.engine.options import RunOptions
     from minirt.image.store import Image
@@ -38,18 +38,24 @@ def connect(container: Container) -> socket.socket:
 def run_attached(options: RunOptions, image: Image | None = None) -> int:
     """Make a container, start it and stay with it: one that can be detached from, and attached to again.
 
+    With --restart we stay for its first life, as docker does; the others are its monitor's.
+
     Returns: its exit code, 0 if the user detached. Raises: MinirtError; none is left then.
     """
+    at = {stream.lower() for stream in options.attach} or {"stdin", "stdout", "stderr"}
+    options.interactive = options.interactive and (options.tty or "stdin" in at)  # else nobody would ever end its input
     container = create(options, image)
-    status = start_attached(container, options.interactive, sig_proxy=options.sig_proxy, begin=run_detached)
-    if not container.running:
+    shown = {fd for fd, stream in ((1, "stdout"), (2, "stderr")) if stream in at}
+    status = start_attached(container, options.interactive, sig_proxy=options.sig_proxy, begin=run_detached, shown=shown)
+    if options.restart == "no" and not container.running:
         settle(container)  # with --rm it is gone when we are
     return status
 
 
 def start_attached(
-    container: Container, stdin: bool, keys: str = "", sig_proxy: bool = True, begin: Callable[..., Container] = start
-) -> int:
+    container: Container, stdin: bool, keys: str = "", sig_proxy: bool = True, begin: Callable[..., Container] = start,
+    shown: Collection[int] = (1, 2),
+) -> int:  # fmt: skip
     """Start a container and stay with it. Returns its exit code, 0 if the user detached. Raises: MinirtError.
 
     We are attached before its program begins, so that nothing is missed.
@@ -59,7 +65,7 @@ def start_attached(
     pidfd = os.pidfd_open(container.state["pid"]) if container.running else -1
     try:
         with closing(clients[0] if clients else connect(container)) as client:
-            return stay(container, client, pidfd, stdin, keys, sig_proxy) or 0
+            return stay(container, client, pidfd, stdin, keys, sig_proxy, shown) or 0
     finally:
         if pidfd >= 0:
             os.close(pidfd)
@@ -75,8 +81,11 @@ def attach(container: Container, *, stdin: bool = True, keys: str = "", sig_prox
         os.close(pidfd)
 
 
-def stay(container: Container, client: socket.socket, pidfd: int, stdin: bool, keys: str, sig_proxy: bool) -> int | None:
-    """Stay with a container whose monitor we are connected to. Returns as `attach`."""
+def stay(
+    container: Container, client: socket.socket, pidfd: int, stdin: bool, keys: str, sig_proxy: bool,
+    shown: Collection[int] = (1, 2),
+) -> int | None:  # fmt: skip
+    """Stay with a container whose monitor we are connected to. Returns as `attach`. Args: shown, outputs that are ours."""
     from minirt.terminal.client import Client
     from minirt.terminal.detach_keys import parse_detach_keys
     from minirt.terminal.wait import Signals
@@ -85,7 +94,7 @@ def stay(container: Container, client: socket.socket, pidfd: int, stdin: bool, k
     options = load_options(container)
     detach = parse_detach_keys(keys or options.detach_keys) if options.tty else b""
     with Signals(sig_proxy) as signals:
-        status = Client(client, pidfd, options.tty, detach, stdin and options.interactive).stay(signals)
+        status = Client(client, pidfd, options.tty, detach, stdin and options.interactive, shown).stay(signals)
     if status is not None:
         return exit_code(status)
     ended = read_exit(container) if not container.running else None

@@ -47,6 +47,8 @@ def run(options: RunOptions, image: Image | None = None) -> int:
     Raises: MinirtError, with docker's exit codes: 125, 126 (cannot be run), 127 (not found).
     """
     check(options)
+    if options.restart != "no" or (options.healthcheck or {}).get("Test", ["NONE"]) != ["NONE"]:
+        raise UsageError("--restart, --health-cmd: a container whose birth is shown or cut has no monitor, which they take")
     image = image or find_image(options.image)
     with ExitStack() as undo:
         sink = make_sink(options, undo)
@@ -107,13 +109,6 @@ def discard(container: Container, happened: Sequence[Happening] = ()) -> None:
 
 def check(options: RunOptions) -> None:
     """Refuse what cannot be, before anything is made."""
-    if options.restart != "no" and not options.detach:
-        from minirt.engine.ended import restart_policy
-
-        restart_policy(options.restart)  # what is none is told first
-        raise UsageError(f"--restart {options.restart}: a container in the foreground ends with us: give -d")
-    if (options.healthcheck or {}).get("Test", ["NONE"]) != ["NONE"] and not (options.detach or options.tty):
-        raise UsageError("--health-cmd: the monitor of a detached container makes the checks: give -d")
     for stream in options.attach:
         if stream.lower() not in ("stdin", "stdout", "stderr"):
             raise UsageError(f"--attach {stream}: there are stdin, stdout and stderr")

@@ -17,6 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
     import socket
+    from collections.abc import Collection
 else:
     import _signal
 
@@ -35,9 +36,13 @@ class Client:
         tty: whether the container has a terminal.
         keys: that detach; empty: none.
         interactive: whether our standard input is the container's.
+        shown: which of its outputs are ours.
     """
 
-    def __init__(self, socket: socket.socket, pidfd: int, tty: bool, keys: bytes, interactive: bool) -> None:
+    def __init__(
+        self, socket: socket.socket, pidfd: int, tty: bool, keys: bytes, interactive: bool, shown: Collection[int] = (1, 2)
+    ) -> None:
+        self.shown = shown
         self.socket = socket
         self.pidfd = pidfd
         self.tty = tty
@@ -107,8 +112,8 @@ class Client:
             del self.coming[: 8 + size]
             if type == STATUS:
                 self.status = int.from_bytes(content, "big")
-            else:
-                self.show(2 if type == ERROR else 1, content)
+            elif (fd := 2 if type == ERROR else 1) in self.shown:
+                self.show(fd, content)
         return bool(data)
 
     def show(self, fd: int, data: bytes) -> None:

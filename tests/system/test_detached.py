@@ -251,7 +251,7 @@ def test_several_may_look_at_once(mine: Minirt) -> None:
         (("run", "-d", "--log-opt", "color=red", "busybox"), "--log-opt color=red"),
         (("run", "-d", "--log-driver", "syslog", "busybox"), "--log-driver syslog"),
         (("run", "-d", "--explain", "busybox"), "leave out -d"),
-        (("run", "--restart", "always", "busybox"), "give -d"),
+        (("run", "--explain", "--restart", "always", "busybox"), "has no monitor"),
         (("start", "none"), "no container 'none'"),
         (("kill", "-s", "NONE", "box"), "no signal 'NONE'"),
         (("logs", "--since", "yesterday", "box"), "time 'yesterday'"),

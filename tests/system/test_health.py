@@ -99,6 +99,16 @@ def test_each_life_begins_anew(mine: Minirt) -> None:
     until(lambda: statuses(mine) == ["health_status: unhealthy"] * 2)
 
 
+def test_who_runs_it_in_the_foreground_has_it_checked_too(mine: Minirt) -> None:
+    words = ("--rm", "--name", "box", "--health-cmd", "test -e /well", "--health-interval", "200ms", "busybox", "sh", "-c")
+    follower = mine.start("run", *words, "echo begun; touch /well; while test -e /well; do sleep 0.1; done; exit 5")
+    assert follower.stdout.readline() == "begun\n"
+    until(lambda: state(mine, "box")["Health"]["Status"] == "healthy")
+    mine.good("exec", "box", "rm", "/well")
+    assert follower.wait(LIMIT) == 5 and mine("inspect", "box").returncode == 1
+    follower.communicate()
+
+
 def test_what_is_paused_is_not_checked(mine: Minirt) -> None:
     run(mine, "true")
     until(lambda: state(mine, "box")["Health"]["Status"] == "healthy")
@@ -138,7 +148,7 @@ def test_the_image_s_own_check_is_made_changed_and_left_out(own_store: Minirt, t
 def test_bad_words_are_one_line(mine: Minirt, words: tuple[str, ...], said: str) -> None:
     done = mine("run", "-d", *words, "busybox", "true")
     assert done.returncode == 125 and done.stderr.count("\n") == 1 and said in done.stderr, done.stderr
-    assert mine("run", "--health-cmd", "true", "busybox", "true").returncode == 125, "nobody stays to make it"
+    assert mine("run", "--explain", "--health-cmd", "true", "busybox", "true").returncode == 125, "nobody stays to make it"
 
 
 OBJECTS = st.fixed_dictionaries(

@@ -100,9 +100,26 @@ def test_bad_words_are_one_line_and_change_nothing(mine: Minirt, words: tuple[st
 
 
 @root
-def test_a_word_that_is_no_policy_is_told_before_that_d_is_missing(minirt: Minirt) -> None:
-    assert "there are no, always" in minirt("run", "--restart", "sometimes", "busybox", "true").stderr
-    assert "give -d" in minirt("run", "--restart", "always", "busybox", "true").stderr
+def test_a_word_that_is_no_policy_is_told(minirt: Minirt) -> None:
+    done = minirt("run", "--restart", "sometimes", "busybox", "true")
+    assert done.returncode == 125 and "there are no, always" in done.stderr
+
+
+@root
+def test_who_runs_one_that_is_started_again_sees_its_first_life(mine: Minirt) -> None:
+    done = mine("run", "--name", "box", "--restart", "on-failure:2", "busybox", "sh", "-c", "echo life; echo lost >&2; exit 3")
+    assert (done.returncode, done.stdout, done.stderr) == (3, "life\n", "lost\n")
+    until = time.monotonic() + 60
+    while inspect(mine, "box")["State"]["Status"] != "exited" or inspect(mine, "box")["RestartCount"] < 2:
+        assert time.monotonic() < until
+    assert mine.good("logs", "box") == "life\n" * 3
+
+
+@root
+def test_streams_that_are_not_asked_for_are_not_shown(mine: Minirt) -> None:
+    words = ("--restart", "on-failure:1", "-i", "-a", "stdout", "busybox", "sh", "-c", "cat; echo out; echo err >&2")
+    done = mine("run", *words, input="typed\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "out\n", "")
 
 
 POLICIES = st.sampled_from(["no", "always", "unless-stopped", "on-failure", "on-failure:3"])
