@@ -164,7 +164,7 @@ def main() -> int:
     words = argparse.ArgumentParser(prog="python -m bench.minivm_boot")
     words.add_argument("--kernel", help="a bzImage (default: the newest cloud kernel in /boot)")
     words.add_argument("--rounds", type=int, default=7)
-    words.add_argument("--only", default="", help="only those whose name has this in it, as PVH")
+    words.add_argument("--only", nargs="+", default=[""], help="only those whose name has one of these in it, as PVH")
     words.add_argument("--format", choices=("text", "json"), default="text")
     options = words.parse_args()
     kernel = options.kernel or str(max(Path("/boot").glob("vmlinuz-*-cloud-amd64")))
@@ -172,7 +172,8 @@ def main() -> int:
         vmlinux, initrd = Path(directory) / "vmlinux", Path(directory) / "initrd"
         vmlinux.write_bytes(extract.extract(formats.read_kernel(kernel)))
         initramfs(initrd)
-        found = {name: each for name, each in commands(kernel, str(vmlinux), str(initrd)).items() if options.only in name}
+        known = commands(kernel, str(vmlinux), str(initrd))
+        found = {name: each for name, each in known.items() if any(word in name for word in options.only)}
         subprocess.run(["mount", "-t", "debugfs", "debugfs", KVM.parent], check=False, stderr=subprocess.DEVNULL)
         touch_memory()
         for command in found.values():  # once for nothing: files are read, Python's modules compiled

@@ -64,18 +64,24 @@ def main(argv: list[str] | None = None) -> int:
     words += ["--rounds", str(args.rounds), *(["--only", args.only] if args.only else [])]
     done = subprocess.run([str(word) for word in words], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
     results = json.loads(done.stdout)
+    results["middle"] = {name: middle(row) for name, row in results["phases"].items()}
     show(results) if args.format == "table" else print(json.dumps(results, indent=2))
     return 0
+
+
+def middle(row: dict[str, dict[str, list[float]]]) -> dict[str, Any]:
+    """Return the medians of a phase's rounds, and how minivm's rate is to qemu's."""
+    found: dict[str, Any] = {who: {key: statistics.median(values) for key, values in row[who].items()} for who in row}
+    return found | {"ratio": found["minivm"]["rate"] / found["qemu"]["rate"]}
 
 
 def show(results: dict[str, Any]) -> None:
     """Print the table."""
     print(f"{'':10}{'minivm':>10}{'qemu':>10}       {'minivm/qemu':>11}{'exits':>10}{'qemu':>10}{'to user':>10}{'qemu':>10}")
-    for name, row in results["phases"].items():
-        middle = {who: {key: statistics.median(row[who][key]) for key in row[who]} for who in ("minivm", "qemu")}
-        ours, theirs = middle["minivm"], middle["qemu"]
+    for name, row in results["middle"].items():
+        ours, theirs = row["minivm"], row["qemu"]
         unit, scale = ("/s", 1) if name.startswith("4k") else ("kB/s", 1000) if name == "print" else ("MB/s", 1)
-        rates = f"{ours['rate'] * scale:>10.1f}{theirs['rate'] * scale:>10.1f} {unit:6}{ours['rate'] / theirs['rate']:>11.2f}"
+        rates = f"{ours['rate'] * scale:>10.1f}{theirs['rate'] * scale:>10.1f} {unit:6}{row['ratio']:>11.2f}"
         print(f"{name:10}{rates}" + "".join(f"{who[key]:>10.1f}" for key in ("exits", "user") for who in (ours, theirs)))
     print(f"Python is entered {max(0, results['python']):.2f} times a megabyte")  # below 0: a boot had more than another
 
@@ -93,10 +99,12 @@ def measure(rounds: int, names: list[str]) -> dict[str, Any]:
         prepare(place, [])
         alone, _ = boot("minivm", place, {})
         prepare(place, names)
-        for _ in range(rounds):
+        for number in range(rounds):
             entries, megabytes = boot("minivm", place, results)
             python.append((entries - alone) / megabytes)
             boot("qemu", place, results)
+            said = {name: f"{row['minivm']['rate'][-1] / row['qemu']['rate'][-1]:.2f}" for name, row in results.items()}
+            print(f"round {number + 1}, minivm/qemu: {said}", file=sys.stderr)  # a long run shows that it lives
     return {"phases": results, "python": statistics.median(python)}
 
 
