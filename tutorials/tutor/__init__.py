@@ -7,9 +7,10 @@
     organs.py     the learner's functions in the place of the real ones, in a real minirt or minivm
     world.py      what a lesson's check.py observes with: containers and machines, seen from outside
     observe.py    one observation, in namespaces of its own: facts, a JSON object a line
+    counts.py     what KVM counts of a machine, read by a descriptor of the observer's own
     story.py      the calls of two runs, and where they part; recorded traces
     check.py      an answer's facts beside the reference's: passed, or the first that differs
-    mutate.py     mechanical mistakes, to try the checks with
+    mutate.py     mechanical mistakes, to try the checks with; mutate_c.py those in C
     hints.py      four rungs for the failure that happened
     state.py      what a learner has done, between commands
     weave.py      lessons with their source in them; what does not resolve is an error
@@ -20,6 +21,7 @@
     inside.py     the lab from inside
     grade.py      a folder of submissions, each in a sandbox made with minirt
     reader.py     a lesson gone through, its questions asked
+    measure.py    formulas beside measurements, drawn
     screen.py     the live screen, and the same as plain lines
     scaffold.py   a new lesson
     cli.py        the words on the command line

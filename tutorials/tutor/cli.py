@@ -24,6 +24,7 @@ EXAMPLES = """examples:
   sudo tutor watch                  check it each time it is saved; a screen with hints
   sudo tutor check                  check it once
   tutor hint                        help with what failed: a question, a pointer, pseudo-code, the source
+  sudo tutor measure c6             what formulas predict, and what the kernel does
   tutor replay c1                   a recorded birth, told again: no root, no Linux needed
   sudo tutor grade --json DIR       check a folder of submissions, each in a container of its own
   tutor export --blank out/         handouts: lessons with their source, and blank exercises
@@ -64,6 +65,9 @@ def parser() -> argparse.ArgumentParser:
     replay = add("replay", run_replay, "tell a recorded trace of a lesson again")
     replay.add_argument("trace", nargs="?", metavar="TRACE", help="its name, as birth or failing (default: birth)")
     replay.add_argument("--html", metavar="OUT", help="write a page that steps through it")
+    measure = add("measure", run_measure, help="measure what a lesson's formulas predict, and draw both")
+    measure.add_argument("--out", metavar="DIR", help="write pictures (SVG) and numbers (JSON) there")
+    formatted(measure)
     grade = add("grade", run_grade, "check submissions: a folder for each learner, or files", None)
     grade.add_argument("place", nargs="?", metavar="DIR", help="default: your own exercises")
     grade.add_argument("--json", action="store_true", help="for a program to read")
@@ -242,6 +246,17 @@ def run_replay(args: argparse.Namespace) -> int:
     if not path.exists():
         raise TutorError(f"{lesson.id} has no trace {name!r}; it has {', '.join(lesson.traces) or 'none'}")
     return minirt(["explain", str(path), *(["--html", args.html] if args.html else [])])
+
+
+def run_measure(args: argparse.Namespace) -> int:
+    from tutorials.tutor.measure import curves, lines, write
+
+    for curve in curves(chosen(args, State())):
+        print(json.dumps(asdict(curve)) if args.format == "json" else "\n".join(lines(curve)), flush=True)
+        if args.out:
+            path = write(curve, Path(args.out))
+            print(f"  {path}", file=sys.stderr)
+    return 0
 
 
 # -- teaching ------------------------------------------------------------------------------------------------
