@@ -13,8 +13,9 @@ an order that is drawn anew, so that the machine's noise, and the end of the one
     minirt 300  the same in a process that holds 300 MB more
 
 Times are the servers' own, from before the first call to after the child is reaped (CLOCK_MONOTONIC). What is promised is
-said of medians. "low" is the time that a tenth of the births stay below. "processor" is that of what a birth had of processors,
-in all its processes (man 2 getrusage): it has no waiting in it, and waiting is where what else the machine does is felt.
+said of medians. "low" is the time that a tenth of the births stay below. "processor" is the same of what a birth had of processors,
+in all its processes (man 2 getrusage): it has no waiting in it, and waiting is where what else the machine does is felt. The
+ratios of that count to each the waiting of C's births (its low less its processor), as both make the same calls.
 
 "Its plan" is what Python takes of that for the plan, from options to lowered records, in a process that has just slept and
 whose caches are cold; "in a loop" is the same work with nothing else in between; "first" is that in a process that has not
@@ -235,7 +236,8 @@ def ratios(measured: dict[str, dict[str, float]], of: str = "median") -> dict[st
         measured: by `measure`.
         of: median, low, or processor.
     """
-    c, small, large = (measured[name][of] for name in ("C", "minirt", "minirt 300"))
+    waiting = measured["C"]["low"] - measured["C"]["processor"] if of == "processor" else 0
+    c, small, large = (measured[name][of] + waiting for name in ("C", "minirt", "minirt 300"))
     plan, first = measured["minirt"]["plan_in_a_loop"], measured["minirt"]["plan_first"]
     return {"minirt / C": small / c, "minirt 300 / minirt": large / small, "plan / C": plan / c, "first plan / C": first / c}
 

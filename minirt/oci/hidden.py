@@ -25,7 +25,7 @@ ONTO = k.MOVE_MOUNT_F_EMPTY_PATH | k.MOVE_MOUNT_T_EMPTY_PATH
 def only_kernel_s(c: Context) -> Hashable:
     """Return the masked paths where all may be named, and so do not depend on the container (`step`)."""
     paths = tuple(c.linux.get("maskedPaths") or ())
-    return paths if may_name(c, "/dev/null") and all(map(of_kernel, paths)) else None
+    return paths if paths and may_name(c, "/dev/null") and all(map(of_kernel, paths)) else None
 
 
 @step("masked", "pivot_root", "proc", "devices", why="hide what tells of the host or could change it", common=only_kernel_s)

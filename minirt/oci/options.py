@@ -52,7 +52,6 @@ PROPAGATION = {
 SPECIAL = ("bind", "rbind", "defaults", "tmpcopyup", "idmap", "ridmap")
 PLAIN = ("proc", "sysfs", "tmpfs", "devpts", "mqueue")  # types that `Mount.plain` entries may have
 PLAIN_MOST = 256
-FIELDS = {"destination", "type", "source", "options"}
 # What `minirt oci features` may say of config.json's mount options.
 OPTIONS = (*FLAGS, *RECURSIVE, *ACCESS_TIMES, *PROPAGATION, *SPECIAL)
 
@@ -68,12 +67,11 @@ class Mount:
     """
 
     __slots__ = (
-        "bind", "cleared", "copy_up", "data", "entry", "flags", "gids", "idmap", "kind", "made_by", "namespace", "recursive",
+        "bind", "cleared", "copy_up", "data", "flags", "gids", "idmap", "kind", "made_by", "namespace", "recursive",
         "recursive_clear", "recursive_set", "source", "spread", "subpath", "target", "tree", "uids",
     )  # fmt: skip
 
     def __init__(self, entry: dict[str, Any], where: str) -> None:
-        self.entry = entry
         # A relative destination counts from the root (runtime-spec 1.3 config.md#mounts).
         self.target = os.path.normpath("/" + entry["destination"].lstrip("/"))
         self.source: str = entry.get("source") or ""
@@ -149,7 +147,7 @@ class Mount:
     def plain(self) -> bool:
         """Whether it is one of the kernel's own file systems, new, with options that its mount(2) takes, and nothing else."""
         special = self.remount or self.bind or self.copy_up or self.spread or self.recursive_set or self.recursive_clear
-        return self.kind in PLAIN and not special and self.entry.keys() <= FIELDS
+        return self.kind in PLAIN and not special and not (self.uids or self.gids or self.subpath or self.namespace)
 
     @property
     def remount(self) -> bool:
@@ -203,7 +201,7 @@ def read_mounts(config: dict[str, Any], alone: bool = False) -> list[Mount]:
     entries = config.get("mounts") or ()
     found = []
     for i, entry in enumerate(entries):
-        key = None if alone or not entry.keys() <= FIELDS else key_of(entry)
+        key = None if alone else key_of(entry)
         mount = _plain.get(key) or Mount(entry, f"config.json: mounts[{i}]")
         if key is not None and mount.plain and len(_plain) < PLAIN_MOST:
             _plain[key] = mount
@@ -211,9 +209,11 @@ def read_mounts(config: dict[str, Any], alone: bool = False) -> list[Mount]:
     return found
 
 
-_plain: dict[tuple[str | None, ...] | None, Mount] = {}
+_plain: dict[tuple[str, ...] | None, Mount] = {}
 
 
-def key_of(entry: dict[str, Any]) -> tuple[str | None, ...]:
-    """Return all that an entry of these FIELDS says."""
-    return (entry["destination"], entry.get("type"), entry.get("source"), *(entry.get("options") or ()))
+def key_of(entry: dict[str, Any]) -> tuple[str, ...] | None:
+    """Return all that an entry says which has the usual four fields and no others, else None."""
+    if len(entry) == 4 and "type" in entry and "source" in entry and "options" in entry:
+        return (entry["destination"], entry["type"], entry["source"], *(entry["options"] or ()))
+    return None
