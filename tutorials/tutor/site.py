@@ -1,7 +1,6 @@
 """make site: the annotated source. Lessons with their source in them, every module beside its prose, an index of manual pages.
 
-    python -m tutorials.tutor.site [OUT]        default: build/site. It needs no network; its search wants to be served:
-    python -m http.server --directory build/site/site
+    python -m tutorials.tutor.site [OUT]        default: build/site; open site/index.html in it, with no server and no network
 
 The pages are made here as Markdown and turned into a site, with search, by zensical. A module's page is its docstring, and then
 each function and class with its own, in the order of the file; lessons that show it are linked, and so are manual pages.
@@ -17,39 +16,72 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from minirt.plan.events import read_trace
+from minirt.plan.player import page as player_page
+from tutorials.tutor.diagrams import imports, layered, steps_diagram
 from tutorials.tutor.errors import TutorError
 from tutorials.tutor.lessons import TOP, Lesson, lessons
 from tutorials.tutor.markdown import quiz
 from tutorials.tutor.source import c_defines, c_tree
+from tutorials.tutor.timeline import timeline
 from tutorials.tutor.weave import block, build
 
 __all__ = ["pages", "site"]
 
-MANUAL = re.compile(r"\bman (\d) ([a-z_][\w.-]*)|`([a-z_][\w.-]*)\((\d)\)`")
-SPECIFICATION = re.compile(r"\b((?:runtime|image|distribution)-spec [\w.-]+(?:#[\w-]+)?)|\b(Intel SDM volume \w+(?:, [\d.]+)?)")
-ROOMS = (
-    "minirt/plan", "csrc/plan", "minirt/oci", "minirt/runtime", "minirt/linux", "minirt/image", "minirt/network",
-    "minirt/engine", "minirt/build", "minirt/registry", "minivm/kvm", "csrc/kvm", "minivm/machine", "minivm/boot",
-    "minivm/devices", "minivm/inspect", "csrc/guest",
-)  # fmt: skip
+NAME = r"([a-z_][\w-]*(?:\.[\w-]+)*)"
+MANUAL = re.compile(rf"\bman (\d) {NAME}|`{NAME}\((\d)\)`")
+SPECIFICATION = re.compile(r"\b((?:runtime|image|distribution)-spec [\w-]+(?:\.[\w-]+)*(?:#[\w-]+)?)"
+                           r"|\b(Intel SDM volume \w+(?:, [\d.]+)?)")  # fmt: skip
+FOLDER = re.compile(r"`((?:minirt|minivm|csrc)/\w+)/`")
+
+
+def rooms() -> tuple[str, ...]:
+    """Return the folders with source, in the order in which README's table has them; those that are in them behind each."""
+    table = (TOP / "README.md").read_text(encoding="utf-8").partition("\n## The rooms")[2].partition("\n## ")[0]
+    found: list[str] = []
+    for line in table.splitlines():
+        for name in FOLDER.findall(line.split("|")[1] if line.startswith("|") else ""):
+            inner = sorted(path for path in (TOP / name).rglob("*") if path.is_dir() and any(path.glob("*.py")))
+            found += [name, *(str(path.relative_to(TOP)) for path in inner)]
+    return tuple(dict.fromkeys(found))
+
+
+ROOMS = rooms()
 SETTINGS = """site_name: minirt and minivm
 use_directory_urls: false
 docs_dir: docs
 site_dir: site
 theme:
   font: false
-  features: [navigation.indexes, content.code.copy, search.highlight]
+  features: [navigation.prune, navigation.footer, content.code.copy, search.highlight]
   palette:
-    - {media: '(prefers-color-scheme: light)', scheme: default}
-    - {media: '(prefers-color-scheme: dark)', scheme: slate}
+    - {media: '(prefers-color-scheme)', toggle: {icon: lucide/sun-moon, name: as the system has it}}
+    - {media: '(prefers-color-scheme: light)', scheme: default, toggle: {icon: lucide/sun, name: light}}
+    - {media: '(prefers-color-scheme: dark)', scheme: slate, toggle: {icon: lucide/moon, name: dark}}
 plugins: [search, offline]
+extra_javascript: [javascripts/worker.js]
+extra_css: [stylesheets/diagrams.css]
 markdown_extensions: [tables, toc, admonition, pymdownx.details, pymdownx.superfences, pymdownx.highlight]
 nav:
   - index.md
 """
 FIRST = """# minirt and minivm, annotated
 
-A container runtime made of Linux system calls, and a hypervisor made of KVM ioctls.
+A container runtime made of Linux system calls, and a hypervisor made of KVM ioctls: the course that is made of their source, and
+every module of it beside its prose. Begin with [the first lesson](lessons/containers/01_by_hand.md), or with the
+[steps of a container's birth](steps.md). Search (`/`) finds functions, system calls and terms.
+"""
+ARROWS = "What is above rests on what is below; each name leads to where that room says what it is for."
+STEPS = """# The steps of a birth
+
+What `minirt run` has the kernel do, in this order. A line leads from a step to each that needs it: `--without` the one
+cuts the other, too. Each name leads to the function that says the step's system calls.
+
+"""
+KEY = """A column is a call, as high as it took long (from a line to the next a thousand times as long). Rest on it to read it,
+click to see the state behind it. <span class="key call">a call</span>
+<span class="key changed">one that changed what is seen from outside</span>
+<span class="key tolerated">one that failed, as it may</span> <span class="key failed">one that failed, and so ended it</span>
 """
 
 
@@ -59,42 +91,47 @@ def pages(out: Path) -> dict[str, list[tuple[str, str]]]:
     if problems:
         raise TutorError(problems[0])
     shown: dict[str, list[str]] = {}
+    navigation: dict[str, list[tuple[str, str]]] = {"Course": [("Glossary", "glossary.md")]}
+    glossary = (TOP / "tutorials/glossary.md").read_text(encoding="utf-8")
+    written(out / "glossary.md", cross_linked(glossary, ""))
     for lesson in lessons():
         for fence in lesson.fences:
             if fence.kind == "weave":
                 shown.setdefault(fence.words[0], []).append(lesson.id)
-        page = out / "lessons" / f"{lesson.id}.md"
-        page.parent.mkdir(parents=True, exist_ok=True)
-        page.write_text(lesson_page(lesson), encoding="utf-8")
-    shutil.copyfile(TOP / "tutorials/glossary.md", out / "glossary.md")
-    navigation: dict[str, list[tuple[str, str]]] = {"Course": [("Glossary", "glossary.md")]}
-    for lesson in lessons():
-        navigation["Course"].append((f"{lesson.id.split('/')[0]}: {lesson.title}", f"lessons/{lesson.id}.md"))
+        page = f"lessons/{lesson.id}.md"
+        written(out / page, lesson_page(lesson) + recorded(lesson, out))
+        navigation["Course"].append((f"{lesson.id.split('/')[0]}: {lesson.title}", page))
     cited: dict[str, set[str]] = {}
     for room in ROOMS:
         for source in in_order(TOP / room):
             place = str(source.relative_to(TOP))
             text = module_page(source, place, shown) if source.suffix == ".py" else c_page(source, place, shown)
-            page = out / "source" / f"{place}.md"
-            page.parent.mkdir(parents=True, exist_ok=True)
-            page.write_text(text, encoding="utf-8")
+            if source.name == "__init__.py":
+                text += files_diagram(room, place)
+            written(out / f"source/{place}.md", text)
             navigation.setdefault(room, []).append((source.name, f"source/{place}.md"))
             for found in cites(text):
                 cited.setdefault(found, set()).add(place)
-    index = "# Manual pages and specifications\n\nWhere the source and its prose name them.\n\n"
-    for name, places in sorted(cited.items()):
-        index += f"- {name}: {', '.join(f'[{place}](source/{place}.md)' for place in sorted(places))}\n"
-    (out / "cited.md").write_text(index, encoding="utf-8")
-    navigation["Course"].append(("Manual pages and specifications", "cited.md"))
-    (out / "index.md").write_text(first_page(navigation), encoding="utf-8")
+    for text in (glossary, *(lesson.text for lesson in lessons())):
+        for found in cites(text):
+            cited.setdefault(found, set())
+    written(out / "cited.md", cited_page(cited))
+    written(out / "steps.md", STEPS + steps_diagram(lambda place, name: f"source/{place}.html#{name}"))
+    navigation["Course"] += [("The steps of a birth", "steps.md"), ("Manual pages and specifications", "cited.md")]
+    written(out / "index.md", first_page(navigation))
     return navigation
+
+
+def written(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
 
 
 def lesson_page(lesson: Lesson) -> str:
     """Return a lesson with its source; predictions and quizzes are boxes, the answers folded away."""
     text, at = "", 0
     for fence in lesson.fences:
-        text += lesson.text[at : fence.start]
+        text += cross_linked(lesson.text[at : fence.start], "../../")
         at = fence.end
         if fence.kind == "predict":
             text += '!!! question "Predict"\n' + indented(fence.body)
@@ -107,11 +144,81 @@ def lesson_page(lesson: Lesson) -> str:
             text += f"```console\n{fence.body}```"
         else:
             text += block(lesson, fence, TOP)
-    return text + lesson.text[at:]
+    return text + cross_linked(lesson.text[at:], "../../")
+
+
+def recorded(lesson: Lesson, out: Path) -> str:
+    """Draw a lesson's traces, each above a link to a page that steps through it, which is written."""
+    text = f"\n## Recorded\n\n{KEY}\n"
+    for name, command in lesson.traces.items():
+        path = lesson.path / "traces" / f"{name}.jsonl"
+        with path.open(encoding="utf-8") as file:
+            header, events = read_trace(file)
+        player = f"{lesson.path.name}-{name}.html"
+        written(out / "lessons" / lesson.path.parent.name / player, player_page(header, events))
+        told = command.replace(" --trace FILE", "")
+        text += f"\n`{told}`: [step through it]({player})\n\n{timeline(events, player, f'the calls of {told}')}\n"
+    return text
 
 
 def indented(text: str) -> str:
     return "".join(f"    {line}\n" for line in text.strip().splitlines())
+
+
+def cross_linked(text: str, up: str) -> str:
+    """Return Markdown in which manual pages and sections of specifications lead to where the site lists them."""
+
+    def link(match: re.Match[str]) -> str:
+        already = text[: match.start()].endswith("[")
+        return match[0] if already else f"[{match[0]}]({up}cited.md#{anchor(next(cites(match[0])))})"
+
+    text = MANUAL.sub(link, text)
+    return SPECIFICATION.sub(link, text)
+
+
+def anchor(name: str) -> str:
+    """Return the anchor of a manual page or a section in the list of them."""
+    return re.sub(r"\W+", "-", name).strip("-").lower()
+
+
+def cited_page(cited: dict[str, set[str]]) -> str:
+    """Return the list of what the source and its prose name, each with the files that do."""
+    text = "# Manual pages and specifications\n\nWhere source and prose name them; the first link leads out, to the text.\n\n"
+    for name, places in sorted(cited.items()):
+        address = elsewhere(name)
+        told = f"[{name}]({address})" if address else name
+        found = ", ".join(f"[{place}](source/{place}.md)" for place in sorted(places))
+        text += f'- <a id="{anchor(name)}"></a>{told}{": " if found else ""}{found}\n'
+    return text
+
+
+def elsewhere(name: str) -> str:
+    """Return the address of a manual page or a section of OCI's specifications in the net; empty for what has none."""
+    manual = re.fullmatch(r"(.+)\((\d)\)", name)
+    if manual:
+        return f"https://man7.org/linux/man-pages/man{manual[2]}/{manual[1]}.{manual[2]}.html"
+    kind, _, place = name.partition(" ")
+    return f"https://github.com/opencontainers/{kind}/blob/main/{place}" if kind.endswith("-spec") and ".md" in place else ""
+
+
+def files_diagram(room: str, place: str) -> str:
+    """Draw which of a room's files imports which: what is at the top rests on what is below."""
+    files = {path.stem: path for path in in_order(TOP / room) if path.suffix == ".py" and path.name != "__init__.py"}
+    base = room.replace("/", ".")
+    arrows = {(name, other) for name, path in files.items() for other in files if f"{base}.{other}" in imports(path)}
+    if not arrows:
+        return ""
+    names = {name: f"{path.name}.html" for name, path in files.items()}
+    return f"\n## What rests on what\n\n{layered(names, arrows, f'which file of {room} imports which')}"
+
+
+def rooms_diagram() -> str:
+    """Draw which room imports which; the rooms within one are part of it."""
+    whole = [room for room in ROOMS if room.count("/") == 1 and not room.startswith("csrc")]
+    arrows = {(room, other) for room in whole for path in (TOP / room).rglob("*.py") for other in whole if room != other
+              and any(f"{name}.".startswith(f"{other}.".replace("/", ".")) for name in imports(path))}  # fmt: skip
+    names = {room: f"source/{in_order(TOP / room)[0].relative_to(TOP)}.html" for room in whole}
+    return layered(names, arrows, "which room imports which")
 
 
 def cites(text: str) -> Iterator[str]:
@@ -137,12 +244,12 @@ def module_page(path: Path, place: str, shown: dict[str, list[str]]) -> str:
     text = path.read_text(encoding="utf-8")
     tree, lines = ast.parse(text), text.splitlines()
     module = place.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-    page = f"# {place}\n\n{prose(ast.get_docstring(tree) or '')}\n"
+    page = f"# {escaped(place)}\n\n{prose(ast.get_docstring(tree) or '', place)}\n"
     for node in tree.body:
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
             code = "\n".join(lines[first - 1 : node.end_lineno])
-            page += f"\n## {node.name}\n\n{prose((ast.get_docstring(node) or '').partition(chr(10))[0])}\n"
+            page += f"\n## {node.name}\n\n{prose((ast.get_docstring(node) or '').partition(chr(10))[0], place)}\n"
             page += links(f"{module}:{node.name}", place, shown)
             page += f'\n```python title="{place}:{first}"\n{code}\n```\n'
     return page
@@ -151,20 +258,25 @@ def module_page(path: Path, place: str, shown: dict[str, list[str]]) -> str:
 def c_page(path: Path, place: str, shown: dict[str, list[str]]) -> str:
     """Return a C file's page: each comment as prose, each definition below its own."""
     data = path.read_bytes()
-    page, said = f"# {place}\n", ""
+    page, said = f"# {escaped(place)}\n", ""
     for node in c_tree(data).children:
         text = data[node.start_byte : node.end_byte].decode()
         if node.type == "comment":
             said = re.sub(r"^[ /]*\*+/?|\*/$", "", text, flags=re.M).strip()
             beside = node.next_sibling is not None and node.next_sibling.start_point[0] == node.end_point[0] + 1
-            page += "" if beside else f"\n{prose(said)}\n"
+            page += "" if beside else f"\n{prose(said, place)}\n"
         elif node.type not in (";", "preproc_include"):
             name = next(iter(sorted(c_defines(node))), "")
-            heading = f"\n## {name}\n\n{prose(said)}\n" if name and node.type == "function_definition" else ""
+            heading = f"\n## {name}\n\n{prose(said, place)}\n" if name and node.type == "function_definition" else ""
             page += heading + links(f"{place}:{name}", place, shown)
             page += f'\n```c title="{place}:{node.start_point[0] + 1}"\n{text.rstrip()}\n```\n'
             said = ""
     return page
+
+
+def escaped(place: str) -> str:
+    """Return a file's name so that Markdown leaves it as it is."""
+    return place.replace("_", r"\_")
 
 
 def links(symbol: str, place: str, shown: dict[str, list[str]]) -> str:
@@ -175,20 +287,25 @@ def links(symbol: str, place: str, shown: dict[str, list[str]]) -> str:
     return f"\nIn the course: {told}\n" if told else ""
 
 
-def prose(text: str) -> str:
-    """Return a docstring as Markdown: what is indented in it is shown as it is."""
+def prose(text: str, place: str) -> str:
+    """Return a docstring as Markdown: what is indented in it is shown as it is. Args: place, the file that it is of."""
     parts = []
     for part in re.split(r"\n\s*\n", text.strip()):
         plain = not any(line.startswith("    ") for line in part.splitlines())
-        parts.append(part.replace("<", "&lt;") if plain else f"```text\n{part}\n```")
+        parts.append(cross_linked(part.replace("<", "&lt;"), "../" * (place.count("/") + 1)) if plain else f"```text\n{part}\n```")
     return "\n\n".join(parts)
 
 
 def first_page(navigation: dict[str, list[tuple[str, str]]]) -> str:
-    """Return the page that the site begins with: the reading order."""
-    text = FIRST
-    for section, entries in navigation.items():
-        text += f"\n## {section}\n\n" + "".join(f"- [{title}]({path})\n" for title, path in entries)
+    """Return the page that the site begins with: the course, and the reading order."""
+    text = FIRST + "\n## Course\n\n" + "".join(f"- [{title}]({path})\n" for title, path in navigation["Course"])
+    text += f"\n## Rooms\n\n{ARROWS}\n{rooms_diagram()}\n"
+    for room, entries in navigation.items():
+        if room != "Course":
+            first = in_order(TOP / room)[0]
+            said = (ast.get_docstring(ast.parse(first.read_text(encoding="utf-8"))) or "") if first.suffix == ".py" else ""
+            told = said.partition("\n")[0].partition(": ")[2] or said.partition("\n")[0]
+            text += f"\n### {room}\n\n{told}\n\n" + " · ".join(f"[`{title}`]({path})" for title, path in entries) + "\n"
     return text
 
 
@@ -207,6 +324,8 @@ def site(out: Path) -> Path:
     """Build the site; returns its first page. Raises: TutorError."""
     shutil.rmtree(out, ignore_errors=True)
     (out / "docs").mkdir(parents=True)
+    for name, folder in (("worker.js", "javascripts"), ("diagrams.css", "stylesheets")):
+        written(out / "docs" / folder / name, Path(__file__).with_name(name).read_text(encoding="utf-8"))
     navigation = pages(out / "docs")
     (out / "mkdocs.yml").write_text(settings(navigation), encoding="utf-8")
     command = [sys.executable, "-m", "zensical", "build", "-f", str(out / "mkdocs.yml")]
@@ -214,7 +333,7 @@ def site(out: Path) -> Path:
     if done.returncode or not (out / "site/index.html").exists():
         said = (done.stderr or done.stdout).strip()[-400:]
         raise TutorError(f"zensical did not build the site: {said} (pip install 'minirt[site]')")
-    for page in (out / "site").rglob("*.html"):  # a script from elsewhere, for browsers without module workers
+    for page in (out / "site").rglob("*.html"):  # a script from elsewhere: worker.js does what it is for
         text = page.read_text(encoding="utf-8")
         page.write_text(re.sub(r'<script src="https?://[^>]*></script>', "", text), encoding="utf-8")
     return out / "site/index.html"
