@@ -81,7 +81,7 @@ struct kvm_fpu {
 };
 struct kvm_mp_state { uint32_t mp_state; };
 struct kvm_debug_exit_arch { uint32_t exception, pad; uint64_t pc, dr6, dr7; };
-struct kvm_guest_debug_arch { uint64_t debugreg[8]; };
+struct kvm_guest_debug_arch { unsigned long long debugreg[8]; };
 struct kvm_guest_debug { uint32_t control; struct kvm_guest_debug_arch arch; ...; };
 
 struct kvm_run {
@@ -92,8 +92,8 @@ struct kvm_run {
         struct { uint64_t hardware_entry_failure_reason; uint32_t cpu; } fail_entry;
         struct { uint8_t direction, size; uint16_t port; uint32_t count; uint64_t data_offset; } io;
         struct { uint64_t phys_addr; uint8_t data[8]; uint32_t len; uint8_t is_write; } mmio;
-        struct { uint32_t suberror, ndata; uint64_t data[16]; } internal;
-        struct { uint32_t type, ndata; uint64_t data[16]; } system_event;
+        struct { uint32_t suberror, ndata; unsigned long long data[16]; } internal;
+        struct { uint32_t type, ndata; unsigned long long data[16]; } system_event;
         struct { struct kvm_debug_exit_arch arch; } debug;
         char padding[256];
     };
@@ -216,7 +216,7 @@ ffi.set_source(
     sources=[f"csrc/kvm/{name}.c" for name in SOURCES],
     depends=["csrc/kvm/kvm.h", "csrc/kvm/virtio.h"],
     include_dirs=["csrc/kvm"],
-    extra_compile_args=["-std=gnu11", "-O2", "-Wall", "-Wextra"],
+    extra_compile_args=["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror=incompatible-pointer-types"],
     py_limited_api=True,
 )
 
