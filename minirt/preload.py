@@ -163,7 +163,7 @@ def stand_in_for_os() -> None:
         exec(_imp.get_frozen_object("os"), names)
         return getattr(os, name)
 
-    names.update({name: value for name, value in vars(posix).items() if name[0] != "_"}, _exit=posix._exit)
+    names.update(vars(posix), __name__="os", __doc__=None, __loader__=None, __spec__=None)
     names["environ"] = {name.decode(*TEXT): value.decode(*TEXT) for name, value in posix.environ.items()}
     names["__getattr__"] = become_itself
     for name in ("stat", "genericpath", "posixpath"):  # as import would, which asks three finders first

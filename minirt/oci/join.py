@@ -10,20 +10,31 @@ import os
 
 from minirt.linux import constants as k
 from minirt.oci import devices, namespaces, process
-from minirt.oci.step import Context, step
+from minirt.oci.step import Context, namespace_types, step
 from minirt.oci.targets import HOW_SIZE, how
 from minirt.plan import Plan, Slot
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Set
 
 __all__ = ["EXECUTOR", "ORDER", "begin_join", "finish_join", "namespace_flags"]
 
 
-def namespace_flags(pid: int) -> int:
-    """Return CLONE_NEW* of each namespace of a process that is not ours as well (man 7 namespaces)."""
+def namespace_flags(pid: int, new: Set[str] = frozenset()) -> int:
+    """Return CLONE_NEW* of each namespace of a process that is not ours as well (man 7 namespaces).
+
+    Args:
+        pid: the process.
+        new: types that were made for it, so that it need not be asked. But it may never be its own user namespace that a
+            process enters (EINVAL).
+    """
     files = {"mount": "mnt", "network": "net"}
     flags = 0
     for kind, constant in namespaces.TYPES.items():
         file = files.get(kind, kind)
-        if os.readlink(f"/proc/{pid}/ns/{file}") != os.readlink(f"/proc/self/ns/{file}"):
+        made = kind in new and kind != "user"
+        if made or os.readlink(f"/proc/{pid}/ns/{file}") != os.readlink(f"/proc/self/ns/{file}"):
             flags |= getattr(k, constant)
     return flags
 
@@ -36,7 +47,7 @@ def join(p: Plan, c: Context) -> None:
     (cgroup2's mount option nsdelegate: ENOENT, and so for CLONE_INTO_CGROUP).
     """
     fd = Slot("container")
-    flags = namespace_flags(c.join)
+    flags = namespace_flags(c.join, namespace_types(c.config))
     p.pidfd_open(c.join, 0, store=fd, why="the container's first process; minirt has made sure that it is that")
     p.prctl(k.PR_SET_DUMPABLE, 0, why="no process of the container may trace this one, or look into it (man 2 ptrace)")
     later = flags & k.CLONE_NEWCGROUP
