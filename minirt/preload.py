@@ -41,6 +41,8 @@ def begin() -> None:
     modules = Modules("") if "--debug" in sys.argv else install(command)
     from minirt.runtime.command import main
 
+    if "minirt.plan.common" in sys.modules:
+        sys.modules["minirt.plan.common"].MOST = 0  # type: ignore[attr-defined]  # one plan has nothing in common with others
     status = main()
     try:
         sys.stdout.flush()
