@@ -1,10 +1,12 @@
 """Compose files: several services of one project, made to be as the file says (compose-spec; docs.docker.com/compose).
 
-May import minirt.engine, minirt.build, minirt.image, minirt.network and minirt.volume; PyYAML in text.py alone. Read in this order:
+May import minirt.engine, minirt.build, minirt.image, minirt.network and minirt.volume; PyYAML in text.py alone, jsonschema in
+fields.py. Read in this order:
 
     text.py        a file's YAML, and on which line each value stands
     variables.py   ${NAME:-default}, and the file .env
-    fields.py      which fields there are, and what their values look like
+    fields.py      which fields there are, and what their values look like: compose-spec.json says so
+    words.py       ... and what is wrong, in words
     merge.py       -f several files: the later ones change the first
     extend.py      a service that begins with what another says
     project.py     all of it together: a project's services, networks, volumes, in the order of their dependencies

@@ -41,7 +41,7 @@ def texts(value: Any) -> list[str]:
 
 def truth(value: Any) -> bool:
     """Return a truth, that may be written as a text."""
-    return value if isinstance(value, bool) else str(value).lower() == "true"
+    return value if isinstance(value, bool) else str(value).lower() in ("true", "yes", "on", "y")
 
 
 def seconds(text: str) -> float:

@@ -34,12 +34,19 @@ class Document:
         self.value = value
         self.places = places  # FILE:LINE by path
 
+    def place(self, path: Path) -> str:
+        """Return FILE:LINE of a path, or of the nearest above it that is known."""
+        known = (path[:length] for length in range(len(path), -1, -1) if path[:length] in self.places)
+        return self.places.get(next(known, ()), self.file)
+
+    def line(self, path: Path) -> int:
+        """Return the line of a path."""
+        number = self.place(path).rpartition(":")[2]
+        return int(number) if number.isdecimal() else 0
+
     def fail(self, path: Path, text: str) -> ComposeError:
         """Return what is wrong at a path, with the nearest place that is known."""
-        for length in range(len(path), -1, -1):
-            if path[:length] in self.places:
-                break
-        where = self.places.get(path[:length], self.file)
+        where = self.place(path)
         name = ".".join(map(str, path))
         return ComposeError(f"{where}: {name}: {text}" if name else f"{where}: {text}")
 
@@ -96,6 +103,9 @@ class Reader:
             if node.tag in ("!reset", "!override"):
                 raise self.document.fail(path, f"{node.tag} is not implemented")
             return node.value
+        kind = node.tag.rpartition(":")[2]
+        if (kind == "bool" and node.value.lower() not in ("true", "false")) or (kind in ("int", "float") and ":" in node.value):
+            return node.value  # a text to Go's YAML, which docker compose has: yes, no, on, off; and 22:22, a port of the host
         try:
             return self.plain.construct_object(node)
         except (self.yaml.YAMLError, ValueError) as error:

@@ -103,6 +103,12 @@ BAD = [  # file, its wrong line, a word of what is said
     ("services:\n  web:\n    image: x\n    extends: {service: y}\n", 4, "no service 'y'"),
     ("services:\n  web:\n    image: x\n    extends: web\n", 4, "it extends itself"),
     ("services:\n  web:\n    extends:\n      service: x\n      file: none.yaml\n", 5, "no such file"),
+    ("services:\n  web:\n    image: x\n    devices:\n      - target: /x\n", 5, "source is missing"),
+    ("services:\n  web:\n    image: x\n    ulimits: {nofile: {soft: 1}}\n", 4, "hard is missing"),
+    ("services:\n  web:\n    image: x\n    volumes:\n      - type: cluster\n", 5, "bind, volume, tmpfs"),
+    ("services:\n  web:\n    image: x\n    cap_add: [A, A]\n", 4, "twice"),
+    ("services:\n  web:\n    image: x\n    user: 1000\n", 4, "a text is expected, not 1000"),
+    ("services:\n  web:\n    image: x\n    privileged: perhaps\n", 4, "true or false is expected, not 'perhaps'"),
     ("services:\n  web:\n    image: x\n    blkio_config: {}\n", 4, "not implemented"),
     ("services:\n  web:\n    image: x\n  web:\n    image: y\n", 4, "twice"),
     ("services:\n  web:\n    command: x\n", 2, "neither image nor build"),
@@ -125,6 +131,14 @@ BAD = [  # file, its wrong line, a word of what is said
 def test_what_is_wrong_is_told_with_its_line(project, text: str, line: int, word: str) -> None:
     said = wrong(project, text)
     assert said.startswith(f"compose.yaml:{line}:") and word in said, said
+
+
+def test_texts_that_older_yaml_takes_for_numbers_and_truths_are_texts(project) -> None:
+    """As Go's YAML has it: in a plain 22:22 nobody means 1342, and in A: yes nobody means true."""
+    text = "services:\n  web: {image: x, restart: no, privileged: yes, ports: [22:22, 80:80], environment: {A: yes, B: off}}\n"
+    web = project(text)
+    made = options_of(web, "web", 1, "sha256:1")
+    assert made.publish == ["22:22", "80:80"] and made.env == ["A=yes", "B=off"] and (made.restart, made.privileged) == ("no", True)
 
 
 def test_aliases_and_merged_mappings(project) -> None:
