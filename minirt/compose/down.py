@@ -49,7 +49,7 @@ def down(
     """
     from minirt.engine.removal import remove
 
-    found = of_project(name)
+    found = of_project(name, oneoff=True)
     if project is not None and not orphans:
         found = [c for c in found if c.state["labels"].get(SERVICE) in project.everything]
     if services:

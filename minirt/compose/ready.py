@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from minirt.compose.project import Project
-from minirt.compose.service import NUMBER, PROJECT, SERVICE
+from minirt.compose.service import NUMBER, ONEOFF, PROJECT, SERVICE
 from minirt.compose.text import ComposeError
 from minirt.engine.container import Container
 
@@ -18,13 +18,14 @@ __all__ = ["number_of", "of_project", "orphans", "wait_ready"]
 LOOK = 0.1  # s between two looks at a container that is waited for
 
 
-def of_project(name: str, service: str = "") -> list[Container]:
-    """Return a project's containers, those of one service or of all, by service and number."""
+def of_project(name: str, service: str = "", oneoff: bool = False) -> list[Container]:
+    """Return a project's containers, those of one service or of all, by service and number. Args: oneoff, those of `run` too."""
     from minirt.engine.container import containers
     from minirt.engine.gc import mend
 
     def fits(labels: Mapping[str, str]) -> bool:
-        return labels.get(PROJECT) == name and (not service or labels.get(SERVICE) == service)
+        wanted = oneoff or labels.get(ONEOFF) != "True"
+        return wanted and labels.get(PROJECT) == name and (not service or labels.get(SERVICE) == service)
 
     found = [c for c in containers() if fits(c.state.get("labels") or {}) and mend(c)]
     return sorted(found, key=lambda c: (c.state["labels"].get(SERVICE, ""), number_of(c)))

@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from typing import Any
 
 __all__ = [
-    "CONFIG_HASH", "NUMBER", "PREFIX", "PROJECT", "SERVICE", "config_hash", "container_name", "environment", "image_name",
+    "CONFIG_HASH", "NUMBER", "ONEOFF", "PREFIX", "PROJECT", "SERVICE", "config_hash", "container_name", "environment", "image_name",
     "labels_of", "network_name", "pairs", "plain", "replicas", "seconds", "texts", "truth", "volume_name",
 ]  # fmt: skip
 
 PREFIX = "com.docker.compose."
-PROJECT, SERVICE, NUMBER, CONFIG_HASH = (f"{PREFIX}{word}" for word in ("project", "service", "container-number", "config-hash"))
+PROJECT, SERVICE, NUMBER, CONFIG_HASH, ONEOFF = (
+    f"{PREFIX}{word}" for word in ("project", "service", "container-number", "config-hash", "oneoff")
+)
 UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -108,7 +110,7 @@ def labels_of(project: Project, name: str, number: int, image: str) -> dict[str,
     return {
         **dict(files), **pairs(service.get("labels")),
         PROJECT: project.name, SERVICE: name, NUMBER: str(number), CONFIG_HASH: config_hash(project, name),
-        f"{PREFIX}oneoff": "False", f"{PREFIX}depends_on": depends, f"{PREFIX}image": image, f"{PREFIX}version": __version__,
+        ONEOFF: "False", f"{PREFIX}depends_on": depends, f"{PREFIX}image": image, f"{PREFIX}version": __version__,
         f"{PREFIX}project.config_files": ",".join(project.files), f"{PREFIX}project.working_dir": project.directory,
     }  # fmt: skip
 

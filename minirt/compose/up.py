@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from minirt.engine.container import Container
+    from minirt.engine.options import RunOptions
     from minirt.image.store import Image
 
-__all__ = ["Up"]
+__all__ = ["Up", "made"]
 
 
 class Up:
@@ -103,22 +104,15 @@ class Up:
 
     def make(self, name: str, number: int, kept: dict[str, str]) -> Container:
         """Make a container. Args: kept, anonymous volumes that the one before it had, by their places: its data is kept."""
-        from minirt.engine.start import create
-
         options = options_of(self.project, name, number, self.images[name].id)
         named = {text.split(":")[1] for text in options.volume if ":" in text}
         kept = {place: volume for place, volume in kept.items() if place not in named}
         options.volume = [text for text in options.volume if text not in kept]
         options.volume += [f"{volume}:{place}" for place, volume in kept.items()]
-        container = create(options, self.images[name])
+        container = made(self.project, name, options, self.images[name])
         if kept:  # they still go with it
-            made = [{**one, "anonymous": one["anonymous"] or one["target"] in kept} for one in container.state["mounts"]]
-            container.save(mounts=made)
-        try:
-            put_contents(self.project, name, container)
-        except BaseException:
-            self.remove(container)
-            raise
+            mounts = [{**one, "anonymous": one["anonymous"] or one["target"] in kept} for one in container.state["mounts"]]
+            container.save(mounts=mounts)
         return container
 
     def remove(self, container: Container, word: str = "Removed") -> None:
@@ -130,6 +124,20 @@ class Up:
             stop(container, self.timeout)
         remove(container, force=True)
         self.say(f"Container {container.label}", word)
+
+
+def made(project: Project, name: str, options: RunOptions, image: Image) -> Container:
+    """Return a container of a service with its secrets and configs; where they cannot be, none is left."""
+    from minirt.engine.removal import remove
+    from minirt.engine.start import create
+
+    container = create(options, image)
+    try:
+        put_contents(project, name, container)
+    except BaseException:
+        remove(container, force=True)
+        raise
+    return container
 
 
 def anonymous_of(container: Container) -> dict[str, str]:

@@ -243,6 +243,39 @@ def test_config_tells_what_is_understood(demo: Place) -> None:
     assert label == hashes["db"]
 
 
+def test_run_is_a_container_of_its_own_beside_what_its_service_depends_on(demo: Place) -> None:
+    script = "echo $GREETING $MORE; cat /built /run/secrets/token /etc/conf; ping -c 1 -w 20 db >/dev/null && echo reached; exit 7"
+    done = demo("run", "--rm", "-T", "-e", "MORE=more", "web", "sh", "-c", script)
+    assert done.returncode == 7, done.stderr
+    assert done.stdout.split() == ["hello", "more", "built", "secret", "text", "reached"]
+    assert set(demo.ids()) == {"demo-db-1", "demo-once-1"}, "what it depends on was brought up, and the service itself was not"
+    demo.good("up", "-d", "--wait")
+    id = demo.good("run", "-d", "-T", "--name", "task", "--entrypoint", "sleep", "web", "1000")
+    (task,) = json.loads(demo.minirt.good("inspect", "task"))
+    assert task["Id"] == id and task["HostConfig"]["RestartPolicy"]["Name"] == "no" and not task["HostConfig"]["PortBindings"]
+    asked = demo.good("exec", "-T", "db", "nslookup", "web").split()
+    own = demo.minirt.good("inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", "task").strip()
+    assert own and own not in asked, "who asks for web is not sent to it"
+    assert "task" not in demo.good("ps", "--format", "{{.Name}}").split()
+    assert "task" in demo.ids() and demo.good("ps", "-q", "web") != ""
+    demo.good("up", "-d", "--scale", "web=1")
+    assert "task" in demo.ids(), "it is none of the service's containers"
+    demo.good("down", "-t", "1")
+    assert demo.ids() == {}
+
+
+def test_run_publishes_ports_if_asked_and_takes_words_in_place_of_the_files(demo: Place) -> None:
+    demo.good("run", "-d", "-T", "-P", "--no-deps", "--name", "task", "web")
+    with urllib.request.urlopen(f"http://127.0.0.1:{demo.port}/", timeout=30) as answer:
+        assert answer.read() == b"page\n"
+    assert set(demo.ids()) == {"task"}
+    words = ("-u", "7", "-w", "/tmp", "-v", f"{demo.path}/site:/other", "-l", "own=1", "--no-deps")
+    script = "id -u; pwd; cat /other/index.html"
+    assert demo.good("run", "--rm", "-T", *words, "web", "sh", "-c", script).split() == ["7", "/tmp", "page"]
+    done = demo("run", "--rm", "none")
+    assert done.returncode == 1 and "no service 'none'" in done.stderr
+
+
 def test_a_project_that_was_broken_off_is_gone_on_with(demo: Place) -> None:
     """`up` is killed at several moments; the next one ends what it began."""
     for moment in (0.3, 0.7, 1.2, 2.0):
