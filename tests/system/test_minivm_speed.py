@@ -18,7 +18,7 @@ pytestmark = [
 
 
 def test_the_loops_answer_nearly_as_many_exits_as_a_loop_that_does_nothing():
-    """The best of each ratio in up to six runs, of which noise makes some worse."""
+    """The best of each ratio in up to six runs, both sides in processor time, so that what else runs only cools the caches."""
     best = dict.fromkeys(LIMITS, 0.0)
     for _ in range(6):
         best = {name: max(best[name], row["ratio"]) for name, row in measure(rounds=3).items()}

@@ -280,14 +280,17 @@ def test_a_filter_as_large_as_the_limit_loads():
 
 
 def test_the_filter_costs_an_allowed_call_little():
-    """The kernel's bitmap of always-allowed calls (5.11) applies: the program is not run for them at all."""
+    """The kernel's bitmap of always-allowed calls (5.11) applies: the program is not run for them at all.
+
+    Processor time, which has no waiting in it: 1.1 to 1.3 times that without a filter, on a machine with a dozen others that ran.
+    """
 
     def body():
-        start = time.perf_counter()
+        start = time.process_time()
         for _ in range(20000):
             os.getppid()
-        return time.perf_counter() - start
+        return time.process_time() - start
 
     free = min(body() for _ in range(3))
     filtered = min(float(under(DEFAULT, body)) for _ in range(3))
-    assert filtered < free * 3 + 0.01
+    assert filtered < free * 2
