@@ -87,6 +87,12 @@ class Browser:
         features = [{"name": "prefers-color-scheme", "value": name}]
         self._send("POST", "/goog/cdp/execute", {"cmd": "Emulation.setEmulatedMedia", "params": {"features": features}})
 
+    def paper(self, on: bool) -> None:
+        """Be printed, by somebody who likes it dark on the screen."""
+        features = [{"name": "prefers-color-scheme", "value": "dark" if on else "light"}]
+        parameters = {"media": "print" if on else "", "features": features}
+        self._send("POST", "/goog/cdp/execute", {"cmd": "Emulation.setEmulatedMedia", "params": parameters})
+
     def width(self, pixels: int) -> None:
         """Be a screen so wide: a window cannot be as narrow as a telephone."""
         metrics = {"width": pixels, "height": 700, "deviceScaleFactor": 1, "mobile": False}

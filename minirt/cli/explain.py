@@ -47,6 +47,10 @@ def explain(args: argparse.Namespace) -> int:
         return 0
     from minirt.plan.player import page
 
+    if header.get("kind") == "machine":
+        from minivm.inspect.told import ready  # the one place where minirt looks into minivm: it knows what a guest's code says
+
+        events = ready(events)
     try:
         with open(f"{args.html}.new", "w", encoding="utf-8") as file:
             file.write(page(header, events))

@@ -1,4 +1,5 @@
-"""The code at an exit: its bytes are read once for each instruction that exits, and go into the trace."""
+"""The code at an exit: its bytes are read once for each instruction that exits, and go into the trace; and once for each page of
+code the walk through the page tables that leads there."""
 
 from __future__ import annotations
 
@@ -26,6 +27,7 @@ class Sites:
     def __init__(self, sregs: Any, bytes_at: Callable[[int, int], memoryview]) -> None:
         self._sregs, self._bytes_at = sregs, bytes_at
         self._seen: set[int] = set()
+        self._walked: set[int] = set()  # pages
 
     def describe(self, rip: int) -> dict[str, Any]:
         """Return where an exit came from, as data of its event; the first time with the code there."""
@@ -42,7 +44,15 @@ class Sites:
         modes = Modes.of(sregs)
         before = self._read(linear - BEFORE, BEFORE, modes) if linear % 0x1000 >= BEFORE else b""
         behind = self._read(linear, min(BEHIND, 0x1000 - linear % 0x1000), modes)
-        return {"code": (before + behind).hex(), "code_before": len(before), "code_bits": bits} if behind else {}
+        found = {"code": (before + behind).hex(), "code_before": len(before), "code_bits": bits} if behind else {}
+        return found | self._walk(linear, modes)
+
+    def _walk(self, linear: int, modes: Modes) -> dict[str, Any]:
+        """Return the walk to an address, the first time that its page is asked for; nothing where there is no paging."""
+        if not modes.levels() or linear >> 12 in self._walked:
+            return {}
+        self._walked.add(linear >> 12)
+        return {"walk": walk(linear, modes, self._bytes_at).as_dict()}
 
     def _read(self, linear: int, length: int, modes: Modes) -> bytes:
         """Return memory that lies in one page; nothing where it is not there."""

@@ -135,6 +135,66 @@ def test_a_machine_s_console_is_read_from_its_exits(browser: Browser, tmp_path: 
     assert shown.startswith("Hello from the minivm guest") and "power off with status 0" in shown
 
 
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
+    """The page of a guest's run, and the trace's events."""
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        pytest.skip("no /dev/kvm")
+    place = tmp_path_factory.mktemp("machine")
+    words = [sys.executable, "-m", "minivm", "run", "--trace", place / "v.jsonl"]
+    subprocess.run(words, input=b"", stdout=subprocess.DEVNULL, check=True, timeout=60)
+    subprocess.run([sys.executable, "-m", "minirt", "explain", place / "v.jsonl", "--html", place / "v.html"], check=True)
+    return place / "v.html", [json.loads(line) for line in (place / "v.jsonl").read_text().splitlines()[1:]]
+
+
+def at(browser: Browser, path: Path, number: int) -> str:
+    browser.go("about:blank")
+    browser.go(f"{path.as_uri()}#{number + 1}")
+    return browser.text("#state")
+
+
+def test_a_machine_s_memory_is_drawn_as_it_is_given(browser: Browser, machine: tuple[Path, list[dict[str, Any]]]) -> None:
+    path, events = machine
+    memory = next(i for i, event in enumerate(events) if event["call"] == "KVM_SET_USER_MEMORY_REGION")
+    assert re.search(r"^0x0 0x3ffffff RAM$", at(browser, path, memory), re.M) and "GDT" not in browser.text("#state")
+    copied = [i for i, event in enumerate(events) if event["call"] == "memcpy"]
+    shown = at(browser, path, copied[-1])
+    for event in (events[i] for i in copied):
+        start, size = int(event["args"][0].partition("=")[2], 16), int(event["args"][2].split()[0])
+        assert f"{start:#x} {start + size - 1:#x} {event['args'][1]}" in shown
+
+
+def test_a_guest_s_exit_shows_code_registers_device_and_walk(browser: Browser, machine: tuple[Path, list[dict[str, Any]]]) -> None:
+    path, events = machine
+    exits = [i for i, event in enumerate(events) if event["call"] == "KVM_EXIT_IO"]
+    number = next(i for i in exits if events[i]["args"][:2] == ["out", "port=0x3f8"])
+    shown = at(browser, path, number)
+    registers = events[number]["data"]["registers"]
+    assert browser.text(".asm b").endswith("out dx, al")
+    assert all(f"{name}\n{value:#x}" in shown for name, value in registers.items() if name not in ("rip", "rflags")), shown
+    assert f"0x3f8 out THR {events[number]['args'][3]} 1" in shown and "0x3f9 out IER" in shown
+    entries = next(event["data"]["walk"] for event in events if "walk" in (event.get("data") or {}))["entries"]
+    for entry in entries:
+        assert f"{entry['level']} {entry['index']} {entry['address']:#x} {entry['value']:#x}" in shown
+    changed = browser.run("return [...document.querySelectorAll('.registers .new span')].map(e => e.textContent)")
+    before = next(events[i]["data"]["registers"] for i in reversed(exits) if i < number)
+    assert changed == [name for name in registers if registers[name] != before[name]]
+
+
+def test_on_paper_it_is_dark_on_light_and_a_reason_is_not_repeated(
+    browser: Browser, machine: tuple[Path, list[dict[str, Any]]]
+) -> None:
+    path, events = machine
+    at(browser, path, 0)
+    browser.paper(True)
+    colours = [sum(map(int, re.findall(r"\d+", browser.style("body", style))[:3])) for style in ("color", "background-color")]
+    assert colours[1] - colours[0] > 450 and not browser.text("#event")
+    browser.paper(False)
+    told = browser.run("return [...document.querySelectorAll('#list button')].filter(b => b.dataset.why).length")
+    reasons = [event.get("why", "") for event in events]
+    assert told == sum(1 for before, why in zip(["", *reasons], reasons, strict=False) if why and why != before)
+
+
 BAD = [(None, "No such file"), ("", "not a trace"), ("{}\n", "not a trace"), ('{"trace": 1}\n{"x": 1}\n', "no event"),
        ('{"trace": 1}\n5\n', "no event"), ('{"trace": 1}\n{"call"\n', "no event"), ('{"trace": 1}\n{"call": 5}\n', "no event"),
        ('{"trace": 1}\n{"call": "a", "args": 5}\n', "no event"),

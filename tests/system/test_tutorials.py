@@ -249,6 +249,12 @@ def test_a_trace_is_replayed_where_nothing_was_built(place: Path) -> None:
             words = [*drop, "/usr/bin/env", "python3", "-m", "tutorials.tutor.cli", "replay", lesson.id, name]
             done = subprocess.run(words, cwd=place, env=env, capture_output=True, text=True, timeout=60, check=False)
             assert done.returncode == 0 and " = " in done.stdout, done.stderr
+    out = place / "out"
+    out.mkdir()
+    out.chmod(0o777)
+    page = [*words, "--html", str(out / "page.html")]  # of the last one, a machine's
+    done = subprocess.run(page, cwd=place, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0 and "KVM_CREATE_VM" in (out / "page.html").read_text(), done.stderr
 
 
 # -- the command ---------------------------------------------------------------------------------------------
