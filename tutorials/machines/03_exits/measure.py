@@ -20,7 +20,7 @@ from tutorials.tutor.measure import Curve
 
 TIMES = (1000, 2000, 4000)
 RUNS = 2
-MIX = 2000  # groups of ten
+MIX = 500  # groups of ten
 LINE_STATUS, SCRATCH = b"\xba\xfd\x03", b"\xba\xff\x03"  # mov dx, 0x3fd or 0x3ff
 CLEAR = b"\x31\xc0"  # xor ax, ax
 KINDS = {  # three instructions each
@@ -39,7 +39,7 @@ def measure() -> Iterator[Curve]:
     lines = {kind: fitted(points) for kind, points in found.items()}
     step = lines["nothing"].slope / 5  # of one instruction of a loop: three, `dec`, and `jnz`
     cost = {kind: max(0.0, line.slope - 5 * step) * 1e6 for kind, line in lines.items()}  # us, for the exit alone
-    start = lines["Python answers"].intercept
+    start = max(0.0, statistics.median(line.intercept for line in lines.values()))
     words = ", ".join(f"{value:.1f} us {kind}" for kind, value in cost.items() if kind != "nothing")
     for kind in ("C answers", "Python answers"):
         points = [(times, predicted(start, step, times * 5, {kind: times}, cost), took * 1e3) for times, took in found[kind]]
