@@ -9,6 +9,7 @@ fields.py. Read in this order:
     words.py       ... and what is wrong, in words
     merge.py       -f several files: the later ones change the first
     extend.py      a service that begins with what another says
+    sources.py     a project's files as one document, with what they include
     project.py     all of it together: a project's services, networks, volumes, in the order of their dependencies
     service.py     what a service's things are called, and their labels
     options.py     a service -> the options of its containers

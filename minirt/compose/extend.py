@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-__all__ = ["extend_all"]
+__all__ = ["extend_all", "moved", "there"]
 
 Way = tuple[tuple[str, str], ...]
 
@@ -54,28 +54,32 @@ def whole(document: Document, name: str, directory: str, variables: Mapping[str,
     return {key: value for key, value in made.items() if key != "extends"}
 
 
+def there(text: str, place: str) -> str:
+    """Return a path that counts from a directory as one that counts from nowhere; a URL, and one from ~, as it is."""
+    return text if text.startswith(("/", "~")) or "://" in text else os.path.normpath(os.path.join(place, text))
+
+
 def moved(service: dict[str, Any], place: str) -> dict[str, Any]:
     """Return a service of a file elsewhere with its relative paths made absolute."""
-
-    def there(text: str) -> str:
-        return text if text.startswith(("/", "~")) or "://" in text else os.path.normpath(os.path.join(place, text))
-
     found = dict(service)
     build = found.get("build")
     if isinstance(build, str):
-        found["build"] = there(build)
+        found["build"] = there(build, place)
     elif build:
-        found["build"] = {**build, "context": there(str(build.get("context", ".")))}
+        found["build"] = {**build, "context": there(str(build.get("context", ".")), place)}
     for key in ("env_file", "label_file"):
         if key in found:
             items = found[key] if isinstance(found[key], list) else [found[key]]
-            found[key] = [{**one, "path": there(str(one["path"]))} if isinstance(one, dict) else there(str(one)) for one in items]
+            found[key] = [
+                {**one, "path": there(str(one["path"]), place)} if isinstance(one, dict) else there(str(one), place)
+                for one in items
+            ]
     volumes: list[Any] = []
     for one in found.get("volumes") or ():
         if isinstance(one, dict):
             bound = one.get("type") == "bind" and one.get("source")
-            volumes.append({**one, "source": there(str(one["source"]))} if bound else one)
+            volumes.append({**one, "source": there(str(one["source"]), place)} if bound else one)
         else:
             source, colon, rest = str(one).partition(":")
-            volumes.append(there(source) + colon + rest if colon and source.startswith(".") else one)
+            volumes.append(there(source, place) + colon + rest if colon and source.startswith(".") else one)
     return {**found, "volumes": volumes} if volumes else found

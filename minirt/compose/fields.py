@@ -21,7 +21,7 @@ __all__ = ["ABSENT", "SWARM", "check", "schema"]
 
 # Valid and not here; * is any name, or place in a list.
 ABSENT = (
-    "models", "jobs", "include", "networks.*.enable_ipv4", "networks.*.ipam.config.*.aux_addresses",
+    "models", "jobs", "networks.*.enable_ipv4", "networks.*.ipam.config.*.aux_addresses",
     *(f"services.*.{name}" for name in (
         "blkio_config", "cgroup_parent", "cpu_count", "cpu_percent", "cpu_rt_period", "cpu_rt_runtime", "credential_spec",
         "external_links", "gpus", "isolation", "mem_swappiness", "models", "oom_kill_disable", "post_start", "pre_start",

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 
-from minirt.compose.extend import extend_all
-from minirt.compose.fields import check
-from minirt.compose.merge import as_mapping, merge, named
-from minirt.compose.text import ComposeError, Document, read
-from minirt.compose.variables import expand_all, read_env
+from minirt.compose.merge import as_mapping, named
+from minirt.compose.sources import read_all
+from minirt.compose.text import ComposeError, Document
+from minirt.compose.variables import read_env
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,6 +65,16 @@ class Project:
         for text in service.get("volumes_from") or ():
             if not str(text).startswith("container:"):
                 found.setdefault(str(text).partition(":")[0], {"condition": "service_started"})
+        return found
+
+    def restarted_with(self, names: Iterable[str]) -> set[str]:
+        """Return services, and those that depend on one of them with `restart: true`."""
+        found = set(names)
+        while more := {
+            name for name in set(self.services) - found
+            if any(other in found and str(how.get("restart", False)).lower() == "true" for other, how in self.depends(name).items())
+        }:  # fmt: skip
+            found |= more
         return found
 
     def choose(self, profiles: Iterable[str], names: Sequence[str] = ()) -> None:
@@ -172,24 +181,6 @@ def load(
     project.choose(on, names)
     check_names(project)
     return project
-
-
-def read_all(files: Sequence[str], directory: str, variables: dict[str, str]) -> Document:
-    """Read files, replace their variables, check each, and make one of them. Raises: ComposeError."""
-    import sys
-
-    whole: Document | None = None
-    for path in files:
-        if path != "-" and not os.path.exists(path):
-            what = "name the compose file with -f, or leave -f out where compose.yaml is here or above"
-            raise ComposeError(f"{path}: there is no such file: {what}")
-        document = read(path, sys.stdin.read() if path == "-" else None)
-        expand_all(document, variables)
-        check(document)
-        extend_all(document, directory, variables)
-        whole = document if whole is None else merge(whole, document)
-    assert whole is not None
-    return whole
 
 
 def check_names(project: Project) -> None:

@@ -195,6 +195,47 @@ def test_a_service_begins_with_what_another_says(project, tmp_path: Path) -> Non
     assert found["web"]["env_file"] == [f"{tmp_path}/common/env"] and found["web"]["build"] == f"{tmp_path}/common/here"
 
 
+def test_an_included_file_is_a_project_of_its_own(project, tmp_path: Path) -> None:
+    for folder in ("db", "other"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "db" / ".env").write_text("TAG=1\nOURS=theirs\n")
+    (tmp_path / "db" / "compose.yaml").write_text(
+        "include: [more.yaml]\n"
+        "services:\n  db:\n    image: pg:${TAG}-${OURS}\n    volumes: [./data:/d, named:/n]\n    secrets: [s]\n"
+        "    environment: [TAG, A=1]\nvolumes: {named: }\nsecrets: {s: {file: s}}\n"
+    )
+    (tmp_path / "db" / "more.yaml").write_text("services: {more: {image: x, build: ./here}}\n")
+    (tmp_path / "a.yaml").write_text("services: {two: {image: x, command: a, env_file: env}}\n")
+    (tmp_path / "b.yaml").write_text("services: {two: {command: '${B}'}}\n")
+    (tmp_path / "b.env").write_text("B=bee\n")
+    (tmp_path / "other" / "env").write_text("")
+    (tmp_path / ".env").write_text("OURS=ours\n")
+    text = "include:\n  - db/compose.yaml\n  - {path: [a.yaml, b.yaml], project_directory: other, env_file: b.env}\n"
+    found = project(text + "services:\n  web: {image: x, depends_on: [db, two]}\n")
+    db = found.services["db"]
+    assert db["image"] == "pg:1-ours" and db["volumes"] == [f"{tmp_path}/db/data:/d", "named:/n"]
+    assert db["environment"] == {"TAG": "1", "A": "1"} and found.part("secrets")["s"]["file"] == f"{tmp_path}/db/s"
+    assert found.services["more"]["build"] == f"{tmp_path}/db/here" and "named" in found.part("volumes")
+    assert (found.services["two"]["command"], found.services["two"]["env_file"]) == ("bee", [f"{tmp_path}/other/env"])
+    assert found.order(["web"]) == ["db", "two", "web"] and "include" not in found.document.value
+    assert str(found.fail("x", "services", "db", "image")).startswith("db/compose.yaml:4:"), "an error names the file that says it"
+
+
+def test_what_cannot_be_included_is_told_with_its_line(project, tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("include: [compose.yaml]\nservices: {a: {image: x}}\n")
+    (tmp_path / "b.yaml").write_text("services: {web: {image: y}}\n")
+    web = "services: {web: {image: x}}\n"
+    for text, line, word in [
+        ("include: [a.yaml]\n", "a.yaml:1", "includes itself"), ("include:\n  - b.yaml\n", "compose.yaml:2", "services.web"),
+        ("include:\n  - none.yaml\n", "compose.yaml:2", "no such file"),
+        ("include:\n  - {env_file: x}\n", "compose.yaml:2", "path is"),
+    ]:  # fmt: skip
+        said = wrong(project, text + web)
+        assert said.startswith(f"{line}:") and word in said, said
+    (tmp_path / "b.yaml").write_text(web)
+    assert project("include: [b.yaml]\n" + web).services == {"web": {"image": "x"}}, "the same twice is no conflict"
+
+
 # -- projects ------------------------------------------------------------------------------------------------------------
 
 
