@@ -44,6 +44,7 @@ class Up:
         self.start = True
         self.timeout: float | None = None  # s for a container to end
         self.until: float | None = None  # for what is waited for
+        self.renewed: set[str] = set()  # services with a container made anew
 
     def run(self, names: Sequence[str]) -> None:
         """Make services to be as the file says, in the order given. Raises: MinirtError."""
@@ -78,12 +79,14 @@ class Up:
 
     def container(self, name: str, number: int, there: Container | None) -> None:
         """Make one container to be as it should be, and have it run."""
+        from minirt.engine.control import restart
         from minirt.engine.start import start
 
         kept: dict[str, str] = {}
         if there is not None and self.differs(name, there):
             kept = anonymous_of(there)
             self.remove(there, "Recreated")
+            self.renewed.add(name)
             there = None
         if there is None:
             there = self.make(name, number, kept)
@@ -91,6 +94,9 @@ class Up:
         if self.start and not there.running:
             start(there)
             self.say(f"Container {there.label}", "Started")
+        elif there.running and name in self.project.restarted_with(self.renewed):
+            restart(there, self.timeout)
+            self.say(f"Container {there.label}", "Restarted")
         elif there.running:
             self.say(f"Container {there.label}", "Running")
 

@@ -231,6 +231,30 @@ def test_one_thing_done_to_each(demo: Place) -> None:
     assert demo.ids() == {}
 
 
+def test_who_depends_with_restart_is_started_again_with_what_it_depends_on(demo: Place) -> None:
+    lines = ["services:", *(f"  {name}: {{image: busybox, command: sleep 1000, stop_grace_period: 0s{more}}}" for name, more in (
+        ("db", ', environment: {A: "1"}'), ("web", ", depends_on: {db: {condition: service_started, restart: true}}"),
+        ("far", ", depends_on: {web: {condition: service_started, restart: true}}"), ("other", ", depends_on: [db]"),
+    ))]  # fmt: skip
+    (demo.path / "compose.yaml").write_text("\n".join(lines))
+
+    def began() -> dict[str, str]:
+        when, names = "{{.State.StartedAt}}", ("db", "web", "far", "other")
+        return {name: demo.minirt.good("inspect", "-f", when, f"demo-{name}-1") for name in names}
+
+    demo.good("up", "-d")
+    first, ids = began(), demo.ids()
+    demo.good("restart", "db")
+    second = began()
+    assert {name for name in first if first[name] != second[name]} == {"db", "web", "far"} and demo.ids() == ids
+    assert second["db"] < second["web"] < second["far"]
+    (demo.path / "compose.yaml").write_text("\n".join(lines).replace('A: "1"', 'A: "2"'))
+    demo.good("up", "-d")
+    third = began()
+    assert {name for name in second if second[name] != third[name]} == {"db", "web", "far"}
+    assert {name for name in ids if demo.ids()[name] != ids[name]} == {"demo-db-1"}
+
+
 def test_config_tells_what_is_understood(demo: Place) -> None:
     told = json.loads(demo.good("config", "--format", "json"))
     assert told["name"] == "demo" and told["services"]["web"]["environment"] == {"GREETING": "hello"}

@@ -68,6 +68,9 @@ def each(args: argparse.Namespace) -> int:
     from minirt.engine.start import start
 
     project, found = chosen(args)
+    if args.do == "restart" and args.services and project is not None:
+        args.services = list(project.restarted_with(args.services))
+        project, found = chosen(args)
     say = teller(args)
     if args.do in ("stop", "restart"):
         stop_all(found, project, args.timeout, say)
