@@ -95,9 +95,7 @@ def message(data: bytes, control: Memory, size: int) -> Words:
 def syscall(method: Callable[P, R]) -> Callable[P, R]:
     """Turn a method without a body into one that appends a record of the system call it is named after."""
     name: str = method.__name__
-    kinds: dict[str, str] = method.__annotations__
-    del kinds["how"], kinds["return"]
-    wanted = len(kinds)
+    wanted = method.__code__.co_argcount - 1  # not of __annotations__: those are made a dictionary when a call is told
     defaults = method.__defaults__ or ()
 
     def append(
@@ -108,11 +106,12 @@ def syscall(method: Callable[P, R]) -> Callable[P, R]:
         missing = wanted - len(args)
         if missing:
             if not 0 < missing <= len(defaults):
-                raise TypeError(f"{name}({', '.join(kinds)}): {len(args)} arguments given")
+                names = method.__code__.co_varnames[1 : wanted + 1]
+                raise TypeError(f"{name}({', '.join(names)}): {len(args)} arguments given")
             args += defaults[-missing:]
         # By place, not by name: two dictionaries a record would be half of what a plan costs to build.
         self.items.append(
-            Record(name, kinds, args, self.current, self.side, why, tolerate, otherwise, at_least, store, positive, barrier)
+            Record(name, method, args, self.current, self.side, why, tolerate, otherwise, at_least, store, positive, barrier)
         )
         return self
 

@@ -129,7 +129,8 @@ def arguments(record: Record, birth: Birth | None = None) -> tuple[str, ...]:
         record: of a plan.
         birth: a run of it, for what slots and late memory hold by now.
     """
-    return tuple(_argument(kind, arg, birth) for kind, arg in zip(record.kinds.values(), record.args, strict=False))
+    kinds = record.kinds.__annotations__ if callable(record.kinds) else record.kinds
+    return tuple(_argument(kind, arg, birth) for kind, arg in zip(kinds.values(), record.args, strict=False))
 
 
 def call_text(record: Record, birth: Birth | None = None) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import TypeAlias
 
     # str: NUL-terminated text; bytes: as they are; None: a null pointer; a list: argv or words
@@ -121,7 +121,7 @@ class Record:
     def __init__(
         self,
         call: str,
-        kinds: Mapping[str, str],
+        kinds: Mapping[str, str] | Callable[..., object],
         args: tuple[Argument, ...],
         step: str,
         side: str,
@@ -134,7 +134,7 @@ class Record:
         barrier: str = "",
     ) -> None:
         self.call = call
-        self.kinds = kinds  # parameter name -> kind, in the man page's order
+        self.kinds = kinds  # parameter name -> kind, in the man page's order; or the method that has them as its annotations
         self.args = args
         self.step = step
         self.side = side  # executor: before clone3, and its parent's side; container: the child

@@ -166,7 +166,7 @@ def life(runtime: Runtime) -> dict[str, tuple[list[list[object]], list[object]]]
 
 
 COMMANDS = ["create", "run", "start", "exec", "pause", "resume", "kill", "update", "delete", "delete of what runs"]
-EVERY = [pytest.param(17, id="some"), pytest.param(1, id="all", marks=pytest.mark.long)]
+EVERY = [pytest.param(17, id="some"), pytest.param(1, id="all", marks=[pytest.mark.long, pytest.mark.timeout(900)])]
 
 
 @pytest.mark.parametrize("stride", EVERY)

@@ -9,8 +9,11 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from minirt import preload
 
 # Prints what Python had to look for, which class loaded a module, where its source is; a module is known by its spec.
 CODE = """
@@ -116,6 +119,16 @@ def test_what_stands_in_for_os_becomes_it_when_more_is_asked_for(tree: Path) -> 
     done = subprocess.run([sys.executable, "-I", "-S", "-c", OS, str(tree)], capture_output=True, text=True, check=False,
                           env={b"WORD": b"\xff"})  # fmt: skip
     assert done.stdout == "done\n", done.stderr
+
+
+def test_annotations_that_are_read_are_kept() -> None:
+    """By them a call that failed is printed."""
+    top = Path(__file__).resolve().parents[2] / "minirt"
+    names: dict[str, Any] = {"__name__": "builder"}
+    exec(preload.compiled(str(top / "plan" / "builder.py")), names)
+    assert names["Plan"].mount.__wrapped__.__annotations__["flags"] == "MS"
+    exec(preload.compiled(str(top / "paths.py")), names)
+    assert names["state_root"].__annotations__ == {}
 
 
 RARE = {  # where an OCI command asks for more of os, and so for all of it: 0.5 ms
