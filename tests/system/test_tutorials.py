@@ -28,6 +28,7 @@ from conftest import Minirt
 
 from tutorials.tutor.check import Reference, check, observed
 from tutorials.tutor.exercise import blank
+from tutorials.tutor.grade import submissions
 from tutorials.tutor.hints import RUNGS, rungs
 from tutorials.tutor.lessons import TOP, Lesson, lessons
 from tutorials.tutor.mutate import mutants
@@ -281,13 +282,31 @@ def test_what_cannot_be_done_is_told_in_a_line(words: tuple[str, ...], says: str
 
 
 def test_a_new_lesson_is_scaffolded_with_all_that_it_needs(place: Path) -> None:
-    for folder in ("minirt", "tutorials"):
+    for folder in ("minirt", "minivm", "csrc", "tutorials"):
         shutil.copytree(TOP / folder, place / folder, ignore=shutil.ignore_patterns("__pycache__"))
     words = [sys.executable, "-m", "tutorials.tutor.cli", "new", "containers/99_names", "minirt.oci.system:hostname"]
     done = subprocess.run(words, cwd=place, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     made = {str(path.relative_to(place / "tutorials/containers/99_names")) for path in map(Path, done.stdout.split())}
     assert made == {"lesson.md", "lesson.toml", "check.py", "hints.toml", "wrong/first.py"}
+    assert "test_tutorials.py -k 99_names" in done.stderr
+    trace = (place / "tutorials/containers/99_names/lesson.toml").read_text()
+    assert 'failing = "minirt run --trace FILE --fail sethostname=EPERM --rm busybox true"' in trace
+    built = subprocess.run([*words[:3], "build"], cwd=place, capture_output=True, text=True, timeout=60, check=False)
+    assert built.returncode == 0, built.stderr
+    if os.geteuid() == 0:  # its wrong answer is the reference still
+        check = [*words[:3], "check", "c99", "--partial", "--answer", "tutorials/containers/99_names/wrong/first.py"]
+        done = subprocess.run(check, cwd=place, capture_output=True, text=True, timeout=100, check=False)
+        assert done.stdout == "containers/99_names: passed\n", done.stderr
+
+
+def test_files_of_no_lesson_are_named_and_learners_may_use_short_names(here: Path) -> None:
+    for name in ("ann/c1.py", "ann/notes.py", "bob/repository/containers/02_names/exercise.py", "eve/04_uart.py"):
+        (here / "class" / name).parent.mkdir(parents=True, exist_ok=True)
+        (here / "class" / name).write_text("")
+    found = [(learner, lesson and lesson.id, path.name) for learner, lesson, path in submissions(here / "class")]
+    assert found == [("ann", "containers/01_by_hand", "c1.py"), ("ann", None, "notes.py"),
+                     ("bob", "containers/02_names", "exercise.py"), ("eve", None, "04_uart.py")]  # fmt: skip
 
 
 def test_handouts_have_no_answers(here: Path) -> None:

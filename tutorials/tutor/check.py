@@ -91,11 +91,11 @@ def check(lesson: Lesson, answer: Path, reference: Reference | None = None, part
     return verdict
 
 
-def unfinished(lesson: Lesson, answer: Path) -> Verdict | None:
+def unfinished(lesson: Lesson, answer: Path, partial: bool = False) -> Verdict | None:
     """Return the verdict on an answer that nothing needs to be run for: it is blank, or no program; else None."""
     verdict = Verdict(lesson.id, str(answer), False)
     try:
-        read(lesson, answer, False)
+        read(lesson, answer, partial)
     except Failure as failure:
         verdict.failed(failure)
         return verdict

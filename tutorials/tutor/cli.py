@@ -32,6 +32,21 @@ EXAMPLES = """examples:
 A lesson is named by its track and number (c2, m1), or by any part of its name. Exercises lie in ~/minirt-course
 ($TUTOR_DIR). Exit status: 0 passed, 1 not passed, 2 it cannot be checked here or the words are wrong.
 """
+GRADE = """a submission is one of
+  DIR/LEARNER/containers/01_by_hand/exercise.py      as `tutor export --blank` hands it out
+  DIR/LEARNER/01_by_hand.py    DIR/LEARNER/c1.py     .c where the exercise is in C
+With --json one object: learner -> lesson -> passed, id, expected, observed, differs, where, seconds. Exit status: 0 all passed,
+1 not all, 2 nothing was there to grade. tutorials/teaching.md has more.
+"""
+EXPORT = """with --blank for each lesson lesson.md and exercise.py (or .c), which learners hand in, and the glossary;
+without it solution.py and the wrong answers, each with what is wrong about it, too.
+"""
+NEW = """then
+  tutor check --answer tutorials/LESSON/wrong/first.py --partial LESSON      what the check says of a mistake
+  tutor record LESSON                                                        its traces
+  python -m pytest tests/system/test_tutorials.py -k NN_name                 what a lesson promises, and this one lacks
+CONTRIBUTING.md, "A new lesson", has more.
+"""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -41,11 +56,11 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="tutor", description=what, epilog=EXAMPLES, formatter_class=plain)
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
-    def add(name: str, run: Any, help: str, lesson: str | None = "?") -> argparse.ArgumentParser:
-        one = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
+    def add(name: str, run: Any, help: str, lesson: str | None = "?", more: str = "") -> argparse.ArgumentParser:
+        one = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".", epilog=more, formatter_class=plain)
         one.set_defaults(run=run)
         if lesson:
-            one.add_argument("lesson", nargs=lesson if lesson != "1" else None, metavar="LESSON", help="default: the current one")
+            one.add_argument("lesson", nargs=lesson, metavar="LESSON", help="default: the current one")
         return one
 
     formatted(add("list", run_list, "show the lessons, and which are passed", None))
@@ -55,6 +70,7 @@ def parser() -> argparse.ArgumentParser:
     in_lab(watch)
     check = add("check", run_check, "check the exercise")
     check.add_argument("--answer", metavar="FILE", help="this file instead")
+    check.add_argument("--partial", action="store_true", help="functions that the file lacks are the real ones: for wrong/*.py")
     in_lab(check)
     formatted(check)
     hint = add("hint", run_hint, "help with what failed at the last check; each time a little more")
@@ -68,7 +84,7 @@ def parser() -> argparse.ArgumentParser:
     measure = add("measure", run_measure, help="measure what a lesson's formulas predict, and draw both")
     measure.add_argument("--out", metavar="DIR", help="write pictures (SVG) and numbers (JSON) there")
     formatted(measure)
-    grade = add("grade", run_grade, "check submissions: a folder for each learner, or files", None)
+    grade = add("grade", run_grade, "check submissions: a folder for each learner, or files", None, GRADE)
     grade.add_argument("place", nargs="?", metavar="DIR", help="default: your own exercises")
     grade.add_argument("--json", action="store_true", help="for a program to read")
     grade.add_argument("--no-sandbox", action="store_true", help="trust them: no container around each")
@@ -77,11 +93,12 @@ def parser() -> argparse.ArgumentParser:
     build = add("build", run_build, "weave all lessons, and say what does not hold", None)
     build.add_argument("--out", metavar="DIR", help="write them there")
     build.add_argument("--top", metavar="DIR", default=str(TOP), help="the tree to take them from")
-    new = add("new", run_new, "write the files of a new lesson", "1")
+    new = add("new", run_new, "write the files of a new lesson", None, NEW)
+    new.add_argument("lesson", metavar="LESSON", help="containers/NN_name or machines/NN_name")
     new.add_argument("symbol", metavar="SYMBOL", help="what the learner is to write, as minirt.oci.system:hostname")
     record = add("record", run_record, "record a lesson's traces anew")
     record.add_argument("--compare", action="store_true", help="only say what is different")
-    export = add("export", run_export, "write handouts: lessons with their source, and exercises", None)
+    export = add("export", run_export, "write handouts: lessons with their source, and exercises", None, EXPORT)
     export.add_argument("out", metavar="DIR", help="where to")
     export.add_argument("--blank", action="store_true", help="no answers, no checks: what learners get (default: with solutions)")
     return top
@@ -177,7 +194,7 @@ def run_check(args: argparse.Namespace) -> int:
     path = Path(args.answer) if args.answer else state.exercise(lesson)
     if not path.exists():
         raise TutorError(f"{path} is not there: tutor start {lesson.id}")
-    with Place(args.lab, aloud) as place:
+    with Place(args.lab, aloud, partial=args.partial) as place:
         verdict = asdict(place(lesson, path))
     if not args.answer:
         state.checked(lesson, verdict)
@@ -294,6 +311,8 @@ def run_new(args: argparse.Namespace) -> int:
 
     for path in scaffold(args.lesson, args.symbol):
         print(path)
+    aloud(f"now write them, then `tutor record {args.lesson}`; what is still to do: "
+          f".venv/bin/python -m pytest tests/system/test_tutorials.py -k {args.lesson.partition('/')[2]}")  # fmt: skip
     return 0
 
 

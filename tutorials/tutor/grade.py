@@ -1,4 +1,4 @@
-"""A folder of submissions graded: DIR/LEARNER/containers/01_by_hand/exercise.py, or DIR/LEARNER/01_by_hand.py.
+"""A folder of submissions graded: DIR/LEARNER/containers/01_by_hand/exercise.py, DIR/LEARNER/01_by_hand.py, or DIR/LEARNER/c1.py.
 
 Each is run in a sandbox of its own (sandbox.py); what the real functions give is observed once a lesson, in such a sandbox too.
 """
@@ -6,27 +6,32 @@ Each is run in a sandbox of its own (sandbox.py); what the real functions give i
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from tutorials.tutor.errors import TutorError
-from tutorials.tutor.lessons import Lesson, lessons
+from tutorials.tutor.lessons import TRACKS, Lesson, lessons
 from tutorials.tutor.place import Place
 
 __all__ = ["grade", "submissions"]
 
 
-def submissions(place: Path) -> Iterator[tuple[str, Lesson, Path]]:
-    """Yield learner, lesson and file of each submission below a directory; "" for the directory's own."""
-    by_name = {name: lesson for lesson in lessons() for name in (lesson.path.name, lesson.id)}
+def submissions(place: Path) -> list[tuple[str, Lesson | None, Path]]:
+    """Return learner, lesson and file of each submission below a directory; "" for the directory's own.
+
+    The lesson is None where the file's name is that of none, or the lesson is in another language.
+    """
+    by_name = {name: lesson for lesson in lessons() for name in (lesson.path.name, lesson.short)}
+    found: list[tuple[str, Lesson | None, Path]] = []
     for path in sorted([*place.rglob("*.py"), *place.rglob("*.c")]):
         parts = path.relative_to(place).parts
-        name = path.parent.name if path.stem == "exercise" else path.stem
-        lesson = by_name.get(name)
-        if lesson is not None and path.suffix == f".{lesson.language}":
-            yield (parts[0] if parts[0] not in (lesson.path.parent.name, path.name) else ""), lesson, path
+        lesson = by_name.get(path.parent.name if path.stem == "exercise" else path.stem)
+        if lesson is not None and path.suffix != f".{lesson.language}":
+            lesson = None
+        found.append(("" if parts[0] in (*TRACKS, path.name) else parts[0], lesson, path))
+    return found
 
 
 def grade(where: Path, as_json: bool, place: Place) -> int:
@@ -42,6 +47,9 @@ def grade(where: Path, as_json: bool, place: Place) -> int:
     results: dict[str, dict[str, Any]] = {}
     count = passed = 0
     for learner, lesson, path in submissions(where):
+        if lesson is None:
+            print(f"tutor: {path} is no lesson's: it is not graded", file=sys.stderr)
+            continue
         verdict = place.told(lesson, path)
         results.setdefault(learner, {})[lesson.id] = {key: value for key, value in asdict(verdict).items() if key != "facts"}
         count, passed = count + 1, passed + verdict.passed

@@ -1,6 +1,6 @@
 """In the lab: answers read from standard input, a JSON object a line; what is being done, and each verdict, written the same way.
 
-    {"lesson": ID, "name": FILE NAME, "text": THE ANSWER, "sandbox": BOOL, "guest": base64 OF THE GUEST, FOR C ALONE}
+    {"lesson": ID, "name": FILE NAME, "text": THE ANSWER, "sandbox": BOOL, "partial": BOOL, "guest": base64, FOR C ALONE}
     {"stage": TEXT} ...  and then  {"verdict": {...}}  or  {"error": TEXT}
 
 lab.py is the other end. What the real functions give is observed once a lesson; the secret is then the same for all answers.
@@ -55,7 +55,7 @@ def verdict(request: dict[str, Any], references: dict[tuple[str, bool], Referenc
         path.write_text(request["text"], encoding="utf-8")
         if request.get("guest"):
             path.with_suffix(".elf").write_bytes(b64decode(request["guest"]))
-        return check(lesson, path, references[key], sandbox=sandbox, looked=True)
+        return check(lesson, path, references[key], bool(request.get("partial")), sandbox, looked=True)
 
 
 if __name__ == "__main__":

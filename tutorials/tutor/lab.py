@@ -46,9 +46,10 @@ class Lab:
         self.say = say
         self.process: subprocess.Popen[bytes] | None = None
 
-    def check(self, lesson: Lesson, answer: Path, sandbox: bool) -> Verdict:
+    def check(self, lesson: Lesson, answer: Path, sandbox: bool, partial: bool = False) -> Verdict:
         """Check an answer there. Raises: TutorError where the lab does not start, or the lesson does not run even there."""
-        request = {"lesson": lesson.id, "name": answer.name, "text": answer.read_text(encoding="utf-8"), "sandbox": sandbox}
+        request: dict[str, Any] = {"lesson": lesson.id, "name": answer.name, "text": answer.read_text(encoding="utf-8")}
+        request |= {"sandbox": sandbox, "partial": partial}
         if lesson.language == "c":  # inside there is no compiler
             try:
                 request["guest"] = b64encode(compiled(lesson, answer)).decode()

@@ -32,6 +32,11 @@ class Lesson:
         """Its name: containers/01_by_hand."""
         return f"{self.path.parent.name}/{self.path.name}"
 
+    @property
+    def short(self) -> str:
+        """Its track and number: c1."""
+        return f"{self.path.parent.name[0]}{int(self.path.name[:2])}"
+
     @cached_property
     def text(self) -> str:
         """The lesson as it is written."""

@@ -44,10 +44,13 @@ class Place:
         say: told what is being done, where that takes long.
         sandbox: each answer in a container of its own.
         keep: observe the real functions once a lesson, for all answers.
+        partial: functions that an answer lacks are the real ones.
     """
 
-    def __init__(self, lab: bool | None, say: Callable[[str], None], sandbox: bool = False, keep: bool = False) -> None:
-        self.wish, self.say, self.sandbox, self.keep = lab, say, sandbox, keep
+    def __init__(
+        self, lab: bool | None, say: Callable[[str], None], sandbox: bool = False, keep: bool = False, partial: bool = False
+    ) -> None:
+        self.wish, self.say, self.sandbox, self.keep, self.partial = lab, say, sandbox, keep, partial
         self.lab: Lab | None = None
         self.references: dict[str, Reference] = {}
 
@@ -57,7 +60,7 @@ class Place:
         lack = lacking(lesson)
         if not lack and not self.wish:
             return self.here(lesson, path)
-        early = unfinished(lesson, path)  # for that no machine is needed
+        early = unfinished(lesson, path, self.partial)  # for that no machine is needed
         return early or self.there(lesson, path, f"this machine lacks {', '.join(lack)}" if lack else "as you ask")
 
     def refuse(self, lesson: Lesson) -> None:
@@ -73,13 +76,13 @@ class Place:
     def here(self, lesson: Lesson, path: Path) -> Verdict:
         if self.keep and lesson.id not in self.references:
             self.references[lesson.id] = observed(lesson, sandbox=self.sandbox)
-        return check(lesson, path, self.references.get(lesson.id), sandbox=self.sandbox)
+        return check(lesson, path, self.references.get(lesson.id), self.partial, self.sandbox)
 
     def there(self, lesson: Lesson, path: Path, why: str) -> Verdict:
         if self.lab is None:
             self.say(f"{lesson.id}: {why}: starting the lab, a virtual machine (lab/README.md)")
             self.lab = Lab(self.say)
-        return self.lab.check(lesson, path, self.sandbox)
+        return self.lab.check(lesson, path, self.sandbox, self.partial)
 
     def close(self) -> None:
         """Switch the lab off, where there is one."""
