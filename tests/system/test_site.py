@@ -13,9 +13,10 @@ import pytest
 from webdriver import ENTER, Browser, available
 
 from minirt.plan.events import read_trace
+from tutorials.tutor.cited import cross_linked
 from tutorials.tutor.diagrams import layered, ranks, reduced, steps
 from tutorials.tutor.lessons import TOP, lessons
-from tutorials.tutor.site import cross_linked, pages, rooms, site
+from tutorials.tutor.site import pages, rooms, site
 
 SVG = re.compile(r'<div class="diagram">(<svg.*?</svg>)</div>', re.S)
 

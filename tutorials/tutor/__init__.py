@@ -16,6 +16,7 @@
     weave.py      lessons with their source in them; what does not resolve is an error
     diagrams.py   the steps of a birth, and what imports what, as pictures
     timeline.py   a recorded trace as a picture
+    cited.py      manual pages and specifications that are named, and links to them
     site.py       the annotated source, as pages to read offline
     sandbox.py    the container that a submission runs in
     place.py      what a lesson needs of the machine: checked here, or in the lab

@@ -32,25 +32,23 @@ def calls(world: World, command: tuple[str, ...]) -> list[Call]:
         except ValueError:  # it was refused; or the answer prints what looks like a plan
             return [("", "minirt", done.stderr.strip())]
         return [(r["step"], r["call"], f"{r['call']}({', '.join(r['args'])})") for r in records]
-    path = world.directory / "story.jsonl"
+    return [(event.step, event.call, text(event)) for event in traced(world, command)]
+
+
+def traced(world: World, command: tuple[str, ...]) -> list[Event]:
+    """Return the events of a command's run; none where it wrote no trace. Raises: Raised."""
+    path = world.directory / "run.jsonl"
     world.run(command[0], command[1], "--trace", str(path), *command[2:])
     try:
         with path.open(encoding="utf-8") as file:
-            _, events = read_trace(file)
+            return list(read_trace(file)[1])
     except (OSError, ValueError):
         return []
-    return [(event.step, event.call, text(event)) for event in events]
 
 
 def effects(world: World, command: tuple[str, ...]) -> list[tuple[Any, ...]]:
     """Return what a run changed, as it is seen from outside (`change` of its events), and what failed in it."""
-    path = world.directory / "effects.jsonl"
-    world.run(command[0], command[1], "--trace", str(path), *command[2:])
-    try:
-        with path.open(encoding="utf-8") as file:
-            _, events = read_trace(file)
-    except (OSError, ValueError):
-        return []
+    events = traced(world, command)
     return [(re.sub(r"\d+", "N", varies(line)), event.errno) for event in events for line in (event.change or [""])]
 
 
