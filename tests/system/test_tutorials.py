@@ -174,7 +174,7 @@ def tried(lesson: Lesson, directory: Path, few: int = 0) -> tuple[int, list[str]
             return ""
         return name if lesson.language == "c" or changed(lesson, str(path)) != real else None
 
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(4 if lesson.language == "c" else 2) as pool:
         told = [name for name in pool.map(survives, enumerate(chosen)) if name is not None]
     return told.count(""), [name for name in told if name]
 
