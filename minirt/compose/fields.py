@@ -11,6 +11,7 @@ from __future__ import annotations
 from functools import cache
 
 from minirt.compose.text import ComposeError, Document, Path
+from minirt.compose.words import NUMBER, TRUTH, told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,8 +51,6 @@ ONLY = {  # of a value's words those that are here
     "services.*.deploy.restart_policy.condition": ("none", "on-failure", "any"),
 }
 
-TRUTH = "^([Tt]rue|[Ff]alse|[Yy]es|[Nn]o|[Oo]n|[Oo]ff|[Yy]|[Nn])$"
-NUMBER = r"^-?[0-9]+(\.[0-9]*)?$"
 NUMBERS = {  # fields that are numbers, where the schema takes any text too
     "cpu_period", "cpu_quota", "cpu_shares", "hard", "max_attempts", "oom_score_adj", "pids", "pids_limit", "replicas", "retries",
     "scale", "soft", "target", "^[a-z]+$",
@@ -60,8 +59,6 @@ NUMBERS = {  # fields that are numbers, where the schema takes any text too
 
 def check(document: Document) -> None:
     """Refuse what is no compose file, with its line. Raises: ComposeError."""
-    from minirt.compose.words import told
-
     if not isinstance(document.value, dict):
         raise document.fail((), "a compose file is a mapping, with services: in it")
     for patterns, reason in ((ABSENT, "not implemented"), (SWARM, "it is for a swarm")):

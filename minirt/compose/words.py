@@ -9,7 +9,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-__all__ = ["told"]
+__all__ = ["NUMBER", "TRUTH", "told"]
+
+# What a text must look like where it stands for a truth or a number; the schema is given these (fields.py).
+TRUTH = "^([Tt]rue|[Ff]alse|[Yy]es|[Nn]o|[Oo]n|[Oo]ff|[Yy]|[Nn])$"
+NUMBER = r"^-?[0-9]+(\.[0-9]*)?$"
 
 TYPES = {"string": "a text", "integer": "a number", "number": "a number", "boolean": "true or false", "array": "a list",
          "object": "a mapping", "null": "nothing"}  # fmt: skip
@@ -83,8 +87,6 @@ def unknown(error: Any, path: Path) -> tuple[Path, str]:
 
 def patterned(pattern: str, schema: dict[str, Any], value: str) -> str:
     """Say what a text is to look like."""
-    from minirt.compose.fields import NUMBER, TRUTH
-
     if pattern in (NUMBER, TRUTH):
         return f"{'a number' if pattern == NUMBER else 'true or false'} is expected, not {value!r}"
     return f"{value!r} is not written as it must be: {pattern}"

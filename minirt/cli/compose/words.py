@@ -37,8 +37,8 @@ def add_run(verbs: Any) -> None:
     run = verbs.add_parser(
         "run", help="run a command in a container of its own, made as a service's are", formatter_class=Help,
         usage="minirt compose run [OPTIONS] SERVICE [COMMAND] [ARG...]",
-        description="Run a command in a container of its own, made as a service's are, beside what that depends on. It has no port "
-                    "of the host and is not found by the service's name, unless asked for.",
+        description="Run a command in a container of its own, made as a service's are, beside what that depends on. It has\n"
+                    "no port of the host and is not found by the service's name, unless asked for.",
         epilog="examples:\n  minirt compose run --rm web sh\n  minirt compose run --rm --no-deps -T web env\n"
                "  minirt compose run -d --name task web ./work",
     )  # fmt: skip
