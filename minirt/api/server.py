@@ -160,6 +160,7 @@ def serve(listeners: list[Listener], say: Callable[[Listener], object]) -> None:
     Args: say, called with each listener when it may be told of.
     """
     import faulthandler
+    import select
     import signal
 
     faulthandler.register(signal.SIGUSR1)  # tells where each thread is, as dockerd does
@@ -173,7 +174,8 @@ def serve(listeners: list[Listener], say: Callable[[Listener], object]) -> None:
         threading.Thread(target=listener.accept, daemon=True).start()
         say(listener)
     threading.Thread(target=tidy, daemon=True).start()
-    os.read(asked, 1)
+    while not select.select([asked], [], [], LOOK)[0]:
+        restore_all(beginning=False)
     for listener in listeners:
         forget(listener)
     last = time.monotonic() + PATIENCE
@@ -185,7 +187,7 @@ def serve(listeners: list[Listener], say: Callable[[Listener], object]) -> None:
 
 
 def tidy() -> None:
-    """Remove what a killed server, or another killed minirt, has left; then see to it that what is to run does (--restart)."""
+    """Remove what a killed server, or another killed minirt, has left; then start what is to run (--restart)."""
     from minirt.engine.gc import collect
 
     try:
@@ -193,11 +195,7 @@ def tidy() -> None:
             log.info("removed: %s %s: %s", found.kind, found.path, found.why)
     except MinirtError as error:
         log.warning("%s", error)
-    beginning = True
-    while True:
-        restore_all(beginning)
-        beginning = False
-        time.sleep(LOOK)
+    restore_all(beginning=True)
 
 
 def restore_all(beginning: bool) -> None:
