@@ -51,7 +51,7 @@ def test_bad_input_is_one_line(minirt: Minirt, words: tuple[str, ...], said: str
     assert done.returncode == 125 and said in done.stderr and done.stderr.count("\n") == 1, done.stderr
 
 
-LOOK = """hostname; ls /; ls /dev | grep -v -e core -e initctl; ps | wc -l; echo $$; id
+LOOK = """hostname; ls /; ls /dev | grep -v -e core -e initctl; ps -o comm; echo $$; id
 while read source path kind options rest; do echo "$path $kind ${options%%,*}"; done < /proc/mounts > /tmp/seen
 grep -v -e overlay -e ^/etc/ /tmp/seen | sort; rm /tmp/seen"""
 
