@@ -31,38 +31,26 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "clients.h"
 #include "log.h"
 #include "../plan/spawn.c"
 
 #define CONTROL 3
-#define CLIENTS 32
-#define ROOM (4 * FRAME_MOST)
 #define PATIENCE 100  /* ms between two tries to write to a full disk */
 #define LONGEST 3600000  /* ms between two looks at the clock */
 #define TRIES 100     /* of them once the program has ended; then what is left of the log is lost */
-
-/* Bytes on their way to a descriptor. */
-struct queue { size_t used; char data[ROOM]; };
-
-struct client {
-    int fd, quiet;
-    size_t got;             /* bytes of the frame that is coming in */
-    union { struct frame head; char in[sizeof(struct frame) + FRAME_MOST]; };
-    struct queue out;
-};
 
 /* One of the program's outputs, and what was read of it and not yet logged. */
 struct output { int fd, stream; size_t used, logged; char data[FRAME_MOST]; };
 
 static struct monitor {
-    int place, keep, listener, signals, tty, input;
+    int place, keep, signals, tty, input;
     int once, ending;       /* close the input after the first client's end; that has come */
     pid_t pid;
     int ended, status;
     struct output outputs[2];
     struct log log;
     struct queue typed;
-    struct client *clients[CLIENTS];
     size_t command;
     char words[sizeof(((struct order_message *)0)->text)];
     struct health {
@@ -70,7 +58,7 @@ static struct monitor {
         pid_t pid;          /* of the check that is being done */
         char words[sizeof(((struct order_message *)0)->text)];
     } health;
-} m = {.place = -1, .keep = -1, .listener = -1, .signals = -1, .tty = -1, .input = -1,
+} m = {.place = -1, .keep = -1, .signals = -1, .tty = -1, .input = -1,
        .outputs = {{.fd = -1, .stream = 1}, {.fd = -1, .stream = 2}}};
 
 static void drop(int *fd)
@@ -187,7 +175,7 @@ static int obey(const struct order_message *order, const int *fds, int count, in
     case ORDER_LOG:
         return log_open(&m.log, m.place, (uint64_t)order->a, order->b);
     case ORDER_ATTACH:
-        m.listener = fds[0];
+        clients_listen(fds[0]);
         return 0;
     case ORDER_KEEP:
         m.keep = fds[0];
@@ -232,65 +220,7 @@ static int obey_all(void)
     return 0;
 }
 
-/* -- clients ----------------------------------------------------------------------------------------------------------- */
-
-static void leave(struct client **c)
-{
-    close((*c)->fd);
-    free(*c);
-    *c = NULL;
-}
-
-/* Let in all who wait: one who came before the program began is to miss nothing of what it writes. */
-static void welcome(void)
-{
-    int fd;
-
-    while ((fd = accept4(m.listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
-        int i = 0;
-        while (i < CLIENTS && m.clients[i])
-            i++;
-        if (i < CLIENTS && (m.clients[i] = calloc(1, sizeof *m.clients[i])))
-            m.clients[i]->fd = fd;
-        else
-            close(fd);
-    }
-}
-
-/* Put a frame on its way to every client; there is room, as nothing was read otherwise. */
-static void tell(int type, const char *data, size_t size)
-{
-    struct frame head = {.type = (uint8_t)type, .size = htonl((uint32_t)size)};
-
-    for (int i = 0; i < CLIENTS; i++) {
-        struct queue *q = m.clients[i] && !(m.clients[i]->quiet && type != FRAME_STATUS) ? &m.clients[i]->out : NULL;
-        if (q && q->used + sizeof head + size <= sizeof q->data) {
-            memcpy(q->data + q->used, &head, sizeof head);
-            memcpy(q->data + q->used + sizeof head, data, size);
-            q->used += sizeof head + size;
-        }
-    }
-}
-
-static int all_have_room(void)
-{
-    for (int i = 0; i < CLIENTS; i++)
-        if (m.clients[i] && m.clients[i]->out.used > ROOM / 2)
-            return 0;
-    return 1;
-}
-
-/* Write what the descriptor takes. Returns -1 where nobody reads there any more. */
-static int flush(struct queue *q, int fd)
-{
-    ssize_t n = write(fd, q->data, q->used);
-
-    if (n < 0)
-        return errno == EAGAIN || errno == EINTR ? 0 : -1;
-    memmove(q->data, q->data + n, q->used - (size_t)n);
-    q->used -= (size_t)n;
-    return 0;
-}
+/* -- what clients say -------------------------------------------------------------------------------------------------- */
 
 static void resize(const char *data)
 {
@@ -302,43 +232,25 @@ static void resize(const char *data)
         ioctl(m.tty, TIOCSWINSZ, &size);
 }
 
-/* A whole frame has come from a client. */
-static void heard(struct client *c, const struct frame *head, const char *data)
+static int room_to_type(void)
 {
-    size_t size = ntohl(head->size);
+    return m.typed.used + FRAME_MOST <= ROOM;
+}
 
-    if (head->type == FRAME_QUIET)
-        c->quiet = 1;
-    if (head->type == FRAME_SIZE && size == 4)
+/* A whole frame has come from a client; there is room for what is typed. Returns whether there is room for another. */
+static int heard(int type, const char *data, size_t size)
+{
+    int taken = type == FRAME_INPUT && (m.input >= 0 || m.tty >= 0);
+
+    if (type == FRAME_SIZE && size == 4)
         resize(data);
-    if (head->type != FRAME_INPUT || (m.input < 0 && m.tty < 0))
-        return;
-    if (!size)
+    if (taken && !size)
         m.ending = m.once;
-    else if (!m.ending) {
+    else if (taken && !m.ending) {
         memcpy(m.typed.data + m.typed.used, data, size);
         m.typed.used += size;
     }
-}
-
-/* Read from a client; there is room for a frame's content. Returns -1 where it has gone, or does not keep to the form. */
-static int listen_to(struct client *c)
-{
-    size_t want = sizeof c->head + (c->got < sizeof c->head ? 0 : ntohl(c->head.size));
-    ssize_t n = read(c->fd, c->in + c->got, want - c->got);
-
-    if (n <= 0)
-        return n < 0 && (errno == EAGAIN || errno == EINTR) ? 0 : -1;
-    c->got += (size_t)n;
-    if (c->got < sizeof c->head)
-        return 0;
-    if (ntohl(c->head.size) > FRAME_MOST)
-        return -1;
-    if (c->got == sizeof c->head + ntohl(c->head.size)) {
-        heard(c, &c->head, c->in + sizeof c->head);
-        c->got = 0;
-    }
-    return 0;
+    return room_to_type();
 }
 
 /* -- the program ------------------------------------------------------------------------------------------------------- */
@@ -351,7 +263,7 @@ static void take(struct output *o)
     if (n > 0) {
         o->used = (size_t)n;
         o->logged = 0;
-        tell(m.tty >= 0 ? FRAME_OUTPUT : o->stream, o->data, o->used);
+        clients_tell(m.tty >= 0 ? FRAME_OUTPUT : o->stream, o->data, o->used);
     } else if (n == 0 || (errno != EAGAIN && errno != EINTR && !(errno == EIO && !m.ended))) {
         if (o->fd == m.tty)
             m.tty = -1;
@@ -372,7 +284,7 @@ static void type(void)
 {
     int *fd = m.tty >= 0 ? &m.tty : &m.input;
 
-    if (m.typed.used && flush(&m.typed, *fd) < 0) {
+    if (m.typed.used && queue_flush(&m.typed, *fd) < 0) {
         m.typed.used = 0;
         if (fd == &m.input)
             drop(&m.input);
@@ -426,12 +338,10 @@ static void see_ends(void)
 /* One turn: wait until something can be done, and do it. Returns whether anything was. */
 static int turn(int milliseconds)
 {
-    struct pollfd fds[6 + CLIENTS];
-    struct client **whose[6 + CLIENTS];
-    int n = 0, full = 0, room = all_have_room();
+    struct pollfd fds[4 + CLIENTS_FDS];
+    int n = 0, full = 0, room = clients_have_room();
 
     fds[n++] = (struct pollfd){m.signals, POLLIN, 0};
-    fds[n++] = (struct pollfd){m.listener, POLLIN, 0};
     fds[n++] = (struct pollfd){m.tty < 0 && (m.typed.used || m.ending) ? m.input : -1, POLLOUT, 0};
     for (int i = 0; i < 2; i++) {
         struct output *o = &m.outputs[i];
@@ -440,31 +350,17 @@ static int turn(int milliseconds)
         fds[n++] = (struct pollfd){events ? o->fd : -1, (short)events, 0};
     }
     int first = n;
-    for (int i = 0; i < CLIENTS; i++)
-        if (m.clients[i]) {
-            int events = (m.clients[i]->out.used ? POLLOUT : 0) | (m.typed.used + FRAME_MOST <= ROOM ? POLLIN : 0);
-            whose[n] = &m.clients[i];
-            fds[n++] = (struct pollfd){m.clients[i]->fd, (short)events, 0};
-        }
+    n += clients_poll(fds + n, room_to_type());
     int ready = poll(fds, (nfds_t)n, full && (milliseconds < 0 || milliseconds > PATIENCE) ? PATIENCE : milliseconds);
     if (ready <= 0)
         return 0;
     if (fds[0].revents)
         see_ends();
-    if (fds[1].revents)
-        welcome();
+    clients_welcome(fds + first);
     for (int i = 0; i < 2; i++)
-        if (fds[3 + i].revents & ~POLLOUT)
+        if (fds[2 + i].revents & ~POLLOUT)
             take(&m.outputs[i]);
-    for (int i = first; i < n; i++) {
-        int gone = 0;
-        if (fds[i].revents & POLLOUT)
-            gone |= flush(&(*whose[i])->out, fds[i].fd) < 0;
-        if (fds[i].revents & ~POLLOUT)
-            gone |= listen_to(*whose[i]) < 0;
-        if (gone)
-            leave(whose[i]);
-    }
+    clients_serve(fds + first, n - first, heard);
     type();
     return 1;
 }
@@ -478,7 +374,7 @@ static void drain(void)
 
     m.typed.used = 0;
     while (m.outputs[0].fd >= 0 || m.outputs[1].fd >= 0 || !logged(&m.outputs[0]) || !logged(&m.outputs[1])) {
-        int wait = !logged(&m.outputs[0]) || !logged(&m.outputs[1]) || !all_have_room();
+        int wait = !logged(&m.outputs[0]) || !logged(&m.outputs[1]) || !clients_have_room();
         if (!turn(wait ? PATIENCE : 0) && (!wait || !tries--))
             break;
     }
@@ -503,18 +399,12 @@ static void say_goodbye(void)
 {
     uint32_t status = htonl((uint32_t)m.status);
 
-    tell(FRAME_STATUS, (char *)&status, sizeof status);
-    drop(&m.listener);
-    for (int tries = TRIES; tries; tries--) {
-        int left = 0;
-        for (int i = 0; i < CLIENTS; i++)
-            left |= m.clients[i] && m.clients[i]->out.used;
-        if (!left || !turn(PATIENCE))
+    clients_tell(FRAME_STATUS, (char *)&status, sizeof status);
+    clients_listen(-1);
+    for (int tries = TRIES; tries && clients_left(); tries--)
+        if (!turn(PATIENCE))
             break;
-    }
-    for (int i = 0; i < CLIENTS; i++)
-        if (m.clients[i])
-            leave(&m.clients[i]);
+    clients_leave();
 }
 
 int main(void)

@@ -9,12 +9,16 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from conftest import Minirt
 
+from minirt.engine.monitor import connect, frame
+
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a container without a user namespace takes root")
 LIMIT = 30.0  # seconds that something may take on a busy machine
+MANY, FRAMES, TYPED = 16, 8, b"x" * 32768  # clients, frames of each, what is in one
 
 
 def until(holds: Callable[[], object]) -> None:
@@ -230,6 +234,22 @@ def test_exec_joins_it_with_user_directory_and_environment(mine: Minirt) -> None
 def test_input_goes_to_it_and_its_end_too(mine: Minirt) -> None:
     mine.good("create", "-i", "--name", "box", "busybox", "sh", "-c", "cat; echo over")
     assert mine("start", "-ai", "box", input="one\ntwo\n").stdout == "one\ntwo\nover\n"
+
+
+def test_many_who_type_at_once_do_not_hurt_the_monitor(mine: Minirt) -> None:
+    script = "until test -e /go; do sleep 0.1; done; head -c $0 | wc -c"
+    id = mine.good("run", "-d", "-i", "--name", "box", "busybox", "sh", "-c", script, MANY * FRAMES * len(TYPED)).strip()
+    typists = [connect(f"{mine.root}/lib/containers/{id}/attach") for _ in range(MANY)]
+    threads = [Thread(target=typist.sendall, args=(frame(0, TYPED) * FRAMES,)) for typist in typists]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(0.5)  # all have sent as much as is taken
+    mine.good("exec", "box", "touch", "/go")
+    assert mine.good("wait", "box") == "0\n" and mine.good("logs", "box") == f"{MANY * FRAMES * len(TYPED)}\n"
+    for thread, typist in zip(threads, typists, strict=True):
+        thread.join(LIMIT)
+        typist.close()
 
 
 def test_several_may_look_at_once(mine: Minirt) -> None:
