@@ -90,9 +90,11 @@ def limits(resources: Mapping[str, Any], warn: Warn | None = None) -> list[File]
     Raises: CgroupError for what cannot be said to version 2, if there is no `warn`.
     """
     tell = warn or _refuse
+    memory, cpu = resources.get("memory") or {}, resources.get("cpu") or {}
+    _only_in_version_1(memory, cpu, tell)
     return [
-        *_memory(resources.get("memory") or {}, tell),
-        *_cpu(resources.get("cpu") or {}),
+        *_memory(memory),
+        *_cpu(cpu),
         *_pids(resources.get("pids") or {}),
         *_io(resources.get("blockIO") or {}, tell),
         *_hugetlb(resources.get("hugepageLimits") or ()),
@@ -106,7 +108,8 @@ def _refuse(sentence: str) -> None:
     raise CgroupError(sentence)
 
 
-def _memory(memory: Mapping[str, Any], tell: Warn) -> Iterator[File]:
+def _only_in_version_1(memory: Mapping[str, Any], cpu: Mapping[str, Any], tell: Warn) -> None:
+    """Tell what of memory and cpu version 2 has not. Raises: CgroupError for what cannot be left out."""
     if memory.get("disableOOMKiller"):
         tell("memory.disableOOMKiller: cgroup v2 has none; unified memory.high slows down instead")
     if memory.get("swappiness") is not None:
@@ -114,6 +117,15 @@ def _memory(memory: Mapping[str, Any], tell: Warn) -> Iterator[File]:
     for key in ("kernel", "kernelTCP"):
         if memory.get(key):
             tell(f"memory.{key}: cgroup v2 counts the kernel's memory in memory.limit")
+    for key in ("realtimeRuntime", "realtimePeriod"):
+        if cpu.get(key):
+            raise CgroupError(f"cpu.{key}: cgroup v2's cpu controller does not divide real-time scheduling")
+    if cpu.get("idle") not in (None, 0, 1):
+        raise CgroupError(f"cpu.idle {cpu['idle']}: 0 or 1")
+
+
+def _memory(memory: Mapping[str, Any]) -> Iterator[File]:
+    """runtime-spec config-linux.md#memory"""
     limit, swap = memory.get("limit") or 0, memory.get("swap") or 0
     if limit:
         yield "memory.max", _number(limit)
@@ -125,12 +137,8 @@ def _memory(memory: Mapping[str, Any], tell: Warn) -> Iterator[File]:
 
 
 def _cpu(cpu: Mapping[str, Any]) -> Iterator[File]:
-    for key in ("realtimeRuntime", "realtimePeriod"):
-        if cpu.get(key):
-            raise CgroupError(f"cpu.{key}: cgroup v2's cpu controller does not divide real-time scheduling")
+    """runtime-spec config-linux.md#cpu"""
     idle = cpu.get("idle")
-    if idle is not None and idle not in (0, 1):
-        raise CgroupError(f"cpu.idle {idle}: 0 or 1")
     if idle == 0:
         yield "cpu.idle", "0"  # before the weight, which an idle group cannot be given
     if cpu.get("shares"):
