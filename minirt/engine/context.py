@@ -92,6 +92,10 @@ def make_cgroup(id: str, spec: dict[str, Any], sink: Sink | None) -> Any:
     if isinstance(group, cgroup2.Cgroup):
         try:
             device_filter.attach(group.path, resources["devices"], sink)
+            if spec["linux"].get("uidMappings"):
+                from minirt.linux import cgroup_owner
+
+                cgroup_owner.give(group.path, cgroup_owner.owner_of(spec))
         except BaseException:
             group.remove()
             raise

@@ -48,6 +48,14 @@ def test_limits_change_at_once_and_for_each_later_start(mine: Minirt) -> None:
     assert group(mine, "memory.max") == str(96 << 20)
 
 
+def test_a_group_that_a_container_may_write_to_belongs_to_its_root(minirt: Minirt) -> None:
+    """It makes groups below its own, whose limits stay the host's."""
+    script = """cd /sys/fs/cgroup; mkdir own && echo $$ >own/cgroup.procs && echo +memory >cgroup.subtree_control && mkdir more &&
+        echo 4194304 >more/memory.max && cat more/memory.max; echo 1 >memory.max || echo refused"""
+    options = ("--privileged", "--userns", "auto", "--memory", "64m")
+    assert minirt.good("run", "--rm", *options, "busybox", "sh", "-c", script).split() == ["4194304", "refused"]
+
+
 def test_an_end_by_lack_of_memory_is_told(mine: Minirt) -> None:
     mine.good("run", "-d", "--name", "box", "--memory", "16m", "--memory-swap", "16m", "busybox", "sh", "-c",
          "x=a; while :; do x=$x$x; done")  # fmt: skip
