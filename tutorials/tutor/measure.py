@@ -94,6 +94,7 @@ def svg(curve: Curve) -> str:
         return f'<text x="{x:.1f}" y="{y:.1f}" {more}>{escape(said)}</text>'
 
     parts = [text(LEFT, 22, curve.name, 'class="title"'), text(LEFT, 42, curve.formula)]
+    parts.append(text(WIDTH - RIGHT, 22, "line: predicted, dots: measured", 'text-anchor="end"'))
     for step in range(5):
         down = at(left, most * step / 4)[1]
         parts.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{down:.1f}" y2="{down:.1f}"/>')
@@ -102,7 +103,7 @@ def svg(curve: Curve) -> str:
     line = " ".join(f"{a:.1f},{b:.1f}" for a, b in (at(x, predicted) for x, predicted, _ in curve.points))
     parts.append(f'<polyline points="{line}"/>')
     parts += [f'<circle r="4" cx="{a:.1f}" cy="{b:.1f}"/>' for a, b in (at(x, measured) for x, _, measured in curve.points)]
-    parts.append(text(LEFT, HEIGHT - 8, f"{curve.y}, by {curve.x}; line: predicted, dots: measured"))
+    parts.append(text(LEFT, HEIGHT - 8, f"{curve.y}, by {curve.x}"))
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img"><style>{STYLE}</style>'
     return f'{head}<rect width="{WIDTH}" height="{HEIGHT}"/>{"".join(parts)}</svg>\n'
 
