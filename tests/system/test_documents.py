@@ -21,6 +21,9 @@ from pathlib import Path
 
 import pytest
 
+from tutorials.tutor.lessons import Lesson
+from tutorials.tutor.place import lacking
+
 TOP = Path(__file__).resolve().parents[2]
 LESSONS = sorted(str(path.relative_to(TOP)) for path in TOP.glob("tutorials/*/*/lesson.md"))
 DOCUMENTS = ["README.md", *LESSONS]
@@ -51,6 +54,12 @@ def fences(document: str, info: str) -> list[str]:
     return [body for said, body in found if f"{said} ".startswith(f"{info} ") and all(map(shutil.which, said[len(info) :].split()))]
 
 
+def lacks(document: str) -> list[str]:
+    """Return what this machine has not, and a lesson needs as a whole; without KVM the rest of a document is replayed."""
+    lesson = (TOP / document).parent
+    return [need for need in (lacking(Lesson(lesson)) if (lesson / "lesson.toml").exists() else []) if need != "kvm"]
+
+
 def matches(expected: str, got: str) -> bool:
     """Say whether the output is as expected, where `...` stands for anything."""
     pattern = ".*".join(re.escape(part) for part in expected.strip().split("..."))
@@ -73,6 +82,8 @@ def alone() -> Iterator[None]:
 def test_python_sessions_print_what_they_show(document: str) -> None:
     if "machines" in document and not os.access("/dev/kvm", os.R_OK | os.W_OK):
         pytest.skip("without /dev/kvm there is no machine to show")
+    if lacks(document):
+        pytest.skip(f"needs {' '.join(lacks(document))}: tests/lab has it")
     parser = doctest.DocTestParser()
     examples = [example for body in fences(document, "python") for example in parser.get_examples(body)]
     run = subprocess.run([sys.executable, "-c", SESSION], input=json.dumps([e.source for e in examples]), text=True,
@@ -85,6 +96,8 @@ def test_python_sessions_print_what_they_show(document: str) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_transcripts_replay(document: str, alone: None) -> None:
+    if lacks(document):
+        pytest.skip(f"needs {' '.join(lacks(document))}: tests/lab has it")
     for body in fences(document, "sh run"):
         for command, want in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", body, re.M):
             if "minivm" in command and not os.access("/dev/kvm", os.R_OK | os.W_OK):

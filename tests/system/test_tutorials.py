@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Minirt
 
 from tutorials.tutor.check import Reference, check, observed
 from tutorials.tutor.exercise import blank
@@ -39,6 +38,10 @@ from tutorials.tutor.source import source
 from tutorials.tutor.story import effects, record, same
 from tutorials.tutor.weave import build, terms
 from tutorials.tutor.world import Raised, World
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from conftest import Minirt
 
 LESSONS = lessons()
 FEW = 4  # mutants of each lesson in `make test`, the same each time; all of them are tried by `make test-long`

@@ -206,7 +206,7 @@ class World:
         given = [word for pair in {**(env or {}), "READY": ready}.items() for word in ("-e", "=".join(pair))]
         command = ["run", "-i", "--rm", *given, *options, image, "sh", "-c", f"{script}\n{READY}"]
         self.config = json.dumps(config) if config else ""
-        with self.looked_at(ready, *command) as box:
+        with self.looked_at(ready, "minirt", *command) as box:
             yield box
 
     @contextmanager
@@ -231,7 +231,15 @@ class World:
         (place / "config.json").write_text(json.dumps(whole), encoding="utf-8")
         self.config = ""
         state = f"{'/m' if self.sandbox else self.directory}/oci"
-        with self.looked_at(ready, "oci", "--root", state, "run", "--bundle", str(place), f"tutor-{ready}") as box:
+        command = ["oci", "--root", state, "run", "--bundle", str(place), f"tutor-{ready}"]
+        with self.looked_at(ready, "minirt", *command) as box:
+            yield box
+
+    @contextmanager
+    def waiting(self, path: Path, *words: str) -> Iterator[Box]:
+        """Run a script of the lesson's that is given a word first, says it when all is made, and then waits for a line."""
+        self.config, ready = "", self.ready()
+        with self.looked_at(ready, "script", str(path), ready, *words) as box:
             yield box
 
     def ready(self) -> str:
@@ -240,9 +248,9 @@ class World:
 
     @contextmanager
     def looked_at(self, ready: str, *command: str) -> Iterator[Box]:
-        """Run a minirt command whose container says a word, and then waits for a line."""
+        """Run a command that says a word, or whose container does, and then waits for a line."""
         pipe = subprocess.PIPE
-        words = self.words("minirt", *command)
+        words = self.words(*command)
         with subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe, text=True, errors="replace", env=self.env) as process:
             assert process.stdout is not None
             box = Box(self, process)
