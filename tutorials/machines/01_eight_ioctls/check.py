@@ -5,6 +5,7 @@ The programs are written down as bytes, with the instructions beside them; what 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 from tutorials.tutor.lessons import TOP
@@ -18,7 +19,9 @@ def observe(world: World) -> Iterator[tuple[str, object]]:
     byte = world.number("byte", 3, 250)
     yield "memory-is-there", world.guest(last_byte(byte), "-m", "1m").returncode == byte
     yield "memory-ends", world.guest(bytes.fromhex("b8 ff ff 8e d8  a0 10 00") + END, "-m", "1m").returncode  # al = [0xffff:0x10]
-    yield "read-back", world.guest(bytes([0xBA, 0xFF, 0x03, 0xB0, byte, 0xEE, 0x30, 0xC0, 0xEC]) + END).returncode == byte
+    once = bytes([0xBA, 0xFF, 0x03, 0xB0, byte, 0xEE, 0x30, 0xC0, 0xEC])  # mov dx, 0x3ff; mov al, byte; out; xor al, al; in
+    done = world.guest(once + bytes([0xB9, world.number("times", 2, 90), 0, 0xEC, 0xE2, 0xFD]) + END, "--stats", "--format", "json")
+    yield "read-back", done.returncode == byte  # and cx times `in` more
     wide = bytes([0x66, 0xB8, byte, 0xAA, 0xBB, 0xCC]) + bytes.fromhex("ba 01 05  66 ef  f4")  # mov eax, n; out dx, eax
     yield "four-bytes", world.guest(wide).returncode == byte
     yield "nobody", world.guest(bytes.fromhex("31 c0  ba 34 12  ed  20 e0") + END).returncode  # in ax, dx; and al, ah
@@ -26,8 +29,18 @@ def observe(world: World) -> Iterator[tuple[str, object]]:
     yield "many-at-once", world.guest(fill + END).returncode == byte  # 16 bytes by one `rep insb`; al = the last one
     text = world.secret("text", 40)
     yield "text", world.guest(decoded(text.encode(), byte)).stdout.strip() == text
+    yield "counted", counted(done.stderr)
     large = world.run("minivm", "run", "-m", "4g", "--timeout", world.patience)
     yield "two-pieces", "memory 0x100000000 to" in large.stdout.replace("memory 100000000", "memory 0x100000000")
+
+
+def counted(report: str) -> list[str]:
+    """Return how often each port was asked, of what --stats reports."""
+    try:
+        rows = json.loads(report.splitlines()[-1])["exits"]
+    except (ValueError, IndexError):
+        return []
+    return sorted(f"{row['what']}: {row['count']}" for row in rows)
 
 
 def last_byte(value: int) -> bytes:
