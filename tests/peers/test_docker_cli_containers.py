@@ -243,7 +243,7 @@ def test_a_client_that_dies_leaves_the_container_and_no_thread_that_waits(api: A
     for process in (client, *followers):
         process.kill()
         process.wait()
-    until(lambda: len(list(threads.iterdir())) <= 3)  # who ends it, who lets clients in, who sees to --restart
+    until(lambda: len(list(threads.iterdir())) <= 2)  # who ends it and sees to --restart, who lets clients in
     assert alive(api.pid("box"))
 
 

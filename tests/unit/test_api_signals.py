@@ -15,6 +15,7 @@ import os, select, signal, socket, sys, threading
 from minirt.api import server
 
 server.tidy = lambda: None
+server.LOOK = 100.0  # s, before it does anything again
 left = 0
 
 def trace(frame, event, arg):
