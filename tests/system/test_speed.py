@@ -5,8 +5,9 @@ to 1.30 for the same program. Held here is what does not: how much a birth has o
 together with the waiting that is in a birth by hand, as both make the same calls (tests/system/test_bench.py); of each
 server's births what a tenth stay below; and all on one processor, ahead of what else runs, where nothing that Python does is
 hidden beside the kernel's work. With sixteen processes that wanted to run on two processors that ratio was 1.12 to 1.16 in eight
-runs, and 1.25 to 1.32 where each birth was made to take a tenth longer. So the limit lies in the middle: that is seen in every
-run, and noise in none; a second and a third run are for a machine that stood still in the first.
+runs, with five whose host was busy 1.14 to 1.18 in six; and 1.25 to 1.32 where each birth was made to take a tenth longer. So
+the limit lies in the middle: that is seen in every run, and noise in hardly one; the other runs are for a machine that stood
+still in the first.
 """
 
 import os
@@ -22,9 +23,9 @@ LIMITS = {"minirt / C": 1.2, "minirt 300 / minirt": 1.1, "plan / C": 0.08, "firs
 
 @pytest.fixture(scope="module")
 def measured() -> dict[str, float]:
-    """The least of each ratio in up to three runs: until all are as they should be."""
+    """The least of each ratio in up to five runs: until all are as they should be."""
     least = dict.fromkeys(LIMITS, 1000.0)
-    for _ in range(3):
+    for _ in range(5):
         run = ratios(measure(rounds=200, alone=True), "processor")
         least = {name: min(value, run[name]) for name, value in least.items()}
         if all(least[name] <= limit for name, limit in LIMITS.items()):
