@@ -36,7 +36,7 @@ PACKAGES = [
     *("criu", "systemd-sysv", "libpam-systemd", "dbus"),  # what a runtime asks to save processes, and for a unit of its own
     *("passwd", "uidmap"),  # users, and what maps their subordinate ids
     *("python3", "python3-cffi-backend", "python3-prctl", "python3-pyroute2", "python3-zstandard"),
-    *("python3-yaml", "python3-jsonschema"),
+    *("python3-yaml", "python3-jsonschema", "python3-h11"),
     *("python3-pytest", "python3-pytest-timeout", "python3-hypothesis"),
 ]
 DISK_SIZE = 8 << 30  # bytes, sparse
