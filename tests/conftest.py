@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -19,6 +20,11 @@ from hypothesis import settings
 # and takes the same examples each time; who develops has new ones each time.
 settings.register_profile("minirt", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("minirt")
+
+# What a shell starts in the background ignores SIGINT and SIGQUIT, under nohup SIGHUP too; and so would all that a test starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 LIMIT = 60  # seconds for one run of the command
 
