@@ -129,13 +129,17 @@ def restart(container: Container, seconds: float | None = None, number: int | No
 
 
 def pause(container: Container) -> None:
-    """Hold all processes of a container still. Raises: ContainerError, CgroupError."""
+    """Hold all processes of a container still. Raises: ContainerError, Conflict where they are held already; CgroupError."""
+    if container.paused:
+        raise Conflict(f"container {container.label} is paused already")
     hold(container, lambda group: group.freeze())
     container.tell("pause")
 
 
 def unpause(container: Container) -> None:
-    """Let them go on. Raises: ContainerError, CgroupError."""
+    """Let them go on. Raises: ContainerError, Conflict where nothing holds them; CgroupError."""
+    if container.running and not container.paused:
+        raise Conflict(f"container {container.label} is not paused")
     hold(container, lambda group: group.thaw())
     container.tell("unpause")
 

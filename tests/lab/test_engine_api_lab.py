@@ -105,7 +105,9 @@ def test_limits_stillness_and_use_through_the_api(server: Server) -> None:
     still = server.group("cpu.stat").splitlines()[0]
     assert server.ask("GET", f"/containers/{server.id}/json")[1]["State"]["Status"] == "paused"
     assert server.group("cpu.stat").splitlines()[0] == still, "it has not run a moment"
+    assert server.ask("POST", f"/containers/{server.id}/pause")[0] == 409
     assert server.ask("POST", f"/containers/{server.id}/unpause")[0] == 204
+    assert server.ask("POST", f"/containers/{server.id}/unpause")[0] == 409
     assert "frozen 0" in server.group("cgroup.events")
     assert server.ask("DELETE", f"/containers/{server.id}?force=1")[0] == 204
     assert not Path(find_parent(find_mount() or "")).joinpath(server.id).exists()
