@@ -18,6 +18,7 @@ Source: https://www.sqlite.org/wal.html, https://www.sqlite.org/pragma.html
 from __future__ import annotations
 
 import os
+import time
 
 from minirt.errors import MinirtError
 from minirt.paths import data_root
@@ -87,7 +88,7 @@ class Database:
         """Bring an older database to this version, each step whole."""
         if not version:
             self.execute("PRAGMA synchronous = OFF")  # a new one has nothing to lose, and need not wait for the disk
-        self.execute("PRAGMA journal_mode = WAL")
+        self._keep_journal()
         for number in range(version, len(migrations)):
             self.execute("BEGIN IMMEDIATE")
             try:
@@ -100,6 +101,18 @@ class Database:
             except BaseException:
                 self._roll_back()
                 raise
+
+    def _keep_journal(self) -> None:
+        """Turn WAL on. SQLite needs the database alone for that, and says at once that it is locked where another does the same."""
+        end = time.monotonic() + PATIENCE
+        while True:
+            try:
+                self.base.execute("PRAGMA journal_mode = WAL")
+                return
+            except _sqlite3.Error as error:
+                if error.sqlite_errorcode != _sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                    raise StateError(f"{self.path}: {error}") from None
+            time.sleep(0.001)
 
     def execute(self, statement: str, values: Iterable[Any] | dict[str, Any] = ()) -> _sqlite3.Cursor:
         """Execute one statement. Raises: StateError, sqlite3.IntegrityError."""

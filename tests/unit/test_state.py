@@ -100,6 +100,23 @@ def test_many_who_make_it_at_once_make_one() -> None:
     assert not failed and rows("SELECT count(*) FROM a", TWO) == [(160,)]
 
 
+def test_a_new_one_is_waited_for_while_another_makes_it(root: Path) -> None:
+    """SQLite turns its journal on for who has the database alone, and does not wait for that as it does for other locks."""
+    path = root / "lib" / "t.sqlite"
+    path.parent.mkdir()
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    patient = sqlite3.connect(path, timeout=600)
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        patient.execute("PRAGMA journal_mode = WAL")
+    patient.close()
+    threading.Timer(0.2, other.execute, ("COMMIT",)).start()
+    with Database("t.sqlite", ONE) as base:
+        base.execute("INSERT INTO a VALUES (1, 'one')")
+    assert rows("SELECT * FROM a") == [(1, "one")]
+    other.close()
+
+
 def test_the_journal_stays_for_the_next_to_open_and_does_not_grow(root: Path) -> None:
     for i in range(300):  # each is as a command of its own
         with Database("t.sqlite", ONE) as base:
