@@ -26,6 +26,7 @@ __all__ = ["attach", "attached", "is_unprivileged", "load"]
 
 LICENSE = b"Apache-2.0\0"  # only a program that calls the kernel's GPL helpers must be GPL
 NAME = b"minirt_devices"  # what bpftool shows, at most 15 bytes
+OFTEN = 20  # times that a program is offered to the kernel, while signals keep it from checking it
 KEPT = 16  # programs that `loaded` keeps
 MOST = 64  # programs of one group: BPF_CGROUP_MAX_PROGS, linux/bpf-cgroup-defs.h
 
@@ -154,9 +155,14 @@ def _in_first_namespace(uid_map: str = "/proc/self/uid_map") -> bool:
 
 
 def _load(code: bytes, log: bytes | bytearray = b"") -> int:
+    """Ask the kernel; again where a signal came, as its verifier breaks off for one (EAGAIN, kernel/bpf/verifier.c)."""
     attr = struct.pack("<IIQQIIQII16s", k.BPF_PROG_TYPE_CGROUP_DEVICE, len(code) // 8, address(code), address(LICENSE),
                        1 if log else 0, len(log), address(log) if log else 0, 0, 0, NAME)  # fmt: skip
-    return _bpf(k.BPF_PROG_LOAD, attr)
+    for _ in range(OFTEN):
+        fd = _bpf(k.BPF_PROG_LOAD, attr)
+        if fd != -errors.EAGAIN:
+            break
+    return fd
 
 
 def _why(code: bytes, errno: int) -> str:

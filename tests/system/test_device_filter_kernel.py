@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import stat
 import struct
 
@@ -137,6 +138,20 @@ def test_a_program_is_loaded_once_for_groups_of_the_same_rules(group):
             ids += cgroup_bpf.attached(fd)
             os.close(fd)
     assert len(ids) == 3 and len(set(ids)) == 1
+
+
+def test_signals_do_not_keep_a_program_from_being_loaded():
+    """The kernel's check of a program breaks off with EAGAIN where a signal waits; this one takes it about a millisecond."""
+    rules = [{"allow": True, "type": "c", "major": SECRET, "minor": minor, "access": "rw"} for minor in range(10)]
+    code = program(parse(rules))
+    before = signal.signal(signal.SIGALRM, lambda *_: None)
+    signal.setitimer(signal.ITIMER_REAL, 0.001, 0.003)
+    try:
+        for _ in range(200):
+            os.close(cgroup_bpf.load(code))
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_several_former_filters_are_all_replaced(group, nodes):
