@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from hypothesis import settings
@@ -27,6 +28,14 @@ signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 LIMIT = 60  # seconds for one run of the command
+
+
+def gone(pid: int) -> bool:
+    """Whether a process is gone, or a zombie that its new parent has not reaped yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 class Minirt:
@@ -123,8 +132,8 @@ def mine(minirt: Minirt) -> Iterator[Minirt]:
 @pytest.fixture
 def own_store(image_store: Path) -> Iterator[Minirt]:
     """A minirt with an image store of its own, where the default image is: for tests that add images, or damage them."""
-    root = Path(tempfile.mkdtemp(prefix="minirt-store-", dir="/var/tmp"))
-    root.chmod(0o755)
+    root = Path("/var/tmp") / f"minirt-store-{uuid4().hex}"  # mkdtemp's names may end with _, and no image's name does
+    root.mkdir(mode=0o755)
     (root / "lib").mkdir()
     copy = ["cp", "-a", "--reflink=auto", image_store / "lib" / "image", root / "lib" / "image"]
     subprocess.run(copy, check=True, timeout=LIMIT)

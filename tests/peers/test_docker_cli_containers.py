@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from api_server import Api, api, emptied, until  # noqa: F401
+from conftest import gone
 
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("emptied")]
 SLEEPER = ("--network", "none", "busybox", "sleep", "600")
@@ -22,13 +23,6 @@ def box(api: Api, *options: str) -> int:
     """A container with the name box that runs; return the host's number of its process."""
     api.good("run", "-d", "--name", "box", *options, *SLEEPER)
     return api.pid("box")
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 # -- begun and ended
@@ -53,7 +47,7 @@ def test_stop_lets_a_program_end_itself_and_kills_it_after_a_while(api: Api) -> 
     assert api.inspect("kind")["State"]["ExitCode"] == 3 and "ended" in api.good("logs", "kind")
     pid = box(api)
     api.good("stop", "-t", "0", "box")
-    assert not alive(pid) and api.inspect("box")["State"]["ExitCode"] == 137
+    assert gone(pid) and api.inspect("box")["State"]["ExitCode"] == 137
 
 
 def test_pause_freezes_all_processes(api: Api) -> None:
@@ -72,9 +66,9 @@ def test_pause_freezes_all_processes(api: Api) -> None:
 def test_restart_gives_another_process_and_rename_another_name(api: Api) -> None:
     pid = box(api)
     api.good("restart", "-t", "0", "box")
-    assert not alive(pid) and alive(api.pid("box"))
+    assert gone(pid) and not gone(api.pid("box"))
     api.good("rename", "box", "crate")
-    assert alive(api.pid("crate")) and api.docker("inspect", "box").returncode == 1
+    assert not gone(api.pid("crate")) and api.docker("inspect", "box").returncode == 1
 
 
 def test_kill_sends_the_signal_that_is_named(api: Api) -> None:
@@ -97,9 +91,9 @@ def test_wait_tells_the_exit_code_when_it_comes(api: Api) -> None:
 
 def test_rm_needs_force_for_one_that_runs(api: Api) -> None:
     pid = box(api)
-    assert "is running" in api.docker("rm", "box").stderr and alive(pid)
+    assert "is running" in api.docker("rm", "box").stderr and not gone(pid)
     api.good("rm", "-f", "box")
-    assert not alive(pid) and api.minirt.containers == []
+    assert gone(pid) and api.minirt.containers == []
 
 
 def test_a_name_is_given_once(api: Api) -> None:
@@ -169,7 +163,7 @@ def test_diff_and_export_and_commit_see_what_was_changed(api: Api) -> None:
     tar = subprocess.run(["docker", "export", "box"], capture_output=True, env=api.env, timeout=60).stdout
     names = {name.removeprefix("./") for name in tarfile.open(fileobj=io.BytesIO(tar)).getnames()}
     assert "new" in names and "etc/group" not in names
-    id = api.good("commit", "-m", "why", "-a", "who", "-c", "CMD [\"cat\", \"/new\"]", "box", "made:1")
+    id = api.good("commit", "-m", "why", "-a", "who", "-c", 'CMD ["cat", "/new"]', "box", "made:1")
     assert api.good("run", "--rm", "--network", "none", "made:1") == "new"
     found = json.loads(api.good("image", "inspect", "made:1"))[0]
     assert found["Id"] == id and found["Author"] == "who" and found["Comment"] == "why"
@@ -224,7 +218,7 @@ def test_containers_go_on_and_are_known_when_the_server_begins_anew(api: Api) ->
     pid = api.pid("box")
     for number in (15, 9):
         api.end(number)
-        assert alive(pid)
+        assert not gone(pid)
         api.begin()
         assert api.pid("box") == pid
     count = len(api.good("logs", "box").split())
@@ -244,7 +238,7 @@ def test_a_client_that_dies_leaves_the_container_and_no_thread_that_waits(api: A
         process.kill()
         process.wait()
     until(lambda: len(list(threads.iterdir())) <= 2)  # who ends it and sees to --restart, who lets clients in
-    assert alive(api.pid("box"))
+    assert not gone(api.pid("box"))
 
 
 def server_pid(api: Api) -> int:
@@ -261,7 +255,7 @@ def test_an_end_that_nobody_saw_is_no_success(api: Api) -> None:
     os.kill(monitor, signal.SIGKILL)
     assert api.inspect("box")["State"]["Running"]  # it is none the worse
     os.kill(pid, signal.SIGKILL)
-    until(lambda: not alive(pid))
+    until(lambda: gone(pid))
     assert api.inspect("box")["State"]["ExitCode"] == 255
     said = api.ask("POST", "/containers/box/wait")[1]
     assert said["StatusCode"] == 255 and "nobody saw" in said["Error"]["Message"]

@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from conftest import Minirt
+from conftest import Minirt, gone
 
 from minirt.engine.monitor import connect, frame
 
@@ -199,7 +199,7 @@ def test_a_killed_monitor_leaves_a_container_that_is_seen_and_can_be_removed(min
     until(lambda: Path(f"/proc/{parent(first)}/comm").read_text().strip() != "minirt-monitor")
     assert inspect(mine, "box")["State"]["Running"]
     mine.good("rm", "-f", "box")
-    until(lambda: not os.path.exists(f"/proc/{first}") or " Z " in Path(f"/proc/{first}/stat").read_text())
+    until(lambda: gone(first))
 
 
 @pytest.mark.parametrize(("words", "code"), [(("none",), 127), (("/etc",), 126)])

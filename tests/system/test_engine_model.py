@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Minirt
+from conftest import Minirt, gone
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
@@ -215,7 +215,7 @@ class Engine(RuleBasedStateMachine):
         pidfd = os.pidfd_open(above)
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
         os.close(pidfd)
-        until(lambda: not Path(f"/proc/{above}").exists() or " Z " in Path(f"/proc/{above}/stat").read_text())
+        until(lambda: gone(above))
         known.watched = False
 
     @rule(name=NAMES)

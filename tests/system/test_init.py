@@ -48,7 +48,7 @@ def states(pid: int) -> dict[int, str]:
     for child in children:
         try:
             found[int(child)] = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0]
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):  # before it is opened, and between that and the read
             pass
     return found
 

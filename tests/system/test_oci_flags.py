@@ -12,7 +12,8 @@ import time
 from pathlib import Path
 
 import pytest
-from test_oci_runtime import LIMIT, Runtime, gone, listen, oci, wait_for  # noqa: F401
+from conftest import gone
+from test_oci_runtime import LIMIT, Runtime, listen, oci, wait_for  # noqa: F401
 
 from minirt.linux.cgroup2 import find_mount
 from minirt.runtime.command import COMMANDS, GLOBAL, rare_flags

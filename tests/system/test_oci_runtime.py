@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import gone
 from oci_bundle import Bundle
 
 from minirt.linux.cgroup2 import find_mount
@@ -85,14 +86,6 @@ def oci() -> Iterator[Runtime]:
         yield runtime
         runtime("delete", "--force", "box")
         assert runtime.left() == []
-
-
-def gone(pid: int) -> bool:
-    """Whether a process is gone, or a zombie that its new parent has not reaped yet."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
 
 
 def wait_for(condition: Any) -> None:

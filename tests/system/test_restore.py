@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from api_server import Api, own_host, until
-from conftest import Minirt
+from conftest import Minirt, gone
 
 pytestmark = [
     pytest.mark.timeout(300),
@@ -52,7 +52,7 @@ class Host(Api):
 
 def killed(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
-    until(lambda: not Path(f"/proc/{pid}").exists() or ") Z " in Path(f"/proc/{pid}/stat").read_text())
+    until(lambda: gone(pid))
 
 
 @pytest.fixture
