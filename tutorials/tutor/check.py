@@ -19,7 +19,7 @@ from tutorials.tutor.observe import checks, facts, start
 from tutorials.tutor.sandbox import kind_for
 from tutorials.tutor.source import c_function, python_function
 from tutorials.tutor.story import Call, calls, first_difference
-from tutorials.tutor.world import Raised, World
+from tutorials.tutor.world import NotBorn, Raised, World
 
 __all__ = ["Reference", "Verdict", "check", "judged", "observed", "unfinished"]
 
@@ -145,6 +145,8 @@ def parted(lesson: Lesson, answer: Path, reference: Reference, partial: bool, sa
     world = World(str(answer.resolve()), lesson.symbols, reference.seed, partial, kind_for(lesson) if sandbox else "")
     try:
         return first_difference(reference.story, told(lesson, world), answer, lesson.symbols)
+    except NotBorn:
+        return "", ""  # it does not end; the facts say so
     except Raised as error:
         raise raised(answer, str(error)) from None
 
