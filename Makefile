@@ -67,6 +67,7 @@ demo: .venv/installed-run
 	@touch $@
 
 test: .venv/installed-test
+	@$(BIN)/python -m pytest --collect-only -qq tests/lab >.venv/collected.log || { cat .venv/collected.log; exit 1; }
 	$(BIN)/python -m pytest tests/unit tests/system tests/peers -m 'not long'
 	$(MAKE) test-lab
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Minirt
+from command import Minirt
 
 __all__ = ["LIMIT", "Api", "api", "emptied", "until"]
 
@@ -36,13 +36,13 @@ def until(fact: Any, seconds: float = 60) -> Any:
 class Socket(http.client.HTTPConnection):
     """HTTP over the server's Unix socket."""
 
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=LIMIT)
+    def __init__(self, path: str, limit: float = LIMIT) -> None:
+        super().__init__("localhost", timeout=limit)
         self.path = path
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(LIMIT)
+        self.sock.settimeout(self.timeout)
         self.sock.connect(self.path)
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from conftest import Minirt
+from command import Minirt
 
 __all__ = ["NEEDS", "Host", "answering", "get", "host", "serve"]
 

@@ -2,38 +2,22 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import signal
-import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from api_server import Socket
+from command import Minirt
 
 from minirt.linux.cgroup2 import find_mount, find_parent
 
 pytest.importorskip("h11", reason="python3-h11 is in the lab")
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    from tests.conftest import Minirt  # its fixture is known here, its module's name is that of this directory's own
-
 LIMIT = 240.0  # s for one answer: this machine is emulated
-
-
-class Connection(http.client.HTTPConnection):
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=LIMIT)
-        self.path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(LIMIT)
-        self.sock.connect(self.path)
 
 
 class Server:
@@ -44,7 +28,7 @@ class Server:
         self.id = ""
 
     def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        connection = Connection(self.path)
+        connection = Socket(self.path, LIMIT)
         connection.request(method, path, json.dumps(body) if body is not None else None, {"Content-Type": "application/json"})
         answer = connection.getresponse()
         text = answer.read()

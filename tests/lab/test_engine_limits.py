@@ -7,11 +7,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from minirt.linux.cgroup2 import find_mount, find_parent
+from command import Minirt
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from tests.conftest import Minirt  # its fixture is known here, its module's name is that of this directory's own
+from minirt.linux.cgroup2 import find_mount, find_parent
 
 LIMIT = 120.0
 

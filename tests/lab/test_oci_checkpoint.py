@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import gone
+from command import gone
 from test_oci_runtime import Runtime, listen, oci, wait_for  # noqa: F401
 
 from minirt.linux.cgroup2 import find_mount

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Minirt
+from command import Minirt
 from dockerfile_cases import CASES
 from engines import RUNTIME, Engine, need
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from api_server import Api, api, emptied, until  # noqa: F401
-from conftest import gone
+from command import gone
 
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("emptied")]
 SLEEPER = ("--network", "none", "busybox", "sleep", "600")

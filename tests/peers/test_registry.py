@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import Minirt
+from command import Minirt
 from registries import DockerRegistry, available, registry  # noqa: F401
 
 pytestmark = [

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Minirt
+from command import Minirt
 from engines import Engine, need, place, rootfs  # noqa: F401
 from registries import DockerRegistry
 from registry_server import INDEX, MANIFEST, Server, digest_of, image, registry  # noqa: F401

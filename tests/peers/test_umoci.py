@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Minirt
+from command import Minirt
 
 from minirt.image.store import Store
 from minirt.image.view import View

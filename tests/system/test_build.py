@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import Minirt
+from command import Minirt
 from registry_server import Server
 
 from minirt.image.store import Store

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from conftest import Minirt
+from command import Minirt
 
 from minirt.image.store import Store
 from minirt.image.view import View

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import Minirt
+from command import Minirt
 
 pytestmark = [
     pytest.mark.root,

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Minirt
+from command import Minirt
 from test_build import Project
 
 pytestmark = [

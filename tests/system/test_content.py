@@ -9,7 +9,7 @@ import tarfile
 from collections.abc import Iterator
 
 import pytest
-from conftest import Minirt
+from command import Minirt
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a container without a user namespace takes root")
 CHANGE = "echo new > /etc/new; rm /bin/ls; mkdir -p /a/b; touch /a/b/c; chmod 700 /etc"

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Minirt
+from command import Minirt
 
 from lab import doctor as lab_doctor
 

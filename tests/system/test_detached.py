@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from conftest import Minirt, gone
+from command import Minirt, gone
 
 from minirt.engine.monitor import connect, frame
 

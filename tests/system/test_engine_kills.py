@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Minirt
+from command import Minirt
 from test_gc import NOTHING, die, ids, left, processes
 
 from minirt.engine import control, ended, gc, owner

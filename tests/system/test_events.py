@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import Minirt
+from command import Minirt
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a container without a user namespace takes root")
 LIMIT = 30.0  # seconds that something may take on a busy machine

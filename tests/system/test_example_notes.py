@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 from api_server import Api
-from conftest import Minirt
+from command import Minirt
 from debian_root import MIRROR
 from test_documents import TOP, environment, fences, matches
 

@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from conftest import Minirt
+from command import Minirt
 
 from minirt.engine import gc
 from minirt.engine import run as engine

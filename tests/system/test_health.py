@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Minirt
+from command import Minirt
 from hypothesis import given
 from hypothesis import strategies as st
 

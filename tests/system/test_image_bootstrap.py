@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import Minirt
+from command import Minirt
 from debian_root import MIRROR
 
 pytestmark = [

@@ -9,7 +9,7 @@ import re
 import tarfile
 
 import pytest
-from conftest import Minirt
+from command import Minirt
 
 from minirt.image.store import Store
 

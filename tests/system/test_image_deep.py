@@ -7,7 +7,7 @@ import os
 import tarfile
 
 import pytest
-from conftest import Minirt
+from command import Minirt
 
 from minirt.image.store import Store
 

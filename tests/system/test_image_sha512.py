@@ -8,7 +8,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from conftest import Minirt
+from command import Minirt
 from liars import CONFIG, MANIFEST, tar
 from registry_server import Server
 

@@ -7,7 +7,7 @@ import pty
 import subprocess
 
 import pytest
-from conftest import LIMIT, Minirt
+from command import LIMIT, Minirt
 from liars import Content, Registry
 
 PLAIN = "--tls-verify=false"

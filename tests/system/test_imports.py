@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import Minirt
+from command import Minirt
 
 # Each costs from one to tens of milliseconds; shutil brings three compression libraries, pathlib urllib, enum is in re.
 HEAVY = {

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Minirt
+from command import Minirt
 from network_host import NEEDS, Host, answering, get, host, serve  # noqa: F401
 
 pytestmark = [*NEEDS, pytest.mark.skipif(shutil.which("pasta") is None, reason="no pasta on this machine (apt-get install passt)")]

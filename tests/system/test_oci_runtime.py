@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import gone
+from command import gone
 from oci_bundle import Bundle
 
 from minirt.linux.cgroup2 import find_mount

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from abi3info import DATAS, FUNCTIONS
 from abi3info.models import PyVersion, Symbol
-from conftest import Minirt
+from command import Minirt
 
 TOP = Path(__file__).resolve().parents[2]
 VERSIONS = ("3.11", "3.12", "3.13")

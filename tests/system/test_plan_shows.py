@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import Minirt
+from command import Minirt
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Minirt
+from command import Minirt
 from webdriver import Browser, available
 
 from minirt.plan.events import Event

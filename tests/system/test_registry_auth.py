@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from conftest import Minirt
+from command import Minirt
 from liars import Content, Handler, Registry
 from registries import DockerRegistry, available
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import liars
 import pytest
-from conftest import Minirt
+from command import Minirt
 from liars import Content, Handler, Registry, tar
 
 PLAIN = "--tls-verify=false"

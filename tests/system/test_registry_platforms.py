@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import liars
 import pytest
-from conftest import Minirt
+from command import Minirt
 from liars import Content, Handler, Registry, tar
 
 PLAIN = "--tls-verify=false"

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from api_server import Api, own_host, until
-from conftest import Minirt, gone
+from command import Minirt, gone
 
 pytestmark = [
     pytest.mark.timeout(300),

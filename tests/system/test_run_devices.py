@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from conftest import Minirt
+from command import Minirt
 
 from minirt.linux.cgroup2 import find_mount
 

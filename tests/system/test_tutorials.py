@@ -41,7 +41,7 @@ from tutorials.tutor.world import Raised, World
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from conftest import Minirt
+    from command import Minirt
 
 LESSONS = lessons()
 FEW = 4  # mutants of each lesson in `make test`, the same each time; all of them are tried by `make test-long`

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from conftest import Minirt
+from command import Minirt
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import Minirt
+from command import Minirt
 
 from tutorials.tutor.sandbox import enclosed
 
