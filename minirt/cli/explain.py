@@ -32,7 +32,7 @@ def add_parser(commands: Any) -> None:
 def explain(args: argparse.Namespace) -> int:
     """Print it, or write the page."""
     from minirt.errors import UsageError
-    from minirt.plan.events import open_trace
+    from minirt.trace import open_trace
 
     try:
         header, events = open_trace(args.file)

@@ -58,8 +58,8 @@ def why(args: argparse.Namespace) -> int:
 def last_of(name: str) -> Failed | None:
     """Return the last call of a trace that failed. Raises: UsageError."""
     from minirt.errors import UsageError
-    from minirt.plan.events import read_trace
     from minirt.plan.why import Failed
+    from minirt.trace import read_trace
 
     try:
         with open(name, encoding="utf-8") as file:

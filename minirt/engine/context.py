@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from minirt.engine.options import RunOptions
     from minirt.image.store import Image
     from minirt.linux.cgroup2 import Cgroup
-    from minirt.plan.events import Sink
+    from minirt.trace import Sink
 
 __all__ = ["INIT", "compile_filter", "in_new_userns", "make_cgroup", "make_context", "prepare"]
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from minirt.network.connect import Attachment
     from minirt.network.store import Network
     from minirt.plan.birth import Birth
-    from minirt.plan.events import Sink
+    from minirt.trace import Sink
 
 __all__ = ["connect", "create", "disconnect", "inspect", "lead_in", "leave", "listed", "prune", "remove", "settings_of"]
 

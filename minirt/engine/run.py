@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from minirt.linux.cgroup2 import Cgroup
     from minirt.oci.step import Context
     from minirt.plan import Plan
-    from minirt.plan.events import Event, Sink
+    from minirt.trace import Event, Sink
 
 __all__ = ["run"]
 
@@ -131,7 +131,7 @@ def make_sink(options: RunOptions, undo: ExitStack) -> Sink | None:
 
         sinks.append(Explainer(sys.stderr))
     if options.trace:
-        from minirt.plan.events import TraceWriter
+        from minirt.trace import TraceWriter
 
         try:
             stream = undo.enter_context(open(options.trace, "w", encoding="utf-8"))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from minirt.oci.step import Context
     from minirt.plan import Plan
     from minirt.plan.birth import Birth
-    from minirt.plan.events import Sink
+    from minirt.trace import Sink
 
 __all__ = ["Session"]
 

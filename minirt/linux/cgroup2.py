@@ -8,11 +8,6 @@
 A controller belongs to version 1 or to version 2, for the whole machine. On a host where version 1 has
 it a limit is an error that names it; a container without limits runs all the same.
 
-The group itself: cgroup_group.py. Where it is: cgroup_tree.py. What the limits are: cgroup_limits.py, and
-cgroup_update.py once it lives. One file of it: cgroup_files.py.
-Holding all its processes still: cgroup_freeze.py. What it used: cgroup_stats.py. Its devices: device_filter.py.
-Whose it is: cgroup_owner.py.
-
 Source: Documentation/admin-guide/cgroup-v2.rst; man 7 cgroups.
 """
 
@@ -33,7 +28,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from minirt.linux.cgroup_limits import File
-    from minirt.plan.events import Sink
+    from minirt.trace import Sink
 
 __all__ = [
     "Cgroup",

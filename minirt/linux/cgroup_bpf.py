@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from minirt.plan.events import Sink
+    from minirt.trace import Sink
 
 __all__ = ["attach", "attached", "is_unprivileged", "load"]
 
@@ -213,7 +213,7 @@ class _Memlock:
 
 def _tell(sink: Sink | None, args: tuple[str, ...], result: int, why: str, words: Sequence[str] = ()) -> None:
     if sink is not None:
-        from minirt.plan.events import Event
+        from minirt.trace import Event
 
         errno = -result if result < 0 else 0
         sink(Event("bpf", args, step="cgroup", why=why, result=-1 if errno else result, errno=errno, change=tuple(words)))

@@ -14,7 +14,7 @@ from minirt.errors import MinirtError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from minirt.plan.events import Sink
+    from minirt.trace import Sink
 
 __all__ = ["NAME", "CgroupError", "keyed", "put", "read", "rmdir", "tell", "write"]
 
@@ -95,7 +95,7 @@ def rmdir(path: str, why: str, sink: Sink | None) -> int:
 def tell(sink: Sink | None, call: str, args: tuple[str, ...], errno: int, result: int, why: str) -> None:
     """Give a call of ours to the event stream."""
     if sink is not None:
-        from minirt.plan.events import Event
+        from minirt.trace import Event
 
         sink(Event(call, args, step="cgroup", why=why, result=-1 if errno else result, errno=errno))
 

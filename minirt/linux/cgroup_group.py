@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from minirt.linux.cgroup_limits import File
-    from minirt.plan.events import Sink
+    from minirt.trace import Sink
 
 __all__ = ["Cgroup"]
 

@@ -23,7 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from minirt.plan.events import Sink
+    from minirt.trace import Sink
 
 __all__ = [
     "Place", "controllers", "find_mount", "find_parent", "hand_down", "make", "own_group", "refuse_missing", "tree_options",

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
-    from minirt.plan.events import Sink
+    from minirt.trace import Sink
 
 
 __all__ = ["DEFAULT", "DeviceFilterError", "Rule", "attach", "listing", "parse", "program"]

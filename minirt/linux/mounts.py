@@ -8,11 +8,11 @@ import struct
 from minirt.errors import KernelError
 from minirt.linux import constants as k
 from minirt.linux.direct import syscall
-from minirt.plan.events import Event
+from minirt.trace import Event
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from minirt.plan.events import Sink
+    from minirt.trace import Sink
 
 __all__ = ["idmapped_copy"]
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 
 from minirt.errors import KernelError, MinirtError
-from minirt.plan.events import Event
+from minirt.trace import Event
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from minirt.plan.events import Sink
+    from minirt.trace import Sink
 
 __all__ = ["map_text", "outside", "write_maps"]
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
     from minirt.network.store import Endpoint, Network
-    from minirt.plan.events import Sink
+    from minirt.trace import Sink
 
 __all__ = ["Wire", "add_bridge", "host_subnets", "lead_out", "lead_to", "let_back", "remove_links", "set_inside"]
 
@@ -69,7 +69,7 @@ class Wire:
             raise KernelError(errno, f"{error}{cause(errno)}") from None
         finally:
             if self.sink is not None:
-                from minirt.plan.events import Event
+                from minirt.trace import Event
 
                 self.sink(Event(message, args, side=self.side, step="network", why=why, result=-1 if errno else 0, errno=errno,
                                 time=begin, duration=monotonic_ns() - begin))  # fmt: skip

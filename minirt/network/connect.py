@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from minirt.network.store import Endpoint, Network
-    from minirt.plan.events import Sink
+    from minirt.trace import Sink
 
 __all__ = ["Attachment", "connect", "disconnect", "leave", "sweep"]
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from minirt.network.ports import Port
     from minirt.network.store import Endpoint, Network
-    from minirt.plan.events import Sink
+    from minirt.trace import Sink
 
 __all__ = ["apply", "comment_of", "render", "table_name"]
 
@@ -147,7 +147,7 @@ def run_nft(script: str, sink: Sink | None) -> None:
     except FileNotFoundError:
         raise NetworkError("no nft on this machine, which networks need: apt-get install nftables") from None
     if sink is not None:
-        from minirt.plan.events import Event
+        from minirt.trace import Event
 
         why = "who may reach whom, and which ports lead where: the whole table in one transaction"
         sink(Event("nft", ("-f", "-"), step="network", why=why, result=done.returncode, time=begin,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from minirt.network.connect import Attachment
-    from minirt.plan.events import Sink
+    from minirt.trace import Sink
 
 __all__ = ["end", "is_alive", "is_wanted", "launch", "reap", "refuse", "start", "stop"]
 
@@ -100,7 +100,7 @@ def launch(path: str, pid: int, ports: Sequence[Port] = (), sink: Sink | None = 
         process.wait()
         raise
     if sink is not None:
-        from minirt.plan.events import Event
+        from minirt.trace import Event
 
         why = "a tap device in the container; what it sends comes out of this process's own sockets"
         sink(Event("pasta", tuple(words[1:]), step="network", why=why, time=begin, duration=time.monotonic_ns() - begin))

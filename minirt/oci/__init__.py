@@ -3,6 +3,7 @@
 May import minirt.plan, minirt.linux and minirt.errors; nothing heavy. Read in this order:
 
     compile.py      the steps in their order: the table of contents of a container's birth
+    step.py         what a step is written with
     namespaces.py   signals, cgroup, clone3, id maps, session
     rootfs.py       propagation, overlay, pivot_root
     options.py      an entry of config.json's mounts, read
@@ -14,8 +15,9 @@ May import minirt.plan, minirt.linux and minirt.errors; nothing heavy. Read in t
     system.py       host name, sysctls, network interfaces
     hidden.py       what is hidden and what is read-only
     parent.py       what the parent does meanwhile
-    process.py      limits, user, capabilities, seccomp, execve
+    process.py      limits, user, capabilities, seccomp, execve; scheduling.py: what few ask for
     lookup.py       in the finished root: who is this user, where is this command
+    join.py         a second process in a container that runs (exec)
     spec.py         the default config.json
     features.py     what config.json may ask for, as a document for engines
 

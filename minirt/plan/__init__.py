@@ -1,18 +1,18 @@
 """The plan: a container as an ordered list of system calls, each with its reason.
 
-May import minirt.linux and minirt.errors. Read in this order:
+May import minirt.linux, minirt.trace, minirt.errors and minirt.paths. Read in this order:
 
     builder.py   Plan: a method a system call; appends records, calls nothing
-    record.py    what a record is made of
+    record.py    what a record is made of; kinds.py: what an argument can be
     layout.py    where things lie in a plan's memory
     lower.py     records -> the memory that csrc/plan/executor.c runs; arena.py, pack.py: what arguments point to, and records
     common.py    passages that many plans have, made and lowered once
     executor.py  the program that runs a plan, and who starts it
     birth.py     a plan run: the executor started, barriers stood at; ring.py: what came of each record
     compare.py   what two plans differ in; shell.py: one as a shell script
+    here.py      a plan run without the executor, by the process that it confines
     cut.py       --upto, --without, --fail: the same list with a piece changed
-    player.py    a trace as a page to step through
-    events.py    what happened; decode.py, explain.py, observe.py, watch.py show it to a person
+    decode.py    a plan and what happens, shown to a person; explain.py, observe.py, watch.py, too; player.py: a trace as a page
     causes.py    why a call usually fails; why.py: each of these causes tried
 """
 

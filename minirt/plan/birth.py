@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
-    from minirt.plan.events import Event, Sink
     from minirt.plan.record import Memory
+    from minirt.trace import Event, Sink
 
 __all__ = ["Birth", "PlanFailed", "run"]
 

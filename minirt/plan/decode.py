@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 
 from minirt.linux import constants
-from minirt.plan.events import Event
 from minirt.plan.layout import PENDING
 from minirt.plan.record import Address, Late, Memory, Record, Slot, Words
+from minirt.trace import Event
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """Print events for a person: the step and its reason, then each call decoded, with its time.
 
-`Explainer` is a sink for `minirt.plan.events.Event`; minivm uses the same one for its ioctls and exits.
+`Explainer` is a sink for `minirt.trace.Event`; minivm uses the same one for its ioctls and exits.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import TextIO
 
-    from minirt.plan.events import Event
+    from minirt.trace import Event
 
 __all__ = ["Explainer", "use_color"]
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from minirt.plan.builder import Plan
-    from minirt.plan.events import Sink
     from minirt.plan.record import Argument
+    from minirt.trace import Sink
 
 __all__ = ["perform"]
 
@@ -68,7 +68,7 @@ def _failed(record: Record, errno: int) -> KernelError:
 
 
 def _tell(record: Record, result: int, begin: int, sink: Sink) -> None:
-    from minirt.plan.events import Event
+    from minirt.trace import Event
 
     outcome: dict[str, Any] = {"result": result} if result >= 0 else {"result": -1, "errno": -result}
     outcome |= {"step": record.step, "why": record.why, "time": begin, "duration": monotonic_ns() - begin}

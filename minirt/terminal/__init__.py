@@ -6,4 +6,5 @@ May import minirt.errors. Both the engine and the OCI runtime stay with a contai
     tty.py          a terminal's size and raw mode
     detach_keys.py  the keys that leave a container alone
     attach.py       between the user's terminal and the container's pty
+    client.py       between the user's terminal and a detached container's monitor
 """

@@ -101,7 +101,7 @@ def _add_exits(commands: Any) -> None:
 
 
 def _exits(options: argparse.Namespace) -> int:
-    from minirt.plan.events import open_trace
+    from minirt.trace import open_trace
     from minivm.cli.report import profile_as_dict, profile_as_text
     from minivm.inspect.profile import Profile
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import BinaryIO
 
-    from minirt.plan.events import Sink
+    from minirt.trace import Sink
     from minivm.boot.start import Start
     from minivm.inspect.gdb.server import Server
     from minivm.machine.config import Config
@@ -136,7 +136,7 @@ def _sinks(options: argparse.Namespace) -> Iterator[list[Sink]]:
 @contextlib.contextmanager
 def _trace(path: str) -> Iterator[Sink]:
     """Open a trace. Raises MinivmError where it cannot be written, now or later (a full disk)."""
-    from minirt.plan.events import TraceWriter
+    from minirt.trace import TraceWriter
 
     try:
         with open(path, "w", encoding="utf-8") as file:

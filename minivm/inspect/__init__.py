@@ -1,6 +1,6 @@
 """What can be seen of a machine from outside: its exits and their code, its time, its registers, its page tables; gdb's server.
 
-May import: minivm.kvm, minivm.boot (where a kernel's file is read), minirt.plan.events. Read first: exits.py. Then, each by itself:
+May import: minivm.kvm, minivm.boot (where a kernel's file is read), minirt.trace. Read first: exits.py. Then, each by itself:
 
     profile.py, sites.py, disassembly.py, times.py   exits by guest function, the code there, where the time goes
     steps.py                                         an instruction at a time, and what it changed

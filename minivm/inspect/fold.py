@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from minirt.plan.events import Event
+from minirt.trace import Event
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from minirt.plan.events import Sink
+    from minirt.trace import Sink
 
 __all__ = ["Fold"]
 

@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from minirt.plan.events import Event
+    from minirt.trace import Event
     from minivm.inspect.symbols import Symbols
 
 __all__ = ["Profile"]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-    from minirt.plan.events import Event
+    from minirt.trace import Event
 
 __all__ = ["ready"]
 

@@ -23,7 +23,7 @@ from minivm.errors import MinivmError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minirt.plan import Plan
-    from minirt.plan.events import Sink
+    from minirt.trace import Sink
 
 __all__ = ["enter", "jail_plan"]
 
@@ -36,7 +36,7 @@ NEEDED = (  # what is imported while a machine runs and ends, by name, for there
     "json", "signal", "select", "termios", "tty", "traceback", "linecache", "encodings.ascii", "encodings.latin_1",
     "minivm.machine.foreground", "minivm.machine.loop", "minivm.machine.terminal", "minivm.machine.gate", "minivm.cli.report",
     "minivm.inspect.registers", "minivm.inspect.sites", "minivm.inspect.times", "minivm.inspect.profile",
-    "minirt.plan.events", "minirt.plan.explain", "minirt.plan.here", "minirt.plan.decode", "minirt.linux.seccomp.compiler",
+    "minirt.trace", "minirt.plan.explain", "minirt.plan.here", "minirt.plan.decode", "minirt.linux.seccomp.compiler",
 )  # fmt: skip
 
 

@@ -48,7 +48,7 @@ def loop(machine: Machine, number: int) -> None:
 
 def _told_loop(machine: Machine, number: int, exits: Exits) -> None:
     """The same, telling each exit with what was answered."""
-    from minirt.plan.events import Event
+    from minirt.trace import Event
     from minivm.inspect.registers import as_dict
     from minivm.inspect.sites import Sites
 

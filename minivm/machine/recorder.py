@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
-    from minirt.plan.events import Event, Sink
+    from minirt.trace import Event, Sink
 
 __all__ = ["Recorder", "parse_failure"]
 
@@ -99,7 +99,7 @@ class Recorder:
         """
         if not self.watches(call):
             return function()[0]
-        from minirt.plan.events import Event
+        from minirt.trace import Event
 
         event = Event(call, args, time=monotonic_ns(), **more)
         try:

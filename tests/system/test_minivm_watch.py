@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import minivm.boot
-from minirt.plan.events import read_trace
+from minirt.trace import read_trace
 from minivm.boot import formats
 from minivm.errors import KvmError, MinivmError
 from minivm.machine.config import Config, Disk

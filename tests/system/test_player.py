@@ -15,8 +15,8 @@ import pytest
 from command import Minirt
 from webdriver import Browser, available
 
-from minirt.plan.events import Event
 from minirt.plan.player import page
+from minirt.trace import Event
 
 pytestmark = pytest.mark.skipif(not available(), reason="no chromium and chromedriver on this machine")
 root = pytest.mark.skipif(os.geteuid() != 0, reason="a container without a user namespace takes root")

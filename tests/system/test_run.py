@@ -537,7 +537,7 @@ def test_explain_tells_the_calls_on_standard_error(minirt) -> None:
 
 
 def test_a_trace_is_the_calls_in_the_order_of_time(minirt, tmp_path: Path) -> None:
-    from minirt.plan.events import read_trace
+    from minirt.trace import read_trace
 
     assert minirt("run", "--trace", tmp_path / "trace", "--rm", "busybox", "true").returncode == 0
     with open(tmp_path / "trace") as stream:
@@ -550,7 +550,7 @@ def test_a_trace_is_the_calls_in_the_order_of_time(minirt, tmp_path: Path) -> No
 
 @pytest.mark.skipif(not os.path.exists("/usr/bin/strace"), reason="strace is not installed")
 def test_the_kernel_saw_the_calls_that_the_trace_tells_of(minirt, tmp_path: Path) -> None:
-    from minirt.plan.events import read_trace
+    from minirt.trace import read_trace
 
     names = ("pivot_root", "sethostname", "mount", "umount2", "setresuid", "capset")
     strace = ["strace", "-f", "-e", f"trace={','.join(names)}", "-o", str(tmp_path / "strace")]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from webdriver import ENTER, Browser, available
 
-from minirt.plan.events import read_trace
+from minirt.trace import read_trace
 from tutorials.tutor.cited import cross_linked
 from tutorials.tutor.diagrams import layered, ranks, reduced, steps
 from tutorials.tutor.lessons import TOP, lessons

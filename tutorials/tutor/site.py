@@ -15,8 +15,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from minirt.plan.events import read_trace
 from minirt.plan.player import page as player_page
+from minirt.trace import read_trace
 from tutorials.tutor.cited import cited_page, cites, cross_linked
 from tutorials.tutor.diagrams import imports, layered, steps_diagram
 from tutorials.tutor.errors import TutorError

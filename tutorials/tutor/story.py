@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from minirt.plan.events import Event, read_trace
+from minirt.trace import Event, read_trace
 from tutorials.tutor.lessons import Lesson
 from tutorials.tutor.source import python_node
 from tutorials.tutor.world import World

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from minirt.plan.events import Event
+from minirt.trace import Event
 from tutorials.tutor.diagrams import WIDTH, box, label, linked, svg
 
 __all__ = ["timeline"]

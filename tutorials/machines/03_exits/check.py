@@ -9,7 +9,7 @@ import json
 import subprocess
 from collections.abc import Iterator
 
-from minirt.plan.events import read_trace
+from minirt.trace import read_trace
 from tutorials.tutor.counts import counted
 from tutorials.tutor.lessons import TOP
 from tutorials.tutor.world import NotBorn, World

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
-from minirt.plan.events import read_trace
+from minirt.trace import read_trace
 from tutorials.tutor.world import NotBorn, World
 
 STORY = ("minivm", "run", "--fail", "KVM_RUN=EIO")

@@ -1,8 +1,10 @@
-"""The event stream: what happened, in order, on every side of a birth.
+"""The trace: what was called and what came of it, in order, on every side of a birth.
 
-A container's plan, the parent's own work (cgroups, id maps) and minivm's ioctls and exits all
+A container's plan, the parent's own work (cgroups, id maps, networks) and minivm's ioctls and exits all
 write the same `Event`. `--explain` prints it, `--trace` stores it one JSON object a line, the
 trace player and the tests read it. Times are nanoseconds of CLOCK_MONOTONIC (man 2 clock_gettime).
+
+It stands below all rooms, as each of them may have something to tell, and imports none.
 """
 
 from __future__ import annotations

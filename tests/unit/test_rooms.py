@@ -1,0 +1,64 @@
+"""The house: arrows between rooms go down, and a core room's first page names what is in it."""
+
+from __future__ import annotations
+
+import ast
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).resolve().parents[2]
+# From the ground up: each may import those before it. Modules that belong to no room stand at the bottom.
+CORE = {
+    "minirt": ["minirt.errors", "minirt.paths", "minirt.trace", "minirt.linux", "minirt.plan", "minirt.oci", "minirt.documents",
+               "minirt.terminal", "minirt.runtime"],
+    "minivm": ["minivm.errors", "minivm.kvm", "minivm.devices", "minivm.boot", "minivm.inspect", "minivm.machine"],
+}  # fmt: skip
+LISTED = ["minirt/plan", "minirt/linux", "minirt/oci", "minirt/runtime", "minirt/terminal"]
+
+
+def imports(path: Path) -> set[str]:
+    """Return what a file imports when it is loaded or later, but not for its types alone."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    types = [node for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    apart = {id(node) for block in types for node in ast.walk(block)}
+    nodes = [node for node in ast.walk(tree) if id(node) not in apart]
+    whole = {name.name for node in nodes if isinstance(node, ast.Import) for name in node.names}
+    parts = {f"{node.module}.{name.name}" for node in nodes if isinstance(node, ast.ImportFrom) for name in node.names}
+    return whole | parts
+
+
+def room(name: str) -> str:
+    """Return the room of a module: minirt.plan of minirt.plan.builder."""
+    return ".".join(name.split(".")[:2])
+
+
+def arrows(package: str) -> dict[str, set[str]]:
+    """Return room -> rooms of both packages that its files import."""
+    found: dict[str, set[str]] = {}
+    for path in (TOP / package).rglob("*.py"):
+        mine = room(".".join(path.relative_to(TOP).with_suffix("").parts))
+        theirs = {room(name) for name in imports(path) if name.startswith(("minirt.", "minivm.")) and "__version__" not in name}
+        found.setdefault(mine, set()).update(theirs - {mine})
+    return found
+
+
+def test_no_two_rooms_need_each_other() -> None:
+    order = list(TopologicalSorter(arrows("minirt") | arrows("minivm")).static_order())
+    assert order.index("minirt.linux") < order.index("minirt.plan") < order.index("minirt.engine") < order.index("minirt.cli")
+
+
+@pytest.mark.parametrize("package", ["minirt", "minivm"])
+def test_a_core_room_imports_only_rooms_below_it(package: str) -> None:
+    found, allowed = arrows(package), set[str]()
+    for name in CORE[package]:
+        assert {other for other in found[name] if other.startswith(f"{package}.")} <= allowed, name
+        allowed.add(name)
+
+
+@pytest.mark.parametrize("folder", LISTED)
+def test_a_core_rooms_contents_name_each_of_its_files(folder: str) -> None:
+    contents = ast.get_docstring(ast.parse((TOP / folder / "__init__.py").read_text(encoding="utf-8"))) or ""
+    files = {path.name for path in (TOP / folder).glob("*.py")} - {"__init__.py"}
+    assert {name for name in files if name not in contents} == set()
