@@ -13,6 +13,9 @@ from command import Minirt
 from liars import Content, Handler, Registry
 from registries import DockerRegistry, available
 
+from minirt.image.remote.errors import Lied
+from minirt.image.remote.http import Http, finish
+
 PLAIN = "--tls-verify=false"
 # htpasswd -nbB ada secret (distribution takes bcrypt alone)
 USERS = "ada:$2b$05$F1gl61IGVdoSP1Yx1bBxau/d09TfwiTXIeMd5j1QlbwFHUY/snqYS\n"
@@ -118,6 +121,59 @@ def test_a_password_is_not_shown_to_where_a_registry_redirects(home: Minirt) -> 
         with Registry(content, send_on) as registry:
             done = home("pull", PLAIN, "--creds=ada:secret", f"{registry.host}/team/app:1")
     assert done.returncode == 0 and seen == [""], done.stderr
+
+
+def test_a_server_that_a_registry_redirects_to_cannot_ask_for_the_password(home: Minirt) -> None:
+    seen: list[str] = []
+
+    def phish(handler: Handler) -> bool:
+        seen.append(handler.headers.get("Authorization", ""))
+        handler.answer(401, WWW_Authenticate=f'Bearer realm="http://{handler.server.host}/token",service="test"')
+        return True
+
+    content, server = Content(), TokenServer()
+    with Registry(content, phish) as storage:
+
+        def send_on(handler: Handler) -> bool:
+            if server(handler):
+                return True
+            if handler.blob:
+                handler.answer(307, Location=f"http://{storage.host}{handler.path}")
+            return handler.blob
+
+        with Registry(content, send_on) as registry:
+            done = home("pull", PLAIN, "--creds=ada:secret", f"{registry.host}/team/app:1")
+    assert done.returncode == 1 and set(seen) == {""} and "401" in done.stderr, (seen, done.stderr)
+
+
+def test_where_an_upload_goes_on_elsewhere_no_token_is_shown() -> None:
+    """A Location may be another server's, with the right to write there in its query, as object stores give it out."""
+    from minirt.image.remote.credentials import Credentials
+    from minirt.image.remote.registries import Place
+    from minirt.image.remote.registry import connect
+
+    seen: list[str] = []
+
+    def store(handler: Handler) -> bool:
+        seen.append(handler.headers.get("Authorization", ""))
+        handler.answer(202, Location=f"http://{handler.server.host}/next")
+        return True
+
+    server = TokenServer()
+    with Registry(Content(), store) as storage, Registry(Content(), server) as registry:
+        repository = connect(Place(registry.host, "app", True), credentials=Credentials("ada", "secret"))
+        assert repository.manifest("1") and server.given, "it has a token now"
+        finish(repository.send("GET", f"http://{storage.host}/session?signed=yes", "pull"))
+    assert seen == [""]
+
+
+def test_a_registry_that_is_verified_is_not_gone_on_with_in_the_clear() -> None:
+    with Registry(Content()) as registry:
+        client = Http(registry.host)
+        client._base = f"https://{registry.host}"
+        with pytest.raises(Lied, match="which is not https"):
+            client.request("PATCH", f"http://{registry.host}/v2/app/blobs/uploads/1")
+    assert registry.asked == []
 
 
 @pytest.fixture(scope="module")

@@ -152,6 +152,28 @@ def test_a_registry_that_lies_is_found_out_and_leaves_nothing(own_store: Minirt,
     assert contents(own_store.root) == before
 
 
+@pytest.mark.parametrize("status", [307, 401, 404])
+def test_what_nobody_wants_to_read_is_not_read_without_an_end(own_store: Minirt, status: int) -> None:
+    sent = 0
+
+    def drowning(handler: Handler) -> bool:
+        nonlocal sent
+        handler.send_response(status)
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.send_header("Location", handler.path)
+        handler.send_header("WWW-Authenticate", 'Bearer realm="/token"')
+        handler.end_headers()
+        chunk = b"10000\r\n" + bytes(65536) + b"\r\n"
+        for _ in range(1000):
+            handler.wfile.write(chunk)
+            sent += len(chunk)
+        return True
+
+    with Registry(Content(), drowning) as registry:
+        one_line(own_store("pull", PLAIN, f"{registry.host}/liar:1"))
+    assert sent < 30 << 20, "the client hears no more than the system has buffered"
+
+
 def altered(kind: str) -> Content:
     """An image that is wrong in itself, though every blob is what its digest says."""
     content = Content()

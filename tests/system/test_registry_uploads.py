@@ -28,6 +28,7 @@ class Sessions(Loopback):
         self.sessions: dict[str, bytearray] = {}
         self.blobs: dict[str, bytes] = {}
         self.received = 0
+        self.elsewhere = 0  # how many PATCHes are sent on to another path first
         self.patches: list[str] = []  # Content-Range of each
 
 
@@ -52,6 +53,11 @@ class Handler(Speaker):
             self.answer(204, Range=f"0-{max(len(session) - 1, 0)}", Location=self.path)
 
     def do_PATCH(self) -> None:
+        if self.server.elsewhere:
+            self.server.elsewhere -= 1
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.answer(307, Location=self.path + "&again")
+            return
         name = urlsplit(self.path).path.rpartition("/")[2]
         session = self.server.sessions.get(name)
         if session is None:
@@ -125,3 +131,11 @@ def test_a_chunk_that_breaks_off_is_gone_on_with(monkeypatch: pytest.MonkeyPatch
 def test_an_empty_blob_is_pushed() -> None:
     with Sessions([]) as server:
         assert sum(send(server, b"")) == 0
+
+
+def test_a_chunk_that_is_redirected_is_sent_there_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "CHUNK", 400_000)
+    with Sessions([]) as server:
+        server.elsewhere = 2
+        told = send(server)
+    assert sum(told) == len(DATA) == server.received and len(server.patches) == 3

@@ -14,7 +14,7 @@ import threading
 import time
 
 from minirt.image.remote.errors import Lied
-from minirt.image.remote.http import check, document, finish, joined
+from minirt.image.remote.http import check, document, finish, joined, rewind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,13 +53,16 @@ class Authorizer:
         position at each try. Raises Denied where no credentials help.
         """
 
+        def mine() -> dict[str, str]:
+            # Where an upload goes on may be another server, whose links carry a right of their own.
+            return self._headers(scope) if self._http.is_home(url) else {}
+
         def send() -> BaseHTTPResponse:
-            return self._http.request(method, url, headers, body=body, fresh=lambda: self._headers(scope), again=again)
+            return self._http.request(method, url, headers, body=body, fresh=mine, again=again)
 
         response = send()
         if response.status == 401 and self._learn(response, scope):
-            if hasattr(body, "seek"):
-                body.seek(body.begin)
+            rewind(body)
             response = send()
         return response
 

@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 
     from urllib3 import BaseHTTPResponse, PoolManager
 
-__all__ = ["Http", "check", "document", "finish", "joined", "length_of", "problem"]
+__all__ = ["Http", "check", "document", "finish", "joined", "length_of", "problem", "rewind"]
 
 DOCUMENT_LIMIT = 4 << 20  # bytes; distribution-spec: "Registries SHOULD enforce some limit", 4 MiB at least
 ERROR_LIMIT = 64 << 10
+DRAIN_LIMIT = 256 << 10  # bytes of a body that nobody wants: for more than these a new connection is cheaper
 REDIRECTS = 5
 TRIES = 6
 PATIENCE = 60.0  # seconds, at most, between two tries: who says Retry-After: 86400 is not waited for
@@ -80,7 +81,7 @@ class Http:
 
         for scheme in ("https", "http"):
             try:
-                self._pool.request("GET", f"{scheme}://{self.host}/v2/", preload_content=False, redirect=False).release_conn()
+                finish(self._pool.request("GET", f"{scheme}://{self.host}/v2/", preload_content=False, redirect=False))
                 return f"{scheme}://{self.host}"
             except urllib3.exceptions.HTTPError as error:
                 last = error
@@ -103,6 +104,7 @@ class Http:
         Returns the response, of any status but those that say "busy" or "elsewhere". Raises Unreachable, Lied.
         """
         url = url if "://" in url else self.base + url
+        self._must_be_safe(url, "says to go on at")
         for attempt in range(TRIES):
             last = attempt == TRIES - 1 or not again
             try:
@@ -130,10 +132,19 @@ class Http:
 
         self._sleep(max(at_least, 0.2 * 2**attempt * (0.75 + random.random() / 2)))
 
-    def _follow(self, method: str, url: str, headers: dict[str, str], body: Any) -> BaseHTTPResponse:
-        """Send, and follow redirects. Credentials stay with the host that they are for."""
-        from urllib.parse import urlsplit
+    def is_home(self, url: str) -> bool:
+        """Return whether a URL, absolute or a path, is this host's, by the scheme that it is spoken to with."""
+        return "://" not in url or _origin(url) == _origin(self.base)
 
+    def _must_be_safe(self, url: str, how: str) -> None:
+        """Raise Lied where a registry leads to something that is not HTTP, or not protected as it is itself."""
+        scheme = url.partition("://")[0]
+        if scheme not in ("http", "https") or (self.verify and scheme != "https"):
+            hint = "which is not https (--tls-verify=false allows it)"
+            raise Lied(f"the registry {self.host} {how} {url[:200]!r}, {hint}")
+
+    def _follow(self, method: str, url: str, headers: dict[str, str], body: Any) -> BaseHTTPResponse:
+        """Send, and follow redirects. Credentials stay with the host that they are for; no other may ask for them."""
         headers = {"User-Agent": _agent(), "Accept-Encoding": "identity", **headers}
         for _ in range(REDIRECTS + 1):
             response = self._pool.request(
@@ -141,16 +152,31 @@ class Http:
             )
             target = response.headers.get("Location")
             if response.status not in MOVED or not target:
+                if not self.is_home(url):
+                    response.headers.pop("WWW-Authenticate", None)
                 return response
             finish(response)
             there = joined(url, target)
-            if urlsplit(there).scheme not in ("http", "https") or (self.verify and urlsplit(there).scheme != "https"):
-                hint = "which is not https (--tls-verify=false allows it)"
-                raise Lied(f"the registry {self.host} redirects to {there[:200]!r}, {hint}")
-            if urlsplit(there).netloc != urlsplit(url).netloc:
+            self._must_be_safe(there, "redirects to")
+            if _origin(there) != _origin(url):
                 headers = {name: value for name, value in headers.items() if name != "Authorization"}
             url = there
+            rewind(body)
         raise Lied(f"the registry {self.host} redirects more than {REDIRECTS} times: {url[:200]}")
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    """Return what two URLs have alike that lead to one server (RFC 6454 section 4)."""
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or {"https": 443, "http": 80}.get(parts.scheme)
+
+
+def rewind(body: Any) -> None:
+    """Let a body be sent once more, from where it began, if it is a file: bytes are as they were."""
+    if hasattr(body, "seek"):
+        body.seek(body.begin)
 
 
 def _pool(host: str, verify: bool, certificates: dict[str, str]) -> PoolManager:
@@ -249,9 +275,17 @@ def finish(response: BaseHTTPResponse) -> None:
     """Read what is left of a response whose body nobody wants, and let its connection serve the next request.
 
     In this order, for HEAD too, which has no body: another thread may take the connection at once, and http.client lets it
-    send nothing while the response before has not been read to its end.
+    send nothing while the response before has not been read to its end. A body that has none is not read to it.
     """
-    response.drain_conn()
+    left = DRAIN_LIMIT
+    try:
+        while piece := response.read(64 << 10, decode_content=False):
+            left -= len(piece)
+            if left < 0:
+                response.close()
+                return
+    except _errors():
+        response.close()
     response.release_conn()
 
 
