@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import socket
 import threading
 import time
@@ -126,6 +128,45 @@ def test_a_program_of_the_guest_reaches_one_of_the_host(guest):
 def test_where_nobody_listens_the_guest_is_refused(guest):
     guest.say(vs.REQUEST, 1235, 77)
     assert guest.hear()[:3] == (vs.RST, 1235, 77)
+
+
+@contextlib.contextmanager
+def no_descriptor_free():
+    """Let this process have no more descriptors than it has."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(0)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_a_guest_that_connects_when_no_descriptor_is_free_is_refused_and_goes_on(guest):
+    with service(guest, 1236) as listener:
+        with no_descriptor_free():
+            guest.say(vs.REQUEST, 1236, 77)
+            assert guest.hear()[:3] == (vs.RST, 1236, 77)
+        guest.say(vs.REQUEST, 1236, 78)
+        assert guest.hear()[:3] == (vs.RESPONSE, 1236, 78)
+        listener.accept()[0].close()
+
+
+def test_a_client_for_whom_no_descriptor_is_free_waits_for_one_and_costs_no_time(guest, monkeypatch):
+    end, port = guest.joined()
+    calls, serve = [], guest.device.serve_descriptor
+    monkeypatch.setattr(guest.device, "serve_descriptor", lambda fd, events: (calls.append(fd), serve(fd, events)))
+    late = socket.socket(socket.AF_UNIX)
+    late.settimeout(10)
+    with end, late, no_descriptor_free():
+        late.connect(guest.path)
+        late.sendall(b"CONNECT 60\n")
+        until(lambda: calls)
+        time.sleep(0.05)
+        assert len(calls) < 10, "the loop sleeps though somebody waits at the listener"
+        guest.say(vs.RST, port, 52)  # whose descriptor is free now
+        assert guest.hear()[::2][:2] == (vs.REQUEST, 60)
 
 
 def test_the_host_sends_no_more_than_the_guest_has_room_for(guest):

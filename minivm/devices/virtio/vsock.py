@@ -20,6 +20,7 @@ from struct import pack
 from minivm.devices.virtio.loop import Loop
 from minivm.devices.virtio.vsock_stream import (
     ASKING,
+    BUFFER,
     CREDIT_REQUEST,
     CREDIT_UPDATE,
     HEADER,
@@ -72,7 +73,7 @@ class Vsock:
         self._cid, self._path, self._listener = cid, path, listener
         self.transport: Mmio | None = None
         self._loop = Loop(self, range(self.queues))
-        self._loop.watch(listener.fileno(), select.EPOLLIN)
+        self._loop.watch(listener.fileno(), select.EPOLLIN | select.EPOLLET)
         self._new: dict[int, tuple[socket.socket, bytes]] = {}  # by descriptor: who has not said CONNECT yet
         self._streams: dict[tuple[int, int], Stream] = {}  # by (host's port, guest's port)
         self._by_fd: dict[int, Stream] = {}
@@ -129,16 +130,19 @@ class Vsock:
         self._deliver()
 
     def _accept(self) -> None:
-        try:
-            client, _ = self._listener.accept()
-        except OSError:
-            return  # it has gone again
-        if len(self._new) + len(self._by_fd) >= MOST:
-            client.close()
-            return
-        client.setblocking(False)
-        self._new[client.fileno()] = client, b""
-        self._loop.watch(client.fileno(), select.EPOLLIN)
+        """Take in who has connected. Where no descriptor is free they wait for the end of a connection, or for one more of them:
+        a guest may use up all descriptors, and a listener that is only ever ready would keep this thread busy."""
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            if len(self._new) + len(self._by_fd) >= MOST:
+                client.close()
+                continue
+            client.setblocking(False)
+            self._new[client.fileno()] = client, b""
+            self._loop.watch(client.fileno(), select.EPOLLIN)
 
     def _hear_client(self, fd: int) -> None:
         """Read a client's line, byte by byte, for what follows is the guest's."""
@@ -159,6 +163,7 @@ class Vsock:
         word, _, port = line.decode("latin-1").rstrip("\n").partition(" ")
         if not line.endswith(b"\n") or word.upper() != "CONNECT" or not (port.isascii() and port.isdigit() and int(port) < 1 << 32):
             client.close()
+            self._accept()
             return
         stream = Stream(client, self._free_port(), int(port), ASKING)
         self._add(stream)
@@ -180,6 +185,7 @@ class Vsock:
         del self._streams[stream.port, stream.peer], self._by_fd[stream.end.fileno()]
         self._loop.forget(stream.end.fileno())
         stream.end.close()
+        self._accept()
 
     def _reset(self, stream: Stream) -> None:
         """End a connection, and tell the guest."""
@@ -211,7 +217,7 @@ class Vsock:
         stream = self._streams.get((port, peer))
         if kind != STREAM or sum(map(len, payload)) != length or (stream is None and op != REQUEST):
             if op != RST:
-                self._reply(HEADER.pack(HOST, self._cid, port, peer, 0, STREAM, RST, 0, 0, 0))
+                self._refuse(port, peer)
             return
         if stream is None:
             self._request(port, peer, buffer, passed_on)
@@ -227,19 +233,32 @@ class Vsock:
 
     def _request(self, port: int, peer: int, buffer: int, passed_on: int) -> None:
         """The guest wants to connect to a program of the host."""
-        end = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
-        stream = Stream(end, port, peer, OPEN)
-        try:
-            if len(self._new) + len(self._by_fd) >= MOST:
-                raise OSError("too many")
-            end.connect(f"{self._path}_{port}")
-        except OSError:
-            end.close()
-            self._reply(stream.header(self._cid, RST))
+        end = self._connected(port) if len(self._new) + len(self._by_fd) < MOST else None
+        if end is None:
+            self._refuse(port, peer)
             return
+        stream = Stream(end, port, peer, OPEN)
         stream.hear(buffer, passed_on)
         self._add(stream)
         self._reply(stream.header(self._cid, RESPONSE))
+
+    def _connected(self, port: int) -> socket.socket | None:
+        """Return a socket that a program of the host listens to; None where there is none, or no descriptor free, or no right to
+        make a socket (machine/jail.py)."""
+        try:
+            end = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+        except OSError:
+            return None
+        try:
+            end.connect(f"{self._path}_{port}")
+        except OSError:
+            end.close()
+            return None
+        return end
+
+    def _refuse(self, port: int, peer: int) -> None:
+        """Say that there is no such connection."""
+        self._reply(HEADER.pack(HOST, self._cid, port, peer, 0, STREAM, RST, 0, BUFFER, 0))
 
     def _event(self, stream: Stream, op: int, flags: int, payload: list[memoryview]) -> None:
         """Handle a packet of a connection. Raises OSError where the host's end is gone."""
