@@ -17,6 +17,7 @@ fields.py. Read in this order:
     images.py      the images of its services
     contents.py    secrets and configs that are text
     ready.py       its containers, found and waited for
+    crew.py        several things at the same time, each after those it has to come after
     oneoff.py      a container of its own: run
     up.py          containers are made, changed, started, and waited for
     down.py        ... and removed

@@ -67,6 +67,16 @@ class Project:
                 found.setdefault(str(text).partition(":")[0], {"condition": "service_started"})
         return found
 
+    def below(self, name: str) -> set[str]:
+        """Return all that a service depends on, also through others."""
+        found: set[str] = set()
+        todo = [name]
+        while todo:
+            more = {other for other in self.depends(todo.pop()) if other in self.everything} - found
+            found |= more
+            todo += more
+        return found
+
     def restarted_with(self, names: Iterable[str]) -> set[str]:
         """Return services, and those that depend on one of them with `restart: true`."""
         found = set(names)

@@ -44,11 +44,17 @@ def orphans(project: Project) -> list[Container]:
 
 def wait_ready(
     project: Project, name: str, condition: str, until: float | None = None,
-    say: Callable[[str, str], None] = lambda what, done: None,
-) -> None:  # fmt: skip
-    """Wait until a service's containers are as somebody who depends on them needs. Raises: ComposeError.
+    say: Callable[[str, str], None] = lambda what, done: None, over: Callable[[], bool] = lambda: False,
+) -> bool:  # fmt: skip
+    """Wait until a service's containers are as somebody who depends on them needs.
 
-    Args: condition, of depends_on; until, on the clock of time.monotonic; say, told what each is when that changes.
+    Args:
+        condition: of depends_on.
+        until: on the clock of time.monotonic.
+        say: told what each is when that changes.
+        over: asked whether to wait no longer.
+
+    Returns: whether they are. Raises: ComposeError where they will not be, or not in time.
     """
     told: dict[str, str] = {}
     while True:
@@ -63,7 +69,9 @@ def wait_ready(
         if bad:
             raise ComposeError(f"service {name} {bad}")
         if all(text == "" for text in verdicts):
-            return
+            return True
+        if over():
+            return False
         if until is not None and time.monotonic() > until:
             raise ComposeError(f"service {name} is not ready in time ({condition.replace('_', ' ')})")
         time.sleep(LOOK)

@@ -2,8 +2,8 @@
 
     images ─▶ networks, volumes ─▶ per service, after those it depends on: wait for them ─▶ its containers
 
-It can be broken off at any moment and done again: what a container was made from stands in its labels, so the next `up` sees
-what is left to do.
+Services that do not depend on each other are made at the same time, and so are one service's containers. It can be broken
+off at any moment and done again: what a container was made from stands in its labels, so the next `up` sees what is left.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from minirt.compose.contents import put_contents
 from minirt.compose.options import options_of
 from minirt.compose.project import Project
 from minirt.compose.ready import number_of, of_project, wait_ready
-from minirt.compose.service import CONFIG_HASH, PREFIX, config_hash, replicas
+from minirt.compose.service import CONFIG_HASH, PREFIX, config_hash, container_name, replicas
 from minirt.compose.text import ComposeError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
+    from minirt.compose.crew import Crew, Say
     from minirt.engine.container import Container
     from minirt.engine.options import RunOptions
     from minirt.image.store import Image
@@ -32,13 +33,13 @@ class Up:
     Args:
         project: what is to be.
         images: of its services.
-        say: told what has been done: of what, and what.
+        crew: does it, and tells of it.
     """
 
-    def __init__(self, project: Project, images: dict[str, Image], say: Callable[[str, str], None]) -> None:
+    def __init__(self, project: Project, images: dict[str, Image], crew: Crew) -> None:
         self.project = project
         self.images = images
-        self.say = say
+        self.crew = crew
         self.scale: dict[str, int] = {}
         self.again = "changed"  # which containers are made anew: changed, all, none
         self.start = True
@@ -47,37 +48,44 @@ class Up:
         self.renewed: set[str] = set()  # services with a container made anew
 
     def run(self, names: Sequence[str]) -> None:
-        """Make services to be as the file says, in the order given. Raises: MinirtError."""
-        for name in names:
-            if self.start:
-                self.await_dependencies(name)
-            self.service(name)
+        """Make services to be as the file says, each after those that it depends on. Raises: MinirtError."""
 
-    def await_dependencies(self, name: str) -> None:
-        """Wait for what a service depends on."""
+        def one(name: str, say: Say) -> None:
+            if not self.start or self.await_dependencies(name, say):
+                self.service(name, say)
+
+        self.crew.do(names, {name: self.project.below(name) for name in names}, one, kind="Service")
+
+    def await_dependencies(self, name: str, say: Say) -> bool:
+        """Wait for what a service depends on; say whether it is there, and nobody has given up meanwhile. Raises: ComposeError."""
         for other, how in self.project.depends(name).items():
             condition = str(how.get("condition", "service_started"))
             if other not in self.project.services or condition == "service_started":
                 continue
             try:
-                wait_ready(self.project, other, condition, self.until, self.say)
+                if not wait_ready(self.project, other, condition, self.until, say, lambda: self.crew.over):
+                    return False
             except ComposeError as error:
                 if how.get("required", True):
                     raise self.project.fail(str(error), "services", name, "depends_on", other) from None
+        return True
 
-    def service(self, name: str) -> None:
+    def service(self, name: str, say: Say) -> None:
         """Make a service's containers to be as many, and as they should be."""
         wanted = self.scale.get(name, replicas(self.project.everything[name]))
         if wanted > 1 and self.project.everything[name].get("container_name"):
             raise self.project.fail("one container_name, and more containers than one", "services", name, "container_name")
         there = {number_of(container): container for container in of_project(self.project.name, name)}
-        for number in sorted(there):
-            if number > wanted:
-                self.remove(there.pop(number))
-        for number in range(1, wanted + 1):
-            self.container(name, number, there.get(number))
+        self.remove_all([there.pop(number) for number in sorted(there) if number > wanted], say)
+        numbers = {container_name(self.project, name, number): number for number in range(1, wanted + 1)}
 
-    def container(self, name: str, number: int, there: Container | None) -> None:
+        def one(label: str, say: Say) -> None:
+            with self.crew.slot:
+                self.container(name, numbers[label], there.get(numbers[label]), say)
+
+        self.crew.do(list(numbers), {}, one, say)
+
+    def container(self, name: str, number: int, there: Container | None, say: Say) -> None:
         """Make one container to be as it should be, and have it run."""
         from minirt.engine.control import restart
         from minirt.engine.start import start
@@ -85,20 +93,20 @@ class Up:
         kept: dict[str, str] = {}
         if there is not None and self.differs(name, there):
             kept = anonymous_of(there)
-            self.remove(there, "Recreated")
+            self.remove(there, say, "Recreated")
             self.renewed.add(name)
             there = None
         if there is None:
             there = self.make(name, number, kept)
-            self.say(f"Container {there.label}", "Created")
+            say(f"Container {there.label}", "Created")
         if self.start and not there.running:
             start(there)
-            self.say(f"Container {there.label}", "Started")
+            say(f"Container {there.label}", "Started")
         elif there.running and name in self.project.restarted_with(self.renewed):
             restart(there, self.timeout)
-            self.say(f"Container {there.label}", "Restarted")
+            say(f"Container {there.label}", "Restarted")
         elif there.running:
-            self.say(f"Container {there.label}", "Running")
+            say(f"Container {there.label}", "Running")
 
     def differs(self, name: str, container: Container) -> bool:
         """Say whether a container is to be made anew."""
@@ -121,7 +129,17 @@ class Up:
             container.save(mounts=mounts)
         return container
 
-    def remove(self, container: Container, word: str = "Removed") -> None:
+    def remove_all(self, found: list[Container], say: Say | None = None) -> None:
+        """End containers and remove them."""
+        boxes = {container.label: container for container in found}
+
+        def one(label: str, say: Say) -> None:
+            with self.crew.slot:
+                self.remove(boxes[label], say)
+
+        self.crew.do(list(boxes), {}, one, say)
+
+    def remove(self, container: Container, say: Say, word: str = "Removed") -> None:
         """End a container and remove it."""
         from minirt.engine.control import stop
         from minirt.engine.removal import remove
@@ -129,7 +147,7 @@ class Up:
         if container.running:
             stop(container, self.timeout)
         remove(container, force=True)
-        self.say(f"Container {container.label}", word)
+        say(f"Container {container.label}", word)
 
 
 def made(project: Project, name: str, options: RunOptions, image: Image) -> Container:

@@ -189,6 +189,42 @@ def test_what_is_waited_for_is_told(demo: Place) -> None:
     assert "not ready in time" in done.stderr
 
 
+def test_what_does_not_depend_on_each_other_is_begun_and_ended_at_the_same_time(demo: Place) -> None:
+    """a is healthy when wb has begun, and each ends when all are asked to: one after another none would."""
+    ending = "trap 'touch /data/end-$$NAME; until [ $$(ls /data | grep -c end-) = 4 ]; do sleep 0.1; done; exit 7' TERM"
+    body = f'["sh", "-c", "touch /data/$$NAME; {ending}; while true; do sleep 0.1; done"]'
+    more = {
+        "a": "healthcheck: {test: test -e /data/wb, interval: 100ms, start_period: 100s, start_interval: 100ms}",
+        "wa": "depends_on: {a: {condition: service_healthy}}",
+        "b": "healthcheck: {test: test -e /data/b, interval: 100ms, start_period: 100s, start_interval: 100ms}",
+        "wb": "depends_on: {b: {condition: service_healthy}}",
+    }
+    lines = ["services:"]
+    for name, line in more.items():
+        lines += [f"  {name}:", "    image: busybox", "    stop_grace_period: 30s", "    volumes: ['data:/data']",
+                  f"    environment: {{NAME: {name}}}", f"    command: {body}", f"    {line}"]  # fmt: skip
+    (demo.path / "compose.yaml").write_text("\n".join([*lines, "volumes: {data: }"]))
+    done = demo("up", "-d")
+    assert done.returncode == 0, done.stderr
+    told = [line.split()[1] for line in done.stderr.splitlines() if line.endswith("Started")]
+    assert told == [f"demo-{name}-1" for name in more], "in the file's order, though wb began before wa"
+    when = {name: demo.minirt.good("inspect", "-f", "{{.State.StartedAt}}", f"demo-{name}-1") for name in more}
+    assert max(when["b"], when["a"]) < when["wb"] < when["wa"]
+    (demo.path / "compose.yaml").write_text((demo.path / "compose.yaml").read_text().replace("depends_on", "x-depends_on"))
+    demo.good("stop")
+    codes = [demo.minirt.good("inspect", "-f", "{{.State.ExitCode}}", f"demo-{name}-1").strip() for name in more]
+    assert codes == ["7"] * 4
+
+
+def test_without_its_file_a_project_is_ended_by_what_its_labels_say(demo: Place, tmp_path: Path) -> None:
+    demo.good("up", "-d")
+    done = demo.minirt("compose", "--parallel", "2", "-p", "demo", "stop", "-t", "1", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[1] for line in done.stderr.splitlines()] == ["demo-web-1", "demo-db-1"]
+    ends = [demo.minirt.good("inspect", "-f", "{{.State.FinishedAt}}", f"demo-{name}-1") for name in ("web", "db")]
+    assert ends == sorted(ends)
+
+
 def test_logs_have_their_containers_names(demo: Place) -> None:
     (demo.path / "compose.yaml").write_text(
         "services:\n  a: {image: busybox, command: echo from a}\n  bb: {image: busybox, command: sh -c 'echo from b; echo more'}\n"

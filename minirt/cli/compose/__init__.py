@@ -27,6 +27,7 @@ examples:
   minirt compose run --rm web sh
   minirt compose up -d --scale worker=3
   minirt compose config --format json
+  minirt compose --parallel 4 up -d
   minirt compose down --volumes
 """
 
@@ -47,6 +48,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--profile", dest="profiles", metavar="NAME", help="services of this profile, too; * for all", **many)
     parser.add_argument("--env-file", dest="env_files", metavar="FILE", help="variables for the compose file (.env)", **many)
     parser.add_argument("--progress", default="auto", choices=("auto", "plain", "quiet"), help="how it tells what it does")
+    parser.add_argument("--parallel", type=int, default=None, metavar="N", help="so many things at the same time (any number)")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True, prog="minirt compose")
     for part in (up, look, words, each):
         part.add(verbs)

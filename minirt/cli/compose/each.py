@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from minirt.cli.compose.project import chosen, fetcher, project_of, teller, verb
+from minirt.cli.compose.project import chosen, crew_of, fetcher, project_of, teller, verb
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from minirt.compose.crew import Say
     from minirt.engine.container import Container
 
 __all__ = ["add"]
@@ -63,7 +64,7 @@ def pull_all(args: argparse.Namespace) -> int:
 
 def each(args: argparse.Namespace) -> int:
     """Do one thing to each container, in the order of their dependencies."""
-    from minirt.compose.down import in_order, stop_all
+    from minirt.compose.down import each_of, stop_all
     from minirt.engine import control
     from minirt.engine.start import start
 
@@ -71,9 +72,9 @@ def each(args: argparse.Namespace) -> int:
     if args.do == "restart" and args.services and project is not None:
         args.services = list(project.restarted_with(args.services))
         project, found = chosen(args)
-    say = teller(args)
+    crew = crew_of(args)
     if args.do in ("stop", "restart"):
-        stop_all(found, project, args.timeout, say)
+        stop_all(found, project, args.timeout, crew)
     if args.do == "stop":
         return 0
     signal = control.signal_number(args.signal) if args.do == "kill" else 0
@@ -82,10 +83,13 @@ def each(args: argparse.Namespace) -> int:
         "unpause": (control.unpause, "Unpaused"), "kill": (lambda container: control.kill(container, signal), "Killed"),
     }  # fmt: skip
     call, word = do[args.do]
-    for container in reversed(in_order(found, project)):
+
+    def one(container: Container, say: Say) -> None:
         if args.do in ("start", "restart") or container.running:
             call(container)
             say(f"Container {container.label}", word)
+
+    each_of(found, project, crew, one)
     return 0
 
 
@@ -97,7 +101,7 @@ def remove_ended(args: argparse.Namespace) -> int:
 
     project, found = chosen(args, oneoff=True)
     if args.stop:
-        stop_all(found, project, None, teller(args))
+        stop_all(found, project, None, crew_of(args))
     ended = [container for container in found if not container.running]
     if ended and not agreed(args.force, f"This removes {', '.join(container.label for container in ended)}."):
         return 0

@@ -12,11 +12,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from minirt.compose.crew import Crew
     from minirt.compose.project import Project
     from minirt.engine.container import Container
     from minirt.image.store import Image
 
-__all__ = ["by_labels", "chosen", "fetcher", "project_of", "teller", "verb"]
+__all__ = ["by_labels", "chosen", "crew_of", "fetcher", "project_of", "teller", "verb"]
 
 
 def verb(verbs: Any, name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
@@ -70,6 +71,19 @@ def teller(args: argparse.Namespace) -> Callable[[str, str], None]:
             print(f" {what}  {done}", file=sys.stderr, flush=True)
 
     return say
+
+
+def crew_of(args: argparse.Namespace) -> Crew:
+    """Return what does several things at the same time, and tells of them. Raises: UsageError."""
+    import os
+
+    from minirt.compose.crew import Crew
+    from minirt.errors import UsageError
+
+    text = os.environ.get("COMPOSE_PARALLEL_LIMIT", "") if args.parallel is None else str(args.parallel)
+    if text and not text.removeprefix("-").isdecimal():
+        raise UsageError(f"COMPOSE_PARALLEL_LIMIT={text}: how many things at the same time; -1: any number")
+    return Crew(teller(args), int(text or -1))
 
 
 def fetcher(quiet: bool) -> Callable[[str, str], Image]:

@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from minirt.cli.compose.lines import follow
-from minirt.cli.compose.project import by_labels, fetcher, project_of, teller, verb
+from minirt.cli.compose.project import by_labels, crew_of, fetcher, project_of, teller, verb
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,8 +67,7 @@ def up(args: argparse.Namespace) -> int:
     work.until = None if args.wait_timeout is None else time.monotonic() + args.wait_timeout
     left = orphans(project)
     if left and args.remove_orphans:
-        for container in left:
-            work.remove(container)
+        work.remove_all(left)
     elif left:
         listed = ", ".join(container.label for container in left)
         print(f"minirt: {listed}: of services that are not in the file: --remove-orphans removes them", file=sys.stderr)
@@ -91,7 +90,7 @@ def prepare(project: Project, names: list[str], args: argparse.Namespace) -> Up:
     images = images_for(project, names, say, build=args.build, fetch=fetcher(quiet), pull=args.pull, quiet=quiet)
     ensure_networks(project, names, say)
     ensure_volumes(project, names, say)
-    return Up(project, images, say)
+    return Up(project, images, crew_of(args))
 
 
 def condition_of(project: Project, name: str) -> str:
@@ -127,7 +126,7 @@ def stay(args: argparse.Namespace, project: Project, names: list[str]) -> int:
         follow([c for name in names for c in of_project(project.name, name)], prefix=not args.no_log_prefix)
     except KeyboardInterrupt:
         print(file=sys.stderr)
-        stop_all([c for name in names for c in of_project(project.name, name)], project, args.timeout, teller(args))
+        stop_all([c for name in names for c in of_project(project.name, name)], project, args.timeout, crew_of(args))
         return 130
     return 0
 
@@ -138,6 +137,6 @@ def take_down(args: argparse.Namespace) -> int:
 
     project = by_labels(args)
     name = project.name if project is not None else args.project_name
-    down(name, project, teller(args), services=args.services, volumes=args.volumes, images=args.rmi, orphans=args.remove_orphans,
+    down(name, project, crew_of(args), services=args.services, volumes=args.volumes, images=args.rmi, orphans=args.remove_orphans,
          seconds=args.timeout)  # fmt: skip
     return 0

@@ -100,7 +100,7 @@ def run_once(args: argparse.Namespace) -> int:
     work = prepare(project, names, args)
     work.run([name for name in names if name != args.service])
     if not args.no_deps:
-        work.await_dependencies(args.service)
+        work.await_dependencies(args.service, work.crew.say)
     terminal = not args.no_tty and not args.detach and sys.stdin.isatty()
     words = {key: getattr(args, key) for key in ("name", "rm", "entrypoint", "env", "label", "volume", "publish", "user", "workdir",
                                                   "service_ports", "use_aliases")}  # fmt: skip
