@@ -2,8 +2,9 @@
 
 May import minirt.linux, minirt.trace, minirt.errors and minirt.paths. Read in this order:
 
-    builder.py   Plan: a method a system call; appends records, calls nothing
-    record.py    what a record is made of; kinds.py: what an argument can be
+    builder.py   Plan: appends records, calls nothing
+    calls.py     its methods that are named after system calls; kinds.py: what an argument of one can be
+    record.py    what a record is made of
     layout.py    where things lie in a plan's memory
     lower.py     records -> the memory that csrc/plan/executor.c runs; arena.py, pack.py: what arguments point to, and records
     common.py    passages that many plans have, made and lowered once

@@ -29,6 +29,13 @@ def test_failure_names_the_call_and_the_errno() -> None:
         Plan().openat(-100, "/no/such", O_RDONLY).execve("/bin/true").run()
 
 
+def test_arguments_that_are_not_those_of_the_call_are_refused_by_its_name() -> None:
+    with pytest.raises(TypeError, match=r"pivot_root\(new_root, put_old\): 1 arguments given"):
+        Plan().pivot_root(".")  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match=r"SystemCalls\.umount2\(\).*'target'"):
+        Plan().umount2(target="/")
+
+
 def test_an_executor_that_stands_at_a_barrier_has_its_whole_plan() -> None:
     """It would take the message that the rest is there for the barrier's answer, and go on alone."""
     plan = Plan().barrier("wait").clone3(CLONE_PARENT).await_rest()
