@@ -151,15 +151,36 @@ def test_an_exception_is_told_with_the_line_that_raised_it(here: Path, unchanged
     assert (verdict.id, verdict.observed, verdict.where) == ("raised", "KeyError: 'x'", f"exercise.py:{line}")
 
 
+OBSERVED = """
+import json, os
+from pathlib import Path
+from tutorials.tutor.exercise import blank
+from tutorials.tutor.lessons import find
+from tutorials.tutor.observe import facts, start
+answer = Path("/var/tmp/exercise.py")
+answer.write_text(blank(find("c2"), solved=True).replace("flags |= getattr(k, TYPES[kind])", "pass"))
+print(json.dumps([facts(start(find("c2"), "seed", str(answer)), 60), os.listdir("/var/tmp")]))
+"""
+
+
+@needs_root
+def test_an_answer_that_takes_the_observer_s_root_is_told_so_and_leaves_nothing(minirt: Minirt) -> None:
+    """A container without a mount namespace changes the root of who observes it. In a /var/tmp in which there is nobody else."""
+    own = ["unshare", "--mount", "--propagation", "private", "sh", "-c", 'mount -t tmpfs tmpfs /var/tmp && exec "$@"', "sh"]
+    done = subprocess.run([*own, sys.executable, "-c", OBSERVED], capture_output=True, text=True, cwd=TOP, timeout=100, check=True,
+                          env={**os.environ, "MINIRT_ROOT": str(minirt.root)})  # fmt: skip
+    found, left = json.loads(done.stdout)
+    assert {"/", "/proc"} <= set(dict(found)["host-unmounted"]) and "died" not in dict(found)
+    assert "exercise.py" in left and not [name for name in left if name.startswith("tutor-")]
+
+
 def changed(lesson: Lesson, answer: str) -> list[Any]:
     """Return what the run of a lesson's story changes and what fails in it, as the trace tells."""
-    world = World(answer, lesson.symbols, "")
-    try:
-        return effects(world, checks(lesson.path).STORY)
-    except Raised as error:
-        return [str(error)]
-    finally:
-        shutil.rmtree(world.directory)
+    with World(answer, lesson.symbols, "") as world:
+        try:
+            return effects(world, checks(lesson.path).STORY)
+        except Raised as error:
+            return [str(error)]
 
 
 def tried(lesson: Lesson, directory: Path, few: int = 0) -> tuple[int, list[str]]:

@@ -5,7 +5,8 @@
     source.py     a piece of source by its symbol: Python by ast, C by tree-sitter
     exercise.py   the blank that a learner begins with, made of the real source
     organs.py     the learner's functions in the place of the real ones, in a real minirt or minivm
-    world.py      what a lesson's check.py observes with: containers and machines, seen from outside
+    world.py      what a lesson's check.py observes with: containers and machines, run with the learner's functions
+    host.py       what is looked at there: the host, which must stay as it was; box.py a container, from outside
     observe.py    one observation, in namespaces of its own: facts, a JSON object a line
     counts.py     what KVM counts of a machine, read by a descriptor of the observer's own
     story.py      the calls of two runs, and where they part; recorded traces

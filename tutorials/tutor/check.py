@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import shutil
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -131,11 +130,9 @@ def tidy(found: list[tuple[str, Any]]) -> None:
 
 
 def told(lesson: Lesson, world: World) -> list[Call]:
-    """Return the calls of the lesson's story."""
-    try:
+    """Return the calls of the lesson's story; the world ends with it."""
+    with world:
         return calls(world, tuple(getattr(checks(lesson.path), "STORY", ())) or ("minirt", "run", "busybox", "true"))
-    finally:
-        shutil.rmtree(world.directory, ignore_errors=True)
 
 
 def parted(lesson: Lesson, answer: Path, reference: Reference, partial: bool, sandbox: bool) -> tuple[str, str]:

@@ -131,5 +131,5 @@ class Lab:
 
 def compiled(lesson: Lesson, answer: Path) -> bytes:
     """Return the guest with an answer's C functions in it. Raises: NotBorn where it does not compile."""
-    with World(str(answer), lesson.symbols, "").removed() as world:
+    with World(str(answer), lesson.symbols, "") as world:
         return world.kernel().read_bytes()

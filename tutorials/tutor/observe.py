@@ -12,7 +12,6 @@ import ctypes
 import importlib.util
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from tutorials.tutor.host import Host
 from tutorials.tutor.lessons import COURSE, TOP, Lesson, find
 from tutorials.tutor.sandbox import kind_for
 from tutorials.tutor.world import NotBorn, Raised, World
@@ -89,31 +89,40 @@ def observe(name: str, seed: str, answer: str, partial: bool, sandboxed: bool) -
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     lesson = find(name, COURSE)
-    world = World("" if answer == "-" else answer, lesson.symbols, seed, partial, kind_for(lesson) if sandboxed else "")
+    watched = "root" in lesson.needs  # mounts count: only containers are observed in a mount namespace
     found: list[tuple[str, Any]] = []
-    try:
-        for fact in checks(lesson.path).observe(world):
-            found.append(fact)
-    except NotBorn as error:
-        found.append(("born", str(error)))
-    except Raised as error:
-        found.append(("raised", str(error)))
-    finally:
-        end_children(world)
-        shutil.rmtree(world.directory, ignore_errors=True)
-    world.compare()
-    watched = "root" in lesson.needs  # a machine makes no mounts, and has no namespace in which nobody else does
-    host = [("host-unmounted", world.gone), ("host-mounted", world.appeared)] if watched else []
-    if not sandboxed and os.uname().nodename != world.host_name:
-        host.append(("host-name", [os.uname().nodename]))
+    with World("" if answer == "-" else answer, lesson.symbols, seed, partial, kind_for(lesson) if sandboxed else "") as world:
+        try:
+            for fact in checks(lesson.path).observe(world):
+                found.append(fact)
+        except NotBorn as error:
+            found.append(("born", str(error)))
+        except Raised as error:
+            found.append(("raised", str(error)))
+        except OSError:
+            world.host.compare()
+            if not world.host.gone:
+                raise
+            # The answer took away the observer's own root: no program is found there any more, and that it is gone says all.
+        finally:
+            end_children(world.host)
+        world.host.compare()
+        host = changes(world, watched)
     for id, value in [*((id, value) for id, value in host if value), *found, ("end", "")]:
         print(json.dumps([id, value]))
 
 
-def end_children(world: World) -> None:
+def changes(world: World, watched: bool) -> list[tuple[str, list[str]]]:
+    """Return what an answer did to the host. Args: watched, whether mounts count."""
+    host = world.host
+    found = [("host-unmounted", host.gone), ("host-mounted", host.appeared)] if watched else []
+    return [*found, ("host-name", [host.name()])] if not world.sandbox and host.renamed() else found
+
+
+def end_children(host: Host) -> None:
     """End what an answer has left behind: all that has become our child."""
     for _ in range(100):
-        pids = world.read(f"self/task/{os.getpid()}/children").split()
+        pids = host.read(f"self/task/{os.getpid()}/children").split()
         if not pids:
             return
         for pid in map(int, pids):

@@ -107,12 +107,9 @@ def step_name(node: ast.FunctionDef) -> str:
 def record(lesson: Lesson, name: str, out: Path) -> None:
     """Record one of a lesson's traces anew; whether the command succeeds is not looked at, as some are to fail."""
     command = lesson.traces[name].replace("FILE", shlex.quote(str(out)))
-    world = World("", (), "")
-    try:
+    with World("", (), "") as world:
         words = world.words(*shlex.split(command))
         subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, env=world.env, timeout=120, check=False)
-    finally:
-        world.directory.rmdir()
 
 
 def same(one: Path, other: Path) -> list[str]:

@@ -1,7 +1,7 @@
 """What a lesson's check.py observes with: containers and machines run with the learner's functions, seen from outside.
 
-All that is learned here comes from the kernel (/proc/PID of the program, by a descriptor of /proc that was opened before anything
-else could be mounted over it) or from the program's own pipe, with a secret that is drawn anew for each check.
+All that is learned here comes from the kernel (/proc/PID of the program: host.py, box.py) or from the program's own pipe, with a
+secret that is drawn anew for each check.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -21,12 +20,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from tutorials.tutor.box import Box
 from tutorials.tutor.exercise import splice
+from tutorials.tutor.host import Host
 from tutorials.tutor.lessons import IN_LAB, TOP
 from tutorials.tutor.organs import RAISED
 from tutorials.tutor.sandbox import BEGUN, ROOT, enclosed
 
-__all__ = ["Box", "NotBorn", "Raised", "World"]
+__all__ = ["NotBorn", "Raised", "World"]
 
 READY = 'echo; echo "$READY"; read -r _ || :'  # what a container's script ends with: whoever looks from outside has time
 
@@ -40,14 +41,14 @@ class Raised(Exception):
 
 
 class World:
-    """The place of one observation.
+    """The place of one observation, with a directory that is there until the end of the `with` block.
 
     Args:
         answer: the learner's file; empty: the real functions stay.
         symbols: which functions of it count.
         seed: of the secrets.
         partial: the answer may lack some functions.
-        sandbox: "": none; "root", "kvm": the answer runs in a container (sandbox.py), which then is the host that is looked at.
+        sandbox: "": none; "root", "cgroup2", "kvm": the answer runs in a container (sandbox.py), which then is the host.
     """
 
     def __init__(self, answer: str, symbols: tuple[str, ...], seed: str, partial: bool = False, sandbox: str = "") -> None:
@@ -58,32 +59,19 @@ class World:
         self.patience = os.environ.get("TUTOR_PATIENCE", "60")  # seconds for a guest that may hang
         self.config = ""  # what is different in config.json, as JSON
         self.moved: dict[str, str] = {}
-        self.host = "self"  # the process in /proc whose namespaces are the host's
-        self.proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY)
-        self.look_at_host("self")
-        self.appeared: list[str] = []
-        self.gone: list[str] = []
+        self.host = Host(bool(sandbox))
+        self.place = os.open("/var/tmp", os.O_PATH | os.O_DIRECTORY)
         self.directory = Path(tempfile.mkdtemp(prefix="tutor-", dir="/var/tmp"))
         self.directory.chmod(0o1777 if sandbox == "kvm" else 0o755)
 
-    def look_at_host(self, pid: str) -> None:
-        """Say whose namespaces are the host's, and how they are before anything is done there."""
-        self.host = pid
-        self.table = open("mountinfo", opener=lambda name, flags: os.open(f"{pid}/{name}", flags, dir_fd=self.proc))
-        self.host_mounts = self.mounts()
-        self.host_name = self.name_of_host()
+    def __enter__(self) -> World:
+        return self
 
-    def name_of_host(self) -> str:
-        """Return what the host calls itself."""
-        return self.enter(self.host, "uts", "uname", "-n") if self.host != "self" else os.uname().nodename
-
-    @contextmanager
-    def removed(self) -> Iterator[World]:
-        """Take its directory away at the end of the block."""
-        try:
-            yield self
-        finally:
-            shutil.rmtree(self.directory, ignore_errors=True)
+    def __exit__(self, *_: object) -> None:
+        """Take its directory away, by a descriptor: after a wrong answer / may be another directory than at first."""
+        shutil.rmtree(self.directory.name, ignore_errors=True, dir_fd=self.place)
+        os.close(self.place)
+        self.host.close()
 
     # -- secrets ---------------------------------------------------------------------------------------------
 
@@ -106,10 +94,6 @@ class World:
         """Let minirt keep its things below a new directory of this name from now on, images too."""
         root = f"/m/{name}" if self.sandbox else str(self.directory / name)
         self.moved = {"MINIRT_ROOT": root}
-
-    def path(self, path: str) -> Path:
-        """Return where a path of the host is seen by the observer."""
-        return Path(f"/proc/{self.host}/root{path}") if self.sandbox else Path(path)
 
     # -- running ---------------------------------------------------------------------------------------------
 
@@ -253,7 +237,7 @@ class World:
         words = self.words(*command)
         with subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe, text=True, errors="replace", env=self.env) as process:
             assert process.stdout is not None
-            box = Box(self, process)
+            box = Box(self.host, process)
             try:
                 if self.sandbox:
                     self.begin(process)
@@ -266,109 +250,20 @@ class World:
                     raised(process.returncode, stderr)
                     raise NotBorn((stderr.strip().splitlines() or ["it ended at once"])[-1])
                 box.find()
-                self.compare()
+                self.host.compare()
                 yield box
             finally:
                 with_patience(process)
-                self.compare()
+                self.host.compare()
 
     def begin(self, process: subprocess.Popen[str]) -> None:
         """Look at the sandbox before the answer runs in it, and then let it begin."""
         assert process.stdout is not None and process.stdin is not None
         if process.stdout.readline() != f"{BEGUN}\n":
             raise NotBorn(f"the sandbox did not start: {process.communicate()[1].strip()}")
-        self.look_at_host(self.first_child(str(process.pid)))
+        self.host.look_at(self.host.first_child(str(process.pid)))
         process.stdin.write("go\n")
         process.stdin.flush()
-
-    def first_child(self, pid: str) -> str:
-        """Return the pid of a process's first child, or an empty text."""
-        return (self.read(f"{pid}/task/{pid}/children").split() or [""])[0]
-
-    def enter(self, pid: str, kind: str, *command: str) -> str:
-        """Return what a program of the host prints in a namespace of a process (man 1 nsenter). Args: kind, as mnt or uts."""
-        flag = {"mnt": "mount", "pid": "pid", "net": "net", "user": "user", "uts": "uts", "ipc": "ipc"}[kind]
-        words = ["nsenter", f"--{flag}=/proc/self/fd/{self.proc}/{pid}/ns/{kind}", *command]
-        done = subprocess.run(words, capture_output=True, text=True, pass_fds=[self.proc], check=False)
-        return (done.stdout or done.stderr).strip()
-
-    def compare(self) -> None:
-        """Note which mounts have come or gone on the host."""
-        now = self.mounts()
-        self.appeared += [point for id, point in now.items() if id not in self.host_mounts and point not in self.appeared]
-        gone = [point for id, point in self.host_mounts.items() if id not in now and point not in self.gone]
-        # A mount whose directory somebody removes goes in all namespaces (kernel 3.18, detach_mounts): that was not the answer.
-        self.gone += [point for point in gone if self.host != "self" or os.path.lexists(point)]
-
-    def mounts(self) -> dict[str, str]:
-        """Return the mounts of this namespace, the host's: id -> mount point (man 5 proc_pid_mountinfo)."""
-        try:
-            self.table.seek(0)
-            return {line.split()[0]: line.split()[4] for line in self.table}
-        except OSError:  # the sandbox has ended
-            return self.host_mounts
-
-    def read(self, path: str) -> str:
-        """Return a file of /proc, by the descriptor that nobody can cover; empty where it is gone."""
-        try:
-            with open(path, opener=lambda name, flags: os.open(name, flags, dir_fd=self.proc)) as file:
-                return file.read()
-        except OSError:
-            return ""
-
-    def link(self, path: str) -> str:
-        """Return what a link of /proc says."""
-        return os.readlink(path, dir_fd=self.proc)
-
-
-class Box:
-    """A container that waits to be looked at.
-
-    Attributes:
-        lines: what its script printed.
-        pid: of its first process, as the host counts; "" where it has none of its own.
-    """
-
-    def __init__(self, world: World, process: subprocess.Popen[str]) -> None:
-        self.world, self.process = world, process
-        self.lines: list[str] = []
-        self.pid = ""
-
-    def find(self) -> None:
-        """Look for the program: the command's first child."""
-        self.pid = self.world.first_child(self.world.host if self.world.sandbox else str(self.process.pid))
-
-    @property
-    def said(self) -> str:
-        """All that its script printed."""
-        return "\n".join(self.lines).strip()
-
-    def read(self, name: str) -> str:
-        """Return a file of /proc/PID."""
-        return self.world.read(f"{self.pid}/{name}")
-
-    def namespace(self, kind: str) -> str:
-        """Say whose namespace of a kind it is in: "its own" or "the host's"."""
-        mine = self.world.link(f"{self.world.host}/ns/{kind}")
-        return "the host's" if self.world.link(f"{self.pid}/ns/{kind}") == mine else "its own"
-
-    def mountinfo(self) -> dict[str, list[str]]:
-        """Return its mounts: mount point -> the words of the last line for it."""
-        return {line.split()[4]: line.split() for line in self.read("mountinfo").splitlines()}
-
-    def propagation(self, point: str) -> str:
-        """Say who hears of what is mounted there: private, shared, slave, shared and slave."""
-        words = self.mountinfo().get(point, ["-"])
-        fields = words[6 : words.index("-")] if "-" in words[6:] else []
-        kinds = [{"shared": "shared", "master": "slave"}.get(field.split(":")[0], field) for field in fields]
-        return " and ".join(kinds) or "private"
-
-    def root_is_the_namespaces(self) -> str:
-        """Compare what the program calls / with the root of its mount namespace, and what covers that."""
-        status = os.stat(f"{self.pid}/root/.", dir_fd=self.world.proc)
-        seen = self.world.enter(self.pid, "mnt", "stat", "-c", "%d:%i", "/")
-        same = seen == f"{status.st_dev}:{status.st_ino}"
-        return "the root of its mount namespace" if same else "another directory than the root of its mount namespace"
 
 
 def raised(status: int, stderr: str) -> None:
@@ -397,9 +292,3 @@ def end(process: subprocess.Popen[str]) -> None:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     process.communicate()
-
-
-def errno_of(text: str) -> str:
-    """Return the first errno that a message names, or the message."""
-    found = re.search(r"\bE[A-Z0-9]{2,}\b", text)
-    return found[0] if found else text

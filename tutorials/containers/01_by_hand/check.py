@@ -15,4 +15,4 @@ def observe(world: World) -> Iterator[tuple[str, object]]:
     with world.box(script=SCRIPT, env={"FILE": str(file)}) as box:
         yield "host-files", f"the container read {file}" if world.secret() in box.said else "not read"
         yield "not-the-root", box.root_is_the_namespaces()
-        yield "working-directory", world.link(f"{box.pid}/cwd")
+        yield "working-directory", world.host.link(f"{box.pid}/cwd")

@@ -15,12 +15,12 @@ def observe(world: World) -> Iterator[tuple[str, object]]:
         yield "new-namespaces", [f"{kind}: {box.namespace(kind)}" for kind in KINDS]
         numbers = box.read("status").split("NSpid:")[1].splitlines()[0].split()
         yield "first-process", f"process {numbers[-1]} of its namespace"
-        yield "renamed", world.enter(box.pid, "uts", "uname", "-n")
-        yield "domain", world.enter(box.pid, "uts", "cat", "/proc/sys/kernel/domainname")
+        yield "renamed", world.host.enter(box.pid, "uts", "uname", "-n")
+        yield "domain", world.host.enter(box.pid, "uts", "cat", "/proc/sys/kernel/domainname")
     with world.box("--pid", "host", "--ipc", "host", "--net", "host", "--cgroupns", "host") as box:
         yield "shared-namespaces", [f"{kind}: {box.namespace(kind)}" for kind in KINDS]
     with world.box("--uts", "host", config={"hostname": world.secret("other")}) as box:
-        yield "shared-name", world.name_of_host() == world.host_name
+        yield "shared-name", not world.host.renamed()
     if not world.sandbox:  # in which there are not ids enough for another user namespace
         with world.box("--userns", "auto") as box:
             yield "user-namespace", [f"{kind}: {box.namespace(kind)}" for kind in KINDS]

@@ -8,7 +8,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from tutorials.tutor.world import Box, World
+from tutorials.tutor.box import Box
+from tutorials.tutor.world import World
 
 STORY = ("minirt", "run", "--rm", "busybox", "sh", "-c", "rm /bin/vi; touch /made")
 
@@ -29,7 +30,7 @@ def observe(world: World) -> Iterator[tuple[str, object]]:
 
 def looked_at(world: World, box: Box) -> Iterator[tuple[str, object]]:
     options = superblock(box)
-    upper, work, lower = (world.path(options[name][0]) for name in ("upperdir", "workdir", "lowerdir"))
+    upper, work, lower = (world.host.path(options[name][0]) for name in ("upperdir", "workdir", "lowerdir"))
     yield "directories", [upper.name, work.name, lower.parent.name]
     yield "written", (upper / "made").read_text().strip() == world.secret()
     yield "removed", kind(upper / "bin/vi")

@@ -6,7 +6,8 @@ import os
 import subprocess
 from collections.abc import Iterator
 
-from tutorials.tutor.world import Box, World
+from tutorials.tutor.box import Box
+from tutorials.tutor.world import World
 
 STORY = ("minirt", "run", "--rm", "--userns", "auto", "busybox", "true")
 NOBODY = 65534
@@ -39,7 +40,7 @@ def ids(box: Box) -> str:
 
 
 def owner(world: World, box: Box, name: str) -> str:
-    status = os.stat(f"{box.pid}/root/{name}", dir_fd=world.proc)
+    status = world.host.stat(f"{box.pid}/root/{name}")
     return f"user {status.st_uid}, group {status.st_gid}"
 
 

@@ -53,7 +53,7 @@ def made(world: World, wanted: dict[str, list[dict[str, Any]]]) -> dict[str, lis
     try:
         with world.waiting(Path(__file__).with_name("groups.py"), top, *words) as groups:
             refused = dict(line.split("=", 1) for line in groups.lines if "=" in line)
-            tree = world.path(str(TREE)) / top
+            tree = world.host.path(str(TREE)) / top
             there = {name: said(tree / name, *several[0]) for name, several in wanted.items()}
             return {name: [refused[name]] if name in refused else found for name, found in there.items()}
     finally:

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tutorials.tutor.world import Box, World
+from tutorials.tutor.box import Box
+from tutorials.tutor.world import World
 
 STORY = ("minirt", "run", "--rm", "-u", "1000:100", "--group-add", "200", "--ulimit", "nofile=100:200", "busybox", "true")
 NOBODY = 65534
