@@ -42,7 +42,7 @@ def info() -> dict[str, Any]:
         "ContainersRunning": found.count("running"),
         "ContainersPaused": found.count("paused"),
         "ContainersStopped": len(found) - found.count("running") - found.count("paused"),
-        "Images": len({image.digest for image in store.images()}) if os.path.isdir(store.root) else 0,
+        "Images": len({image.digest for image in store.readable()}) if os.path.isdir(store.root) else 0,
         "Driver": "overlay2",
         "DriverStatus": [["Backing Filesystem", file_system(data_root())], ["Native Overlay Diff", "true"]],
         "Plugins": {"Volume": ["local"], "Network": ["bridge", "host", "null"], "Authorization": None,

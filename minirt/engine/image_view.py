@@ -61,7 +61,7 @@ def chosen(store: Store, filters: Filters) -> list[Image]:
     from minirt.image.signing.attach import is_attachment
 
     filters.only(*KEYS)
-    found = {image.digest: image for image in reversed(store.images()) if not is_attachment(image.name)}
+    found = {image.digest: image for image in reversed(store.readable()) if not is_attachment(image.name)}
     edges = {key: [created(store.resolve(name)) for name in filters.of(key)] for key in ("before", "since")}
     limit = filters.before()
     return [

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 
 from minirt.image.blobs import Blobs
-from minirt.image.errors import Attempt, BadReference, Damaged, UnknownImage
+from minirt.image.errors import Attempt, BadReference, Damaged, ImageError, UnknownImage
 from minirt.image.holds import Holds
 from minirt.image.image import MEDIA_CONFIG, MEDIA_MANIFEST, Image
 from minirt.image.index import Index, name_of, replace_file
@@ -26,6 +26,7 @@ from minirt.image.steps import Steps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
     from minirt.image.blobs import Descriptor
@@ -95,6 +96,22 @@ class Store:
         with Attempt(f"read the image store {self.root}"):
             return [self.image(entry) for entry in self.index.entries()]
 
+    def listed(self) -> Iterator[tuple[str, Image | None]]:
+        """Yield all names in order, each with its image, or None where that cannot be read: so a list is always to be had.
+
+        Raises Damaged where there is no list of names, StoreError.
+        """
+        with Attempt(f"read the image store {self.root}"):
+            for entry in self.index.entries():
+                try:
+                    yield name_of(entry), self.image(entry)
+                except ImageError:
+                    yield name_of(entry), None
+
+    def readable(self) -> list[Image]:
+        """Return the images that can be read, in order of their names. Raises as `listed` does."""
+        return [image for _, image in self.listed() if image is not None]
+
     def _by_digest(self, reference: Reference) -> Descriptor | None:
         for entry in self.index.entries():
             try:
@@ -115,7 +132,7 @@ class Store:
         for entry in self.index.entries():
             try:
                 image = self.image(entry)
-            except Damaged:
+            except ImageError:
                 continue
             if image.id.startswith("sha256:" + start) or image.digest.startswith("sha256:" + start):
                 found.setdefault(image.digest, image)

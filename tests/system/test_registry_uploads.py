@@ -5,14 +5,21 @@ from __future__ import annotations
 import hashlib
 import random
 import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from liars import Loopback, Speaker
+from liars import Content, Loopback, Registry, Speaker
 
 from minirt.image.remote import upload as uploads
+from minirt.image.remote.errors import Denied
+from minirt.image.remote.pull import Quiet, pull
+from minirt.image.remote.push import push_image
 from minirt.image.remote.registries import Place
 from minirt.image.remote.registry import connect
+from minirt.image.store import Image, Store
 
 DATA = random.Random(2).randbytes(900_000)
 DIGEST = "sha256:" + hashlib.sha256(DATA).hexdigest()
@@ -29,14 +36,24 @@ class Sessions(Loopback):
         self.blobs: dict[str, bytes] = {}
         self.received = 0
         self.elsewhere = 0  # how many PATCHes are sent on to another path first
+        self.manifests: dict[str, bytes] = {}
         self.patches: list[str] = []  # Content-Range of each
+
+    def manifest(self, path: str) -> bytes | None:
+        """Return the manifest of a path's tag or digest."""
+        digests = {"sha256:" + hashlib.sha256(data).hexdigest(): data for data in self.manifests.values()}
+        return (self.manifests | digests).get(path.rpartition("/")[2]) if "/manifests/" in path else None
 
 
 class Handler(Speaker):
     server: Sessions
 
     def do_HEAD(self) -> None:
-        self.answer(200 if self.path.rpartition("/")[2] in self.server.blobs else 404)
+        manifest = self.server.manifest(self.path)
+        if manifest is not None:
+            self.answer(200, manifest, Docker_Content_Digest="sha256:" + hashlib.sha256(manifest).hexdigest())
+        else:
+            self.answer(200 if self.path.rpartition("/")[2] in self.server.blobs else 404)
 
     def do_POST(self) -> None:
         name = f"s{len(self.server.sessions)}"
@@ -47,6 +64,8 @@ class Handler(Speaker):
         session = self.server.sessions.get(urlsplit(self.path).path.rpartition("/")[2])
         if self.path == "/v2/":
             self.answer(200)
+        elif (manifest := self.server.manifest(self.path)) is not None:
+            self.answer(200, manifest)
         elif session is None:
             self.answer(404)
         else:
@@ -79,6 +98,10 @@ class Handler(Speaker):
 
     def do_PUT(self) -> None:
         parts = urlsplit(self.path)
+        if "/manifests/" in parts.path:
+            self.server.manifests[parts.path.rpartition("/")[2]] = self.rfile.read(int(self.headers["Content-Length"]))
+            self.answer(201)
+            return
         digest = parse_qs(parts.query)["digest"][0]
         data = bytes(self.server.sessions.pop(parts.path.rpartition("/")[2]))
         good = "sha256:" + hashlib.sha256(data).hexdigest() == digest
@@ -139,3 +162,72 @@ def test_a_chunk_that_is_redirected_is_sent_there_whole(monkeypatch: pytest.Monk
         server.elsewhere = 2
         told = send(server)
     assert sum(told) == len(DATA) == server.received and len(server.patches) == 3
+
+
+class Refusing(Sessions):
+    """Takes no blob of more than 100 kB; the others it leaves hanging until it has said so."""
+
+    def __init__(self) -> None:
+        super().__init__([])
+        self.RequestHandlerClass = RefusingHandler
+        self.refused = threading.Event()
+
+
+class RefusingHandler(Handler):
+    server: Refusing
+
+    def do_PATCH(self) -> None:
+        length = int(self.headers["Content-Length"])
+        if length > 100_000:
+            self.rfile.read(length)
+            self.answer(403)
+            self.server.refused.set()
+        else:
+            assert self.server.refused.wait(60)
+            self.close_connection = True
+
+
+@pytest.fixture(scope="module")
+def pulled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Store, Image]]:
+    """An image of a small layer and a large one, in a store."""
+    store = Store(str(tmp_path_factory.mktemp("store")))
+    with Registry(Content()) as origin:
+        yield store, pull(store, f"{origin.host}/two:1", verify=False)
+
+
+def test_a_push_tells_what_went_wrong_and_not_what_was_stopped_by_it(pulled: tuple[Store, Image]) -> None:
+    with Refusing() as server, pytest.raises(Denied, match="403"):
+        push_image(pulled[0], connect(Place(server.host, "app", True)), pulled[1], "1", Quiet())
+
+
+def test_an_image_that_cannot_be_read_does_not_keep_another_from_being_pushed(
+    pulled: tuple[Store, Image], tmp_path: Path
+) -> None:
+    store, image = pulled
+    with store.adding():
+        entry = store.blobs.add(b'{"no": "manifest"}', str(image.descriptor["mediaType"]))
+        store.set_name("broken", entry)
+    with Sessions([]) as server:
+        repository = connect(Place(server.host, "app", True))
+        push_image(store, repository, image, "1", Quiet())
+        assert server.manifests["1"] == store.blobs.read(image.descriptor)
+        assert set(server.blobs) == {str(one["digest"]) for one in [image.manifest["config"], *image.manifest["layers"]]}
+    assert [one.name for one in store.readable()] == [image.name]
+    assert store.resolve(image.id.partition(":")[2][:12]).name == image.name
+
+
+def test_what_refers_to_another_is_listed_even_if_its_push_was_killed_in_between(pulled: tuple[Store, Image]) -> None:
+    store, image = pulled
+    subject = {name: image.descriptor[name] for name in ("mediaType", "digest", "size")}
+    with store.adding():
+        notes = {"who": "ada"}
+        written = store.add_image(image.config, image.manifest["layers"], notes, {"subject": subject, "artifactType": "a/b"})
+        store.set_name("about", written)
+    about = store.resolve("about")
+    with Sessions([]) as server:
+        repository = connect(Place(server.host, "app", True))
+        server.manifests = {"1": store.blobs.read(about.descriptor)}  # all that the first push came to
+        push_image(store, repository, about, "1", Quiet())
+        assert [(one["digest"], one["artifactType"], one["annotations"]) for one in repository.referrers(image.digest)] == [
+            (about.digest, "a/b", notes)
+        ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from minirt.cli.image.print import human, short, since, table
-from minirt.cli.image.verb import find, listed, open_store, verb
+from minirt.cli.image.verb import find, open_store, verb
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def _ls(args: argparse.Namespace) -> int:
     from minirt.image.signing.attach import is_attachment
 
     wanted = [_parts(name) for name in args.names]
-    everything = [(name, image) for name, image in listed(open_store()) if args.all or not is_attachment(name)]
+    everything = [(name, image) for name, image in open_store().listed() if args.all or not is_attachment(name)]
     kept = chosen([(name, image) for name, image in everything if _is_wanted(name, wanted)], args.filter)
     rows = [_row(name, image, args.no_trunc) for name, image in kept]
     if args.quiet:

@@ -9,13 +9,13 @@ from minirt.cli.help import Help
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from minirt.image.store import Image, Store
 
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
-__all__ = ["find", "listed", "open_store", "verb"]
+__all__ = ["find", "open_store", "verb"]
 
 
 def verb(
@@ -50,16 +50,3 @@ def find(store: Store, name: str) -> Image:
     from minirt.image.busybox import find
 
     return find(store, name)
-
-
-def listed(store: Store) -> Iterator[tuple[str, Image | None]]:
-    """All names and their images; None for one that cannot be read, so that a list is always to be had."""
-    from minirt.image.errors import Attempt, ImageError
-    from minirt.image.index import name_of
-
-    with Attempt(f"read the image store {store.root}"):
-        for entry in store.index.entries():
-            try:
-                yield name_of(entry), store.image(entry)
-            except ImageError:
-                yield name_of(entry), None

@@ -13,6 +13,7 @@ Read in this order:
     registries.py   registries.conf: short names, mirrors, who is insecure
     registry.py     the four together: `connect(place)`
     platform.py     which manifest of an index
+    together.py     several threads, of which one fails
     fetch.py        one blob, resumed
     layers.py       several at a time, unpacked meanwhile
     pull.py         an image

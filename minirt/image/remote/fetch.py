@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from minirt.image.errors import Damaged
-from minirt.image.remote.errors import Lied, RegistryError
+from minirt.image.remote.errors import Lied
 from minirt.image.remote.http import length_of
+from minirt.image.remote.together import Stopped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,14 +18,10 @@ if TYPE_CHECKING:
     from minirt.image.remote.repository import Repository
     from minirt.image.store import Store
 
-__all__ = ["Stopped", "fetch"]
+__all__ = ["fetch"]
 
 PIECE = 256 << 10  # bytes written at a time
 IDLE = 4  # tries in a row that bring nothing, before it is called a lie
-
-
-class Stopped(RegistryError):
-    """Another part of the same pull failed: there is no use in going on."""
 
 
 def fetch(

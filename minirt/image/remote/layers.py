@@ -13,7 +13,8 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from minirt.image.errors import Damaged
 from minirt.image.layers import chain_ids
 from minirt.image.remote.errors import Lied
-from minirt.image.remote.fetch import Stopped, fetch
+from minirt.image.remote.fetch import fetch
+from minirt.image.remote.together import Stopped, raise_first
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,17 +49,7 @@ def arrive(
             wait(futures, return_when=FIRST_EXCEPTION)
         finally:
             arrival.stop(futures)
-    _raise(futures)
-
-
-def _raise(futures: list[Future[None]]) -> None:
-    """Raise what went wrong first; that others were stopped by it is not worth telling."""
-    errors = [error for future in futures if not future.cancelled() and (error := future.exception())]
-    for error in errors:
-        if not isinstance(error, Stopped):
-            raise error
-    for error in errors:
-        raise error
+    raise_first(futures)
 
 
 class _Arrival:

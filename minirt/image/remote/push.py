@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
+from minirt.image.digest import is_digest
 from minirt.image.errors import Attempt, BadReference
 from minirt.image.reference import Reference
 from minirt.image.remote.pull import Quiet
 from minirt.image.remote.registries import Registries
 from minirt.image.remote.registry import connect
+from minirt.image.remote.together import raise_first
 from minirt.image.remote.upload import upload
 from minirt.image.signing.attach import attachment
 
@@ -59,6 +61,7 @@ def push_image(store: Store, repository: Repository, image: Image, tag: str, pro
     data = store.blobs.read(image.descriptor)
     if repository.manifest_digest(tag) == image.digest:
         progress.say(image.digest, "there")
+        _refer(repository, image)  # who pushed it may have been killed in between
         return
     blobs = [*image.manifest["layers"], image.manifest["config"]]
     sources = _neighbours(store, repository, {str(blob["digest"]) for blob in blobs})
@@ -81,21 +84,31 @@ def push_image(store: Store, repository: Repository, image: Image, tag: str, pro
                 stopped.set()
                 for future in futures:
                     future.cancel()
-    for future in futures:
-        if not future.cancelled():
-            future.result()
+    raise_first(futures)
     response = repository.put_manifest(tag, data, str(image.descriptor["mediaType"]))
+    if "OCI-Subject" not in response.headers:  # else the registry itself has seen what it refers to
+        _refer(repository, image)
+
+
+def _refer(repository: Repository, image: Image) -> None:
+    """See to it that an image is listed with those that refer to the same subject, if it has one."""
     subject = image.manifest.get("subject")
-    if isinstance(subject, dict) and "OCI-Subject" not in response.headers:  # a registry without the referrers API
-        entry = {name: image.descriptor[name] for name in ("mediaType", "digest", "size")}
-        entry["artifactType"] = image.manifest.get("artifactType") or image.manifest["config"]["mediaType"]
-        repository.add_referrer(str(subject["digest"]), entry)
+    if not isinstance(subject, dict):
+        return
+    digest = str(subject.get("digest"))
+    if not is_digest(digest) or any(entry.get("digest") == image.digest for entry in repository.referrers(digest)):
+        return
+    entry = {name: image.descriptor[name] for name in ("mediaType", "digest", "size")}
+    entry["artifactType"] = image.manifest.get("artifactType") or image.manifest["config"]["mediaType"]
+    if image.manifest.get("annotations"):
+        entry["annotations"] = image.manifest["annotations"]
+    repository.add_referrer(digest, entry)
 
 
 def _neighbours(store: Store, repository: Repository, digests: set[str]) -> dict[str, list[str]]:
     """Return which repositories of the same registry may have blobs, as images here came from or went to them."""
     found: dict[str, list[str]] = {}
-    for image in store.images():
+    for image in store.readable():
         try:
             reference = Reference.parse(image.name)
         except BadReference:  # another tool wrote it

@@ -148,11 +148,7 @@ class Repository:
         distribution-spec "Pushing Manifests with Subject". Two who do so at once may lose one: so does the specification.
         """
         tag = subject.replace(":", "-")
-        try:
-            known = self.referrers(subject)
-        except NotThere:
-            known = []
-        entries = [entry for entry in known if entry.get("digest") != descriptor["digest"]]
+        entries = [entry for entry in self.referrers(subject) if entry.get("digest") != descriptor["digest"]]
         index = {"schemaVersion": 2, "mediaType": MEDIA_INDEX, "manifests": [*entries, descriptor]}
         self.put_manifest(tag, json.dumps(index, separators=(",", ":")).encode(), MEDIA_INDEX)
 

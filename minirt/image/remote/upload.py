@@ -10,6 +10,7 @@ import os
 
 from minirt.image.remote.errors import RegistryError, Unreachable
 from minirt.image.remote.http import TRIES, check, finish, length_of
+from minirt.image.remote.together import Stopped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def upload(
 
     Args: fd, of the blob; progress, called with the number of bytes that are there more than before; sources,
     repositories of the same registry that have the blob; stopped, asked now and then whether to give up.
-    Returns how: "there", "mounted" or "pushed". Raises Denied, Unreachable, RegistryError.
+    Returns how: "there", "mounted" or "pushed". Raises Denied, Unreachable, RegistryError, Stopped.
     """
     digest, size = str(descriptor["digest"]), int(descriptor["size"])
     if repository.has_blob(digest):
@@ -132,7 +133,7 @@ class _Upload:
         self._location = ""
 
     def run(self, location: str) -> None:
-        """Send all of it. Raises Unreachable where the registry goes away too often."""
+        """Send all of it. Raises Unreachable where the registry goes away too often, Stopped."""
         self._location = location
         failures = 0
         while self._at < self._size or not self._size:
@@ -141,7 +142,9 @@ class _Upload:
                 failures = 0
             except Unreachable:
                 failures += 1
-                if failures == TRIES or self._stopped():
+                if self._stopped():
+                    raise Stopped("stopped") from None
+                if failures == TRIES:
                     raise
                 self._repository.auth.pause(failures)
                 self._ask()
