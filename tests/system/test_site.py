@@ -36,6 +36,14 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return site(tmp_path_factory.mktemp("site") / "out").parent
 
 
+@pytest.fixture
+def browser() -> Iterator[Browser]:
+    if not available():
+        pytest.skip("no chromium and chromedriver on this machine")
+    with Browser() as opened:
+        yield opened
+
+
 def test_each_module_has_a_page_that_the_course_is_linked_from(written: Path) -> None:
     wanted = {str(path.relative_to(TOP)) for top in ("minirt", "minivm") for path in (TOP / top / "x").parent.rglob("*/*.py")}
     have = {str(path.relative_to(written / "source")).removesuffix(".md") for path in (written / "source").rglob("*.md")}
@@ -88,6 +96,22 @@ def test_a_recorded_trace_is_drawn_call_by_call_and_can_be_stepped_through(writt
             assert (written / f"lessons/{lesson.path.parent.name}/{lesson.path.name}-{name}.html").exists()
 
 
+@pytest.mark.parametrize("name", ["machines/02_long_mode-walk", "machines/01_eight_ioctls-birth"])
+def test_the_player_of_a_machine_s_trace_shows_its_code_and_its_walk(written: Path, browser: Browser, name: str) -> None:
+    lesson, _, trace = name.rpartition("-")
+    with (TOP / f"tutorials/{lesson}/traces/{trace}.jsonl").open() as file:
+        _, events = read_trace(file)
+    number, event = next((n, event) for n, event in enumerate(events, 1) if event.call == "KVM_EXIT_IO")
+    assert event.data is not None
+    browser.go((written / f"lessons/{name}.html").as_uri() + f"#{number}")
+    shown = browser.text("#state")
+    assert "out dx, al" in browser.text(".asm b") and f"rax\n{event.data['registers']['rax']:#x}" in shown
+    entries = event.data["walk"]["entries"] if trace == "walk" else []
+    assert ("walk" in event.data) == bool(entries) == ("4-level paging" in shown)
+    for entry in entries:
+        assert f"{entry['level']} {entry['index']} {entry['address']:#x} {entry['value']:#x} {' '.join(entry['flags'])}" in shown
+
+
 def test_arrows_go_down_and_none_says_what_others_say() -> None:
     below = {"cli": {"engine", "plan"}, "engine": {"oci"}, "oci": {"plan"}, "plan": set[str]()}
     assert ranks(below) == {"cli": 0, "engine": 1, "oci": 2, "plan": 3}
@@ -125,14 +149,6 @@ def test_the_site_needs_no_network_and_its_links_lead_somewhere(built: Path) -> 
                 if not known[path] or (name and not name.isdigit() and target in anchors and name not in anchors[target]):
                     lost.add(f"{page.relative_to(built)}: {link}")
     assert not outside and not lost
-
-
-@pytest.fixture
-def browser() -> Iterator[Browser]:
-    if not available():
-        pytest.skip("no chromium and chromedriver on this machine")
-    with Browser() as opened:
-        yield opened
 
 
 @pytest.mark.long

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from minirt.plan.player import page as player_page
 from minirt.trace import read_trace
+from minivm.inspect.told import ready
 from tutorials.tutor.cited import cited_page, cites, cross_linked
 from tutorials.tutor.diagrams import imports, layered, steps_diagram
 from tutorials.tutor.errors import TutorError
@@ -150,6 +151,8 @@ def recorded(lesson: Lesson, out: Path) -> str:
         path = lesson.path / "traces" / f"{name}.jsonl"
         with path.open(encoding="utf-8") as file:
             header, events = read_trace(file)
+        if header.get("kind") == "machine":
+            events = ready(events)
         player = f"{lesson.path.name}-{name}.html"
         written(out / "lessons" / lesson.path.parent.name / player, player_page(header, events))
         told = command.replace(" --trace FILE", "")
