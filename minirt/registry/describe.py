@@ -24,6 +24,9 @@ __all__ = ["config_of", "description", "platform_of", "size_of", "summary"]
 _OCI = "org.opencontainers.image."
 _DESCRIPTION = (_OCI + "description", _OCI + "title", "org.label-schema.description", "description")
 _CACHED = 4096
+_NESTED = 4  # indexes in each other that are followed to an image that says something
+_TYPES: dict[str, type] = {"config": dict, "history": list}
+_SETTINGS: dict[str, type] = {"Labels": dict, "Env": list, "ExposedPorts": dict, "Volumes": dict}
 _descriptions: dict[tuple[str, str], str] = {}  # (repository's path, digest) -> text; content never changes
 
 
@@ -33,9 +36,21 @@ def config_of(registry: Registry, document: dict[str, Any]) -> dict[str, Any]:
     if "image" not in str(config.get("mediaType")):
         return {}
     try:
-        return registry.blobs.read_json(config)
+        return _shaped(registry.blobs.read_json(config))
     except (Damaged, OSError):
         return {}
+
+
+def _shaped(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a configuration without the fields that are not of the type that image-spec config.md gives them.
+
+    Whoever may push wrote it, and what it says stands in lists that all others ask for.
+    """
+    shaped: dict[str, Any] = {key: value for key, value in config.items() if isinstance(value, _TYPES.get(key, object))}
+    inner = shaped.get("config") or {}
+    shaped["config"] = {key: value for key, value in inner.items() if isinstance(value, _SETTINGS.get(key, object))}
+    shaped["history"] = [step for step in shaped.get("history") or [] if isinstance(step, dict)]
+    return shaped
 
 
 def size_of(document: dict[str, Any]) -> int:
@@ -49,17 +64,17 @@ def platform_of(item: dict[str, Any]) -> str:
     return "/".join(str(item[key]) for key in ("os", "architecture", "variant") if item.get(key) and item[key] != "unknown")
 
 
-def description(registry: Registry, repository: Repository, digest: str) -> str:
-    """Return what an image says of itself, in its annotations or labels, or ""."""
+def description(registry: Registry, repository: Repository, digest: str, nested: int = _NESTED) -> str:
+    """Return what an image says of itself, in its annotations or labels, or "". Args: nested, indexes that may lie in it."""
     key = (repository.path, digest)
     if key not in _descriptions:
         if len(_descriptions) >= _CACHED:
             _descriptions.clear()
-        _descriptions[key] = _description(registry, repository, digest)
+        _descriptions[key] = _description(registry, repository, digest, nested)
     return _descriptions[key]
 
 
-def _description(registry: Registry, repository: Repository, digest: str) -> str:
+def _description(registry: Registry, repository: Repository, digest: str, nested: int) -> str:
     try:
         document = json.loads(repository.read(repository.find(digest)))
     except Refusal:
@@ -67,8 +82,8 @@ def _description(registry: Registry, repository: Repository, digest: str) -> str
     places = [document.get("annotations") or {}]
     if document.get("mediaType") not in INDEXES and "layers" in document:
         places.append((config_of(registry, document).get("config") or {}).get("Labels") or {})
-    elif document.get("manifests"):
-        places.append({_DESCRIPTION[0]: description(registry, repository, document["manifests"][0]["digest"])})
+    elif document.get("manifests") and nested:
+        places.append({_DESCRIPTION[0]: description(registry, repository, document["manifests"][0]["digest"], nested - 1)})
     return next((str(place[key]) for key in _DESCRIPTION for place in places if place.get(key)), "")
 
 

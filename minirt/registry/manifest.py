@@ -117,6 +117,8 @@ def _descriptor(item: object, where: str) -> Descriptor:
         raise _invalid(f"{where} has no mediaType, or no sha256 or sha512 digest")
     if type(item.get("size")) is not int or item["size"] < 0:
         raise _invalid(f"{where} has no size")
+    if not isinstance(item.get("platform") or {}, dict):
+        raise _invalid(f"{where} has a platform that is no object")
     return item
 
 

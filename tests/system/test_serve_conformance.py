@@ -364,6 +364,7 @@ def edited(document: dict[str, Any], **changes: Any) -> dict[str, Any]:
     {"artifactType": 7}, {"config": {"mediaType": "a/b", "digest": digest_of(b"{}"), "size": -1}},
     {"config": {"mediaType": "a/b", "digest": digest_of(b"{}"), "size": 2.0}},
     {"config": {"mediaType": "a/b", "digest": "sha256:../x", "size": 2}},
+    {"config": {"mediaType": "a/b", "digest": digest_of(b"{}"), "size": 2, "platform": "linux"}},
 ], ids=str)  # fmt: skip
 def test_a_wrong_manifest_is_refused(client: Client, name: str, changes: dict[str, Any]) -> None:
     """spec.md#error-codes: MANIFEST_INVALID; image-spec manifest.md"""
@@ -371,6 +372,18 @@ def test_a_wrong_manifest_is_refused(client: Client, name: str, changes: dict[st
     answer = client("PUT", f"/v2/{name}/manifests/v1", json.dumps(document).encode(), Content_Type=MANIFEST)
     assert (answer.status, answer.codes) == (400, ["MANIFEST_INVALID"])
     assert client("GET", f"/v2/{name}/manifests/v1").status == 404
+
+
+@pytest.mark.parametrize("configuration", [
+    {"config": "a text"}, {"config": ["a"]}, {"config": {"Labels": ["a"], "ExposedPorts": ["80", 81], "Env": 7, "Volumes": "/"}},
+    {"history": ["a"]}, {"history": 7}, {"config": {"Labels": {"description": ["a"]}}},
+], ids=str)  # fmt: skip
+def test_what_one_pushes_breaks_no_list_of_all(client: Client, name: str, configuration: dict[str, Any]) -> None:
+    """Anybody who may push may push a configuration that is none: it is a blob like others."""
+    client.push_image(name, "v1", configuration=json.dumps(configuration).encode())
+    for path in ("/v1/search?q=", "/", f"/repository/{name}", f"/image/{name}:v1"):
+        assert client("GET", path).status == 200, path
+    assert name in [one["name"] for one in client("GET", f"/v1/search?q={name}").json()["results"]]
 
 
 @pytest.mark.parametrize("body", [b"", b"blob", b"[]", b"null", b"\xff", b"[" * 100_000])
