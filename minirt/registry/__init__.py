@@ -22,6 +22,7 @@ Read in this order, the registry first, then how it is spoken to:
     push_manifest.py
     paging.py, discover.py    tags, catalog, referrers
     manage.py        deletion
+    watched.py       files that are read again when they change
     users.py, rules.py, tokens.py, access.py    who may do what
     upstream.py, download.py, proxy.py          a cache of another registry
     describe.py, search.py, pages.py            search, and pages for people

@@ -10,12 +10,11 @@ Rules only give. What no rule gives is refused.
 
 from __future__ import annotations
 
-import logging
-import os
 import tomllib
 from fnmatch import fnmatchcase
 
 from minirt.registry.errors import ServeError
+from minirt.registry.watched import Watched
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ACTIONS", "ALL", "Rules"]
 
-LOG = logging.getLogger("minirt.registry")
 ACTIONS = ("pull", "push", "delete")
 ALL = {"users": ["*"], "may": list(ACTIONS), "repositories": ["*"]}  # without passwords and rules
 USERS = {**ALL, "users": ["@users"]}  # with passwords, without rules
@@ -31,51 +29,35 @@ _KEYS = {"users", "may", "repositories"}
 
 
 class Rules:
-    """Rules, of a file that is read again when it changes, or given. Raises ServeError.
-
-    A file that cannot be read while we serve leaves the rules as they were when this process read them last.
-    """
+    """Rules, of a file (watched.py), or given. Raises ServeError."""
 
     def __init__(self, path: str = "", rules: list[dict[str, list[str]]] | None = None) -> None:
-        self._path = path
-        self._stamp: tuple[int, int] = (0, 0)
-        self._rules = rules or []
-        self._read = False  # whether the file could ever be read
-        self._refresh()
+        self._file = Watched(path, read_rules, "rules") if path else None
+        self._given = rules or []
 
-    def _refresh(self) -> None:
-        """Read the file if it changed."""
-        if not self._path:
-            return
-        try:
-            found = os.stat(self._path)
-            before, self._stamp = self._stamp, (found.st_mtime_ns, found.st_ino)
-            if before != self._stamp:
-                with open(self._path, "rb") as stream:
-                    self._rules = parse(stream.read(), self._path)
-                self._read = True
-        except (OSError, ServeError) as error:
-            why = f"cannot read {self._path}: {error.strerror}" if isinstance(error, OSError) else str(error)
-            if not self._read:
-                raise ServeError(why) from None
-            LOG.error("%s: the rules stay as they were", why)
+    def _now(self) -> list[dict[str, list[str]]]:
+        return self._given if self._file is None else self._file.now()
 
     def may(self, user: str, action: str, repository: str) -> bool:
         """Return whether a user ("" is nobody in particular) may do something."""
-        self._refresh()
         words = {"*", user, "@users"} if user else {"*"}
         return any(
             action in rule["may"]
             and not words.isdisjoint(rule["users"])
             and any(fnmatchcase(repository, pattern) for pattern in rule["repositories"])
-            for rule in self._rules
+            for rule in self._now()
         )
 
     @property
     def open_to_all(self) -> bool:
         """Whether somebody without a password may do anything at all."""
-        self._refresh()
-        return any("*" in rule["users"] for rule in self._rules)
+        return any("*" in rule["users"] for rule in self._now())
+
+
+def read_rules(path: str) -> list[dict[str, list[str]]]:
+    """Return the rules in a file. Raises ServeError, OSError."""
+    with open(path, "rb") as stream:
+        return parse(stream.read(), path)
 
 
 def parse(text: bytes, where: str) -> list[dict[str, list[str]]]:

@@ -35,12 +35,8 @@ class Tokens:
     def __init__(self, root: str) -> None:
         path = root + "/token.key"
         try:
-            try:
-                fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-                with open(fd, "wb") as stream:
-                    stream.write(os.urandom(32))
-            except FileExistsError:
-                pass
+            if not os.path.exists(path):
+                _make_key(path)
             with open(path, "rb") as stream:
                 self._key = stream.read()
         except OSError as error:
@@ -65,6 +61,20 @@ class Tokens:
         except jwt.InvalidTokenError:
             return None
         return str(claims["sub"]), list(claims["access"])
+
+
+def _make_key(path: str) -> None:
+    """Make the secret, whole or not at all, and the first of two who do so wins (man 2 link: it replaces nothing)."""
+    new = f"{path}.{os.urandom(6).hex()}"
+    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with open(fd, "wb") as stream:
+            stream.write(os.urandom(32))
+        os.link(new, path)
+    except FileExistsError:
+        pass
+    finally:
+        os.unlink(new)
 
 
 def parse_scope(text: str) -> list[Grant]:

@@ -10,6 +10,7 @@ import hmac
 import os
 
 from minirt.registry.errors import ServeError
+from minirt.registry.watched import Watched
 
 __all__ = ["Users", "set_password"]
 
@@ -18,25 +19,18 @@ NOBODY = b"$2b$12$C6UzMDM.H6dfI/f/IKcEeO7ZBpZ1pTz1QUcXzOQRvSYAaWFA8bO5e"  # comp
 
 
 class Users:
-    """The users in a file, which is read again when it changes. Raises ServeError."""
+    """The users in a file (watched.py). Raises ServeError."""
 
     def __init__(self, path: str) -> None:
-        self._path = path
+        self._file = Watched(path, read_htpasswd, "users")
         self._key = os.urandom(32)
-        self._stamp: tuple[int, int] = (0, 0)
         self._hashes: dict[str, bytes] = {}
-        self._right: dict[str, bytes] = {}
-        self._refresh()
+        self._right: dict[str, bytes] = {}  # marks of passwords that were found right, by user, as long as _hashes holds
 
     def _refresh(self) -> None:
-        try:
-            found = os.stat(self._path)
-            if self._stamp != (found.st_mtime_ns, found.st_ino):
-                self._hashes = read_htpasswd(self._path)
-                self._stamp, self._right = (found.st_mtime_ns, found.st_ino), {}
-        except OSError as error:
-            if not self._stamp[1]:
-                raise ServeError(f"cannot read {self._path}: {error.strerror}") from None
+        hashes = self._file.now()
+        if hashes is not self._hashes:
+            self._hashes, self._right = hashes, {}
 
     def known(self, name: str, password: str) -> bool:
         """Return whether this password was found right before; at once."""

@@ -210,11 +210,33 @@ def test_files_that_change_are_read_again(tmp_path: Path) -> None:
         assert client("POST", "/v2/a/blobs/uploads/").status == 202
         server.log.seek(0)
         assert "the rules stay as they were" in server.log.read()
+        before = users.read_text()
+        users.write_text(before + "bob:plain text\n")  # nor does a slip in this file lock anybody out
+        assert client("GET", "/v2/").status == 200
+        server.log.seek(0)
+        assert "line 2: not USER:HASH" in (text := server.log.read()) and "the users stay as they were" in text
+        users.write_text(before)
         passwd(users, "alice", "two")
         assert client("GET", "/v2/").status == 401
         assert Client(server.url, basic("alice", "two"))("GET", "/v2/").status == 200
     finally:
         server.stop()
+
+
+def test_servers_that_begin_at_once_have_one_secret(tmp_path: Path) -> None:
+    """Nor does one that was killed while it made it keep the next from beginning."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from minirt.registry.tokens import Tokens
+
+    for number in range(20):
+        root = tmp_path / str(number)
+        root.mkdir()
+        with ThreadPoolExecutor(4) as pool:
+            made = list(pool.map(lambda _, root=root: Tokens(str(root)), range(4)))  # type: ignore[misc]
+        token = made[0].make("ada", [])
+        assert all(one.read(token) == ("ada", []) for one in made)
+        assert [path.name for path in root.iterdir()] == ["token.key"]
 
 
 def test_passwords_by_apache_s_htpasswd(tmp_path: Path) -> None:
