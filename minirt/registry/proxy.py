@@ -17,7 +17,7 @@ from minirt.registry.errors import Refusal
 from minirt.registry.manifest import IMAGES, INDEXES, Manifest
 from minirt.registry.sendfile import ContentResponse
 from minirt.registry.service import work
-from minirt.registry.upstream import Offline
+from minirt.registry.upstream import Offline, body
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,15 +65,10 @@ class Proxy:
         response = await self._upstream.ask("GET", repository.name, f"manifests/{reference}", headers=_ACCEPT)
         async with response:
             if response.status != 200:
-                if tag:
+                if tag and response.status == 404:
                     await work(repository.tags.remove, tag)
                 raise Refusal("MANIFEST_UNKNOWN", f"{self._upstream.url} answered {response.status}")
-            data = bytearray()
-            async for piece in response.content.iter_any():
-                data += piece
-                if len(data) > DOCUMENT_LIMIT:
-                    raise _lies(f"{self._upstream.url} sent a manifest of more than {DOCUMENT_LIMIT} bytes")
-            manifest = Manifest(bytes(data), response.headers.get("Content-Type", ""))
+            manifest = Manifest(await body(response, DOCUMENT_LIMIT), response.headers.get("Content-Type", ""))
         announced = reference if not tag else response.headers.get("Docker-Content-Digest", "")
         digest = digests.of(manifest.data, announced.partition(":")[0] if digests.is_digest(announced) else "sha256")
         if announced and digest != announced:
@@ -131,7 +126,7 @@ class Proxy:
         async with response:
             names = ("Content-Type", "Link", "OCI-Filters-Applied")
             headers = {name: response.headers[name] for name in names if name in response.headers}
-            return web.Response(body=await response.read(), status=response.status, headers=headers)
+            return web.Response(body=await body(response, DOCUMENT_LIMIT), status=response.status, headers=headers)
 
     async def close(self) -> None:
         """Break off what is under way."""

@@ -5,6 +5,7 @@ By aiohttp's client, as it is asked in the server's event loop; minirt/image has
 
 from __future__ import annotations
 
+import json
 import re
 import time
 
@@ -17,9 +18,10 @@ if TYPE_CHECKING:
     import ssl
     from typing import Any
 
-__all__ = ["Offline", "Upstream"]
+__all__ = ["Offline", "Upstream", "body"]
 
 _PARAMETER = re.compile(r'([a-zA-Z_]+)="([^"]*)"')
+_TOKEN_LIMIT = 1 << 20  # bytes of a token server's answer
 _TOKEN_LIFE = 60  # seconds, where the token does not say
 
 
@@ -87,16 +89,42 @@ class Upstream:
             self._tokens[scope] = (self._basic.encode(), time.monotonic() + 86400)
         elif challenge[:6].lower() == "bearer":
             words = dict(_PARAMETER.findall(challenge))
+            realm = words.get("realm", "")
+            if self.url.startswith("https://") and not realm.startswith("https://"):
+                raise Offline(f"{self.url} wants the password sent to {realm[:200]!r}, which is not https")
             query = {"service": words.get("service", ""), "scope": words.get("scope") or scope}
-            async with self.session().get(words.get("realm", ""), params=query, auth=self._basic) as answer:
+            async with self.session().get(realm, params=query, auth=self._basic) as answer:
                 if answer.status != 200:
                     return
-                found = await answer.json(content_type=None)
-            token = found.get("token") or found.get("access_token")
-            ends = time.monotonic() + max(10, int(found.get("expires_in") or _TOKEN_LIFE) - 10)
-            self._tokens[scope] = (f"Bearer {token}", ends)
+                token, seconds = _read_token(await body(answer, _TOKEN_LIMIT))
+            if not token:
+                raise Offline(f"{self.url}: its token server answered with no token")
+            self._tokens[scope] = (f"Bearer {token}", time.monotonic() + max(10, seconds - 10))
 
     async def close(self) -> None:
         """End all connections."""
         if self._session is not None:
             await self._session.close()
+
+
+async def body(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    """Return a response's body. Raises Offline where it is longer than a limit (bytes), or breaks off."""
+    data = bytearray()
+    try:
+        async for piece in response.content.iter_any():
+            data += piece
+            if len(data) > limit:
+                raise Offline(f"{response.url} sent more than {limit} bytes")
+    except (aiohttp.ClientError, TimeoutError) as error:
+        raise Offline(f"{response.url}: {error}") from None
+    return bytes(data)
+
+
+def _read_token(data: bytes) -> tuple[str, float]:
+    """Return a token, or "", and how many seconds it is good for."""
+    try:
+        found = json.loads(data)
+        token, seconds = found.get("token") or found.get("access_token"), float(found.get("expires_in") or _TOKEN_LIFE)
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return "", 0.0
+    return (token, seconds) if isinstance(token, str) and token.isascii() and token.isprintable() else ("", 0.0)
