@@ -6,6 +6,7 @@ import os
 from errno import EEXIST, EINVAL, ENODEV, ENOENT
 
 from minirt.linux import constants as k
+from minirt.oci.process import identity
 from minirt.oci.step import Context, step
 from minirt.oci.targets import HOW_SIZE, how, make_directories, may_name, open_directory, open_file
 from minirt.plan import Memory, Plan, Slot
@@ -70,7 +71,7 @@ def device_sources(p: Plan, c: Context) -> None:
         return
     for device in wanted(c):
         if device["type"] != "p":
-            c.sources[f"device {device['path']}"] = fd = Slot(device["path"])  # type: ignore[index]
+            c.slots[f"device {device['path']}"] = fd = Slot(device["path"])
             p.open_tree(k.AT_FDCWD, device["path"], k.OPEN_TREE_CLONE | k.OPEN_TREE_CLOEXEC, store=fd)
 
 
@@ -87,7 +88,7 @@ def devices(p: Plan, c: Context) -> None:
     folders = Folders(p, c)
     asked = {os.path.normpath(device["path"]) for device in c.linux.get("devices") or ()}
     for device in wanted(c):
-        tree = c.sources.get(f"device {device['path']}")  # type: ignore[call-overload]
+        tree = c.slots.get(f"device {device['path']}")
         if tree is None:
             node(p, c, folders, device, device["path"] in asked)
         else:
@@ -227,8 +228,7 @@ def console(p: Plan, c: Context) -> None:
     p.ioctl(master, k.TIOCSPTLCK, bytes(8), why="unlock the slave")
     p.ioctl(master, k.TIOCGPTPEER, k.O_RDWR | k.O_NOCTTY | k.O_CLOEXEC, store=slave,
             why="the slave by descriptor: no path that somebody could have changed")  # fmt: skip
-    uid = c.process.get("user", {}).get("uid", 0) if c.user is None else p.late["uid"]
-    p.fchownat(slave, "", uid, -1, k.AT_EMPTY_PATH, why="the user may open its own terminal")  # type: ignore[arg-type]
+    p.fchownat(slave, "", identity(p, c)[0], -1, k.AT_EMPTY_PATH, why="the user may open its own terminal")
     p.barrier("console", give=master, why="the parent gets the master (man 7 unix, SCM_RIGHTS) and sets the size")
     if not c.join:  # who joins has a terminal of its own; the console is that of the first process
         bind_console(p, c, slave)

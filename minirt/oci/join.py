@@ -53,7 +53,7 @@ def join(p: Plan, c: Context) -> None:
     later = flags & k.CLONE_NEWCGROUP
     if flags != later:
         p.setns(fd, flags & ~later, why="the same namespaces as that process's (man 2 setns)")
-    p.clone3(k.CLONE_PARENT, c.sources.get(id("cgroup")), why="in the pid namespace, and in the cgroup")
+    p.clone3(k.CLONE_PARENT, c.slots.get("cgroup"), why="in the pid namespace, and in the cgroup")
     if later:
         p.setns(fd, later, why="its cgroup's root is seen as / from here on; before, it could not have been entered")
     p.close(fd)

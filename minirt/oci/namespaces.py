@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from errno import EACCES, EDQUOT, ENOSYS, EPERM
+
 from minirt.errors import MinirtError
 from minirt.linux import constants as k
 from minirt.oci.step import Context, always, step
@@ -52,7 +54,7 @@ def oom(p: Plan, c: Context) -> None:
 def start_fifo(p: Plan, c: Context) -> None:
     """Opened for both directions, so that opening does not wait, and who writes finds a reader as long as this one lives."""
     if c.start_fifo:
-        c.sources["start"] = fd = Slot("start")  # type: ignore[index]
+        c.slots["start"] = fd = Slot("start")
         p.openat(k.AT_FDCWD, c.start_fifo, k.O_RDWR | k.O_CLOEXEC, store=fd, why="man 7 fifo")
 
 
@@ -62,7 +64,7 @@ def cgroup(p: Plan, c: Context) -> None:
     if c.scope:
         p.barrier("scope", why="systemd makes a scope around this process; what it makes is born in there")
     elif c.cgroup:
-        c.sources[id("cgroup")] = fd = Slot("cgroup")
+        c.slots["cgroup"] = fd = Slot("cgroup")
         p.openat(
             k.AT_FDCWD, c.cgroup, k.O_PATH | k.O_DIRECTORY | k.O_CLOEXEC, store=fd,
             why="clone3 takes a descriptor: the process is never outside its limits, not for one instruction",
@@ -84,7 +86,7 @@ def namespaces(p: Plan, c: Context) -> None:
             p.setns(opened[kind], getattr(k, constant), why=f"share the {kind} namespace that this file stands for")
             p.close(opened[kind])
     p.clone3(
-        k.CLONE_PARENT | new_flags(c), c.sources.get(id("cgroup")),
+        k.CLONE_PARENT | new_flags(c), c.slots.get("cgroup"),
         why="the child; CLONE_PARENT: it is a child of minirt, not of the executor, which ends now",
     )  # fmt: skip
 
@@ -137,7 +139,7 @@ def user_namespace(p: Plan, c: Context) -> None:
             p.barrier("layers", take=take, why="more layers than one message takes")
         assert take is not None
         for i in range(len(lower[begin : begin + MOST])):
-            c.sources[begin + i] = take.load(16 + 4 * i)
+            c.slots[f"layer {begin + i}"] = take.load(16 + 4 * i)
 
 
 @step("cgroupns", "namespaces", why="see the cgroup that the container is in as the root of all cgroups")
@@ -153,8 +155,8 @@ def open_offsets(p: Plan, c: Context) -> None:
     Before another user is taken on: after that the process is not dumpable (man 2 prctl, PR_SET_DUMPABLE), and its
     files in /proc belong to the host's root.
     """
-    if "time" in c.fresh and c.linux.get("timeOffsets") and "offsets" not in c.sources:  # type: ignore[comparison-overlap]
-        c.sources["offsets"] = fd = Slot("timens_offsets")  # type: ignore[index]
+    if "time" in c.fresh and c.linux.get("timeOffsets") and "offsets" not in c.slots:
+        c.slots["offsets"] = fd = Slot("timens_offsets")
         p.openat(k.AT_FDCWD, "/proc/self/timens_offsets", k.O_WRONLY | k.O_CLOEXEC, store=fd)
 
 
@@ -168,12 +170,12 @@ def time_namespace(p: Plan, c: Context) -> None:
         return
     p.unshare(k.CLONE_NEWTIME, why="for children; this process stays outside for now")
     lines = [
-        f"{clock} {offset.get('secs', 0)} {offset.get('nanosecs', 0)}\n"
+        f"{clock} {offset.get('secs') or 0} {offset.get('nanosecs') or 0}\n"
         for clock, offset in (c.linux.get("timeOffsets") or {}).items()
     ]
     if lines:
         open_offsets(p, c)
-        fd, data = c.sources["offsets"], "".join(lines).encode()  # type: ignore[index]
+        fd, data = c.slots["offsets"], "".join(lines).encode()
         p.write(fd, data, len(data), at_least=len(data), why="clock, seconds, nanoseconds; in one write")
         p.close(fd)
     fd = Slot("time namespace")
@@ -188,7 +190,7 @@ def session(p: Plan, c: Context) -> None:
     p.setsid(why="Ctrl-C at the caller's terminal is minirt's to pass on")
     if c.new_keyring:
         p.keyctl(
-            k.KEYCTL_JOIN_SESSION_KEYRING, None, tolerate=(1, 38, 122, 13),
+            k.KEYCTL_JOIN_SESSION_KEYRING, None, tolerate=(EPERM, ENOSYS, EDQUOT, EACCES),
             why="a keyring of its own: the kernel's keyrings are not in any namespace (man 7 session-keyring)",
         )  # fmt: skip
     p.umask(0, why="the modes of what is made below are meant exactly")

@@ -218,7 +218,7 @@ def seccomp(birth: Birth, c: Context, state: dict[str, Any]) -> None:
     from minirt.linux.seccomp import listener
 
     profile = c.linux["seccomp"]
-    fd = listener.fetch(birth.pidfd, birth.peek(c.sources["listener"]))  # type: ignore[index]
+    fd = listener.fetch(birth.pidfd, birth.peek(c.slots["listener"]))
     try:
         message = listener.listener_message(birth.pid, state, profile.get("listenerMetadata") or "")
         listener.send(profile["listenerPath"], message, fd)

@@ -70,9 +70,9 @@ def resolve(p: Plan, c: Context) -> None:
 
 @step("labels", why="say which profile of a security module holds from the execve on")
 def security_labels(p: Plan, c: Context) -> None:
-    """Written to the kernel's own /proc and nowhere else (procfs.py). Where the kernel has no such module it is an error:
+    """Written to the kernel's own /proc and nowhere else (procfs.py). An empty profile, or "unconfined", asks for nothing.
 
-    a profile that does not hold would be believed in. An empty or "unconfined" one asks for nothing.
+    Where the kernel has no such module it is an error: a profile that does not hold would be believed in.
     """
     profile, label = c.process.get("apparmorProfile") or "", c.process.get("selinuxLabel") or ""
     if profile not in ("", "unconfined"):
@@ -138,7 +138,7 @@ def await_start(p: Plan, c: Context) -> None:
     if c.created:
         p.barrier("created", why="minirt writes down that the container is created")
     if c.start_fifo:
-        p.read(c.sources["start"], Memory(bytes(8)), 1, at_least=1,  # type: ignore[index]
+        p.read(c.slots["start"], Memory(bytes(8)), 1, at_least=1,
                why="until `start` writes a byte")  # fmt: skip
 
 
@@ -179,7 +179,7 @@ def asked_bounding(c: Context) -> Hashable:
 @step("bounding", "namespaces", why="say which capabilities can never come back", common=asked_bounding)
 def bounding(p: Plan, c: Context) -> None:
     """No execve, not even of a set-user-ID program, gives more than the bounding set (man 7 capabilities)."""
-    if "capabilities" not in c.process:
+    if c.process.get("capabilities") is None:
         return
     for n in drop_bounding(c):
         p.prctl(k.PR_CAPBSET_DROP, n, why=capabilities.name(n))
@@ -194,7 +194,7 @@ def identity(p: Plan, c: Context) -> tuple[Any, Any, Any, Any]:
         return p.late["uid"], p.late["gid"], p.late["groups_count"], p.late["groups"]
     who = c.process.get("user") or {}
     groups = who.get("additionalGids") or ()
-    return who.get("uid", 0), who.get("gid", 0), len(groups), struct.pack(f"{len(groups)}I", *groups) or None
+    return who.get("uid") or 0, who.get("gid") or 0, len(groups), struct.pack(f"{len(groups)}I", *groups) or None
 
 
 def numbers(c: Context) -> Hashable:
@@ -202,7 +202,7 @@ def numbers(c: Context) -> Hashable:
     who: dict[str, Any] = c.process.get("user") or {}
     if c.user is not None or who.get("additionalGids"):
         return None
-    return c.rootless, who.get("uid", 0), who.get("gid", 0), who.get("umask", 0o022)
+    return c.rootless, who.get("uid"), who.get("gid"), who.get("umask")
 
 
 @step("user", "namespaces", why="become the user that the program runs as", common=numbers)
@@ -212,7 +212,8 @@ def user(p: Plan, c: Context) -> None:
     # The user last: who is not root may change neither groups nor group.
     denied = (EPERM,) if c.rootless else ()
     p.setgroups(count, groups, tolerate=denied, why="the supplementary groups; it has none of minirt's own")
-    p.umask((c.process.get("user") or {}).get("umask", 0o022))
+    umask = (c.process.get("user") or {}).get("umask")
+    p.umask(0o022 if umask is None else umask)
     p.prctl(k.PR_SET_KEEPCAPS, 1, why="changing to another user would clear the permitted capabilities")
     p.setresgid(gid, gid, gid)
     p.setresuid(uid, uid, uid)
@@ -254,7 +255,7 @@ def load_filter(p: Plan, c: Context) -> None:
             from minirt.linux.seccomp.listener import refuse_deadlock
 
             refuse_deadlock(c.linux["seccomp"])
-            c.sources["listener"] = listener  # type: ignore[index]
+            c.slots["listener"] = listener
             p.barrier("seccomp", why="minirt takes the listener (pidfd_getfd) and sends it to who answers; execve closes ours")
 
 

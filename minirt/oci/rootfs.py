@@ -57,7 +57,7 @@ def overlay(p: Plan, c: Context) -> None:
     if in_user_namespace and not c.rootless:
         for i, lower in enumerate(layers.lower):
             p.move_mount(
-                c.sources[i], "", k.AT_FDCWD, lower, k.MOVE_MOUNT_F_EMPTY_PATH,
+                c.slots[f"layer {i}"], "", k.AT_FDCWD, lower, k.MOVE_MOUNT_F_EMPTY_PATH,
                 why="the layer as seen through the id map: files of root's there are this namespace's root's",
             )  # fmt: skip
     options = overlay_options(layers, layers.lower, in_user_namespace)
@@ -103,7 +103,7 @@ def bundle_root(p: Plan, c: Context) -> None:
 @step("hooks", "propagation", "overlay", "rootfs", why="let hooks see the finished mounts together with the host's files")
 def stand_inside(p: Plan, c: Context) -> None:
     """Until the hooks have run / must not change for this namespace, and yet the image's links have to end inside."""
-    c.sources["outside"] = outside = Slot("host's root")  # type: ignore[index]
+    c.slots["outside"] = outside = Slot("host's root")
     p.openat(k.AT_FDCWD, "/", k.O_PATH | k.O_DIRECTORY | k.O_CLOEXEC, store=outside, why="the way back")
     p.chdir(c.root)
     p.chroot(".", why="for the mounts only: it is pivot_root below that shuts the container in")
@@ -112,7 +112,7 @@ def stand_inside(p: Plan, c: Context) -> None:
 @step("hooks", "propagation", why="let hooks see the finished mounts together with the host's files")
 def hooks(p: Plan, c: Context) -> None:
     """createRuntime and prestart hooks run on the host, createContainer hooks in these namespaces, before pivot_root."""
-    outside = c.sources["outside"]  # type: ignore[index]
+    outside = c.slots["outside"]
     p.fchdir(outside)
     p.chroot(".", why="out again")
     p.close(outside)

@@ -17,7 +17,7 @@ __all__ = ["Context", "Overlay", "always", "namespace_types", "step"]
 
 
 class Overlay:
-    """A root file system made of layers (man 5 overlay would be kernel Documentation/filesystems/overlayfs.rst).
+    """A root file system made of layers (Documentation/filesystems/overlayfs.rst).
 
     Args:
         lower: directories, the top layer first; they are only read.
@@ -86,7 +86,7 @@ class Context:
         "rootless",
         "scope",
         "seccomp",
-        "sources",
+        "slots",
         "start_fifo",
         "user",
     )
@@ -132,7 +132,7 @@ class Context:
         self.scope = scope
         self.process: dict[str, Any] = config.get("process") or {}
         self.fresh = namespace_types(config) if not join else set()
-        self.sources: dict[int, Any] = {}  # id of a mount in config -> the slot that holds its detached copy
+        self.slots: dict[str, Any] = {}  # where one step leaves a descriptor for a later one
         self.read: list[Mount] | None = None
         self.made: set[str] = {"/"}  # directories that need not be made again
         self.ground: dict[str, bool] = {}  # mount points so far: may paths below be followed as they are (targets.py)?

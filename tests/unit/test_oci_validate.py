@@ -17,14 +17,18 @@ from oci_edits import EDITS, right_values, wrong_values
 from oci_fields import FIELDS, SCALARS, full, json_path, put, remove
 from oci_json_schema import LATER, OTHERS, RECORDED
 
+from minirt.errors import MinirtError
 from minirt.linux.seccomp.profile import ACTIONS, FLAGS, OPERATORS
 from minirt.linux.seccomp.tables import architecture
 from minirt.oci import schema
+from minirt.oci.compile import compile_plan
 from minirt.oci.namespaces import TYPES
 from minirt.oci.scheduling import CLASSES, POLICIES
 from minirt.oci.shapes import List, Map, Object, Text
 from minirt.oci.spec import default_spec
+from minirt.oci.step import Context
 from minirt.oci.validate import ConfigError, validate, validate_process, validate_resources
+from minirt.plan.decode import plan_as_dict
 from minirt.runtime.command import main
 
 Case = tuple[str, str, dict[str, Any]]  # path, a word of the rule, the configuration
@@ -208,6 +212,31 @@ def test_null_is_absent() -> None:
         put(config, field.path, None)
         if field.required:
             refused(config, path, "missing")
+
+
+def test_null_gives_the_plan_that_absence_gives() -> None:
+    # These this machine's kernel may not have, and a plan that asks for them is refused then.
+    optional = ("process.apparmorProfile", "process.selinuxLabel")
+    named = [field for field in FIELDS if not json_path(field.path, full()).endswith("]")]
+    fields = [field for field in named if not field.required and field.path not in optional]
+    for field in fields:
+        null, absent = full(), full()
+        for config in (null, absent):
+            for path in optional:
+                put(config, path, "")
+        put(null, field.path, None)
+        remove(absent, field.path)
+        assert planned(null) == planned(absent), field.path
+    assert len(fields) > 100
+
+
+def planned(config: dict[str, Any]) -> object:
+    """Return the plan of a configuration, or why there can be none."""
+    try:
+        validate(config)
+        return plan_as_dict(compile_plan(Context(config, "/bundle")))
+    except MinirtError as error:
+        return str(error)
 
 
 def test_a_process_is_not_required_to_create() -> None:
