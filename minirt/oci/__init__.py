@@ -8,7 +8,7 @@ May import minirt.plan, minirt.linux and minirt.errors; nothing heavy. Read in t
     rootfs.py       propagation, overlay, pivot_root
     options.py      an entry of config.json's mounts, read
     sources.py      what is bound from the host
-    targets.py      paths in the container, followed so that none leads out
+    targets.py      paths in the container, followed so that none leads out; checks.py: is a file what it should be
     mounts.py       /proc, /dev, /sys and the rest
     devices.py      device nodes, links, the terminal
     procfs.py       files of /proc that are written to, and nothing else

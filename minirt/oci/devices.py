@@ -6,17 +6,18 @@ import os
 from errno import EEXIST, EINVAL, ENODEV, ENOENT
 
 from minirt.linux import constants as k
+from minirt.oci.checks import KINDS, check_inode, check_node, check_type
 from minirt.oci.process import identity
 from minirt.oci.step import Context, step
 from minirt.oci.targets import HOW_SIZE, how, make_directories, may_name, open_directory, open_file
-from minirt.plan import Memory, Plan, Slot
+from minirt.plan import Plan, Slot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Hashable
     from typing import Any
 
-__all__ = ["DEFAULT", "check_node", "console", "device_sources", "devices", "null_descriptors"]
+__all__ = ["DEFAULT", "console", "device_sources", "devices", "null_descriptors"]
 
 # runtime-spec config-linux.md#default-devices: name -> major, minor (Documentation/admin-guide/devices.txt).
 DEFAULT = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
@@ -26,10 +27,7 @@ LINKS = {
     "/dev/stdout": "/proc/self/fd/1",
     "/dev/stderr": "/proc/self/fd/2",
 }
-KINDS = {"c": "S_IFCHR", "u": "S_IFCHR", "b": "S_IFBLK", "p": "S_IFIFO"}
 BINDS = {"bind", "rbind"}
-S_IFMT = 0o170000
-ST_INO, ST_MODE, ST_RDEV = 8, 24, 40  # offsets in struct stat (x86-64)
 DEVPTS_PTMX_INO = 2  # fs/devpts/inode.c, mknod_ptmx
 
 _kcore: bool | None = None
@@ -47,7 +45,7 @@ def wanted(c: Context) -> list[dict[str, Any]]:
     return known + [{**device, "path": path} for path, device in asked.items()]
 
 
-def set_up(c: Context) -> bool:
+def dev_is_ours(c: Context) -> bool:
     """Say whether /dev is ours to fill: not if it is a bind mount (runc's needsSetupDev)."""
     for mount in c.config.get("mounts") or ():  # unread, as a process that joins has no other use of them
         bind = mount.get("type") == "bind" or not BINDS.isdisjoint(mount.get("options") or ())
@@ -67,7 +65,7 @@ def kcore() -> bool:
 @step("device_sources", "propagation", why="take hold of the host's device nodes, as none can be made in a user namespace")
 def device_sources(p: Plan, c: Context) -> None:
     """mknod of a device is denied there (man 2 mknod), but an existing node may be bound. A FIFO is no device."""
-    if not c.userns or not set_up(c):
+    if not c.userns or not dev_is_ours(c):
         return
     for device in wanted(c):
         if device["type"] != "p":
@@ -83,7 +81,7 @@ def default_only(c: Context) -> Hashable:
 @step("devices", "pivot_root", "dev", why="make the device nodes that every program may count on", common=default_only)
 def devices(p: Plan, c: Context) -> None:
     """Which devices may be used is not decided by the node but by CAP_MKNOD and the cgroup's device filter."""
-    if not set_up(c):
+    if not dev_is_ours(c):
         return
     folders = Folders(p, c)
     asked = {os.path.normpath(device["path"]) for device in c.linux.get("devices") or ()}
@@ -135,22 +133,6 @@ def node(p: Plan, c: Context, folders: Folders, device: dict[str, Any], asked: b
             p.fchownat(at, name, device.get("uid") or 0, device.get("gid") or 0, k.AT_SYMLINK_NOFOLLOW)
 
 
-def check_node(p: Plan, at: Any, name: str, device: dict[str, Any], error: int) -> None:
-    """Append the check that a file is this device, and no link to one.
-
-    Args:
-        at, name: as for fstatat(2); with an empty name the descriptor itself.
-        device: type, major and minor as in linux.devices.
-        error: errno to fail with.
-    """
-    answer = Memory(bytes(144))  # struct stat
-    number = 0 if device["type"] == "p" else os.makedev(device.get("major", 0), device.get("minor", 0))
-    mask = S_IFMT.to_bytes(ST_RDEV - ST_MODE, "little") + (b"\xff" if device["type"] != "p" else b"\0") * 8
-    want = getattr(k, KINDS[device["type"]]).to_bytes(ST_RDEV - ST_MODE, "little") + number.to_bytes(8, "little")
-    p.newfstatat(at, name, answer, k.AT_SYMLINK_NOFOLLOW | (0 if name else k.AT_EMPTY_PATH))
-    p.check(answer.at(ST_MODE), want, mask, error, why="the device itself, and no link")
-
-
 def bound(p: Plan, c: Context, tree: Slot, path: str) -> None:
     """Bind one of the host's nodes."""
     if may_name(c, os.path.dirname(path)):
@@ -181,7 +163,7 @@ def links(p: Plan, c: Context, folders: Folders) -> None:
 @step("null", "devices", why="give the program the container's own /dev/null where it has the host's")
 def null_descriptors(p: Plan, c: Context) -> None:
     """A descriptor is as good as the file: fchmod(0, 0) would take the host's /dev/null from everybody there."""
-    if not c.null_fds or not set_up(c):
+    if not c.null_fds or not dev_is_ours(c):
         return
     null = Slot("/dev/null")
     p.openat(k.AT_FDCWD, "/dev/null", k.O_RDWR | k.O_NOFOLLOW | k.O_CLOEXEC, store=null)
@@ -193,11 +175,8 @@ def null_descriptors(p: Plan, c: Context) -> None:
 
 def check_ptmx(p: Plan, master: Slot) -> None:
     """Append the check that a terminal's master comes from a devpts, and from its ptmx."""
-    system, file = Memory(bytes(120)), Memory(bytes(144))  # struct statfs, struct stat
-    p.fstatfs(master, system)
-    p.check(system, k.DEVPTS_SUPER_MAGIC.to_bytes(8, "little"), b"\xff" * 8, EINVAL, why="/dev/pts is a devpts")
-    p.newfstatat(master, "", file, k.AT_EMPTY_PATH)
-    p.check(file.at(ST_INO), DEVPTS_PTMX_INO.to_bytes(8, "little"), b"\xff" * 8, EINVAL, why="and this is its ptmx")
+    check_type(p, master, k.DEVPTS_SUPER_MAGIC, EINVAL, "/dev/pts is a devpts")
+    check_inode(p, master, DEVPTS_PTMX_INO, EINVAL, "and this is its ptmx")
 
 
 def bind_console(p: Plan, c: Context, slave: Slot) -> None:

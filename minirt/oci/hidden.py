@@ -6,10 +6,10 @@ from errno import ENODEV, ENOENT, ENOTDIR, EPERM
 
 from minirt.linux import constants as k
 from minirt.oci import procfs
-from minirt.oci.devices import check_node
+from minirt.oci.checks import check_node, check_type
 from minirt.oci.step import Context, step
 from minirt.oci.targets import HOW_SIZE, how, jump, may_name
-from minirt.plan import Memory, Plan, Slot, Words
+from minirt.plan import Plan, Slot, Words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,13 +22,13 @@ EMPTY = "size=0k,mode=755"
 ONTO = k.MOVE_MOUNT_F_EMPTY_PATH | k.MOVE_MOUNT_T_EMPTY_PATH
 
 
-def only_kernel_s(c: Context) -> Hashable:
+def all_of_kernel(c: Context) -> Hashable:
     """Return the masked paths where all may be named, and so do not depend on the container (`step`)."""
     paths = tuple(c.linux.get("maskedPaths") or ())
     return paths if paths and may_name(c, "/dev/null") and all(map(of_kernel, paths)) else None
 
 
-@step("masked", "pivot_root", "proc", "devices", why="hide what tells of the host or could change it", common=only_kernel_s)
+@step("masked", "pivot_root", "proc", "devices", why="hide what tells of the host or could change it", common=all_of_kernel)
 def masked_paths(p: Plan, c: Context) -> None:
     """A file is covered by /dev/null, a directory by an empty tmpfs; what is not there need not be hidden.
 
@@ -82,10 +82,9 @@ def stand_in(p: Plan, c: Context, root: str) -> None:
     if root == "/proc":
         fd = procfs.open_proc(p, c)
     else:
-        fd, system = Slot(root), Memory(bytes(120))  # struct statfs
+        fd = Slot(root)
         p.openat(k.AT_FDCWD, root, k.O_PATH | k.O_DIRECTORY | k.O_NOFOLLOW | k.O_CLOEXEC, store=fd)
-        p.fstatfs(fd, system)
-        p.check(system, k.SYSFS_MAGIC.to_bytes(8, "little"), b"\xff" * 8, EPERM, why="it is sysfs")
+        check_type(p, fd, k.SYSFS_MAGIC, EPERM, "it is sysfs")
     p.fchdir(fd, why=f"{root} is . from here on, whatever becomes of its name")
     p.close(fd)
 

@@ -13,6 +13,7 @@ from itertools import takewhile
 
 from minirt.errors import MinirtError
 from minirt.linux import constants as k
+from minirt.oci.checks import ST_MODE, STAT, check_directory, check_type
 from minirt.oci.options import PROPAGATION, Mount
 from minirt.oci.rootfs import wanted_propagation
 from minirt.oci.step import Context, step
@@ -27,9 +28,6 @@ __all__ = ["mount_all", "read_only_mounts", "refuse_over_proc"]
 
 # File systems in which nobody but the kernel and this plan has made anything when they are new; procfs has magic links.
 GROUND = {"tmpfs", "sysfs", "devpts", "mqueue", "cgroup", "cgroup2"}
-STATFS_TYPE = {"proc": "PROC_SUPER_MAGIC", "sysfs": "SYSFS_MAGIC"}
-S_IFMT = 0o170000
-ST_MODE = 24  # offset of st_mode in struct stat (x86-64)
 
 # What may be mounted below /proc: files that describe the machine, which LXCFS shows as the container's share.
 BELOW_PROC = {
@@ -105,7 +103,7 @@ def place(p: Plan, c: Context, mount: Mount, directory: bool = True) -> Slot | N
         make_directories(p, c, target)
         claim(c, target, ground)
         return None
-    if directory and (target == "/dev" or mount.kind in STATFS_TYPE) and target.count("/") == 1 and not mount.bind:
+    if directory and (target == "/dev" or mount.kind in ("proc", "sysfs")) and target.count("/") == 1 and not mount.bind:
         fd = ordinary_directory(p, c, target)
         c.ground[target] = ground
         return fd
@@ -130,10 +128,7 @@ def ordinary_directory(p: Plan, c: Context, target: str) -> Slot | None:
         p.openat(k.AT_FDCWD, target, k.O_PATH | k.O_DIRECTORY | k.O_NOFOLLOW | k.O_CLOEXEC, store=fd,
                  why="an ordinary directory: a link would put it elsewhere")  # fmt: skip
         return fd
-    answer = Memory(bytes(144))  # struct stat
-    p.newfstatat(k.AT_FDCWD, target, answer, k.AT_SYMLINK_NOFOLLOW)
-    p.check(answer.at(ST_MODE), k.S_IFDIR.to_bytes(4, "little"), S_IFMT.to_bytes(4, "little"), ENOTDIR,
-            why="an ordinary directory: a link would put it elsewhere")  # fmt: skip
+    check_directory(p, target, "an ordinary directory: a link would put it elsewhere")
     return None
 
 
@@ -193,7 +188,7 @@ def labelled(c: Context, mount: Mount) -> str | None:
 
 def old_mode(p: Plan, target: str) -> Memory:
     """Append what looks at the mode of the directory below, which a tmpfs without mode= takes over, as runc's does."""
-    answer = bytearray(144)  # struct stat
+    answer = bytearray(STAT)
     answer[ST_MODE : ST_MODE + 4] = (0o1777).to_bytes(4, "little")  # tmpfs's own default, where there is no directory yet
     seen = Memory(bytes(answer))
     p.newfstatat(k.AT_FDCWD, target, seen, 0, tolerate=(ENOENT, ENOTDIR, EACCES, ELOOP))
@@ -226,7 +221,7 @@ def attach(p: Plan, c: Context, mount: Mount) -> None:
     if copied:
         restrict(p, c, mount)
     if mount.target == "/proc":
-        check_type(p, tree, "proc")
+        check_type(p, tree, k.PROC_SUPER_MAGIC, EINVAL, "/proc must be proc, and nothing that looks like it")
     on_host = os.path.join(c.bundle, mount.source, mount.subpath)
     directory = not copied or not mount.bind or bool(mount.namespace) or os.path.isdir(on_host)
     fd = place(p, c, mount, directory)
@@ -256,14 +251,6 @@ def restrict(p: Plan, c: Context, mount: Mount) -> None:
             p.mount_setattr(tree, "", k.AT_EMPTY_PATH, Words(*mount.attributes(keep=True), 0, 0), 32,
                             why="and where something is locked, besides what is")  # fmt: skip
     shape_tree(p, c, mount, tree)
-
-
-def check_type(p: Plan, fd: object, kind: str) -> None:
-    """Check that a mount is of the kernel's own view that its target is for."""
-    answer = Memory(bytes(120))  # struct statfs; f_type is its first word
-    p.fstatfs(fd, answer)  # type: ignore[arg-type]
-    want = getattr(k, STATFS_TYPE[kind]).to_bytes(8, "little")
-    p.check(answer, want, b"\xff" * 8, EINVAL, why=f"/{kind} must be {kind}, and nothing that looks like it")
 
 
 def remount(p: Plan, c: Context, mount: Mount) -> None:

@@ -11,26 +11,23 @@ from __future__ import annotations
 from errno import EPERM
 
 from minirt.linux import constants as k
+from minirt.oci.checks import check_inode, check_type
 from minirt.oci.step import Context
 from minirt.oci.targets import HOW_SIZE, how
-from minirt.plan import Memory, Plan, Slot
+from minirt.plan import Plan, Slot
 
 __all__ = ["open_proc", "write"]
 
-ST_INO = 8  # offset of st_ino in struct stat (x86-64)
 PROC_ROOT_INO = 1  # linux/proc_fs.h
 INSIDE = "RESOLVE_BENEATH", "RESOLVE_NO_XDEV", "RESOLVE_NO_MAGICLINKS"
 
 
 def open_proc(p: Plan, c: Context) -> Slot:
     """Append what opens the container's /proc and makes sure of it. Returns the descriptor's slot."""
-    proc, system, file = Slot("/proc"), Memory(bytes(120)), Memory(bytes(144))  # struct statfs, struct stat
+    proc = Slot("/proc")
     p.openat(k.AT_FDCWD, "/proc", k.O_PATH | k.O_DIRECTORY | k.O_NOFOLLOW | k.O_CLOEXEC, store=proc)
-    p.fstatfs(proc, system)
-    p.check(system, k.PROC_SUPER_MAGIC.to_bytes(8, "little"), b"\xff" * 8, EPERM, why="it is procfs")
-    p.newfstatat(proc, "", file, k.AT_EMPTY_PATH)
-    p.check(file.at(ST_INO), PROC_ROOT_INO.to_bytes(8, "little"), b"\xff" * 8, EPERM,
-            why="and the root of it, not a directory in it that looks so")  # fmt: skip
+    check_type(p, proc, k.PROC_SUPER_MAGIC, EPERM, "it is procfs")
+    check_inode(p, proc, PROC_ROOT_INO, EPERM, "and the root of it, not a directory in it that looks so")
     return proc
 
 
