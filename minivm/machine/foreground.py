@@ -149,10 +149,13 @@ def drain(fd: int) -> None:
 
 
 def send(machine: Machine, data: bytes | memoryview) -> None:
-    """Write console output, as the vCPU's thread. Gives up when the machine is stopped while nobody reads."""
+    """Write console output, as the vCPU's thread. Gives up when the machine is stopped while nobody reads, and stands still here
+    while it is paused."""
     poll = select.poll()
     poll.register(machine.console, select.POLLOUT)
     while data and machine.outcome is None:
+        if machine.gate.closed:
+            machine.gate.stand()
         if not poll.poll(100):
             continue
         try:

@@ -47,11 +47,21 @@ class Gate:
     def wait(self, vcpu: Vcpu) -> None:
         """Wait, as the thread of a processor that is out of the guest, until the gate is open or the machine ends."""
         with self._changed:
-            stood = self._closed
-            if stood:
-                self._waiting += 1
-                self._changed.notify_all()
-                self._changed.wait_for(lambda: not self._closed or self._machine.outcome is not None)
-                self._waiting -= 1
+            stood = self._stand()
             if self._machine.outcome is None:
                 vcpu.go_on(stood)  # while nobody can close it again: that would be undone too
+
+    def stand(self) -> None:
+        """Wait in the same way within an exit, where something takes long that whoever pauses the machine may be the one to end."""
+        with self._changed:
+            self._stand()
+
+    def _stand(self) -> bool:
+        """Wait until the gate is open or the machine ends. Returns whether it was closed."""
+        if not self._closed:
+            return False
+        self._waiting += 1
+        self._changed.notify_all()
+        self._changed.wait_for(lambda: not self._closed or self._machine.outcome is not None)
+        self._waiting -= 1
+        return True

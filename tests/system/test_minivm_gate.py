@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import termios
 import threading
 import time
 
@@ -19,9 +21,9 @@ pytestmark = pytest.mark.skipif(not os.access("/dev/kvm", os.R_OK | os.W_OK), re
 COUNTS = bytes.fromhex("31c0 8ed8 66 ff06 0005 eb f9")
 
 
-def start(image: bytes = COUNTS) -> Machine:
+def start(image: bytes = COUNTS, console: int = 1) -> Machine:
     config = Config(memory=1 << 20)
-    machine = Machine(config, formats.prepare(image, "flat16", config.memory, ""))
+    machine = Machine(config, formats.prepare(image, "flat16", config.memory, ""), console=console)
     machine.build()
     return machine
 
@@ -95,6 +97,41 @@ def test_a_machine_paused_before_it_starts_does_not_start():
     machine.stop(Outcome(0, ""))
     thread.join(30)
     machine.close()
+
+
+def test_a_guest_that_prints_what_nobody_reads_can_be_paused_and_loses_nothing():
+    """Whoever pauses it may be the one that reads: the thread that serves a named machine is."""
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    machine = start(bytes.fromhex("ba f803 b0 41 ee 04 01 eb fb"), writer)  # mov $0x3f8, %dx; mov $'A', %al; out; inc; again
+    thread = threading.Thread(target=attend, args=(machine, None, 60))
+    thread.start()
+    got = b""
+    try:
+        for _ in range(3):
+            while waiting_in(reader) < 60_000:  # a page is left, which poll(2) counts as none
+                time.sleep(0.001)
+            time.sleep(0.05)  # it has come to wait for room, or will
+            pause = threading.Thread(target=machine.gate.close, daemon=True)
+            pause.start()
+            pause.join(20)
+            assert not pause.is_alive(), "it is paused"
+            got += os.read(reader, 1 << 20)
+            time.sleep(0.05)
+            assert waiting_in(reader) == 0, "a paused machine prints nothing"
+            machine.gate.open()
+    finally:
+        machine.stop(Outcome(0, ""))
+        thread.join(30)
+        assert not thread.is_alive()
+        machine.close()
+        os.close(reader)
+        os.close(writer)
+    assert got == bytes((0x41 + place) % 256 for place in range(len(got)))
+
+
+def waiting_in(fd: int) -> int:
+    return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), "little")
 
 
 def test_a_guest_that_jumps_to_the_bios_resets_the_machine():
