@@ -27,6 +27,7 @@ KVM_INTERNAL_ERROR_DELIVERY_EV KVM_KVMCLOCK_CTRL
 KVM_SET_GUEST_DEBUG KVM_GUESTDBG_ENABLE KVM_GUESTDBG_SINGLESTEP KVM_GUESTDBG_USE_SW_BP KVM_GUESTDBG_USE_HW_BP
 KVM_GUESTDBG_BLOCKIRQ KVM_GUESTDBG_INJECT_BP KVM_CAP_SET_GUEST_DEBUG2 KVM_GET_FPU KVM_SET_FPU KVM_GET_MP_STATE
 KVM_SET_MP_STATE KVM_MP_STATE_RUNNABLE
+KVM_CAP_COALESCED_MMIO KVM_REGISTER_COALESCED_MMIO
 KVM_MP_STATE_UNINITIALIZED KVM_MP_STATE_INIT_RECEIVED KVM_MP_STATE_HALTED KVM_GET_MSRS KVM_GET_STATS_FD KVM_CAP_BINARY_STATS_FD
 """
 
@@ -44,6 +45,9 @@ struct kvm_msr_entry { uint32_t index; uint64_t data; ...; };
 struct kvm_msrs { uint32_t nmsrs; uint32_t pad; struct kvm_msr_entry entries[]; };
 struct kvm_irqfd { uint32_t fd, gsi, flags; ...; };
 struct kvm_ioeventfd { uint64_t datamatch, addr; uint32_t len; int32_t fd; uint32_t flags; ...; };
+struct kvm_coalesced_mmio_zone { uint64_t addr; uint32_t size; ...; };
+struct kvm_coalesced_mmio { uint64_t phys_addr; uint32_t len; uint8_t data[8]; ...; };
+struct kvm_coalesced_mmio_ring { uint32_t first, last; struct kvm_coalesced_mmio coalesced_mmio[]; };
 struct kvm_translation {
     uint64_t linear_address, physical_address;
     uint8_t valid, writeable, usermode;

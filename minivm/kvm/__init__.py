@@ -1,7 +1,8 @@
 """The kernel's KVM interface: one thin function per ioctl, named after it.
 
 May import: minivm.errors and the C module minivm.kvm._kvm (csrc/kvm) only. Read first: call.py, then system.py,
-vm.py, memory.py, vcpu.py in the order in which a machine is built; stats.py tells what KVM counts.
+vm.py, memory.py, vcpu.py in the order in which a machine is built; stats.py tells what KVM counts; coalesced.py has writes that
+come late.
 Documentation/virt/kvm/api.rst in the kernel's source describes each ioctl under its name (create_vm is KVM_CREATE_VM).
 Structures are the kernel's own (cffi objects), and so are the constants, which live in `lib`.
 
@@ -48,6 +49,7 @@ All of it goes away with its file descriptors:
 
 from minivm.kvm._kvm import ffi, lib
 from minivm.kvm.call import close, ioctl, pointer
+from minivm.kvm.coalesced import register_coalesced_mmio, take_coalesced_mmio
 from minivm.kvm.debug import get_fpu, get_mp_state, get_msr, set_fpu, set_guest_debug, set_mp_state
 from minivm.kvm.memory import GuestMemory, offset_in, set_user_memory_region
 from minivm.kvm.stats import get_stats_fd, read_stats
@@ -104,6 +106,7 @@ __all__ = [
     "open_kvm",
     "pointer",
     "read_stats",
+    "register_coalesced_mmio",
     "set_cpuid2",
     "set_fpu",
     "set_guest_debug",
@@ -114,5 +117,6 @@ __all__ = [
     "set_sregs",
     "set_tss_addr",
     "set_user_memory_region",
+    "take_coalesced_mmio",
     "translate",
 ]

@@ -69,6 +69,24 @@ def test_in_reads_what_we_answer(bare):
     assert (machine.vcpu.kvm_run.io.port, machine.vcpu.data[0]) == (0x43, 0x7B)
 
 
+def test_coalesced_writes_are_no_exits_and_are_taken_in_their_order_until_the_ring_is_full(bare):
+    # 1: mov [0x2000], ax, behind the memory; inc ax; loop 1b; out 0x43, al; jmp 1b with the next count
+    machine = bare("a3 00 20  40  e2 fa  e6 43  b9 c8 00  eb f3", size=0x2000)
+    page = kvm.check_extension(machine.system, "KVM_CAP_COALESCED_MMIO")
+    if not page:
+        pytest.skip("this kernel has no KVM_CAP_COALESCED_MMIO")
+    kvm.register_coalesced_mmio(machine.vm, 0x2000, 4)
+    kvm.set_regs(machine.vcpu.fd, kvm.new_regs(rip=0x1000, rflags=2, rax=0x1FE, rcx=3))
+    assert machine.vcpu.run() == kvm.lib.KVM_EXIT_IO
+    assert kvm.take_coalesced_mmio(machine.vcpu, page) == [(0x2000, number.to_bytes(2, "little")) for number in (0x1FE, 0x1FF, 0x200)]
+    assert kvm.take_coalesced_mmio(machine.vcpu, page) == []
+    assert machine.vcpu.run() == kvm.lib.KVM_EXIT_MMIO, "200 writes are more than a page holds"
+    first, taken = int.from_bytes(bytes(machine.vcpu.kvm_run.mmio.data)[:2], "little"), kvm.take_coalesced_mmio(machine.vcpu, page)
+    assert [int.from_bytes(data, "little") for _, data in taken] == list(range(0x201, first)) and 100 < len(taken) < 200
+    assert machine.vcpu.run() == kvm.lib.KVM_EXIT_IO
+    assert len(taken) + 1 + len(kvm.take_coalesced_mmio(machine.vcpu, page)) == 200
+
+
 def test_settle_finishes_the_instruction_of_an_exit(bare):
     machine = bare("e6 43 90 f4")  # out 0x43, al; nop; hlt
     machine.vcpu.run()

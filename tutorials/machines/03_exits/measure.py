@@ -5,10 +5,14 @@ A guest's time is that of its vCPU's thread on the processor, so that what else 
 
 from __future__ import annotations
 
+import itertools
 import os
 import statistics
+import sys
+import time
 from collections.abc import Iterator
 
+from minivm import kvm
 from minivm.boot import formats
 from minivm.boot.layout import VIRTIO
 from minivm.devices.virtio.mmio import QUEUE_NOTIFY
@@ -30,6 +34,7 @@ KINDS = {  # three instructions each
     "Python answers": SCRATCH + CLEAR + b"\xec",
     "Python answers, MMIO": SCRATCH + CLEAR + b"\xa0\x10\x00",  # mov al, [0x10], of segment 0xffff: behind the memory
 }
+NOTHING, EXITS, NOTED = b"\x90", b"\xee", b"\xa2\x10\x00"  # nop; out dx, al; mov [0x10], al, of that segment
 END = bytes.fromhex("ba 01 05  31 c0  ee")  # mov dx, 0x501; xor ax, ax; out dx, al
 
 
@@ -53,6 +58,7 @@ def measure() -> Iterator[Curve]:
                 "% by Python", "ms", points)  # fmt: skip
     yield batched(start, step, cost)
     yield notified(start, step, cost)
+    yield from coalesced()
 
 
 def batched(start: float, step: float, cost: dict[str, float]) -> Curve:
@@ -76,6 +82,79 @@ def notified(start: float, step: float, cost: dict[str, float]) -> Curve:
         points.append((float(times), exits, seconds(code, "flat32") * 1e3))
     said = "predicted: each notification as an exit to Python; measured: with an ioeventfd"
     return Curve("ioeventfd", said, "notifications", "ms", points)
+
+
+def coalesced() -> Iterator[Curve]:
+    """Write to a register that KVM takes notes for: how many exits that is, and what it costs.
+
+    The costs are those of two guests, which make nothing but exits and nothing but notes; predicted are guests that make some notes
+    and then an exit.
+    """
+    with Bare() as machine:
+        if not machine.ring:
+            print("this kernel has no KVM_CAP_COALESCED_MMIO; the lab has: lab/run .venv/bin/tutor measure m3", file=sys.stderr)
+            return
+        room = machine.room()
+        exits = [(float(n), float(n // (room + 1)), float(machine.run(NOTED, n)[0])) for n in (room, room + 1, 1000, 2000, 4000)]
+        yield Curve("coalesced-exits", f"exits = writes // ({room} + 1): the ring is full after {room}, and the next is an exit",
+                    "writes", "exits", exits)  # fmt: skip
+        lines = {body: fitted([(n, machine.best(body, n)) for n in TIMES]) for body in (NOTHING, EXITS, NOTED)}
+        step = lines[NOTHING].slope / 3  # of an instruction: `nop`, `dec`, and `jnz`
+        leave = lines[EXITS].slope - 3 * step
+        note = lines[NOTED].slope - 3 * step - leave / (room + 1)
+        start = max(0.0, statistics.median(line.intercept for line in lines.values()))
+        points = []
+        for notes in (1, 4, 16, 64, 128):
+            times = 4096 // notes
+            takes = start + times * (notes * (step + note) + step * 3 + leave)
+            points.append((float(notes), takes * 1e3, machine.best(NOTED * notes + EXITS, times) * 1e3))
+        said = f"4096 writes: T = T0 + 4096 * {note * 1e6:.1f} us to note one + 4096 / notes * {leave * 1e6:.1f} us an exit"
+        yield Curve("coalesced", said, "notes before an exit", "ms", points)
+
+
+class Bare:
+    """A machine made of ioctls, without minivm's devices: what comes back is an exit to here, and the ring is emptied."""
+
+    def __init__(self) -> None:
+        self.system = kvm.open_kvm()
+        self.vm = kvm.create_vm(self.system)
+        self.memory = kvm.GuestMemory(1 << 20)
+        kvm.set_user_memory_region(self.vm, 0, 0, self.memory)
+        self.vcpu = kvm.Vcpu(kvm.create_vcpu(self.vm, 0), kvm.get_vcpu_mmap_size(self.system))
+        self.ring = kvm.check_extension(self.system, "KVM_CAP_COALESCED_MMIO")
+        if self.ring:
+            kvm.register_coalesced_mmio(self.vm, 1 << 20, 16)
+        sregs = kvm.get_sregs(self.vcpu.fd)
+        sregs.cs.base = sregs.cs.selector = 0
+        kvm.set_sregs(self.vcpu.fd, sregs)
+
+    def __enter__(self) -> Bare:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.vcpu.close()
+        kvm.close(self.vcpu.fd, self.vm, self.system)
+        self.memory.close()
+
+    def run(self, body: bytes, times: int) -> tuple[int, float]:
+        """Run a body so many times. Returns how many exits that was, and the thread's time on the processor, in s."""
+        code = loop(body, times)
+        self.memory.view(0x1000, len(code))[:] = code
+        kvm.set_regs(self.vcpu.fd, kvm.new_regs(rip=0x1000, rflags=2, rdx=0x3FF))
+        exits, begun = 0, time.thread_time()
+        while self.vcpu.run() != kvm.lib.KVM_EXIT_IO or self.vcpu.kvm_run.io.port != 0x501:
+            exits += 1
+            kvm.take_coalesced_mmio(self.vcpu, self.ring)
+        kvm.take_coalesced_mmio(self.vcpu, self.ring)
+        return exits, time.thread_time() - begun
+
+    def best(self, body: bytes, times: int) -> float:
+        """Return the shortest time of some runs."""
+        return min(self.run(body, times)[1] for _ in range(RUNS))
+
+    def room(self) -> int:
+        """Return how many notes the ring holds: so many writes are no exit."""
+        return next(count for count in itertools.count(1) if self.run(NOTED, count)[0]) - 1
 
 
 def predicted(start: float, step: float, instructions: int, exits: dict[str, int], cost: dict[str, float]) -> float:
