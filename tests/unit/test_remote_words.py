@@ -16,6 +16,7 @@ from minirt.image.reference import Reference
 from minirt.image.remote import credentials as keyring
 from minirt.image.remote.auth import parse_challenges
 from minirt.image.remote.errors import RegistryError
+from minirt.image.remote.login import host_of
 from minirt.image.remote.platform import Platform, choose
 from minirt.image.remote.registries import Registries
 from minirt.image.remote.repository import next_link
@@ -172,6 +173,60 @@ def test_the_most_specific_entry_of_podmans_file_counts(home: Path, monkeypatch:
     assert found("r.example", "team/app") == ("b", "2", "") and found("r.example", "teams/app") == ("a", "1", "")
     with pytest.raises(RegistryError, match="base64"):
         found("bad")
+
+
+def test_who_logs_in_at_once_loses_nothing_of_each_other(home: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    hosts = [f"r{number}.example" for number in range(24)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda host: keyring.store(host, keyring.Credentials(host, "x")), hosts))
+    assert [found(host) for host in hosts] == [(host, "x", "") for host in hosts]
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(keyring.erase, hosts))
+    assert json.loads((home / "docker" / "config.json").read_text()) == {"auths": {}}
+
+
+def test_a_file_that_is_a_link_stays_one(home: Path) -> None:
+    (home / "docker").mkdir()
+    (home / "dotfiles.json").write_text('{"psFormat": "x"}')
+    (home / "docker" / "config.json").symlink_to("../dotfiles.json")
+    keyring.store("r.example", keyring.Credentials("ada", "x"))
+    assert (home / "docker" / "config.json").is_symlink()
+    assert json.loads((home / "dotfiles.json").read_text()).keys() == {"psFormat", "auths"}
+
+
+def test_logout_forgets_what_older_dockers_wrote_too(home: Path) -> None:
+    (home / "docker").mkdir()
+    auth = {"auth": base64.b64encode(b"a:1").decode()}
+    (home / "docker" / "config.json").write_text(json.dumps({"auths": {"https://r.example/v1/": auth, "r.example.org": auth}}))
+    assert found("r.example") == ("a", "1", "") and keyring.erase("r.example") and found("r.example") is None
+    assert found("r.example.org") == ("a", "1", "")
+
+
+@pytest.mark.parametrize("text", [
+    '{"auths": ["a"]}', '{"credHelpers": "x"}', '{"credsStore": 7}', '{"credHelpers": {"r.example": 7}}', "[]", "{",
+])  # fmt: skip
+def test_a_file_of_another_form_is_told(home: Path, text: str) -> None:
+    (home / "docker").mkdir()
+    (home / "docker" / "config.json").write_text(text)
+    with pytest.raises(RegistryError):
+        found("r.example")
+
+
+@pytest.mark.parametrize(("text", "host"), [
+    ("r.example", "r.example"), ("https://r.example:5000/", "r.example:5000"), ("http://localhost:5000/v2/", "localhost:5000"),
+    ("https://index.docker.io/v1/", "docker.io"), ("registry-1.docker.io", "docker.io"), ("buildhost", "buildhost"),
+    ("[::1]:5000", "[::1]:5000"),
+])  # fmt: skip
+def test_a_registry_to_log_in_to_may_be_written_as_a_url(text: str, host: str) -> None:
+    assert host_of(text) == host
+
+
+@pytest.mark.parametrize("text", ["", "https://", "a b.example", "r.example:port", "ftp://r.example", "-x"])
+def test_what_is_no_registry_is_told(text: str) -> None:
+    with pytest.raises(RegistryError, match="is no registry"):
+        host_of(text)
 
 
 HELPER = """#!/bin/sh

@@ -47,8 +47,9 @@ def _add_verify(parser: argparse.ArgumentParser) -> None:
 def _login(args: argparse.Namespace) -> int:
     from minirt.errors import UsageError
     from minirt.image.remote.credentials import Credentials
-    from minirt.image.remote.login import login
+    from minirt.image.remote.login import host_of, login
 
+    host = host_of(args.registry)
     if args.password_stdin and not args.username:
         raise UsageError("login: --password-stdin needs --username")
     user, password = args.username or _ask("Username: "), args.password
@@ -58,7 +59,7 @@ def _login(args: argparse.Namespace) -> int:
         import getpass
 
         password = getpass.getpass("Password: ")
-    where = login(args.registry, Credentials(user, password), verify=args.tls_verify)
+    where = login(host, Credentials(user, password), verify=args.tls_verify)
     print(f"Login Succeeded: kept in {where}")
     return 0
 
@@ -73,9 +74,10 @@ def _ask(text: str) -> str:
 
 def _logout(args: argparse.Namespace) -> int:
     from minirt.image.remote.credentials import erase
+    from minirt.image.remote.login import host_of
 
-    known = erase(args.registry)
-    print(f"Removed login credentials for {args.registry}" if known else f"Not logged in to {args.registry}")
+    host = host_of(args.registry)
+    print(f"Removed login credentials for {host}" if erase(host) else f"Not logged in to {host}")
     return 0
 
 

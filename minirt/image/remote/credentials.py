@@ -13,6 +13,7 @@ from minirt.image.remote.errors import RegistryError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 __all__ = ["Credentials", "erase", "find", "store"]
@@ -77,6 +78,9 @@ def _read(path: str) -> dict[str, Any]:
         raise RegistryError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
     if not isinstance(config, dict):
         raise RegistryError(f"{path} is not a JSON object")
+    for key, kind in {"auths": dict, "credHelpers": dict, "credsStore": str}.items():
+        if not isinstance(config.get(key) or kind(), kind):
+            raise RegistryError(f"{path}: {key} is no {'object' if kind is dict else 'text'}")
     return config
 
 
@@ -112,7 +116,7 @@ def _from_entry(entry: Any, key: str) -> Credentials | None:
 
     if not isinstance(entry, dict):
         return None
-    user, password, token = entry.get("username", ""), entry.get("password", ""), entry.get("identitytoken", "")
+    user, password, token = (str(entry.get(name) or "") for name in ("username", "password", "identitytoken"))
     if entry.get("auth"):
         try:
             text = base64.b64decode(entry["auth"], validate=True).decode()
@@ -141,7 +145,7 @@ def _run(helper: str, verb: str, text: str) -> str | None:
     """Run a helper. Returns what it printed; None where it has no such credentials. Raises RegistryError."""
     import subprocess
 
-    if "/" in helper:
+    if not isinstance(helper, str) or "/" in helper:
         raise RegistryError(f"{helper!r} is no name of a credential helper")
     program = f"docker-credential-{helper}"
     try:
@@ -164,42 +168,57 @@ def store(registry: str, credentials: Credentials) -> str:
     import json
 
     server = _server(registry)
-    config = _read(config_path())
-    helper = (config.get("credHelpers") or {}).get(registry) or config.get("credsStore")
-    if helper:
+    if helper := _keeper(registry):
         document = {"ServerURL": server, "Username": credentials.user, "Secret": credentials.password}
         _run(helper, "store", json.dumps(document))
         return f"docker-credential-{helper}"
     auth = base64.b64encode(f"{credentials.user}:{credentials.password}".encode()).decode()
-    config.setdefault("auths", {})[server] = {"auth": auth}
-    _write(config)
+
+    def keep(config: dict[str, Any]) -> None:
+        config.setdefault("auths", {})[server] = {"auth": auth}
+
+    _change(keep)
     return config_path()
 
 
 def erase(registry: str) -> bool:
-    """Forget credentials. Returns whether there were any in the file. Raises RegistryError."""
-    config = _read(config_path())
-    server = _server(registry)
-    helper = (config.get("credHelpers") or {}).get(registry) or config.get("credsStore")
-    if helper:
-        _run(helper, "erase", server)
+    """Forget credentials, by all names that `find` knows the registry by. Returns whether there were any in the file.
+
+    Raises RegistryError.
+    """
+    if helper := _keeper(registry):
+        _run(helper, "erase", _server(registry))
         return True
-    if (config.get("auths") or {}).pop(server, None) is None:
-        return False
-    _write(config)
-    return True
+    auths = _read(config_path()).get("auths") or {}
+    known = [key for key in _keys(registry, "") if key in auths]
+
+    def forget(config: dict[str, Any]) -> None:
+        for key in known:
+            (config.get("auths") or {}).pop(key, None)
+
+    if known:
+        _change(forget)
+    return bool(known)
 
 
-def _write(config: dict[str, Any]) -> None:
-    """Replace config.json whole, for its owner's eyes only."""
+def _keeper(registry: str) -> str:
+    """Return the helper that keeps a registry's credentials, or ""."""
+    config = _read(config_path())
+    return str((config.get("credHelpers") or {}).get(registry) or config.get("credsStore") or "")
+
+
+def _change(change: Callable[[dict[str, Any]], None]) -> None:
+    """Replace config.json whole, for its owner's eyes only; what others change at the same time is kept."""
     import json
 
     from minirt.image.errors import Attempt
     from minirt.image.index import replace_file
     from minirt.image.scratch import Lock
 
-    path = config_path()
+    path = os.path.realpath(config_path())  # it may be a link, to a directory that is kept under version control
     with Attempt(f"write {path}"):
         os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
         with Lock(path + ".lock"):
+            config = _read(path)
+            change(config)
             replace_file(path, json.dumps(config, indent=1).encode() + b"\n")

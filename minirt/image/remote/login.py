@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
+from minirt.image.errors import BadReference
 from minirt.image.remote import credentials as keyring
 from minirt.image.remote.auth import Authorizer
-from minirt.image.remote.errors import Denied
+from minirt.image.remote.errors import Denied, RegistryError
 from minirt.image.remote.http import check as check_status
 from minirt.image.remote.http import finish
-from minirt.image.remote.registries import Place
+from minirt.image.remote.registries import Registries
 from minirt.image.remote.registry import connect
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minirt.image.remote.credentials import Credentials
 
-__all__ = ["check", "login"]
+__all__ = ["check", "host_of", "login"]
+
+_HUB = ("index.docker.io", "registry-1.docker.io")
+
+
+def host_of(text: str) -> str:
+    """Return the HOST[:PORT] that a person means who may have copied a URL, as docker login takes it. Raises RegistryError."""
+    from minirt.image.reference import Reference
+
+    host = text.removeprefix("https://").removeprefix("http://").partition("/")[0]
+    if host in _HUB:
+        host = "docker.io"
+    full = host if host == "docker.io" or ":" in host or "." in host else f"{host}:443"  # a name of this network's, without a dot
+    try:
+        if Reference.parse(f"{full}/x").registry == full:
+            return host
+    except BadReference:
+        pass
+    raise RegistryError(f"{text!r} is no registry: HOST[:PORT]")
 
 
 def login(host: str, credentials: Credentials, *, verify: bool = True) -> str:
@@ -28,7 +47,7 @@ def login(host: str, credentials: Credentials, *, verify: bool = True) -> str:
 
 def check(host: str, credentials: Credentials, *, verify: bool = True) -> None:
     """Try credentials at a registry. Raises Denied where it does not take them, Unreachable, RegistryError."""
-    repository = connect(Place(host, "", False), verify=verify, credentials=credentials)
+    repository = connect(Registries.load().host(host), verify=verify, credentials=credentials)
     response = ask(repository.auth)
     if response in (401, 403):
         raise Denied(f"{host} does not take this name and password")

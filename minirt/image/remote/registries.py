@@ -82,6 +82,10 @@ class Registries:
         """Return where to push to: never a mirror. Raises RegistryError where it is blocked."""
         return self.places(reference)[-1]
 
+    def host(self, registry: str) -> Place:
+        """Return a registry itself, HOST[:PORT], and no repository of it."""
+        return Place(registry, "", bool(self._match(registry)[1].get("insecure")))
+
     def _match(self, name: str) -> tuple[str, dict[str, Any]]:
         """Return the longest prefix that matches, and its table."""
         matching = [prefix for prefix in self._tables if _is_prefix(prefix, name)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from minirt.image.remote.auth import Authorizer
 from minirt.image.remote.errors import Lied, NotThere
 from minirt.image.remote.http import check, document, joined, json_object
-from minirt.image.remote.registries import Place
+from minirt.image.remote.registries import Registries
 from minirt.image.remote.registry import connect
 from minirt.image.remote.repository import next_link
 
@@ -31,7 +31,7 @@ def search(text: str, *, limit: int = 25, verify: bool = True) -> list[dict[str,
     if not slash or not ("." in host or ":" in host or host == "localhost"):
         host, term = "docker.io", text
     server = "index.docker.io" if host == "docker.io" else host
-    repository = connect(Place(server, "", False), verify=verify)
+    repository = connect(Registries.load().host(server), verify=verify)
     try:
         found = _index(repository.auth, server, term, limit)
     except NotThere:
