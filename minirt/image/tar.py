@@ -25,6 +25,7 @@ __all__ = ["Archive", "Entry"]
 
 BLOCK = 512
 EXTENSION_LIMIT = 1 << 20  # bytes of one entry's extended headers: names, times, xattrs of 64 KiB
+GLOBAL_LIMIT = 1 << 14  # bytes of what global extended headers say; git writes 52
 SPARSE_LIMIT = 1 << 16  # data segments of one sparse file
 
 _KINDS = {
@@ -194,7 +195,7 @@ class Archive:
             if header.type in _GNU_LONG:
                 records[_GNU_LONG[header.type]] = self._extension(header.size).split(b"\0")[0]
             elif header.type == _PAX_GLOBAL:
-                self._pax.update(_pax_records(self._extension(header.size)))
+                self._global(_pax_records(self._extension(header.size)))
             elif header.type in _PAX:
                 pairs = _pax_records(self._extension(header.size))
                 records.update(pairs)
@@ -206,6 +207,12 @@ class Archive:
         if records:
             raise BadArchive("it ends after an extended header")
         return None
+
+    def _global(self, records: list[tuple[bytes, bytes]]) -> None:
+        """Take records that hold for all entries that follow: they are looked at for each, and so are bounded together."""
+        self._pax.update(records)
+        if sum(len(key) + len(value) for key, value in self._pax.items()) > GLOBAL_LIMIT:
+            raise BadArchive(f"it has more than {GLOBAL_LIMIT >> 10} KiB of global extended headers")
 
     def _header(self) -> _Header | None:
         """Return the next header block, decoded, or None at the end."""

@@ -199,6 +199,24 @@ def test_extended_headers_without_end_are_refused():
         read(one * 20000 + archive(member("f")))
 
 
+def test_global_headers_that_add_up_to_a_bomb_are_refused():
+    """Each may be small, and before an entry of its own; but all hold for all that follow."""
+
+    def globally(number: int) -> bytes:
+        data = pax(record(f"k{number}=" + "x" * 900))
+        return data[:156] + b"g" + data[157:1536]
+
+    def summed(data: bytes) -> bytes:
+        block = data[:148] + b" " * 8 + data[156:512]
+        return data[:148] + b"%06o\0 " % sum(block) + data[156:]
+
+    one = archive(member("f"))[:512]
+    few = b"".join(summed(globally(number)) + one for number in range(10)) + bytes(1024)
+    assert len(read(few)) == 10
+    with pytest.raises(BadArchive, match="global extended headers"):
+        read(b"".join(summed(globally(number)) + one for number in range(2000)))
+
+
 def test_an_extended_header_that_nothing_follows_is_refused():
     with pytest.raises(BadArchive):
         read(pax(b"7 a=bc\n")[:1024] + bytes(1024))
