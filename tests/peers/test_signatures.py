@@ -240,7 +240,12 @@ def test_a_signature_is_found_as_a_referrer(own_store: Minirt, registry: DockerR
     assert json.loads(raw)["subject"]["digest"] == digest
 
 
-POLICIES = ["{", "[]", '{"default": []}', '{"default": [{"type": "signedBy"}]}', '{"default": [{"type": "reject"}]}']
+UNKNOWN = {"type": "sigstoreSigned", "keyPath": "/dev/null", "rekorPublicKeyPath": "/dev/null"}
+BOTH = {"type": "sigstoreSigned", "keyPath": "/dev/null", "keyData": ""}
+POLICIES = [
+    json.dumps({"default": [UNKNOWN]}), json.dumps({"default": [BOTH]}),
+    "{", "[]", '{"default": []}', '{"default": [{"type": "signedBy"}]}', '{"default": [{"type": "reject"}]}',
+]
 
 
 @pytest.mark.parametrize("text", POLICIES)

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 __all__ = ["check", "is_meant", "wants_signature"]
 
 
+_SIGNED = {"type", "keyPath", "keyData", "signedIdentity"}  # what sigstoreSigned may have here
+
+
 def _requirements(reference: Reference) -> list[dict[str, Any]]:
     """Return what the policy asks of an image. Raises SigningError for a policy that cannot be read: then nothing may be used."""
     name = policy_path()
@@ -77,6 +80,9 @@ def check(store: Store, image: Image) -> None:
 def _check_signed(store: Store, image: Image, reference: Reference, requirement: dict[str, Any]) -> None:
     from minirt.image.signing.attach import good_payloads
 
+    if unknown := set(requirement) - _SIGNED:  # what asks for more than we look at would be asked for by nobody
+        where, what = policy_path(), ", ".join(sorted(unknown))
+        raise SigningError(f"the policy {where}: sigstoreSigned: {what} is not implemented: no image that it is for may be used")
     key = _key(requirement)
     identity = requirement.get("signedIdentity") or {"type": "matchRepoDigestOrExact"}
     for payload in good_payloads(store, reference, image.digest, key):
@@ -93,9 +99,11 @@ def _key(requirement: dict[str, Any]) -> EllipticCurvePublicKey:
 
     where = str(requirement.get("keyPath") or "keyData")
     try:
-        if "keyPath" in requirement:
+        if "keyPath" in requirement and "keyData" not in requirement:  # "exactly one of"
             with open(where, "rb") as stream:
                 return load_public(stream.read(), where)
+        if "keyPath" in requirement:
+            raise KeyError
         return load_public(base64.b64decode(requirement["keyData"], validate=True), f"keyData of {policy_path()}")
     except OSError as error:
         raise SigningError(f"the key {where} of the policy {policy_path()} cannot be read: {error.strerror}") from None
