@@ -72,13 +72,14 @@ def unpack_archive(path: bytes, place: str) -> dict[bytes, str]:
 
     Returns what its entries are, by canonical path (a directory may be only implied). Raises BuildError, OSError.
     """
-    from minirt.image.layer import Privilege, unpack
+    from minirt.image.compression import Bounded
+    from minirt.image.layer import Limits, Privilege, unpack
     from minirt.image.tar import Archive
 
     name = os.fsdecode(path.rpartition(b"/")[2])
     try:
         named = {b"/".join(part for part in entry.name.split(b"/") if part not in (b"", b".")): entry.kind
-                 for entry in Archive(open_tar(path))}  # fmt: skip
+                 for entry in Archive(Bounded(open_tar(path), Limits().size))}  # fmt: skip
         if any(part.startswith(b".wh.") for one in named for part in one.split(b"/")):
             raise BuildError(f"{name}: it has a name that begins with .wh., which a layer takes for a whiteout")
         unpack(open_tar(path), place, privilege=Privilege())

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         def read(self, size: int, /) -> bytes: ...
 
 
-__all__ = ["Bounded", "FdReader", "Tap", "compression_of", "decompressed", "media_type", "sniff"]
+__all__ = ["Bounded", "FdReader", "Tap", "compression_of", "decompressed", "media_type", "open_archive", "sniff"]
 
 PIECE = 64 << 10  # bytes moved at a time: hash and zlib leave the interpreter lock; malloc does not mmap
 LITTLE = 512  # bytes of zstd: at most 16 MiB of zeros
@@ -98,18 +98,29 @@ class Tap:
         return data
 
 
-class Bounded:
-    """Refuses to go on past a limit (bytes): a few kilobytes of gzip can be terabytes of zeros."""
+def open_archive(fd: int) -> tuple[str, FdReader]:
+    """Begin to read what may be packed. Returns its compression, and a reader of all of it. Raises BadArchive as `sniff` does."""
+    import os
 
-    def __init__(self, source: Reader, limit: int) -> None:
+    first = os.read(fd, 512)
+    while 0 < len(first) < 8 and (more := os.read(fd, 512)):  # a pipe may give a byte at a time
+        first += more
+    return sniff(first), FdReader(fd, first)
+
+
+class Bounded:
+    """Refuses to go on past a limit (bytes): a few kilobytes of gzip can be terabytes of zeros. Args: what, of which it is one."""
+
+    def __init__(self, source: Reader, limit: int, what: str = "a layer") -> None:
         self._source = source
         self._limit = self._left = limit
+        self._what = what
 
     def read(self, size: int, /) -> bytes:
         data = self._source.read(size)
         self._left -= len(data)
         if self._left < 0:
-            raise BadArchive(f"it unpacks to more than {self._limit >> 20} MiB, the limit for a layer")
+            raise BadArchive(f"it unpacks to more than {self._limit >> 20} MiB, the limit for {self._what}")
         return data
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from minirt.image import change
-from minirt.image.compression import FdReader, Tap, media_type, sniff
+from minirt.image.compression import Tap, media_type, open_archive
 from minirt.image.errors import Attempt, BadArchive
 from minirt.image.layers import Unpacking
 from minirt.image.reference import Reference
@@ -62,10 +62,7 @@ def _add_layer(
 ) -> tuple[dict[str, Any], str]:
     """Stream the archive into a blob and a directory. Returns the blob's descriptor and the diff_id."""
     try:
-        first = os.read(fd, 512)
-        while 0 < len(first) < 8 and (more := os.read(fd, 512)):  # a pipe may give a byte at a time
-            first += more
-        compression = sniff(first)
+        compression, packed = open_archive(fd)
         with store.blobs.writer() as blob:
 
             def seen(data: bytes) -> None:
@@ -73,7 +70,7 @@ def _add_layer(
                 if progress is not None:
                     progress(len(data))
 
-            source = Tap(FdReader(fd, first), seen)
+            source = Tap(packed, seen)
             with Unpacking(store.layers, compression, source, [], whole=True, limits=limits) as unpacking:
                 while source.read(1 << 16):  # what follows the end of the compressed data is still in the blob
                     pass

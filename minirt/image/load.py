@@ -9,7 +9,7 @@ import json
 import posixpath
 
 from minirt.image.blobs import DOCUMENT_LIMIT
-from minirt.image.compression import FdReader, decompressed, media_type, sniff
+from minirt.image.compression import Bounded, Tap, decompressed, media_type, open_archive, sniff
 from minirt.image.digest import is_digest
 from minirt.image.errors import Attempt, BadArchive, BadReference, Damaged, ImageError
 from minirt.image.index import REF_NAME
@@ -23,12 +23,14 @@ if TYPE_CHECKING:
     from typing import Any
 
     from minirt.image.blobs import Descriptor
+    from minirt.image.compression import Reader
     from minirt.image.store import Image, Store
     from minirt.image.tar import Entry
 
 __all__ = ["load"]
 
 ENTRIES_LIMIT = 100_000
+PACKED_LIMIT = 256 << 30  # bytes that an archive may unpack to
 INDEXES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
 
 
@@ -76,12 +78,11 @@ class _Loader:
 
     def load(self, fd: int, progress: Callable[[int], object]) -> list[str]:
         """Read the archive, and name what is in it. Returns the names."""
-        from minirt.image.compression import Tap
-
-        source = FdReader(fd)
-        first = source.read(512)
-        packed = Tap(FdReader(fd, first), lambda data: progress(len(data)))
-        archive = Archive(decompressed(sniff(first), packed), whole=True)
+        compression, packed = open_archive(fd)
+        source: Reader = decompressed(compression, Tap(packed, lambda data: progress(len(data))))
+        if compression:  # else it can be no more than what came
+            source = Bounded(source, PACKED_LIMIT, "an archive")
+        archive = Archive(source, whole=True)
         for count, entry in enumerate(archive, 1):
             if count > ENTRIES_LIMIT:
                 raise BadArchive(f"it has more than {ENTRIES_LIMIT} entries")

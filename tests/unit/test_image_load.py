@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl
+import gzip
 import io
 import json
 import os
+import struct
 import tarfile
+import termios
+import threading
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from minirt.image.errors import ImageError
+from minirt.image.errors import BadArchive, ImageError
 from minirt.image.load import load
 from minirt.image.reference import Reference
 from minirt.image.remote.errors import Lied
@@ -90,6 +95,51 @@ def test_any_index_is_an_image_or_an_error(document: object, name: str, raw: byt
             info.size = len(text)
             tar.addfile(info, io.BytesIO(text))
     tried(store, stream.getvalue())
+
+
+def piped(store: Store, data: bytes) -> list[str]:
+    """Load what comes through a pipe, its first bytes one by one."""
+    reader, writer = os.pipe()
+
+    def write() -> None:
+        with open(writer, "wb", buffering=0) as pipe:
+            for byte in data[:6]:
+                pipe.write(bytes([byte]))
+                while not empty(reader):
+                    pass
+            pipe.write(data[6:])
+
+    def empty(fd: int) -> bool:
+        return struct.unpack("i", fcntl.ioctl(fd, termios.FIONREAD, bytes(4)))[0] == 0
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        return [image.name for image in load(store, reader)]
+    finally:
+        thread.join()
+        os.close(reader)
+
+
+@pytest.mark.parametrize("form", ["oci", "docker"])
+def test_what_comes_through_a_pipe_by_bytes_is_loaded(saved: dict[str, bytes], form: str, store: Store) -> None:
+    assert piped(store, gzip.compress(saved[form])) == ["box:latest"]
+    store.remove("box")
+
+
+def test_an_archive_that_unpacks_without_an_end_is_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("minirt.image.load.PACKED_LIMIT", 1 << 20)
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        info = tarfile.TarInfo("layer.tar")
+        info.size = 8 << 20
+        tar.addfile(info, io.BytesIO(bytes(info.size)))
+    with open(os.memfd_create("bomb"), "w+b") as bomb:
+        bomb.write(gzip.compress(stream.getvalue()))
+        bomb.seek(0)
+        with pytest.raises(BadArchive, match="more than 1 MiB, the limit for an archive"):
+            load(store, bomb.fileno())
+    assert store.blobs.all() == os.listdir(store.root + "/tmp") == []
 
 
 @settings(max_examples=300)
