@@ -18,6 +18,7 @@ from minivm.machine.terminal import Escape, Terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from minivm.machine.machine import Machine
@@ -45,10 +46,13 @@ class Running:
 
     __enter__ returns a descriptor that is readable when there is something to look at: an outcome, a signal, room for
     input.
+
+    Args:
+        read: called as long as output waits to be written in __exit__, where the caller is who reads it.
     """
 
-    def __init__(self, machine: Machine) -> None:
-        self._machine = machine
+    def __init__(self, machine: Machine, read: Callable[[], None] = lambda: None) -> None:
+        self._machine, self._read = machine, read
         self._threads = [
             threading.Thread(target=machine.vcpu_thread, args=(number,), name=f"vcpu{number}")
             for number in range(len(machine.vcpus))
@@ -72,7 +76,7 @@ class Running:
         self._machine.stop(Outcome(125, "interrupted"))  # counts only where there is no outcome yet
         self._join(self._threads)
         if all(thread.is_alive() for thread in self._paths):
-            self._machine.drain()
+            self._machine.drain(self._read)
         for path in self._machine.paths:
             path.stop()
         self._join(self._paths)

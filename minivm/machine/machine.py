@@ -261,11 +261,11 @@ class Machine:
         """The console's input has ended. (A virtio-console has no way to say so.)"""
         self.uart.hang_up()
 
-    def drain(self) -> None:
-        """Wait until what the guest has printed is written."""
+    def drain(self, meanwhile: Callable[[], None] = lambda: None) -> None:
+        """Wait until what the guest has printed is written; `meanwhile` is called again and again."""
         for transport in self.transports:
             if hasattr(transport.device, "drain"):
-                transport.device.drain()
+                transport.device.drain(meanwhile)
 
     def unread(self) -> None:
         """Nobody reads the console's output any more."""

@@ -101,7 +101,7 @@ class Server:
                 self._room = True
             if self._console in ready:
                 sleep(MOMENT)
-                self._output()
+                self.take_output()
             if self._listener.fileno() in ready:
                 self._accept()
             for fd, events in ready.items():
@@ -117,15 +117,20 @@ class Server:
             poll.register(fd, wants | (select.POLLOUT if client.waiting else 0))
         return dict(poll.poll())
 
-    def _output(self) -> None:
+    def take_output(self) -> None:
         """Take what the console said: into the log, and to who listens."""
-        try:
-            data = os.read(self._console, CHUNK)
-        except BlockingIOError:
-            return
+        data = self._read()
         self._log.write(data)
         for client in [client for client in self._clients.values() if client.console]:
             self._guarded(client, partial(client.put, data))
+
+    def _read(self) -> bytes:
+        """Return what the console said; b"" where there is no more now. (A virtio-console has a descriptor of its own, so that the
+        end of the pipe may be still to come.)"""
+        try:
+            return os.read(self._console, CHUNK)
+        except BlockingIOError:
+            return b""
 
     def _accept(self) -> None:
         try:
@@ -180,7 +185,7 @@ class Server:
         client.put(json.dumps(response).encode() + b"\n")
         if console is not None:
             if console.get("replay"):
-                self._output()  # what is on its way belongs to the log too: only there does this client get it from
+                self.take_output()  # what is on its way belongs to the log too: only there does this client get it from
                 for data in self._log.replay():
                     client.put(data)
             client.console, client.listens_only = True, bool(console.get("listen"))
@@ -192,10 +197,7 @@ class Server:
             output: the other end of the console, which nobody writes to any more.
         """
         os.close(output)
-        while True:
-            data = os.read(self._console, CHUNK)
-            if not data:
-                break
+        while data := self._read():
             self._log.write(data)
             for client in self._clients.values():
                 if client.console and len(client.waiting) + len(data) <= KEPT:

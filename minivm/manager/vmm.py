@@ -72,7 +72,7 @@ def _run(named: NamedMachine, ready: int, started: float) -> tuple[int, str]:
             named.save(status="running", pid=os.getpid(), started=started)
             if jailed:
                 _enter_jail(named)
-            with Running(machine) as look:
+            with Running(machine, server.take_output) as look:
                 _tell(ready, "")
                 server.serve(look)
             server.finish(output)

@@ -165,6 +165,14 @@ def test_a_balloon_is_aimed_and_read_in_firecrackers_words(minivm):
     assert done.returncode == 1 and "has no virtio-balloon: make it with --balloon" in done.stderr
 
 
+def test_a_machine_with_a_virtio_console_keeps_how_it_ended(minivm):
+    """Its console is open still when the last of it is read."""
+    minivm.started("box", "--console", "virtio")
+    minivm.ok("stop", "--time", "0", "box")
+    about = minivm.about("box")
+    assert (about["exit_status"], about["reason"]) == (128 + signal.SIGTERM, "stopped by SIGTERM")
+
+
 def test_ps_lists_what_runs_and_with_a_everything(minivm):
     minivm.started("one", "-m", "48m")
     minivm.ok("create", "two")

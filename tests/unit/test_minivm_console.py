@@ -98,6 +98,17 @@ def test_a_full_pipe_holds_the_guest_back_and_loses_nothing():
         until(lambda: not module.lib.console_pending(terminal.mmio.paths[0].c))
 
 
+def test_the_last_of_it_is_read_by_who_waits_for_it():
+    with Terminal() as terminal:
+        sent, got = os.urandom(200_000), bytearray()
+        for start in range(0, len(sent), 10_000):
+            terminal.offer([sent[start : start + 10_000]], 1)
+        terminal.notify(1)
+        terminal.device.drain(lambda: got.extend(terminal.printed(5000) if len(got) < len(sent) else b""))
+        got += terminal.printed(len(sent) - len(got))
+        assert bytes(got) == sent
+
+
 def test_the_host_waits_while_the_guest_does_not_read():
     with Terminal() as terminal:
         sent = os.urandom(200_000)

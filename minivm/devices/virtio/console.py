@@ -138,13 +138,18 @@ class Console:
         lib.console_want_room(self._path.c, 0)
         return self._feed()
 
-    def drain(self) -> None:
-        """Wait until what the guest has printed is written: it may have switched off before its reader was ready."""
+    def drain(self, meanwhile: Callable[[], None]) -> None:
+        """Wait until what the guest has printed is written: it may have switched off before its reader was ready.
+
+        Args:
+            meanwhile: called again and again; it may be the reader.
+        """
         end, before = monotonic() + PATIENCE, -1
         while lib.console_pending(self._path.c) and monotonic() < end:
             done = self._path.counts()["bytes"]
             if done != before:
                 end, before = monotonic() + PATIENCE, done
+            meanwhile()
             sleep(0.001)
 
     # --- what the path cannot handle ---
