@@ -78,7 +78,8 @@ def test_coalesced_writes_are_no_exits_and_are_taken_in_their_order_until_the_ri
     kvm.register_coalesced_mmio(machine.vm, 0x2000, 4)
     kvm.set_regs(machine.vcpu.fd, kvm.new_regs(rip=0x1000, rflags=2, rax=0x1FE, rcx=3))
     assert machine.vcpu.run() == kvm.lib.KVM_EXIT_IO
-    assert kvm.take_coalesced_mmio(machine.vcpu, page) == [(0x2000, number.to_bytes(2, "little")) for number in (0x1FE, 0x1FF, 0x200)]
+    written = [(0x2000, number.to_bytes(2, "little")) for number in (0x1FE, 0x1FF, 0x200)]
+    assert kvm.take_coalesced_mmio(machine.vcpu, page) == written
     assert kvm.take_coalesced_mmio(machine.vcpu, page) == []
     assert machine.vcpu.run() == kvm.lib.KVM_EXIT_MMIO, "200 writes are more than a page holds"
     first, taken = int.from_bytes(bytes(machine.vcpu.kvm_run.mmio.data)[:2], "little"), kvm.take_coalesced_mmio(machine.vcpu, page)
