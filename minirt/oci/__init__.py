@@ -24,7 +24,7 @@ May import minirt.plan, minirt.linux and minirt.errors; nothing heavy. Read in t
 Before all that, config.json is checked:
 
     schema.py       every field of it, as data; in the words of shapes.py
-    validate.py     what they mean to each other; validate_rare.py for what few containers have
+    validate.py     what they mean to each other; validate_namespaces.py, and validate_rare.py for what few containers have
 """
 
 VERSION = "1.3.0"  # of runtime-spec

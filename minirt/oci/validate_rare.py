@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from minirt.oci.shapes import Wrong, shown
-from minirt.oci.validate import kinds, mappings
+from minirt.oci.validate_namespaces import kinds, mappings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
