@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from command import Minirt
+from command import Minirt, gone
 
 from minirt.engine import gc
 from minirt.engine import run as engine
@@ -308,7 +308,7 @@ def test_the_name_of_a_dead_container_that_was_to_be_removed_is_free(minirt: Min
     process.stderr.close()
     assert minirt("run", "--rm", "--name", "box", "busybox", "true").returncode == 125, "it lives"
     os.kill(state["pid"], signal.SIGKILL)
-    while processes(minirt.root):
+    while not gone(state["pid"]):  # which is after its mounts have
         time.sleep(0.01)
     assert minirt("run", "--rm", "--name", "box", "busybox", "true").returncode == 0
     assert minirt.containers == []
