@@ -220,11 +220,10 @@ def groups(id: str) -> list[str]:
 
 def _mounts(path: str) -> list[str]:
     """Return the mount points below a directory in our mount namespace, the innermost first."""
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        points = [line.split(" ")[4] for line in file]
+    from minirt.linux import mountinfo
+
     real = os.path.realpath(path)
-    decoded = [point.encode("latin-1", "surrogateescape").decode("unicode_escape") if "\\" in point else point for point in points]
-    return sorted((point for point in decoded if point.startswith(real + "/")), key=len, reverse=True)
+    return sorted((mount.point for mount in mountinfo.read() if mount.point.startswith(real + "/")), key=len, reverse=True)
 
 
 def _unmount(point: str) -> None:

@@ -105,11 +105,10 @@ def os_name() -> str:
 
 
 def file_system(path: str) -> str:
-    """Return the type of the file system that a path is on (man 5 proc_pid_mountinfo)."""
-    real, best, kind = os.path.realpath(path), "", "unknown"
-    for line in read("/proc/self/mountinfo").splitlines():
-        words = line.split(" ")
-        point = words[4]
-        if (real == point or real.startswith(point.rstrip("/") + "/")) and len(point) >= len(best):
-            best, kind = point, words[words.index("-") + 1]
-    return kind
+    """Return the type of the file system that a path is on, or will be."""
+    from minirt.linux.mountinfo import holding
+
+    while not os.path.exists(path):
+        path = os.path.dirname(path) or "/"
+    mount = holding(path)
+    return mount.kind if mount is not None else "unknown"

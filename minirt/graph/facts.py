@@ -18,7 +18,7 @@ import subprocess
 
 from minirt.engine.container import Container, containers
 from minirt.errors import MinirtError
-from minirt.linux import rtnetlink
+from minirt.linux import mountinfo, rtnetlink
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -93,26 +93,14 @@ def of_mounts(pid: int) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Return a process's mounts, but those that every container has, and the layers of its root. Raises: OSError."""
     found: list[dict[str, Any]] = []
     layers: dict[str, Any] = {"upper": "", "lower": []}
-    with open(f"/proc/{pid}/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        for line in file:
-            before, _, after = line.rstrip("\n").partition(" - ")
-            _, _, _, root, target, options, *_ = before.split(" ")
-            kind, source, more = after.split(" ", 2)
-            if target == "/" and kind == "overlay":
-                words = dict(word.partition("=")[::2] for word in more.split(","))
-                layers = {"upper": words.get("upperdir", ""), "lower": words.get("lowerdir", "").split(":")}
-            if target != "/" and not target.startswith(EVERYWHERE):
-                shown = root if kind not in ("tmpfs", "proc", "sysfs", "devpts", "mqueue") else source
-                found.append({"target": unescape(target), "type": kind, "source": unescape(shown),
-                              "read_only": "ro" in options.split(",")})  # fmt: skip
+    for mount in mountinfo.read(f"/proc/{pid}/mountinfo"):
+        if mount.point == "/" and mount.kind == "overlay":
+            words = dict(word.partition("=")[::2] for word in mount.superblock)
+            layers = {"upper": words.get("upperdir", ""), "lower": words.get("lowerdir", "").split(":")}
+        if mount.point != "/" and not mount.point.startswith(EVERYWHERE):
+            shown = mount.root if mount.kind not in ("tmpfs", "proc", "sysfs", "devpts", "mqueue") else mount.source
+            found.append({"target": mount.point, "type": mount.kind, "source": shown, "read_only": "ro" in mount.options})
     return found, layers
-
-
-def unescape(text: str) -> str:
-    """Return a path as it is: the kernel writes spaces and the like as octal numbers."""
-    for number in ("040", "011", "012", "134"):
-        text = text.replace(f"\\{number}", chr(int(number, 8)))
-    return text
 
 
 # -- cgroups -------------------------------------------------------------------------------------------------------------

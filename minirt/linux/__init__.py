@@ -6,7 +6,7 @@ May import minirt.errors and minirt.trace, which is told what was called; nothin
     constants.py     the kernel's constants, from its headers
     files.py         opening a path inside another root (openat2)
     copytree.py      a directory copied by descriptor; rmtree.py: one removed, as deep as it may be
-    mounts.py        what the parent does with mounts for a child: id-mapped copies
+    mounts.py        what the parent does with mounts for a child: id-mapped copies; mountinfo.py: what is mounted
     userns.py        id maps; fsid.py: files made as another user
     capabilities.py  the sets, their names and numbers
     seccomp/         a profile compiled to BPF

@@ -18,6 +18,7 @@ import errno as errors
 import os
 
 from minirt.linux.cgroup_files import NAME, CgroupError, cause, read, tell, write
+from minirt.linux.mountinfo import read as read_mounts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,34 +34,24 @@ LAB = "run it in the lab (lab/run minirt run ...), or boot the host with cgroup 
 
 
 def find_mount(mountinfo: str = "/proc/self/mountinfo") -> str:
-    """Return where cgroup2 is mounted, an empty text where it is not (man 5 proc_pid_mountinfo).
+    """Return where cgroup2 is mounted, an empty text where it is not.
 
     Where it is mounted twice, the whole tree goes before a part of it that someone bound elsewhere.
     """
-    found = ""
-    with open(mountinfo, "rb", buffering=0) as file:
-        lines = [line for line in file.read().split(b"\n") if b" - cgroup2 " in line]
-    for line in lines:
-        _, _, _, root, target, *_ = line.decode(errors="surrogateescape").split(" ")
-        target = target.replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\")
-        if root == "/":
-            return target
-        found = found or target
-    return found
+    mounts = read_mounts(mountinfo, only=" - cgroup2 ")
+    whole = (mount for mount in mounts if mount.root == "/")
+    found = next(whole, mounts[0] if mounts else None)
+    return found.point if found is not None else ""
 
 
 def tree_options(mountinfo: str = "/proc/self/mountinfo") -> list[str]:
-    """Return the options of version 2's tree: nsdelegate, memory_recursiveprot ... (man 5 proc_pid_mountinfo, super options).
+    """Return the options of version 2's tree: nsdelegate, memory_recursiveprot ...
 
     They are of the one tree and not of a mount: who mounts it from the initial cgroup namespace sets those that are named,
     and clears the others for the whole machine (kernel/cgroup/cgroup.c, apply_cgroup_root_flags).
     """
-    with open(mountinfo, encoding="utf-8", errors="surrogateescape") as file:
-        for line in file:
-            after = line.partition(" - ")[2]
-            if after.startswith("cgroup2 "):
-                return [option for option in after.split()[2].split(",") if option not in ("rw", "ro")]
-    return []
+    mounts = read_mounts(mountinfo, only=" - cgroup2 ")
+    return [option for option in mounts[0].superblock if option not in ("rw", "ro")] if mounts else []
 
 
 def controllers(path: str) -> list[str]:

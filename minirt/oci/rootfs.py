@@ -7,6 +7,7 @@ from errno import EINVAL, EPERM
 
 from minirt.errors import MinirtError
 from minirt.linux import constants as k
+from minirt.linux import mountinfo
 from minirt.oci.options import PROPAGATION
 from minirt.oci.step import Context, step
 from minirt.oci.targets import jump
@@ -154,17 +155,9 @@ def move_root(p: Plan, c: Context) -> None:
 
 
 def whole_views(root: str) -> list[str]:
-    """Return where a whole /proc or /sys is mounted outside a directory (man 5 proc_pid_mountinfo)."""
-    points = []
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        for line in file:
-            words = line.split()
-            point = words[4]
-            for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
-                point = point.replace(code, character)
-            if words[words.index("-") + 1] in ("proc", "sysfs") and words[3] == "/" and not f"{point}/".startswith(f"{root}/"):
-                points.append(point)
-    return points[::-1]  # what was mounted last first
+    """Return where a whole /proc or /sys is mounted outside a directory."""
+    whole = [mount.point for mount in mountinfo.read() if mount.kind in ("proc", "sysfs") and mount.root == "/"]
+    return [point for point in reversed(whole) if not f"{point}/".startswith(f"{root}/")]  # what was mounted last first
 
 
 @step("old_root", "pivot_root", why="let go of the host's files", common=lambda c: c.no_pivot)

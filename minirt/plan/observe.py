@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 
+from minirt.linux import mountinfo
+
 __all__ = ["difference", "snapshot"]
 
 STATUS = {"Uid", "Gid", "Groups", "CapEff", "CapBnd", "NoNewPrivs", "Seccomp"}
@@ -28,10 +30,8 @@ def snapshot(pid: int) -> dict[str, str]:
         for name in ("uid_map", "gid_map"):
             facts[name] = "; ".join(" ".join(line.split()) for line in _lines(f"{base}/{name}"))
         facts["cgroup"] = next((line[3:] for line in _lines(f"{base}/cgroup") if line.startswith("0::")), "")
-        for line in _lines(f"{base}/mountinfo"):
-            words = line.split()
-            at = words.index("-")
-            facts[f"mount {words[0]}"] = f"{words[4]} ({words[at + 1]}, {words[5].split(',')[0]})"
+        for mount in mountinfo.read(f"{base}/mountinfo"):
+            facts[f"mount {mount.id}"] = f"{mount.point} ({mount.kind}, {mount.options[0]})"
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         pass  # it has ended, or is not ours to look at: what was read so far is what there is
     return facts

@@ -12,6 +12,7 @@ import re
 import shutil
 from errno import EACCES, EBUSY, EEXIST, EINVAL, ENODEV, ENOENT, ENOEXEC, ENOSPC, ENOTDIR, EPERM, errorcode
 
+from minirt.linux import mountinfo
 from minirt.paths import state_root
 
 TYPE_CHECKING = False
@@ -191,15 +192,9 @@ def upper_on_overlay(failed: Failed) -> Answer:
 
 
 def filesystem(name: str) -> str:
-    """Return the type of the file system that a directory is on (man 5 proc_pid_mountinfo)."""
-    device = os.stat(name).st_dev
-    wanted = f"{os.major(device)}:{os.minor(device)}"
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        for line in file:
-            words = line.split()
-            if words[2] == wanted:
-                return words[words.index("-") + 1]
-    return "an unknown file system"
+    """Return the type of the file system that a directory is on."""
+    mount = mountinfo.holding(name)
+    return mount.kind if mount is not None else "an unknown file system"
 
 
 def upper_and_work_apart(failed: Failed) -> Answer:
@@ -228,8 +223,7 @@ def no_attributes(failed: Failed) -> Answer:
 def in_use(failed: Failed) -> Answer:
     if not upper(failed):
         return None, "there is no upper directory"
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        users = [line.split()[4] for line in file if f"upperdir={upper(failed)}," in line]
+    users = [mount.point for mount in mountinfo.read() if f"upperdir={upper(failed)}" in mount.superblock]
     return bool(users), f"mounted at {', '.join(users)}" if users else "no overlay of this namespace has this upper directory"
 
 
@@ -252,9 +246,8 @@ def root_is_initramfs(failed: Failed) -> Answer:
 
 
 def root_is_shared(failed: Failed) -> Answer:
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        words = next((line.split() for line in file if line.split()[4] == "/"), [])
-    shared = any(word.startswith("shared:") for word in words)
+    root = mountinfo.holding("/")
+    shared = root is not None and any(tag.startswith("shared:") for tag in root.tags)
     return shared or None, "the host's / is shared; step propagation must come before" if shared else "the host's / is not shared"
 
 

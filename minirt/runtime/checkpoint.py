@@ -10,6 +10,7 @@ import os
 import stat
 
 from minirt.documents import dumps
+from minirt.linux import mountinfo
 from minirt.linux.cgroup_tree import find_mount
 from minirt.linux.criu import DUMP, PRE_DUMP, Criu, CriuError
 from minirt.runtime import saved
@@ -114,12 +115,11 @@ def outside(container: Container) -> list[list[tuple[int, str]]]:
     make none (in a user namespace), it is the host's, as its other devices are.
     """
     entries = [(target, target) for target, _ in saved.bound(container.config)]
-    with open(f"/proc/{container.pid}/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        lines = [line.split(" ", 5) for line in file]  # id, parent's, device, root in its file system, target, more
-    whole = {device for _, _, device, top, _, _ in lines if top == "/"}
+    mounts = mountinfo.read(f"/proc/{container.pid}/mountinfo")
+    whole = {mount.device for mount in mounts if mount.root == "/"}
     names = {**dict.fromkeys((container.config.get("linux") or {}).get("maskedPaths") or (), "/dev/null"),
              **{path: path for path in saved.devices(container.config)}}  # fmt: skip
-    entries += [(target, names[target]) for _, _, device, _, target, _ in lines if target in names and device not in whole]
+    entries += [(mount.point, names[mount.point]) for mount in mounts if mount.point in names and mount.device not in whole]
     return [[(1, target), (2, name)] for target, name in entries]
 
 
@@ -128,8 +128,7 @@ def descriptors(pid: int) -> list[str]:
 
     Pipes: pipe:[INODE]. Files of the host: file[MOUNT:INODE], in hexadecimal; these CRIU must be told of on both sides.
     """
-    with open(f"/proc/{pid}/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        inside = {line.split(" ", 1)[0] for line in file}
+    inside = {mount.id for mount in mountinfo.read(f"/proc/{pid}/mountinfo")}
     names = []
     for fd in (0, 1, 2):
         try:
