@@ -189,6 +189,26 @@ def test_noise_at_the_socket_hurts_nobody(debugged):
     assert machine.end()[0] == 7
 
 
+def test_a_peer_that_asks_and_never_reads_does_not_keep_the_machine(tmp_path):
+    path = str(tmp_path / "gdb")
+    with subprocess.Popen([*COMMAND[:-1], "3", "--gdb", path], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as machine:
+        while "listening" not in machine.stderr.readline():
+            assert machine.poll() is None
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(path)
+            client.setblocking(False)
+            question = frame(b"m100000,2000")
+            try:
+                while True:
+                    client.send(question)  # until neither side takes any more
+            except BlockingIOError:
+                pass
+            try:
+                assert machine.wait(LIMIT) == 124
+            finally:
+                machine.kill()
+
+
 @pytest.mark.parametrize(("words", "text"), [
     (["--gdb", "nothing"], "write PORT"), (["--gdb", "1,later"], "nowait"), (["--gdb", "/nonexistent/x"], "cannot listen"),
     (["--gdb", "0", "--explain"], "does not go together"),
@@ -206,7 +226,8 @@ NAMES = b"""g G p P m M X Hg Hc T Z0, Z1, Z2, Z3, z0, z1, qSupported: qXfer:feat
            qThreadExtraInfo, qfThreadInfo vCont; vCont? ? c s C ! qC D k vKill;""".split()
 MONITOR = st.text(max_size=30).map(lambda text: b"qRcmd," + text.encode().hex().encode())
 BUILT = st.builds(lambda name, parts: name + b"".join(parts), st.sampled_from(NAMES), PARTS)
-PACKETS = st.one_of(BUILT, st.binary(max_size=40), MONITOR)
+PHYSICAL = st.sampled_from([b"qRcmd," + text.hex().encode() for text in (b"physical on", b"physical off", b"registers", b"walk 0")])
+PACKETS = st.one_of(BUILT, st.binary(max_size=40), MONITOR, PHYSICAL)
 
 
 def test_no_packet_is_too_strange_for_an_answer_and_memory_is_left_as_it_was():

@@ -173,6 +173,18 @@ def test_thirty_two_bits_with_large_pages_and_without():
 # --- breakpoints in memory ---
 
 
+def test_watched_memory_is_compared_after_each_step_and_so_has_a_most():
+    """A peer may ask for 2^62 bytes, with `monitor physical on` for addresses that are all there: each page would be one more."""
+    view = GuestView(lambda address, length: memoryview(bytes(length)), [], lambda text: None)
+    view.physical = True
+    breakpoints = Breakpoints(view, Abilities(step=True, int3=False, execute=False, write=False))
+    assert breakpoints.add(0, 2, 0xFFF, 0x1000)
+    for size in (0x4001, 1 << 62, (1 << 64) - 1):
+        with pytest.raises(ValueError, match="bytes are the most"):
+            breakpoints.add(0, 2, 0, size)
+    assert len(breakpoints.watches) == 1
+
+
 class Patching(RuleBasedStateMachine):
     """However breakpoints come and go, gdb reads what the guest's program is, and at the end it is there."""
 

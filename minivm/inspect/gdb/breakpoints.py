@@ -33,6 +33,7 @@ SOFT, HARD, WRITE, READ, ACCESS = range(5)  # the kinds in Z and z packets
 FIELDS = {HARD: 0b00, WRITE: 0b01, READ: 0b11, ACCESS: 0b11}  # DR7's R/W: x86 has no "read alone"
 WORDS = {WRITE: "watch", READ: "rwatch", ACCESS: "awatch"}
 SIZES = {1: 0b00, 2: 0b01, 4: 0b11, 8: 0b10}  # DR7's LEN
+MOST_WATCHED = 0x4000  # bytes that are compared after each step
 ALWAYS = 1 << 8 | 1 << 10  # DR7: LE, and a bit that is always 1
 
 
@@ -94,6 +95,8 @@ class Breakpoints:
         if kind == HARD or (kind in FIELDS and self._can.write):
             return self._register((kind, address, size))
         if kind == WRITE and self._can.step:
+            if size > MOST_WATCHED:
+                raise ValueError(f"{size} bytes to watch: {MOST_WATCHED} bytes are the most")
             pieces = list(self.memory.pieces(vcpu, address, size))
             self.watches[kind, address, size] = Watch(address, pieces, self.memory.snapshot(pieces))
             return True

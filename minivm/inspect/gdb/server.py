@@ -32,6 +32,7 @@ LOOK = 5  # milliseconds between two looks whether a processor stands on a break
 AFTERWARDS = 200  # looks after gdb has gone: what steps have left undone shows soon
 SIGINT = 2
 CHUNK = 1 << 16
+PATIENCE = 2  # seconds in which gdb must hear that the machine has ended
 
 
 def listen(where: str) -> socket.socket:
@@ -94,6 +95,7 @@ class Server:
             machine.vcpus, machine.config.cpus, self.breakpoints, self._over, self._poke, waiting, _can_block_interrupts()
         )
         self.ended = False  # no more of the machine is to come
+        self._connection: socket.socket | None = None  # gdb's, if it is there
         self._thread = threading.Thread(target=self._serve, name="gdb")
         self._lines = [abilities.describe(), self.breakpoints.describe()]
 
@@ -130,6 +132,10 @@ class Server:
         self.ended = True
         self._poke()
         if self._thread.ident is not None:
+            self._thread.join(PATIENCE)
+            if self._thread.is_alive() and self._connection:
+                with contextlib.suppress(OSError):  # closed just now
+                    self._connection.shutdown(socket.SHUT_RDWR)  # it asks and does not read: an answer waits for room
             self._thread.join()
         self._socket.close()
         os.close(self.eventfd)
@@ -152,8 +158,8 @@ class Server:
                     looks -= 1
                     self.halt.look()
                 if self._socket.fileno() in ready:
-                    connection, _ = self._socket.accept()
-                    with connection:
+                    self._connection, _ = self._socket.accept()
+                    with self._connection as connection:
                         try:
                             _Session(self, connection).run()
                         except Goodbye as goodbye:
