@@ -133,21 +133,21 @@ int clients_poll(struct pollfd *fds, int room)
         if (clients[i]) {
             int events = (clients[i]->out.used ? POLLOUT : 0) | (room ? POLLIN : 0);
             polled[n - 1] = &clients[i];
-            fds[n++] = (struct pollfd){clients[i]->fd, (short)events, 0};
+            fds[n++] = (struct pollfd){events ? clients[i]->fd : -1, (short)events, 0};  /* else one who hung up woke us for ever */
         }
     return n;
 }
 
 void clients_serve(const struct pollfd *fds, int n, int (*heard)(int type, const char *data, size_t size))
 {
-    int room = 1;  /* for the first, as else no frame was waited for */
+    int room = 1;  /* for the first, where frames were waited for */
 
     for (int i = 1; i < n; i++) {
         struct client **c = polled[i - 1];
         int gone = 0, said = 1;
         if (fds[i].revents & POLLOUT)
             gone |= queue_flush(&(*c)->out, fds[i].fd) < 0;
-        if ((fds[i].revents & ~POLLOUT) && room)
+        if ((fds[i].revents & ~POLLOUT) && (fds[i].events & POLLIN) && room)  /* POLLHUP comes unasked */
             gone |= (said = listen_to(*c, heard)) < 0;
         room &= said != 0;
         if (gone)

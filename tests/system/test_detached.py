@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from threading import Thread
 
@@ -43,6 +44,12 @@ def pid(minirt: Minirt, name: str) -> int:
 
 def parent(of: int) -> int:
     return int(Path(f"/proc/{of}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def processor_time(of: int) -> float:
+    """Seconds of a processor that a process has used."""
+    fields = Path(f"/proc/{of}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @pytest.fixture
@@ -250,6 +257,24 @@ def test_many_who_type_at_once_do_not_hurt_the_monitor(mine: Minirt) -> None:
     for thread, typist in zip(threads, typists, strict=True):
         thread.join(LIMIT)
         typist.close()
+
+
+def test_who_types_and_hangs_up_does_not_hurt_the_monitor(mine: Minirt) -> None:
+    """What he has sent waits in his socket, also where he has gone, until the program has read what came before."""
+    script = "until test -e /go; do sleep 0.1; done; exit 3"
+    id = mine.good("run", "-d", "-i", "--name", "box", "busybox", "sh", "-c", script).strip()
+    monitor = parent(pid(mine, "box"))
+    for _ in range(MANY):
+        with closing(connect(f"{mine.root}/lib/containers/{id}/attach")) as typist:
+            typist.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                while True:
+                    typist.send(frame(0, TYPED))
+    before = processor_time(monitor)
+    time.sleep(1)
+    assert processor_time(monitor) - before < 0.5, "it waits, and is not busy with those who have gone"
+    mine.good("exec", "box", "touch", "/go")
+    assert mine.good("wait", "box") == "3\n"
 
 
 def test_several_may_look_at_once(mine: Minirt) -> None:
