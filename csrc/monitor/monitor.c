@@ -44,7 +44,7 @@
 struct output { int fd, stream; size_t used, logged; char data[FRAME_MOST]; };
 
 static struct monitor {
-    int place, keep, signals, tty, input;
+    int place, keep, signals, tty, other_end, input;
     int once, ending;       /* close the input after the first client's end; that has come */
     pid_t pid;
     int ended, status;
@@ -168,7 +168,9 @@ static int obey(const struct order_message *order, const int *fds, int count, in
         return 0;
     case ORDER_TTY:
         m.tty = m.outputs[0].fd = fds[0];
-        return 0;
+        /* One that no process had open would hang up, and wake us for ever (man 7 pty): so we have it open ourselves. */
+        m.other_end = ioctl(m.tty, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+        return m.other_end < 0 ? -errno : 0;
     case ORDER_PLACE:
         m.place = fds[0];
         return 0;
@@ -255,7 +257,7 @@ static int heard(int type, const char *data, size_t size)
 
 /* -- the program ------------------------------------------------------------------------------------------------------- */
 
-/* Read from an output, and give it to clients and log. EIO is a terminal that no process has open (man 7 pty). */
+/* Read from an output, and give it to clients and log. */
 static void take(struct output *o)
 {
     ssize_t n = read(o->fd, o->data, sizeof o->data);
@@ -264,7 +266,7 @@ static void take(struct output *o)
         o->used = (size_t)n;
         o->logged = 0;
         clients_tell(m.tty >= 0 ? FRAME_OUTPUT : o->stream, o->data, o->used);
-    } else if (n == 0 || (errno != EAGAIN && errno != EINTR && !(errno == EIO && !m.ended))) {
+    } else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
         if (o->fd == m.tty)
             m.tty = -1;
         drop(&o->fd);

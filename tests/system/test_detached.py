@@ -277,6 +277,17 @@ def test_who_types_and_hangs_up_does_not_hurt_the_monitor(mine: Minirt) -> None:
     assert mine.good("wait", "box") == "3\n"
 
 
+def test_a_terminal_that_no_process_has_open_keeps_no_monitor_busy(mine: Minirt) -> None:
+    mine.good("run", "-d", "-t", "--name", "box", "busybox", "sh", "-c", "exec <&- >&- 2>&-; until test -e /go; do sleep 0.1; done")
+    first = pid(mine, "box")
+    until(lambda: not any("/dev/" in os.readlink(link) for link in Path(f"/proc/{first}/fd").iterdir()))
+    before = processor_time(parent(first))
+    time.sleep(1)
+    assert processor_time(parent(first)) - before < 0.5
+    mine.good("exec", "box", "sh", "-c", "echo again >/dev/console; touch /go")
+    assert mine.good("wait", "box") == "0\n" and mine.good("logs", "box") == "again\n"
+
+
 def test_several_may_look_at_once(mine: Minirt) -> None:
     mine.good("run", "-d", "--name", "box", "-i", "busybox", "sh", "-c", "read x; echo got $x; exit 4")
     lookers = [mine.start("attach", "--no-stdin", "box") for _ in range(2)]
