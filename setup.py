@@ -1,7 +1,8 @@
 """Build what must be C: two cffi modules (limited API, one wheel for 3.11+) and the freestanding programs.
 
 The programs (csrc/plan, csrc/init, csrc/start, csrc/guest; csrc/agent, which is not freestanding) are not Python extensions:
-each has a Makefile of its own that puts one .elf file next to the Python that loads it, and minirt-oci beside the interpreter.
+each has a Makefile of its own that puts one .elf file next to the Python that loads it; those of csrc/start come beside the
+interpreter.
 """
 
 import shutil
@@ -41,7 +42,7 @@ class BuildAll(build_ext):
 
 
 class BuildStart(Distribution().get_command_class("build_scripts")):  # type: ignore[misc]
-    """build_scripts, of a program in C: what starts the OCI runtime (csrc/start)."""
+    """build_scripts, of a program in C: what starts the OCI runtime, and minivm (csrc/start)."""
 
     def run(self) -> None:
         out = Path(self.build_dir).resolve()
@@ -51,6 +52,6 @@ class BuildStart(Distribution().get_command_class("build_scripts")):  # type: ig
 
 setup(
     cffi_modules=["csrc/plan/bindings.py:ffi", "csrc/kvm/bindings.py:ffi"],
-    scripts=["csrc/start/start.c"],  # made into minirt-oci; not an entry point: see there
+    scripts=["csrc/start/start.c"],  # made into minirt-oci and minivm; not entry points: see there
     cmdclass={"build": BuildAnew, "build_ext": BuildAll, "build_scripts": BuildStart},
 )

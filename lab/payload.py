@@ -86,7 +86,7 @@ def write_payload(path: Path, image: Image, job: Job) -> None:
 
 
 def _write_venv(archive: CpioWriter, python: str) -> None:
-    """Write a virtual environment: a link, a setting, a path, and the project's commands, minirt-oci too.
+    """Write a virtual environment: a link, a setting, a path, and the project's commands.
 
     Source: PEP 405 (pyvenv.cfg); the format of *.pth is in the documentation of module site.
     """
@@ -102,6 +102,7 @@ def _write_venv(archive: CpioWriter, python: str) -> None:
         module, function = entry.split(":")
         text = f"#!{REPOSITORY}/.venv/bin/python\nimport sys\nfrom {module} import {function}\n"
         archive.file(f"{venv}/bin/{name}", os.fsencode(f"{text}sys.exit({function}())\n"), 0o755)
-    started = REPOSITORY / ".venv" / "bin" / "minirt-oci"  # a static program (csrc/start)
-    if started.exists():
-        archive.file(f"{venv}/bin/minirt-oci", started.read_bytes(), 0o755)
+    for name in ("minirt-oci", "minivm"):  # static programs (csrc/start)
+        started = REPOSITORY / ".venv" / "bin" / name
+        if started.exists():
+            archive.file(f"{venv}/bin/{name}", started.read_bytes(), 0o755)

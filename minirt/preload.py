@@ -1,4 +1,4 @@
-"""A command of the OCI path with all its modules from one file: half of what starting it costs, less.
+"""A command with all its modules from one file, `minirt-oci` and `minivm run`: half of what starting it costs, less.
 
 A module that is imported is looked for in each directory of a path, opened, read and taken apart, and its neighbours
 are listed on the way: some 0.1 ms, fifty times. So the first call of `minirt-oci COMMAND` writes the compiled modules that it
@@ -6,8 +6,11 @@ needed into one file beside them, in the order in which they were done, as Pytho
 with the same rule: what is in it counts as long as each source has its size and time. The next call takes that list and
 runs it. A file that cannot be written or read changes nothing but the speed.
 
-This module has a file of its own, from which the launcher (csrc/start/launch.py) takes it, to call `begin`: so it imports
-next to nothing.
+The interpreter is started without `site`, which is what knows of .pth files and of the system's own packages. It is called
+for the first module that is found nowhere else.
+
+This module has a file of its own in site-packages, from which the launcher (csrc/start/launch.py) takes it, to call `begin`:
+so it imports next to nothing. The file says where the module is, as an editable installation has it elsewhere.
 """
 
 from __future__ import annotations
@@ -27,10 +30,44 @@ __all__ = ["Modules", "begin", "install"]
 HERE = __file__.rpartition("/")[0]
 COMMANDS = ("create", "start", "run", "exec", "kill", "delete", "state", "list", "ps", "pause", "resume", "update", "events")
 EXTENSION = None  # in place of code: a shared library
+TAG = f"{sys.implementation.cache_tag}.bin"
+# Flags of `minivm run` that take modules which the run itself does without, or (--jail) the right to write a file.
+LOOKING = {
+    "--debug", "--dump", "--explain", "--fail", "--gdb", "--help", "--jail", "--plan", "--profile", "--stats", "--step", "--trace",
+}  # fmt: skip
 TEXT = (sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())  # as os.fsdecode has it
 
 
 def begin() -> None:
+    """Run the program that argv[0] names, and end with its exit status."""
+    if sys.argv[0] == "minivm":
+        begin_minivm()
+    else:
+        begin_oci()
+
+
+def begin_minivm() -> None:
+    """Run a command of minivm. Of `minivm run` all modules come from one file, but where it is asked to tell what it does."""
+    with open("/proc/self/comm", "wb", buffering=0) as name:
+        name.write(b"minivm")  # for ps, as a script with #! is called by its own name
+    words = sys.argv[1:]
+    plain = words[:1] == ["run"] and not any(word.partition("=")[0] in LOOKING for word in words)
+    gc.disable()
+    if plain:
+        stand_in_for_functools()
+    else:
+        make_site()
+    modules = install("minivm-run") if plain else None
+    from minivm.cli.main import main
+
+    gc.enable()
+    status = main()
+    if modules and modules.more and status == 0:
+        modules.save(home())
+    sys.exit(status)
+
+
+def begin_oci() -> None:
     """Run a command of the OCI runtime as a process of its own, and end it.
 
     The interpreter is not taken apart at its end: 1 ms.
@@ -38,7 +75,10 @@ def begin() -> None:
     gc.disable()  # what is made in so short a life is not worth collecting, nor is loading all these modules being counted
     command = next((word for word in sys.argv if word in COMMANDS), "other")
     # A trace of an error has the lines of the sources, which that file has not.
-    modules = Modules("") if "--debug" in sys.argv else install(command)
+    debug = "--debug" in sys.argv
+    modules = Modules("") if debug else install(f"oci-{command}")
+    if debug:
+        make_site()
     from minirt.runtime.command import main
 
     if "minirt.plan.common" in sys.modules:
@@ -48,7 +88,7 @@ def begin() -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         if modules.more and status == 0:
-            modules.save()
+            modules.save(home())
     finally:
         from os import _exit
 
@@ -61,7 +101,7 @@ def install(command: str) -> Modules:
     Args:
         command: whose file.
     """
-    modules = Modules(file_of(f"oci-{command}"))
+    modules = Modules(f"{HERE}/__pycache__/{command}.{TAG}")
     try:
         with open(modules.path, "rb", buffering=0) as file:
             ready = marshal.loads(file.read())
@@ -76,9 +116,17 @@ def install(command: str) -> Modules:
     return modules
 
 
-def file_of(name: str) -> str:
-    """Return the path of a file that this interpreter may read."""
-    return f"{HERE}/__pycache__/{name}.{sys.implementation.cache_tag}.bin"
+def home() -> str:
+    """Return the directory of packages of the interpreter that was started, as the launcher knows it."""
+    return f"{sys.executable.rpartition('/bin/')[0]}/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
+
+
+def make_site() -> None:
+    """Have all directories looked into that an interpreter without -S has."""
+    if "site" not in sys.modules:
+        import site
+
+        site.main()
 
 
 class Modules:
@@ -95,16 +143,26 @@ class Modules:
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
         """Return the spec that the other finders have, with a loader that tells when it is done."""
-        for finder in sys.meta_path:
-            spec = finder.find_spec(name, path, target) if finder is not self else None
-            if spec is not None:
-                if spec.has_location and spec.loader is not None:
-                    spec.loader = Noted(spec.loader, self.more)  # type: ignore[assignment]
-                return spec
-        return None
+        spec = self._look(name, path, target)
+        if spec is None and "site" not in sys.modules:
+            known = len(self.more)
+            make_site()
+            del self.more[known:]  # what it needs itself is not the command's
+            spec = self._look(name, path, target)
+        if spec is not None and spec.has_location and spec.loader is not None:
+            spec.loader = Noted(spec.loader, self.more)
+        return spec
 
-    def save(self) -> None:
-        """Write the file anew if there was something that it did not have, or that had changed."""
+    def _look(self, name: str, path: Any, target: Any) -> Any:
+        found = (finder.find_spec(name, path, target) for finder in sys.meta_path if finder is not self)
+        return next((spec for spec in found if spec is not None), None)
+
+    def save(self, reader: str = "") -> None:
+        """Write the file anew if there was something that it did not have, or that had changed.
+
+        Args:
+            reader: directory for the launcher's file, from which it takes this module; "" writes none.
+        """
         from os import W_OK, access
 
         if not self.more or not access(self.path.rpartition("/")[0], W_OK):
@@ -113,7 +171,8 @@ class Modules:
         entries = list(self.entries)
         if not entries:
             *known, code = entry("minirt.preload", __file__, False)
-            write(file_of("preload"), code)
+            if reader:
+                write(f"{reader}/minirt.{TAG}", (__file__, code))
             entries = [(*known, None), entry("minirt", f"{HERE}/__init__.py", True)]
         for module in more:
             spec = module.__spec__
@@ -173,6 +232,27 @@ def stand_in_for_os() -> None:
             module = sys.modules[name] = type(sys)(name)
             exec(_imp.get_frozen_object(name), vars(module))
     names["path"] = sys.modules["os.path"] = sys.modules["posixpath"]
+
+
+def stand_in_for_functools() -> None:
+    """Let `functools` wait until something of it is asked for: threading imports it, and calls it where a thread pool ends."""
+    if "functools" in sys.modules:
+        return
+    waits = sys.modules["functools"] = type(sys)("functools")
+    names = vars(waits)
+
+    def become_itself(name: str) -> Any:
+        """PEP 562."""
+        if name.startswith("__"):
+            raise AttributeError(name)
+        from _frozen_importlib_external import PathFinder
+
+        spec: Any = PathFinder.find_spec("functools")
+        spec.loader.exec_module(waits)
+        names.pop("__getattr__", None)  # afterwards, as another thread may ask meanwhile
+        return getattr(waits, name)
+
+    names["__getattr__"] = become_itself
 
 
 def is_as_it_was(entry: tuple[Any, ...]) -> bool:

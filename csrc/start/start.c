@@ -1,7 +1,8 @@
-/* minirt-oci: become the interpreter beside this program, which runs launch.py. Engines start it four times in a
- * container's life, so it is started as directly as it can be:
+/* minirt-oci, and by another name minivm: become the interpreter beside this program, which runs launch.py. Engines start the
+ * one four times in a container's life, and a machine boots sooner by what the other saves; so it is started as directly as
+ * it can be:
  *
- *     python3 -I -S -c "$(cat launch.py)" ARGUMENTS
+ *     python3 -I -S -c "$(cat launch.py)" NAME ARGUMENTS
  *
  * -I -S: without `site`, which looks for .pth files, and without the `re` of pip's own scripts, which is half of the
  * start-up. Freestanding and static, as a shell or a C library in front costs a tenth of the rest.
@@ -45,18 +46,21 @@ static void say(const char *text)
 }
 
 /* argc, argv and envp lie at the top of the stack, each list ended by a null pointer (System V ABI, "Process
- * Initialization"). The interpreter's own options take argv[0]'s place, so the list needs four more words: it is
- * copied below. */
+ * Initialization"). The interpreter's own options take argv[0]'s place, so the list needs five more words: it is
+ * copied below. NAME is the program's own: by /proc, as argv[0] is what the caller likes. */
 __attribute__((used)) static void begin(long *stack)
 {
     static const char name[] = "python3";
-    char path[ROOM + sizeof name];
-    long argc = stack[0], end = call3(SYS_readlink, (long)"/proc/self/exe", (long)path, ROOM);
+    char own[ROOM + 1], path[ROOM + sizeof name];
+    long argc = stack[0], end = call3(SYS_readlink, (long)"/proc/self/exe", (long)own, ROOM);
     char **argv = (char **)(stack + 1), **envp = argv + argc + 1;
-    char *list[argc + 5];
+    char *list[argc + 6];
 
-    while (end > 0 && path[end - 1] != '/')
+    own[end > 0 ? end : 0] = 0;
+    while (end > 0 && own[end - 1] != '/')
         end--;
+    for (long i = 0; i < end; i++)
+        path[i] = own[i];
     for (unsigned i = 0; end > 0 && i < sizeof name; i++)
         path[end + i] = name[i];
     list[0] = path;
@@ -64,11 +68,13 @@ __attribute__((used)) static void begin(long *stack)
     list[2] = "-S";
     list[3] = "-c";
     list[4] = launch;
+    list[5] = own + end;
     for (long i = 1; i <= argc; i++)
-        list[4 + i] = argv[i];
+        list[5 + i] = argv[i];
     if (end > 0)
         call3(SYS_execve, (long)path, (long)list, (long)envp);
-    say("minirt-oci: there is no python3 beside it: ");
+    say(own + (end > 0 ? end : 0));
+    say(": there is no python3 beside it: ");
     say(end > 0 ? path : "/proc is not mounted");
     say("\n");
     for (;;)

@@ -83,7 +83,7 @@ def test_a_source_that_is_gone_is_missed(tree: Path) -> None:
 @pytest.mark.parametrize("damage", [b"", b"nonsense", b"\xe9\x00\x00", b"N", b"i\x01\x00\x00\x00", b"(\x01\x00\x00\x00N"])
 def test_a_damaged_file_costs_only_time(tree: Path, damage: bytes) -> None:
     run(tree)
-    (file,) = (tree / "minirt" / "__pycache__").glob("oci-*.bin")
+    (file,) = (tree / "minirt" / "__pycache__").glob("test.*.bin")
     file.write_bytes(damage)
     assert "minirt.documents" in ours(run(tree)[0])
     assert run(tree)[0] == "none"
