@@ -18,7 +18,7 @@
 
 from __future__ import annotations
 
-import os
+import sys
 
 from minivm.errors import BootError
 
@@ -121,7 +121,7 @@ def cmdline_bytes(cmdline: str, most: int = CMDLINE_MAX - 1) -> bytes:
 
     Raises BootError where it is longer.
     """
-    text = os.fsencode(cmdline)
+    text = cmdline.encode(sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())  # os.fsencode, without the rest of os
     most = min(most, CMDLINE_MAX - 1)
     if len(text) > most:
         raise BootError(f"the command line has {len(text)} bytes; {most} is the most")

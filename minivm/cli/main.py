@@ -69,8 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from minivm.errors import MinivmError
 
     words = list(sys.argv[1:] if argv is None else argv)
-    chosen = next((word for word in words if not word.startswith("-")), "")
-    options = build_parser(chosen if chosen in COMMANDS else "", alone=words[:1] == [chosen]).parse_args(words)
+    options = _plain(words) or _parsed(words)
     try:
         status: int = options.do(options)
         sys.stdout.flush()
@@ -94,6 +93,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(error, ImportError) and "_kvm" in str(error):
             return _complain("the part in C is not built (minivm.kvm._kvm is missing): run `make build`", 125)
         return _complain(f"{type(error).__name__}: {error} (a bug; --debug shows where)", MinivmError.status)
+
+
+def _plain(words: list[str]) -> argparse.Namespace | None:
+    """Read the words of the command that has to be quick, if they are plain ones."""
+    if words[:1] != ["run"]:
+        return None
+    from minivm.cli.plain import read
+    from minivm.cli.words import declare
+
+    return read(declare, words[1:], command="run", debug=False)
+
+
+def _parsed(words: list[str]) -> argparse.Namespace:
+    chosen = next((word for word in words if not word.startswith("-")), "")
+    return build_parser(chosen if chosen in COMMANDS else "", alone=words[:1] == [chosen]).parse_args(words)
 
 
 def _complain(text: str, status: int) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 
 from minivm.cli.config import config_of
@@ -12,7 +11,7 @@ from minivm.machine.prepare import prepare
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from typing import BinaryIO
 
     from minirt.trace import Sink
@@ -23,6 +22,16 @@ if TYPE_CHECKING:
     from minivm.machine.plan import Operation
 
 __all__ = ["check_timeout", "run", "run_config"]
+
+
+class Nothing:
+    """contextlib.nullcontext: that module takes longer to load than any of ours."""
+
+    def __enter__(self) -> None:
+        """Give None."""
+
+    def __exit__(self, *_: object) -> None:
+        """Leave nothing behind."""
 
 
 def run(options: argparse.Namespace) -> int:
@@ -46,7 +55,11 @@ def run_config(options: argparse.Namespace, config: Config) -> int:
         from minivm.machine.plan import machine_plan
 
         return _print_plan(machine_plan(config, start), options.format)
-    with _sinks(options) as sinks:
+    if not (options.explain or options.profile or options.trace):
+        return _run(options, config, start, [])
+    from minivm.cli.sinks import opened
+
+    with opened(options) as sinks:
         return _run(options, config, start, sinks)
 
 
@@ -79,20 +92,20 @@ def _run(options: argparse.Namespace, config: Config, start: Start, sinks: list[
     return _report(options, machine, outcome)
 
 
-def _dump_file(options: argparse.Namespace) -> contextlib.AbstractContextManager[BinaryIO | None]:
+def _dump_file(options: argparse.Namespace) -> AbstractContextManager[BinaryIO | None]:
     """Open the file of --dump where it cannot be opened later: in a jail. Raises MinivmError."""
     if not (options.dump and options.jail):
-        return contextlib.nullcontext()
+        return Nothing()
     try:
         return open(options.dump, "wb")
     except OSError as error:
         raise MinivmError(f"cannot write dump {options.dump!r}: {error.strerror}") from None
 
 
-def _debugger(options: argparse.Namespace, machine: Machine) -> contextlib.AbstractContextManager[Server | None]:
+def _debugger(options: argparse.Namespace, machine: Machine) -> AbstractContextManager[Server | None]:
     """Return what serves gdb during the run; nothing without --gdb."""
     if options.gdb is None:
-        return contextlib.nullcontext()
+        return Nothing()
     from minivm.cli.gdb import serve
 
     return serve(options, machine)
@@ -109,40 +122,6 @@ def _report(options: argparse.Namespace, machine: Machine, outcome: Outcome) -> 
 
         print(report(options, machine, outcome), file=sys.stderr)
     return outcome.status
-
-
-@contextlib.contextmanager
-def _sinks(options: argparse.Namespace) -> Iterator[list[Sink]]:
-    """Open what the events go to; flushed and closed at the end."""
-    with contextlib.ExitStack() as stack:
-        sinks: list[Sink] = []
-        if options.explain:
-            from minirt.plan.explain import Explainer
-            from minivm.inspect.fold import Fold
-
-            fold = Fold(Explainer(sys.stderr))
-            stack.callback(fold.flush)
-            sinks.append(fold)
-        if options.profile:
-            from minivm.inspect.profile import Profile
-
-            options.profile = Profile()
-            sinks.append(options.profile)
-        if options.trace:
-            sinks.append(stack.enter_context(_trace(options.trace)))
-        yield sinks
-
-
-@contextlib.contextmanager
-def _trace(path: str) -> Iterator[Sink]:
-    """Open a trace. Raises MinivmError where it cannot be written, now or later (a full disk)."""
-    from minirt.trace import TraceWriter
-
-    try:
-        with open(path, "w", encoding="utf-8") as file:
-            yield TraceWriter(file, "machine")
-    except OSError as error:
-        raise MinivmError(f"cannot write trace {path!r}: {error.strerror}") from None
 
 
 def _print_plan(operations: list[Operation], form: str) -> int:

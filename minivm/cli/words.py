@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
-
-from minirt.cli.help import Help
 from minivm.boot.formats import FORMATS
+from minivm.cli.plain import suppress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import argparse
     from typing import Any
 
-__all__ = ["add_looking", "add_machine", "add_parser"]
+__all__ = ["add_looking", "add_machine", "add_parser", "declare"]
 
 RUN_EPILOG = """\
 kernel formats (--boot):
@@ -51,6 +50,8 @@ examples:
 
 def add_parser(commands: Any) -> None:
     """Add `run` to the commands."""
+    from minirt.cli.help import Help
+
     formats = "\n".join(f"  {name:9} {text}" for name, text in FORMATS.items())
     parser = commands.add_parser(
         "run",
@@ -60,6 +61,11 @@ def add_parser(commands: Any) -> None:
         epilog=RUN_EPILOG.format(formats=formats),
         formatter_class=Help,
     )
+    declare(parser)
+
+
+def declare(parser: Any) -> None:
+    """Add the words of `run` to its parser, or to a table of them (plain.py)."""
     add = parser.add_argument
     add("kernel", nargs="?", metavar="KERNEL", help="file to boot, or a name of `minivm kernel ls`; without it, the in-tree guest")
     add_machine(parser)
@@ -102,7 +108,7 @@ def add_looking(parser: Any) -> None:
     add(
         "--debug",
         action="store_true",
-        default=argparse.SUPPRESS,
+        default=suppress(),
         help="show where an error came from; show a crashed guest's registers",
     )
 

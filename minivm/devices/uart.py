@@ -31,7 +31,7 @@ was ready is not lost. When the host's input ends, carrier (DCD) drops once all 
 from __future__ import annotations
 
 import threading
-from collections import deque
+from _collections import deque  # type: ignore[import-not-found]  # collections' half in C, sooner loaded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ Python's set_wakeup_fd), the end of the machine, or room in the UART.
 
 from __future__ import annotations
 
+import _signal as signal  # type: ignore[import-not-found]  # signal's half in C: its names as an enum take long to load
 import os
 import select
-import signal
 import threading
 from time import monotonic
 
@@ -189,7 +189,9 @@ class _Signals:
                 self._before[number] = signal.signal(number, self._handle)
 
     def _handle(self, number: int, _: object) -> None:
-        self._machine.stop(Outcome(128 + number, f"stopped by {signal.Signals(number).name}"))
+        from signal import Signals
+
+        self._machine.stop(Outcome(128 + number, f"stopped by {Signals(number).name}"))
 
     def __exit__(self, *_: object) -> None:
         for number, before in self._before.items():
