@@ -1,10 +1,10 @@
 """Which bytes of a guest's start are mapped rather than copied: those of a file, at addresses that fit its pages.
 
 A kernel of 50 MB is so in place at once, and only what the guest touches of it is ever read. But a file's pages are small
-ones: where guest memory comes in large pages (csrc/kvm/memory.c) a copy costs one fault for 512 of a mapping's, and was the
-faster in the lab (Debian's kernel, five boots of each in turn: 18.2 s copied, 23.5 s mapped). The pages are this process's
-own (MAP_PRIVATE): what the guest writes goes nowhere else. Simplified: who shortens the file meanwhile ends the machine by
-SIGBUS; kernels are replaced by a rename, as dpkg and minivm's cache do, and not written to.
+ones: where guest memory comes in large pages (csrc/kvm/memory.c) they are filled by preadv(2), one fault for 512 of a
+mapping's, which was the faster in the lab (Debian's kernel, five boots of each in turn: 18.2 s copied, 23.5 s mapped). What is
+mapped is this process's own (MAP_PRIVATE): what the guest writes goes nowhere else. Simplified: who shortens the file meanwhile
+ends the machine by SIGBUS; kernels are replaced by a rename, as dpkg and minivm's cache do, and not written to.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ fail. One function a step, in the order in which the machine is built.
 from __future__ import annotations
 
 from minivm.boot import layout
-from minivm.machine.mapping import mappable
+from minivm.machine.mapping import file_behind, mappable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -245,7 +245,8 @@ def _boot(start: Start, config: Config) -> Iterator[Operation]:
             yield Operation("boot", "mmap", why, **args, data=piece.data[:length])
         if length < len(piece.data):
             rest = piece.data[length:]
-            yield Operation("boot", "memcpy", piece.why, address=piece.address + length, what=piece.what, data=rest)
+            call = "preadv" if file_behind(rest) else "memcpy"
+            yield Operation("boot", call, piece.why, address=piece.address + length, what=piece.what, data=rest)
     yield Operation("boot", "KVM_GET_SREGS", "The special registers as after reset: real mode, at the end of 4 GiB.")
     yield Operation("boot", "KVM_SET_SREGS", start.why_sregs, **start.sregs)
     yield Operation("boot", "KVM_SET_REGS", start.why_regs, **start.regs)
