@@ -58,8 +58,21 @@ def read_kernel(path: str, what: str = "kernel") -> Bytes:
             if stat.S_ISREG(status.st_mode) or stat.S_ISFIFO(status.st_mode):
                 return file.read()
     except OSError as error:
-        raise BootError(f"cannot read {what} {path!r}: {error.strerror}") from None
+        raise BootError(f"cannot read {what} {path!r}: {error.strerror}{_advice(path, what, error)}") from None
     raise BootError(f"cannot read {what} {path!r}: not a file")  # a device may have no end
+
+
+def _advice(path: str, what: str, error: OSError) -> str:
+    """Say what to do about a file that cannot be opened."""
+    from errno import EACCES, ENOENT
+
+    if error.errno == EACCES:
+        return f"; `ls -l {path}` shows who may"
+    if error.errno != ENOENT:
+        return ""
+    if what != "kernel":
+        return "; is the path right?"
+    return "; `minivm kernel ls` lists those with a name, `minivm kernel fetch debian-cloud` gets one"
 
 
 def detect(image: Bytes) -> str:

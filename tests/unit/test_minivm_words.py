@@ -154,6 +154,8 @@ def test_plan_needs_no_kvm_and_names_every_step(tmp_path):
     ("words", "status", "said"),
     [
         (["run", "/nonexistent/kernel"], 125, "cannot read kernel '/nonexistent/kernel': No such file"),
+        (["run", "/nonexistent/kernel"], 125, "`minivm kernel fetch debian-cloud` gets one"),
+        (["run", "/proc/self/exe", "--initrd", "/nonexistent"], 125, "initrd '/nonexistent': No such file or directory; is"),
         (["run", "/"], 125, "Is a directory"),
         (["run", "/dev/zero"], 125, "not a file"),
         (["run", "-m", "1m", "--plan"], 125, "see --memory"),
