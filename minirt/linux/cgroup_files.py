@@ -108,17 +108,18 @@ def cause(directory: str, file: str, errno: int) -> str:
             return f": there are {kind} {read(os.path.dirname(directory), f'cpuset.{kind}.effective').strip()}"
         except OSError:
             return ""
-    controller = file.partition(".")[0]
-    causes = {
+    special = {
         (errors.EBUSY, "cgroup.subtree_control"): "processes are in this group itself: move them to one below it",
         (errors.ENODEV, "io.max"): "no disk has this number (lsblk; a partition has no limit of its own)",
         (errors.EINVAL, "cpu.weight"): "from 1 to 10000, and none where cpu.idle is 1",
         (errors.EINVAL, "cpu.max.burst"): "it cannot be more than the quota in cpu.max",
         (errors.EINVAL, "cpu.max"): "at least 1000 us in at most 1000000, and no less than cpu.max.burst",
-        (errors.ENOENT, file): f"this kernel's {controller} controller has no such file",
-        (errors.EACCES, file): "this part of the tree belongs to someone else",
-        (errors.EINVAL, file): "not a value that the kernel takes there",
-        (errors.ERANGE, file): "not a value that the kernel takes there",
     }
-    text = causes.get((errno, file))
+    usual = {
+        errors.ENOENT: f"this kernel's {file.partition('.')[0]} controller has no such file",
+        errors.EACCES: "this part of the tree belongs to someone else",
+        errors.EINVAL: "not a value that the kernel takes there",
+        errors.ERANGE: "not a value that the kernel takes there",
+    }
+    text = special.get((errno, file)) or usual.get(errno)
     return f": {text}" if text else ""

@@ -1,11 +1,13 @@
 """What config.json's resources come to in cgroup v2's files, and how the tree's files are read."""
 
+import errno
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from minirt.linux import cgroup2, cgroup_limits
-from minirt.linux.cgroup_files import CgroupError
+from minirt.linux.cgroup_files import CgroupError, cause
 from minirt.linux.cgroup_limits import blkio_to_io_weight, io_weight, limits, shares_to_weight, swap_alone
 from minirt.linux.cgroup_tree import Place, tree_options
 
@@ -268,6 +270,12 @@ def test_a_path_never_leaves_its_tree(text, absolute):
 def test_a_path_with_a_character_that_no_group_can_have_is_refused(path):
     with pytest.raises(CgroupError, match="cannot hold this character"):
         Place("id", path, "/nowhere")
+
+
+@pytest.mark.parametrize(("file", "words"), [("cpu.max.burst", "the quota"), ("cpu.max", "1000 us"), ("cpu.weight", "cpu.idle")])
+def test_what_a_file_refuses_for_a_reason_of_its_own_is_told_with_it(file, words):
+    assert words in cause("/nowhere", file, errno.EINVAL)
+    assert "not a value" in cause("/nowhere", "memory.max", errno.EINVAL)
 
 
 def test_the_tree_s_options_are_those_of_its_file_system(tmp_path):
