@@ -19,15 +19,14 @@ import os
 from minirt.linux import cgroup_files as files
 from minirt.linux.cgroup_files import CgroupError
 from minirt.linux.cgroup_group import Cgroup
-from minirt.linux.cgroup_limits import is_no_limit, limits
+from minirt.linux.cgroup_limits import controllers_of, limits, possible
 from minirt.linux.cgroup_tree import LAB, Place, controllers, find_mount, find_parent, make, own_group, refuse_missing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping
     from typing import Any
 
-    from minirt.linux.cgroup_limits import File
     from minirt.trace import Sink
 
 __all__ = [
@@ -41,8 +40,6 @@ __all__ = [
     "locate",
     "own_group",
 ]
-
-CORE = ("cgroup",)  # files that every group has begin with it; no controller
 
 
 class NoCgroup:
@@ -124,16 +121,6 @@ def create(
             group.remove()
         raise
     return group
-
-
-def possible(wanted: Iterable[File], have: Sequence[str]) -> list[File]:
-    """Return limits without those that say "none" to a controller that is not there: engines send such."""
-    return [(file, text) for file, text in wanted if file.partition(".")[0] in (*have, *CORE) or not is_no_limit(text)]
-
-
-def controllers_of(wanted: Iterable[File]) -> list[str]:
-    """Return the controllers that keep these limits."""
-    return [name for name in dict.fromkeys(file.partition(".")[0] for file, _ in wanted) if name not in CORE]
 
 
 def _require(wanted: Collection[str], place: Place, have: list[str]) -> None:

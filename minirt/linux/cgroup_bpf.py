@@ -13,8 +13,9 @@ import os
 import struct
 
 from minirt.linux import constants as k
-from minirt.linux.device_filter import DeviceFilterError
+from minirt.linux.cgroup_files import DeviceFilterError
 from minirt.linux.direct import address, syscall
+from minirt.linux.userns import in_initial
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -142,16 +143,7 @@ def attached(group: int) -> list[int]:
 
 def is_unprivileged() -> bool:
     """Say whether this process cannot be expected to load programs: not root, or root of a user namespace."""
-    return os.geteuid() != 0 or not _in_first_namespace()
-
-
-def _in_first_namespace(uid_map: str = "/proc/self/uid_map") -> bool:
-    """Only the first user namespace has every id mapped to itself (man 7 user_namespaces)."""
-    try:
-        with open(uid_map, encoding="utf-8") as file:
-            return file.read().split() == ["0", "0", "4294967295"]
-    except OSError:
-        return True
+    return os.geteuid() != 0 or not in_initial()
 
 
 def _load(code: bytes, log: bytes | bytearray = b"") -> int:

@@ -16,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minirt.trace import Sink
 
-__all__ = ["NAME", "CgroupError", "keyed", "put", "read", "rmdir", "tell", "write"]
+__all__ = ["NAME", "CgroupError", "DeviceFilterError", "keyed", "put", "read", "rmdir", "tell", "write"]
 
 NAME = "minirt"  # the directory that containers' groups are in, unless a path says where
 
@@ -39,6 +39,10 @@ WHY = {
 
 class CgroupError(MinirtError):
     """A limit cannot be set here; the message names the controller, or the file."""
+
+
+class DeviceFilterError(CgroupError):
+    """A rule for devices cannot be understood, or the kernel takes no program."""
 
 
 def read(directory: str, file: str) -> str:

@@ -19,7 +19,7 @@ from minirt.linux.cgroup_files import CgroupError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from minirt.linux.cgroup2 import Cgroup
+    from minirt.linux.cgroup_group import Cgroup
 
 __all__ = ["freeze", "signal_all", "thaw"]
 

@@ -16,17 +16,20 @@ from minirt.linux.cgroup_files import CgroupError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Any
 
     File = tuple[str, str]  # name and text
     Warn = Callable[[str], None]
 
-__all__ = ["blkio_to_io_weight", "io_weight", "is_no_limit", "limits", "shares_to_weight", "swap_alone"]
+__all__ = [
+    "blkio_to_io_weight", "controllers_of", "io_weight", "is_no_limit", "limits", "possible", "shares_to_weight", "swap_alone",
+]  # fmt: skip
 
 PERIOD = 100_000  # us, the kernel's default for cpu.max
 THROTTLES = {"ReadBps": "rbps", "WriteBps": "wbps", "ReadIOPS": "riops", "WriteIOPS": "wiops"}  # config.json: io.max
 
+CORE = ("cgroup",)  # files that every group has begin with it; no controller
 # Writing these moves processes; they are no limits.
 NO_LIMITS = ("cgroup.procs", "cgroup.threads", "cgroup.kill")
 
@@ -217,6 +220,16 @@ def _unified(unified: Mapping[str, Any]) -> Iterator[File]:
         # io.max and its like take one device a write
         for line in str(text).splitlines():
             yield name, line
+
+
+def possible(wanted: Iterable[File], have: Sequence[str]) -> list[File]:
+    """Return limits without those that say "none" to a controller that is not there: engines send such."""
+    return [(file, text) for file, text in wanted if file.partition(".")[0] in (*have, *CORE) or not is_no_limit(text)]
+
+
+def controllers_of(wanted: Iterable[File]) -> list[str]:
+    """Return the controllers that keep these limits."""
+    return [name for name in dict.fromkeys(file.partition(".")[0] for file, _ in wanted) if name not in CORE]
 
 
 def is_no_limit(text: str) -> bool:

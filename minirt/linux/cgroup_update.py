@@ -13,7 +13,7 @@ import os
 
 from minirt.linux import cgroup_files as files
 from minirt.linux.cgroup_files import CgroupError
-from minirt.linux.cgroup_limits import limits
+from minirt.linux.cgroup_limits import controllers_of, limits, possible
 from minirt.linux.cgroup_tree import controllers, find_mount, hand_down, refuse_missing
 
 TYPE_CHECKING = False
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
-    from minirt.linux.cgroup2 import Cgroup
+    from minirt.linux.cgroup_group import Cgroup
     from minirt.linux.cgroup_limits import File
 
 __all__ = ["update"]
@@ -102,8 +102,6 @@ def _pair(group: Cgroup) -> tuple[int, int]:
 
 def _require(group: Cgroup, wanted: list[File]) -> list[File]:
     """Hand down the controllers that a new limit needs and the group has not; drop "no limit" where none can be."""
-    from minirt.linux.cgroup2 import controllers_of, possible
-
     mount = find_mount()
     have = controllers(mount)
     wanted = possible(wanted, have)

@@ -34,7 +34,7 @@ from __future__ import annotations
 import struct
 
 from minirt.linux import constants as k
-from minirt.linux.cgroup_files import CgroupError
+from minirt.linux.cgroup_files import DeviceFilterError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -78,10 +78,6 @@ COPY, SET, MASK, SHIFT = (k.BPF_ALU | k.BPF_MOV | k.BPF_X, k.BPF_ALU | k.BPF_MOV
 EXIT = k.BPF_JMP | k.BPF_EXIT
 RESULT, CONTEXT, TYPE, OPEN, MAJOR, MINOR = range(6)  # registers: r0 is returned, r1 is given
 MOST = 5000  # rules: a jump is at most 32767 instructions long
-
-
-class DeviceFilterError(CgroupError):
-    """A rule for devices cannot be understood, or the kernel takes no program."""
 
 
 class Rule:

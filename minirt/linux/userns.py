@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 from minirt.errors import KernelError, MinirtError
-from minirt.trace import Event
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,9 +12,20 @@ if TYPE_CHECKING:
 
     from minirt.trace import Sink
 
-__all__ = ["map_text", "outside", "write_maps"]
+__all__ = ["in_initial", "map_text", "outside", "write_maps"]
 
 # One line of a map as config.json has it: {"containerID": 0, "hostID": 100000, "size": 65536}.
+
+INITIAL = "user:[4026531837]"  # PROC_USER_INIT_INO, linux/proc_ns.h
+_in_initial: bool | None = None
+
+
+def in_initial() -> bool:
+    """Say whether this process is in the user namespace that the kernel started with. By its number: another may map all ids."""
+    global _in_initial
+    if _in_initial is None:
+        _in_initial = os.readlink("/proc/self/ns/user") == INITIAL
+    return _in_initial
 
 
 def map_text(mappings: Sequence[dict[str, int]]) -> str:
@@ -76,6 +86,8 @@ def _by_helper(program: str, pid: int, mappings: Sequence[dict[str, int]], sink:
             said = file.read().decode(errors="replace").strip().replace("\n", " ")
     _, status = os.waitpid(child, 0)
     if sink is not None:
+        from minirt.trace import Event
+
         sink(Event(program, words[1:], step="userns", why="it has the privilege, and asks /etc/subuid or subgid", result=status))
     if status:
         file_name = "/etc/subuid" if program == "newuidmap" else "/etc/subgid"
@@ -95,6 +107,8 @@ def _write(pid: int, name: str, text: str, why: str, sink: Sink | None) -> None:
         errno = error.errno or 0
     args = (path, '"' + text.replace("\n", "\\n") + '"')
     if sink is not None:
+        from minirt.trace import Event
+
         result = -1 if errno else len(text)
         sink(Event("write", args, step="userns", why=why, result=result, errno=errno))
     if errno:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from minirt.plan import Plan, Step
 
 TYPE_CHECKING = False
@@ -158,8 +156,11 @@ class Context:
 
         There no device node can be made, and what the host's mounts forbid cannot be allowed (man 7 user_namespaces).
         """
-        namespaces = self.linux.get("namespaces") or ()
-        return any(ns["type"] == "user" for ns in namespaces) or not in_initial_userns()
+        if any(ns["type"] == "user" for ns in self.linux.get("namespaces") or ()):
+            return True
+        from minirt.linux.userns import in_initial
+
+        return not in_initial()
 
     @property
     def shared_root(self) -> bool:
@@ -177,17 +178,6 @@ class Context:
             return self.overlay.target
         path: str = self.config["root"]["path"]
         return path if path.startswith("/") else f"{self.bundle}/{path}"
-
-
-def in_initial_userns() -> bool:
-    """Say whether this process is in the user namespace that the kernel started with (PROC_USER_INIT_INO)."""
-    global _initial
-    if _initial is None:
-        _initial = os.readlink("/proc/self/ns/user") == "user:[4026531837]"
-    return _initial
-
-
-_initial: bool | None = None
 
 
 def namespace_types(config: dict[str, Any]) -> set[str]:

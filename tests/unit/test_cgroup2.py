@@ -238,7 +238,7 @@ def test_without_a_limit_no_cgroup_is_no_failure(monkeypatch):
 def test_no_limit_needs_no_controller(tree, monkeypatch):
     resources = {"memory": {"limit": -1}, "cpu": {"quota": -1}, "blockIO": {}}
     assert limits(resources) != []
-    assert cgroup2.possible(limits(resources), ["pids"]) == []
+    assert cgroup_limits.possible(limits(resources), ["pids"]) == []
 
 
 names = st.text("ab./", max_size=12)
