@@ -82,11 +82,10 @@ def drop(store: Store, image: Image, word: str, force: bool = False) -> tuple[li
     from minirt.engine.container import Conflict, containers
     from minirt.engine.image_view import names_of
     from minirt.engine.inspect import image_of
-    from minirt.image.reference import Reference
 
-    by_id = image.id.startswith(word) or image.id.removeprefix("sha256:").startswith(word)
+    by_id = any(digest.startswith((word, f"sha256:{word}")) for digest in (image.id, image.digest))
     tags = names_of(store, image)[0]
-    names = (tags or [image.name]) if by_id else [Reference.parse(word).familiar]
+    names = (tags or [image.name]) if by_id else [store.stored(word)]
     if by_id and len(tags) > 1 and not force:
         raise Conflict(f"conflict: unable to delete {word} (must be forced) - image is referenced in multiple repositories")
     if not force and not set(tags) - set(names):

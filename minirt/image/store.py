@@ -247,14 +247,20 @@ class Store:
 
         Returns the digests of the blobs removed. Raises UnknownImage, BadReference, StoreError.
         """
-        reference = Reference.parse(name)
         with Attempt(f"write the image store {self.root}"):
-            if self.index.find(reference.familiar) is not None:
-                stored = reference.familiar  # by name, without reading it: a damaged image can be removed too
-            else:
-                stored = self.resolve(name).name
-            self.index.remove(stored)
+            self.index.remove(self.stored(name))
         return self.collect()
+
+    def stored(self, name: str) -> str:
+        """Return a name as the index has it; without reading the image where it can be: a damaged one can be removed too.
+
+        Raises UnknownImage, BadReference.
+        """
+        try:
+            familiar = Reference.parse(name).familiar
+        except BadReference:  # an ID in full
+            familiar = ""
+        return familiar if self.index.find(familiar) is not None else self.resolve(name).name
 
     def collect(self, *, wait: bool = True) -> list[str]:
         """Remove the blobs and layers that no name and no hold leads to, and what killed processes left.

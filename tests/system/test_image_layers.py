@@ -119,6 +119,10 @@ def test_a_containers_image_stays_while_the_container_does(own_store, how):
     child = own_store.start("run", "-i", "layered", "sh", "-c", script, stdin=subprocess.PIPE)
     assert child.stdout.readline() == "up\n"
     words = {"rm": ["rm", "layered"], "tag over it": ["tag", "busybox", "layered"], "prune": ["prune"]}[how]
+    if how == "rm":
+        refused = own_store("image", *words)
+        assert refused.returncode == 1 and "is using its referenced image" in refused.stderr
+        words.append("--force")
     assert own_store("image", *words).returncode == 0
     stack(own_store.root, "another", tar({"x": ""}))
     assert own_store("image", "rm", "another").returncode == 0

@@ -9,6 +9,7 @@ from minirt.cli.image.verb import find, open_store, verb
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minirt.cli.image.verb import Subparsers
+    from minirt.image.store import Store
 
 __all__ = ["add", "add_rm", "add_tag"]
 
@@ -34,8 +35,11 @@ def add_tag(verbs: Subparsers, command: str) -> None:
 def add_rm(verbs: Subparsers, name: str) -> None:
     """Add the verb that removes images, under a name."""
     command = "minirt rmi" if name == "rmi" else "minirt image rm"
-    rm = verb(verbs, name, _rm, "remove names, and what no other name leads to", f"{command} box:test debian")
-    rm.add_argument("names", metavar="NAME", nargs="+")
+    rm = verb(verbs, name, _rm, "remove names, and what no other name leads to", f"{command} box:test debian",
+              f"{command} --force 0123456789ab")  # fmt: skip
+    rm.add_argument("names", metavar="NAME|ID", nargs="+")
+    rm.add_argument("-f", "--force", action="store_true",
+                    help="all names of an ID, and where a container stands on it (which keeps what it needs)")  # fmt: skip
 
 
 def _tag(args: argparse.Namespace) -> int:
@@ -49,26 +53,38 @@ def _tag(args: argparse.Namespace) -> int:
 
 
 def _rm(args: argparse.Namespace) -> int:
-    from minirt.engine.images import tell_image
-    from minirt.image.errors import ImageError
+    from minirt.errors import MinirtError
+    from minirt.image.errors import ImageError, UnknownImage
 
     store = open_store()
     errors = []
     for name in args.names:
         try:
-            id = find(store, name).id
-            gone = store.remove(name)
-        except ImageError as error:
-            errors.append(str(error))
+            untagged, gone = _dropped(store, name, args.force)
+        except MinirtError as error:
+            if not (args.force and isinstance(error, UnknownImage)):
+                errors.append(str(error))
             continue
-        for action in ("untag", "delete")[: 2 if gone else 1]:
-            tell_image(action, id, id)
-        print(f"Untagged: {name}")
+        for one in untagged:
+            print(f"Untagged: {one}")
         for digest in gone:
             print(f"Deleted: {digest}")
     if errors:
         raise ImageError("\n".join(errors))
     return 0
+
+
+def _dropped(store: Store, name: str, force: bool) -> tuple[list[str], list[str]]:
+    """Remove an image's name, or all that an ID has. Returns the names, and the digests of what went with them."""
+    from minirt.engine.images import drop
+    from minirt.image.errors import Damaged
+    from minirt.image.reference import Reference
+
+    try:
+        image = store.resolve(name)
+    except Damaged:  # nothing can be said of it but its name
+        return [Reference.parse(name).familiar], store.remove(name)
+    return drop(store, image, name, force)
 
 
 def _prune(args: argparse.Namespace) -> int:
