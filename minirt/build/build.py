@@ -22,7 +22,7 @@ from minirt.build.scope import Scope, platform_variables, read_global
 from minirt.build.stage import Running
 from minirt.build.stages import find, read_stages, sources_of
 from minirt.build.state import State
-from minirt.build.words import BadWord, expand
+from minirt.build.words import BadWord, expand, split
 from minirt.image.view import View
 
 TYPE_CHECKING = False
@@ -78,6 +78,16 @@ class Build:
             names = ", ".join(stage.title for stage in self.stages)
             raise DockerfileError(0, f"--target {self.options.target}: there is no such stage; there are {names}")
         return found
+
+    def undeclared(self) -> list[str]:
+        """Return the names of --build-arg that mean nothing here, as no ARG declares them: a slip, most often."""
+        from minirt.build.scope import PROXIES
+
+        known = {*PROXIES, "SOURCE_DATE_EPOCH"}
+        for instruction in self.dockerfile.instructions:
+            if instruction.name == "ARG":
+                known |= {word.partition("=")[0] for word in split(instruction.text, instruction.escape)}
+        return [name for name in self.options.build_args if name not in known and not name.startswith("BUILDKIT_")]
 
     def __enter__(self) -> Build:
         import threading

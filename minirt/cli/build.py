@@ -93,6 +93,8 @@ def run(args: argparse.Namespace) -> int:
     with Origin(store, args.context, sys.stdin.buffer, keep_git=keep, say=say) as origin:
         _place(options, origin)
         with Build(store, options) as build:
+            if unknown := build.undeclared():
+                say(f"warning: no ARG declares what --build-arg gives: {', '.join(unknown)}")
             try:
                 state = build.run()
             except StepFailed as failure:

@@ -74,6 +74,14 @@ def titles(told: str) -> dict[str, str]:
     return {begun[number]: what.split()[0] for number, what in re.findall(r"^#(\d+) (CACHED|DONE.*)$", told, re.M)}
 
 
+def test_a_build_arg_that_nothing_declares_is_told_and_no_error(project: Project) -> None:
+    project.write("ARG BASE=busybox\nFROM $BASE\nARG KNOWN OTHER=1\n")
+    done = project("--build-arg", "KNOWN=1", "--build-arg", "OTEHR=2", "--build-arg", "http_proxy=x")
+    (warning,) = [line for line in done.stderr.splitlines() if line.startswith("warning:")]
+    assert done.returncode == 0 and warning.endswith("gives: OTEHR")
+    assert project("--build-arg", "KNOWN=1", "-q").stderr == ""
+
+
 # -- the cache
 
 
