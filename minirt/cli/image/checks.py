@@ -71,6 +71,10 @@ def _problems(args: argparse.Namespace, store: Store, name: str) -> list[str]:
         from minirt.cli.image.signing import check_key
 
         check_key(args, store, image)
+        if args.format == "json":
+            print(json.dumps({"Image": name, "Digest": image.digest, "Key": args.key, "Problem": ""}), flush=True)
+        else:
+            print(f"{image.digest}  signed by {args.key}", flush=True)
     for digest, problem in verify(store, image):
         if args.format == "json":
             print(json.dumps({"Image": name, "Digest": digest, "Problem": problem}), flush=True)
