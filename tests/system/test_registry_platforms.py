@@ -68,6 +68,13 @@ def test_a_platform_that_is_not_there_is_told_with_those_that_are(own_store: Min
     assert done.returncode == 1 and "linux/amd64, linux/arm64, linux/riscv64" in done.stderr and done.stderr.count("\n") == 1
 
 
+def test_a_name_of_one_image_is_pulled_with_a_warning_where_it_is_for_another_machine(own_store: Minirt) -> None:
+    with Registry(Content()) as registry:
+        done = own_store("pull", "-q", PLAIN, "--platform=linux/arm64", f"{registry.host}/app:1")
+        assert done.returncode == 0 and "is for linux/amd64, and linux/arm64 was wanted" in done.stderr
+        assert "wanted" not in own_store("pull", "-q", PLAIN, "--platform=linux/amd64", f"{registry.host}/app:1").stderr
+
+
 def test_an_index_is_pulled_by_its_digest_and_found_by_it(own_store: Minirt, indexed: tuple[Indexed, Registry]) -> None:
     lie, registry = indexed
     name = f"{registry.host}/app@{liars.digest(lie.index)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from minirt.cli.image.verb import open_store, verb
 
@@ -62,12 +63,17 @@ def _credentials(args: argparse.Namespace) -> Credentials | None:
 def _pull(args: argparse.Namespace) -> int:
     from minirt.cli.image.progress import Transfer
     from minirt.engine.images import tell_image
+    from minirt.image.remote.platform import Platform
     from minirt.image.remote.pull import pull
 
     with Transfer(args.quiet) as progress:
         image = pull(open_store(), args.name, platform=args.platform, verify=args.tls_verify,
                      credentials=_credentials(args), progress=progress)  # fmt: skip
     tell_image("pull", image.name)
+    wanted = Platform.parse(args.platform)
+    if not wanted.rank(image.config):  # a name of one image alone, which is for whatever it is for
+        have = "/".join(str(image.config.get(key)) for key in ("os", "architecture"))
+        print(f"minirt: warning: {image.name} is for {have}, and {wanted} was wanted: there is no other", file=sys.stderr)
     _print(args, image.name, image.id, image.digest)
     return 0
 
