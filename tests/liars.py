@@ -125,6 +125,7 @@ class Registry(Loopback):
         super().__init__(Handler)
         self.content = content
         self.lie = lie
+        self.guarded = False  # /v2/ may be lied about too: else it says to all that here is a registry
         self.asked: list[str] = []  # METHOD PATH, in order
         self.ranges: list[str] = []
 
@@ -142,7 +143,7 @@ class Handler(Speaker):
     def do_GET(self) -> None:
         content = self.server.content
         self.server.asked.append(f"{self.command} {self.path}")
-        if self.path != "/v2/" and self.server.lie(self):
+        if (self.path != "/v2/" or self.server.guarded) and self.server.lie(self):
             return
         name = self.path.rpartition("/")[2]
         if self.path == "/v2/":

@@ -100,6 +100,16 @@ def test_wrong_credentials_are_told_in_a_line_and_leave_nothing(home: Minirt) ->
     assert done.returncode == 1 and done.stderr.count("\n") == 1 and "401 (UNAUTHORIZED: no)" in done.stderr
 
 
+def test_login_tells_that_a_token_server_does_not_take_the_password(home: Minirt) -> None:
+    with Registry(Content(), TokenServer()) as registry:
+        registry.guarded = True
+        done = home("login", PLAIN, "-u", "ada", "-p", "wrong", f"http://{registry.host}/")
+        assert done.returncode == 1 and done.stderr == f"minirt: {registry.host} does not take this name and password\n"
+        done = home("login", PLAIN, "-u", "ada", "-p", "secret", f"http://{registry.host}/")
+        assert done.returncode == 0, done.stderr
+    assert list(json.loads((home.root / "home" / "config.json").read_text())["auths"]) == [registry.host]
+
+
 def test_a_password_is_not_shown_to_where_a_registry_redirects(home: Minirt) -> None:
     seen: list[str] = []
 

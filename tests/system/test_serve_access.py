@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from command import Minirt
 from registry_server import MANIFEST, Client, Server, image
 
 RULES = """\
@@ -137,6 +138,20 @@ def test_lists_show_what_one_may_read(server: Server) -> None:
     assert b"team/hidden" not in server.client("GET", "/").body and b"team/hidden" in alice("GET", "/").body
     page = server.client("GET", "/repository/team/hidden")
     assert page.status == 401 and page.headers["www-authenticate"].startswith("Basic")
+
+
+def test_search_shows_who_has_logged_in_what_he_may_read(server: Server, own_store: Minirt) -> None:
+    own_store.env |= {"HOME": str(own_store.root), "DOCKER_CONFIG": str(own_store.root / "docker")}
+    for name in ("team/found", "public/found"):
+        as_user(server, "alice").push_image(name, "v1")
+
+    def seen() -> set[str]:
+        return {json.loads(line)["Name"] for line in own_store.good("search", "--tls-verify=false", "--format=json",
+                                                                      f"{server.host}/found").splitlines()}  # fmt: skip
+
+    assert seen() == {"public/found"}
+    own_store.good("login", "--tls-verify=false", "-u", "alice", "-p", "wonder land", server.host)
+    assert seen() == {"public/found", "team/found"}
 
 
 def test_a_token_is_for_what_was_asked_and_allowed(server: Server) -> None:

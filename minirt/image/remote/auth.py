@@ -67,6 +67,17 @@ class Authorizer:
         return response
 
     @property
+    def known(self) -> bool:
+        """Whether there are credentials to show."""
+        return self._credentials is not None
+
+    def introduce(self) -> None:
+        """Show a name and password with each request from now on, where the registry has not said what it wants instead."""
+        with self._lock:
+            if self._challenge is None and self._credentials is not None and self._credentials.user:
+                self._challenge = ("basic", {})
+
+    @property
     def verified(self) -> bool:
         """Whether the registry has to show a certificate that is trusted."""
         return self._http.verify

@@ -48,8 +48,11 @@ def login(host: str, credentials: Credentials, *, verify: bool = True) -> str:
 def check(host: str, credentials: Credentials, *, verify: bool = True) -> None:
     """Try credentials at a registry. Raises Denied where it does not take them, Unreachable, RegistryError."""
     repository = connect(Registries.load().host(host), verify=verify, credentials=credentials)
-    response = ask(repository.auth)
-    if response in (401, 403):
+    try:
+        taken = ask(repository.auth) == 200
+    except Denied:  # so says its token server
+        taken = False
+    if not taken:
         raise Denied(f"{host} does not take this name and password")
 
 

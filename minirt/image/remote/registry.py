@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["HUB", "connect"]
 
 HUB = "registry-1.docker.io"  # who answers for docker.io
-_CERTIFICATES = ("/etc/containers/certs.d", "/etc/docker/certs.d")  # containers-certs.d(5)
+_CERTIFICATES = ("~/.config/containers/certs.d", "/etc/containers/certs.d", "/etc/docker/certs.d")  # containers-certs.d(5)
 
 
 def connect(place: Place, *, verify: bool = True, credentials: Credentials | None = None) -> Repository:
@@ -34,7 +34,7 @@ def connect(place: Place, *, verify: bool = True, credentials: Credentials | Non
 
 def _certificates(registry: str) -> dict[str, str]:
     """Return the files of certs.d/HOST: *.crt, authorities to trust; *.cert and *.key, who we are."""
-    for folder in _CERTIFICATES:
+    for folder in map(os.path.expanduser, _CERTIFICATES):
         try:
             names = sorted(os.listdir(f"{folder}/{registry}"))
         except OSError:

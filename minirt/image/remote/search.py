@@ -5,6 +5,7 @@ from __future__ import annotations
 from minirt.image.remote.auth import Authorizer
 from minirt.image.remote.errors import Lied, NotThere
 from minirt.image.remote.http import check, document, joined, json_object
+from minirt.image.remote.login import ask
 from minirt.image.remote.registries import Registries
 from minirt.image.remote.registry import connect
 from minirt.image.remote.repository import next_link
@@ -32,6 +33,9 @@ def search(text: str, *, limit: int = 25, verify: bool = True) -> list[dict[str,
         host, term = "docker.io", text
     server = "index.docker.io" if host == "docker.io" else host
     repository = connect(Registries.load().host(server), verify=verify)
+    if repository.auth.known and host != "docker.io":
+        ask(repository.auth)  # who does not say who he is is not asked, and sees what anybody may see
+        repository.auth.introduce()
     try:
         found = _index(repository.auth, server, term, limit)
     except NotThere:
