@@ -6,13 +6,11 @@ import os
 
 from minivm.errors import UsageError
 from minivm.machine.config import Config, Disk, Rootfs, parse_affinity, parse_disk, parse_hotplug, parse_size
-from minivm.machine.devices import parse_net, parse_port, parse_share, parse_vsock
+from minivm.machine.devices import MOST_PORTS, parse_net, parse_port, parse_share, parse_vsock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
-
-MOST_PORTS = 6  # of a virtio-console, besides the console itself
 
 __all__ = ["config_of", "kernel_name"]
 
@@ -21,10 +19,11 @@ def config_of(options: argparse.Namespace) -> Config:
     """Return the machine that the words describe. Raises UsageError."""
     name = kernel_name(options)
     kernel = _kernel(name, options.boot)
+    memory = parse_size(options.memory or ("256m" if kernel != name else "64m"))
     config = Config(
         kernel,
         boot=options.boot,
-        memory=parse_size(options.memory or ("256m" if kernel != name else "64m")),
+        memory=memory,
         cmdline=options.cmdline,
         irqchip={"kernel": True, "none": False, None: None}[options.irqchip],
         initrd=options.initrd,
@@ -34,7 +33,7 @@ def config_of(options: argparse.Namespace) -> Config:
         nets=tuple(parse_net(text) for text in options.net),
         shares=tuple(parse_share(text) for text in options.share),
         ports=_ports(options),
-        balloon=_balloon(options),
+        balloon=_balloon(options, memory),
         watchdog=options.watchdog,
         hotplug=parse_hotplug(options.hotplug) if options.hotplug else None,
         packed=not options.split_queues,
@@ -90,10 +89,13 @@ def _disks(options: argparse.Namespace) -> list[Disk]:
     return root + [parse_disk(text) for text in options.disk]
 
 
-def _balloon(options: argparse.Namespace) -> int | None:
+def _balloon(options: argparse.Namespace, memory: int) -> int | None:
     if options.balloon is None:
         return None
-    return parse_size(options.balloon) if options.balloon.strip("0") else 0
+    size = parse_size(options.balloon) if options.balloon.strip("0") else 0
+    if size > memory:
+        raise UsageError(f"--balloon {options.balloon}: more than the machine's memory, which is {memory >> 20}m")
+    return size
 
 
 def _ports(options: argparse.Namespace) -> tuple[tuple[str, str], ...]:

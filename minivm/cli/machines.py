@@ -123,7 +123,7 @@ def _for_all(names: list[str], do: Callable[[NamedMachine], None]) -> int:
 
 
 def _create(options: argparse.Namespace) -> int:
-    from minivm.manager.document import read
+    from minivm.manager.document import check, read
     from minivm.manager.machines import create
     from minivm.manager.settings import absolute, config_of, document_of
 
@@ -132,7 +132,7 @@ def _create(options: argparse.Namespace) -> int:
         given = [name for name, value in untouched.items() if getattr(options, name) != value] + ["jail"] * options.jail
         if given:
             raise UsageError(f"--file and {', '.join(sorted(given))}: the file says what the machine is to be")
-        document = absolute(read(options.file), os.path.dirname(os.path.abspath(options.file)))
+        document = check(absolute(read(options.file), os.path.dirname(os.path.abspath(options.file))))
         config_of(document)
     else:
         from minivm.cli.config import config_of as from_words

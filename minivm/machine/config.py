@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
     from minivm.machine.devices import Net, Share, Vsock
 
-__all__ = ["Config", "Disk", "Program", "Rootfs", "parse_affinity", "parse_disk", "parse_hotplug", "parse_size"]
+__all__ = [
+    "HOTPLUG_BLOCK", "Config", "Disk", "Program", "Rootfs", "host_memory", "parse_affinity", "parse_disk", "parse_hotplug",
+    "parse_size",
+]  # fmt: skip
 
 MINIMUM = 1 << 20
 PROCESSORS = 8192  # more than any host has: CONFIG_NR_CPUS at its largest

@@ -15,14 +15,18 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = [
-    "Balloon", "Console", "Disk", "Hotplug", "Net", "Rng", "Share", "Vsock", "parse_disk", "parse_net", "parse_port", "parse_rate",
-    "parse_share", "parse_vsock",
+    "MOST_PORTS", "Balloon", "Console", "Disk", "Hotplug", "Net", "Rng", "Share", "Vsock", "is_mac", "is_port_name",
+    "is_socket_path", "is_tag", "is_tap_name", "is_vsock_path",
+    "parse_disk", "parse_net", "parse_port", "parse_rate", "parse_share", "parse_vsock",
 ]  # fmt: skip
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 BURST = 100_000_000  # ns in which a bucket of a rate limit fills: a burst is a tenth of a second's worth
 MOST_QUEUES = 16
+MOST_PORTS = 6  # of a virtio-console, besides the console itself
 LONGEST_TAG = 36  # bytes (VIRTIO 1.2, 5.11.4)
+LONGEST_PATH = 107  # bytes of a socket's name (man 7 unix, sun_path)
+LONGEST_TAP = 15  # bytes of a network device's name (linux/if.h, IFNAMSIZ)
 
 
 class Disk:
@@ -205,7 +209,7 @@ def parse_net(text: str) -> Net:
     """Return the card that `tap:NAME` or `user`, with `[,mac=M][,in=RATE][,out=RATE]`, means. Raises UsageError."""
     where, words = split(text, "--net", ("mac", "in", "out"), "network")
     kind, _, name = where.partition(":")
-    if not (where == "user" or (kind == "tap" and name and len(name) < 16 and "/" not in name)):
+    if not (where == "user" or (kind == "tap" and is_tap_name(name))):
         raise UsageError(f"--net {text!r}: write tap:NAME, for a tap of this host, or user")
     mac = words.get("mac", "")
     if "mac" in words and not is_mac(mac):
@@ -217,7 +221,7 @@ def parse_net(text: str) -> Net:
 def parse_port(text: str) -> tuple[str, str]:
     """Return (name, path) of the port that `NAME=PATH` means. Raises UsageError."""
     name, _, path = text.partition("=")
-    if not name or not path or "/" in name or len(os.fsencode(path)) > 107:
+    if not is_port_name(name) or not is_socket_path(path):
         raise UsageError(f"--port {text!r}: write NAME=PATH: a name for the guest, and where the host's socket is to be")
     return name, path
 
@@ -225,7 +229,7 @@ def parse_port(text: str) -> tuple[str, str]:
 def parse_vsock(text: str) -> Vsock:
     """Return the device that `PATH[,cid=N]` means. Raises UsageError."""
     path, words = split(text, "--vsock", ("cid",), "path")
-    if len(os.fsencode(path)) > 107 - 11:
+    if not is_vsock_path(path):
         raise UsageError(f"--vsock {text!r}: PATH_PORT would be longer than the 107 bytes that a socket's name may have")
     cid = number("--vsock", "cid", words.get("cid", "3"), (1 << 32) - 2)
     if cid < 3:
@@ -240,9 +244,34 @@ def parse_share(text: str) -> Share:
     path, tag = (path, tag) if colon else (where, os.path.basename(os.path.abspath(where)))
     if not os.path.isdir(path):
         raise UsageError(f"--share {text!r}: {path!r} is no directory")
-    if not 0 < len(os.fsencode(tag)) <= LONGEST_TAG or "," in tag or not tag.isprintable():
+    if not is_tag(tag):
         raise UsageError(f"--share {text!r}: the tag {tag!r} must have 1 to {LONGEST_TAG} bytes: say DIR:TAG")
     return Share(path, tag, "ro" in words)
+
+
+def is_tap_name(text: str) -> bool:
+    """Say whether a network device of the host may have this name."""
+    return 0 < len(os.fsencode(text)) <= LONGEST_TAP and "/" not in text and not any(letter.isspace() for letter in text)
+
+
+def is_port_name(text: str) -> bool:
+    """Say whether /dev/virtio-ports of a guest may have this name."""
+    return bool(text) and "/" not in text
+
+
+def is_socket_path(text: str) -> bool:
+    """Say whether a socket of the host may have this name."""
+    return 0 < len(os.fsencode(text)) <= LONGEST_PATH
+
+
+def is_vsock_path(text: str) -> bool:
+    """The same, with the largest _PORT behind it."""
+    return bool(text) and is_socket_path(f"{text}_{(1 << 32) - 1}")
+
+
+def is_tag(text: str) -> bool:
+    """Say whether a share may be called this."""
+    return 0 < len(os.fsencode(text)) <= LONGEST_TAG and "," not in text and text.isprintable()
 
 
 def is_mac(text: str) -> bool:

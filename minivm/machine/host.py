@@ -52,6 +52,8 @@ def _cause(path: str, flags: str) -> str:
         return "load the module tun; in a container, pass the device through"
     if not os.path.exists(path):
         return "no such disk"
+    if os.path.isdir(path):
+        return "a directory is no disk: --share DIR or --rootfs DIR shows it to the guest"
     return "to use a disk that may not be written to, say --disk FILE,ro" if flags == "O_RDWR" else ""
 
 

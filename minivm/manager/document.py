@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from minivm.boot.formats import FORMATS
 from minivm.errors import MinivmError
+from minivm.manager.rules import faults
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -177,12 +178,10 @@ def check(document: Any) -> dict[str, Any]:
         _check_section(name, value)
     for name, id in LISTS.items():
         _check_ids(name, id, document.get(name, []))
-    _check_roots(document.get("drives", []))
-    program = (document.get("minivm") or {}).get("program")
-    if program and not program["args"]:
-        raise DocumentError("minivm.program.args: must name a program")
     if "machine-config" not in document:
         raise DocumentError("machine-config: is missing")
+    for path, text in faults(document):
+        raise DocumentError(f"{path}: {text}")
     return document
 
 
@@ -220,13 +219,24 @@ def _check_field(path: str, value: Any, field: Field) -> None:
         raise DocumentError(f"{path}: {_shown(value)} is not implemented" if field.only is not None else f"{path}: not implemented")
     if field.kind is int and not field.least <= value <= field.most:
         raise DocumentError(f"{path}: {value} is not between {field.least} and {field.most}")
-    if field.kind is str and "\0" in value:
-        raise DocumentError(f"{path}: must not have a zero byte in it")
+    if field.kind is str:
+        _check_text(path, value)
     if field.fields is not None:
         _check_object(path, value, field.fields)
     if field.kind is list:
         for number, item in enumerate(value):
             _check_field(f"{path}[{number}]", item, field.items if isinstance(field.items, Field) else Field(field.items))
+
+
+def _check_text(path: str, value: str) -> None:
+    import os
+
+    if "\0" in value:
+        raise DocumentError(f"{path}: must not have a zero byte in it")
+    try:
+        os.fsencode(value)
+    except UnicodeEncodeError:  # half a character, as JSON's \ud800 says it
+        raise DocumentError(f"{path}: {_shown(value)} is no text") from None
 
 
 def _check_ids(name: str, id: str, items: list[dict[str, Any]]) -> None:
@@ -236,13 +246,6 @@ def _check_ids(name: str, id: str, items: list[dict[str, Any]]) -> None:
         if item[id] in seen:
             raise DocumentError(f"{name}[{number}].{id}: {name}[{seen[item[id]]}] is {item[id]!r} too")
         seen[item[id]] = number
-
-
-def _check_roots(drives: list[dict[str, Any]]) -> None:
-    """At most one drive is the root."""
-    roots = [number for number, drive in enumerate(drives) if drive.get("is_root_device")]
-    if len(roots) > 1:
-        raise DocumentError(f"drives[{roots[1]}].is_root_device: drives[{roots[0]}] is the root already")
 
 
 def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -240,3 +240,4 @@ def test_a_disk_belongs_to_one_machine_at_a_time(tmp_path):
         fcntl.flock(file, fcntl.LOCK_SH)
         assert run("--disk", f"{disk},ro").returncode == 0, "several may read it"
     assert "no such disk" in run("--disk", str(tmp_path / "none")).stderr
+    assert "a directory is no disk" in run("--disk", str(tmp_path)).stderr

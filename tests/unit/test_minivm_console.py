@@ -14,6 +14,7 @@ from virtio_driver import EVENT_IDX, INDIRECT, PACKED, VERSION_1, Driver, until
 from minivm.devices.virtio import console as module
 from minivm.devices.virtio.console import Console, Port
 from minivm.machine import host
+from minivm.machine.devices import MOST_PORTS
 
 KINDS = st.sampled_from([VERSION_1, VERSION_1 | EVENT_IDX | INDIRECT, VERSION_1 | PACKED, VERSION_1 | PACKED | EVENT_IDX])
 
@@ -53,6 +54,10 @@ class Terminal(Driver):
             written, (part,) = self.ask([size], queue)
             data += part[:written]
         return data
+
+
+def test_there_are_as_many_ports_as_the_flags_say():
+    assert module.lib.CONSOLE_PORTS == 1 + MOST_PORTS, "one of them is the console"
 
 
 @settings(max_examples=40, deadline=None)

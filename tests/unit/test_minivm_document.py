@@ -65,6 +65,27 @@ def test_a_whole_document_is_right_and_means_what_it_says():
         (("drives", 0, "path_on_host"), "a\0b", "drives[0].path_on_host: must not have a zero byte in it"),
         (("minivm", "cpu_affinity", 1), 7, "minivm.cpu_affinity[1]: must be a string, not a whole number"),
         (("network-interfaces",), [{"iface_id": "eth0", "mtu": {}}], "network-interfaces[0].mtu: not implemented"),
+        (("drives", 0, "path_on_host"), "a\ud800", 'drives[0].path_on_host: "a\\ud800" is no text'),
+        (("network-interfaces",), [{"iface_id": "e", "guest_mac": "53:54:0:1:2:3"}],
+         "network-interfaces[0].guest_mac: must be six bytes, the first of them even: 52:54:00:12:34:56"),
+        (("network-interfaces",), [{"iface_id": "e", "host_dev_name": "t" * 16}],
+         "network-interfaces[0].host_dev_name: must be the name of a tap: at most 15 bytes, and no /"),
+        (("vsock",), {"guest_cid": 3, "uds_path": "/" + "v" * 96},
+         "vsock.uds_path: with _PORT behind it, must not be longer than the 107 bytes that a socket's name may have"),
+        (("minivm", "ports"), [{"name": "a", "path": "/" + "p" * 107}],
+         "minivm.ports[0].path: must have 1 to 107 bytes: it is a socket's name"),
+        (("minivm", "ports"), [{"name": "a/b", "path": "/p"}], "minivm.ports[0].name: must be a name without a /"),
+        (("minivm", "ports"), [{"name": f"{n}", "path": f"/{n}"} for n in range(7)],
+         "minivm.ports: 7 ports are too many; 6 is the most"),
+        (("minivm", "shares"), [{"path": "/a", "tag": "t" * 37}], "minivm.shares[0].tag: must have 1 to 36 bytes, and no comma"),
+        (("minivm", "plugged_mib"), 2, "minivm.plugged_mib: needs memory-hotplug"),
+        (("minivm", "cpu_affinity"), ["0", "1", "2"], "minivm.cpu_affinity: must have one list, or one for each of 2 processors"),
+        (("minivm", "irqchip"), "none",
+         "minivm.irqchip: must be kernel for 2 processors: they start each other through their local APICs"),
+        (("memory-hotplug",), {"total_size_mib": 3}, "memory-hotplug.total_size_mib: must be a multiple of 2"),
+        (("balloon",), {"amount_mib": 257}, "balloon.amount_mib: must not be more than machine-config.mem_size_mib"),
+        (("drives", 1, "is_root_device"), False,
+         "minivm.init: needs a root: a drive that is_root_device, or minivm.root_directory"),
         (("machine",), {}, "machine: no such section; 'machine-config' is meant?"),
     ],
 )  # fmt: skip
@@ -78,6 +99,17 @@ def test_what_is_wrong_is_named_by_its_path(place, value, text):
     with pytest.raises(DocumentError) as caught:
         check(document)
     assert str(caught.value) == text
+
+
+def test_no_machine_is_larger_than_its_host_and_none_interrupts_without_a_controller():
+    plain = {"machine-config": {"vcpu_count": 1, "mem_size_mib": 1 << 40}}
+    with pytest.raises(DocumentError, match=r"^machine-config.mem_size_mib: \d+ is more than this host has"):
+        check(plain)
+    plain["machine-config"]["mem_size_mib"] = 64
+    assert check(plain | {"minivm": {"irqchip": "none"}})
+    for more in ({"entropy": {}}, {"balloon": {"amount_mib": 0}}, {"vsock": {"guest_cid": 3, "uds_path": "/v"}}):
+        with pytest.raises(DocumentError, match=f"^minivm.irqchip: must be kernel for {next(iter(more))}"):
+            check(plain | more | {"minivm": {"irqchip": "none"}})
 
 
 def test_a_file_is_json_or_by_its_name_toml(tmp_path):
@@ -148,7 +180,8 @@ def settings_of(config: Config) -> dict[str, object]:
 PATHS = st.from_regex(r"/[a-z]{1,8}", fullmatch=True)
 WORDS = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=12)
 
-
+NAMES = st.just("") | st.from_regex(r"[a-z0-9]{1,15}", fullmatch=True)
+MACS = st.just("") | st.just("52:54:00:12:34:56")
 RATES = st.just(0) | st.integers(1, 1 << 40)
 
 
@@ -163,7 +196,7 @@ def test_a_config_survives_as_a_document(data):
     draw = data.draw
     disks = [draw_disk(draw, path) for path in draw(st.lists(PATHS, max_size=3, unique=True))]
     nets = tuple(
-        Net(draw(WORDS), mac=draw(WORDS), incoming=draw(RATES), outgoing=draw(RATES)) for _ in range(draw(st.integers(0, 2)))
+        Net(draw(NAMES), mac=draw(MACS), incoming=draw(RATES), outgoing=draw(RATES)) for _ in range(draw(st.integers(0, 2)))
     )
     rootfs = None
     if disks:
@@ -171,13 +204,19 @@ def test_a_config_survives_as_a_document(data):
         words = draw(st.lists(WORDS, max_size=3))
         program = Program(["x", *words], env=words, cwd=draw(PATHS), user=draw(WORDS), hostname="h", terminal=draw(st.booleans()))
         rootfs = Rootfs(disks[0].path, program=draw(st.sampled_from([None, program])), **more)
+    cpus, cards = draw(st.integers(1, 254)), bool(disks or nets)
+    chips = [None, True] if cpus > 1 or cards else [None, True, False]
+    lists = draw(st.lists(st.sets(st.integers(0, 9), min_size=1), max_size=1)) * draw(st.sampled_from([1, cpus]))
+    more = {} if False in chips else {
+        "rng": draw(st.booleans()), "hvc": draw(st.booleans()),
+        "ports": draw(st.lists(st.tuples(NAMES.filter(bool), PATHS), max_size=2)),
+        "vsock": draw(st.none() | st.builds(Vsock, PATHS, st.integers(3, 99))),
+    }  # fmt: skip
     config = Config(
         draw(st.none() | PATHS), boot=draw(st.sampled_from(["auto", "pvh", "bzimage"])), memory=draw(st.integers(1, 64)) << 20,
-        cmdline=draw(WORDS), irqchip=draw(st.sampled_from([None, True, False])), initrd=draw(st.lists(PATHS, max_size=2)),
-        modules=draw(st.lists(PATHS, max_size=2)), cpus=draw(st.integers(1, 254)), disks=disks, rng=draw(st.booleans()),
-        hvc=draw(st.booleans()), rootfs=rootfs, affinity=draw(st.lists(st.sets(st.integers(0, 9), min_size=1), max_size=2)),
-        cgroup=draw(st.just("") | PATHS), nets=nets, ports=draw(st.lists(st.tuples(WORDS, PATHS), max_size=2)),
-        vsock=draw(st.none() | st.builds(Vsock, PATHS, st.integers(3, 99))),
+        cmdline=draw(WORDS), irqchip=draw(st.sampled_from(chips)), initrd=draw(st.lists(PATHS, max_size=2)),
+        modules=draw(st.lists(PATHS, max_size=2)), cpus=cpus, disks=disks, rootfs=rootfs, affinity=lists,
+        cgroup=draw(st.just("") | PATHS), nets=nets, **more,
     )  # fmt: skip
     document = json.loads(json.dumps(document_of(config)))
     assert settings_of(config_of(check(document))) == settings_of(config)

@@ -162,6 +162,7 @@ def test_plan_needs_no_kvm_and_names_every_step(tmp_path):
         (["run", "/proc/self/cmdline"], 125, "--boot flat16"),
         (["run", "--memory", "12parsecs"], 2, "memory size '12parsecs'"),
         (["run", "--memory", "99999t"], 2, "more than this host has"),
+        (["run", "--balloon", "65m", "-m", "64m"], 2, "--balloon 65m: more than the machine's memory, which is 64m"),
         (["run", "--boot", "magic"], 2, "invalid choice"),
         (["run", "--fail", "KVM_CREATE_VM"], 2, "--fail"),
         (["run", "--timeout", "0"], 2, "more than 0"),

@@ -34,9 +34,8 @@ if TYPE_CHECKING:
 
     from minivm.devices.virtio.mmio import Mmio
 
-__all__ = ["MOST_PORTS", "Console", "Port"]
+__all__ = ["Console", "Port"]
 
-MOST_PORTS = int(lib.CONSOLE_PORTS)
 F_SIZE, F_MULTIPORT = 1 << 0, 1 << 1
 OUTPUT, CONTROL_IN, CONTROL_OUT = 1, 2, 3
 DEVICE_READY, PORT_ADD, PORT_READY, CONSOLE_PORT, RESIZE, PORT_OPEN, PORT_NAME = 0, 1, 3, 4, 5, 6, 7
