@@ -46,18 +46,18 @@ def commit(
     for text in changes:
         change.apply(state.config, text)
     refuse_mapped(container)
-    with ExitStack() as undo:
-        group = container.cgroup if pause and container.running else None
-        if group is not None and not group.is_frozen():
-            undo.callback(group.thaw)
-            group.freeze()
-        command = " ".join(container.state.get("command") or ())
-        pieces = layer_of(f"{container.path}/upper", image.layers())
-        add_layer(state, pieces, "", command or "minirt commit", rfc3339(time.time_ns()))
-    state.history[-1]["comment"] = message
-    if author:
-        state.document["author"] = state.history[-1]["author"] = author
-    with store.adding():
+    with store.adding():  # until the image has its name: before, nothing leads to the layer
+        with ExitStack() as undo:
+            group = container.cgroup if pause and container.running else None
+            if group is not None and not group.is_frozen():
+                undo.callback(group.thaw)
+                group.freeze()
+            command = " ".join(container.state.get("command") or ())
+            pieces = layer_of(f"{container.path}/upper", image.layers())
+            add_layer(state, pieces, "", command or "minirt commit", rfc3339(time.time_ns()))
+        state.history[-1]["comment"] = message
+        if author:
+            state.document["author"] = state.history[-1]["author"] = author
         descriptor = store.add_image(state.finished(), state.layers)
         if name:
             store.set_name(name, descriptor)

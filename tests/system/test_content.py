@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import subprocess
+import sys
 import tarfile
 from collections.abc import Iterator
 
@@ -46,6 +48,31 @@ def test_a_committed_image_runs_with_what_was_changed(box: Minirt) -> None:
     newest = json.loads(box.good("image", "history", "--format", "json", "boxed:1").splitlines()[0])
     assert newest["Comment"] == "why"
     assert box("image", "verify", "boxed:1").returncode == 0
+
+
+MEANWHILE = """
+import sys
+from minirt.build import commit
+from minirt.cli.main import main
+from minirt.image.store import Store
+from minirt.paths import data_root
+
+add = commit.add_layer
+
+def add_layer(*words):
+    add(*words)
+    Store(data_root() + "/image").collect(wait=False)  # as another command may at any moment
+
+commit.add_layer = add_layer
+sys.exit(main(["commit", "box", "boxed:1"]))
+"""
+
+
+def test_a_layer_is_not_collected_before_its_image_has_a_name(box: Minirt) -> None:
+    done = subprocess.run([sys.executable, "-c", MEANWHILE], env=box.env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert box.good("run", "--rm", "boxed:1", "cat", "/etc/new") == "new\n"
+    box.good("image", "verify", "boxed:1")
 
 
 def test_top_lists_the_processes_that_are_in_it(minirt: Minirt) -> None:
