@@ -60,7 +60,7 @@ def build(request: Request) -> Any:
             made = undo.enter_context(Build(store, options))
             if not quiet:
                 made.progress = Steps(lines)
-            image, names = made.finish(made.run())
+            image = made.finish(made.run())
         for name in options.names:
             tell_image("tag", name, image.id)
         if quiet:
@@ -68,7 +68,7 @@ def build(request: Request) -> Any:
             return
         lines.say(aux={"ID": image.id})
         lines.say(stream=f"Successfully built {image.id.removeprefix('sha256:')[:12]}\n")
-        for name in names:
+        for name in options.names:
             lines.say(stream=f"Successfully tagged {name}\n")
 
     tell(request, work)

@@ -112,12 +112,11 @@ def import_rootfs(request: Request) -> Any:
 
     if request.text("fromSrc") != "-":
         raise ApiError(501, "not implemented: import of a URL: curl it, and pipe it into docker import -")
-    if not request.text("repo"):
-        raise ApiError(501, "not implemented: import of an image without a name")
+    name = request.text("repo") and with_tag(request.text("repo"), request.text("tag"))
 
     def work(lines: Lines) -> None:
         with request.spooled() as file:
-            image = make(open_store(), file.fileno(), with_tag(request.text("repo"), request.text("tag")),
+            image = make(open_store(), file.fileno(), name,
                          changes=request.query.get("changes", []), message=request.text("message"))  # fmt: skip
         lines.say(status=image.id)
 
@@ -156,7 +155,12 @@ def list_all(request: Request) -> Any:
     store, filters = open_store(), request.filters()
     if request.text("filter"):
         filters.setdefault("reference", []).append(request.text("filter"))
-    return [listed(store, image) for image in chosen(store, Filters(filters))]
+    found = [listed(store, image) for image in chosen(store, Filters(filters))]
+    if request.version < (1, 43):  # older clients count on a name
+        for image in found:
+            if not image["RepoTags"] and not image["RepoDigests"]:
+                image |= {"RepoTags": ["<none>:<none>"], "RepoDigests": ["<none>@<none>"]}
+    return found
 
 
 @route("GET", "/images/search")
@@ -234,14 +238,14 @@ def tag(request: Request, name: str) -> int:
 
     store, new = open_store(), with_tag(request.text("repo"), request.text("tag"))
     image = by_name(store, name)
-    store.tag(image.name, new)
+    store.tag(image.name or image.digest, new)
     tell_image("tag", new, image.id)
     return 201
 
 
 @route("POST", "/images/prune")
 def prune(request: Request) -> Any:
-    """Remove content that no name leads to, or what no container stands on."""
+    """Remove images without a tag, or all, that no container stands on."""
     from minirt.engine.disk import prune_images
     from minirt.engine.filters import Filters
 

@@ -23,6 +23,7 @@ from minirt.build.stage import Running
 from minirt.build.stages import find, read_stages, sources_of
 from minirt.build.state import State
 from minirt.build.words import BadWord, expand, split
+from minirt.image.reference import Reference
 from minirt.image.view import View
 
 TYPE_CHECKING = False
@@ -233,10 +234,10 @@ class Build:
 
     # -- what comes out
 
-    def finish(self, state: State) -> tuple[Image, list[str]]:
-        """Make the image, and give it its names: those asked for, else `build:` and the beginning of its ID.
+    def finish(self, state: State) -> Image:
+        """Make the image, and give it the names that were asked for; without one its ID leads to it.
 
-        Returns it and the names. Raises ImageError.
+        Returns it. Raises ImageError.
         """
         state.config["Labels"] = {**(state.config.get("Labels") or {}), **self.options.labels}
         if self.latest is not None:
@@ -245,12 +246,13 @@ class Build:
         with self.store.adding():
             descriptor = self._write(state)
             image = self.store.image(descriptor)
-            names = self.options.names or [f"build:{image.id.partition(':')[2][:12]}"]
-            before = {self.store.set_name(name, descriptor) for name in names}
-        if before - {"", image.digest}:  # a name has left another image
-            self.store.steps.forget()
+            for name in self.options.names:
+                self.store.set_name(name, descriptor)
+            self.store.add_nameless(descriptor)
+            image.name = next((Reference.parse(name).familiar for name in self.options.names), "")
+        if self.store.steps.forget():
             self.store.collect(wait=False)
-        return image, names
+        return image
 
     def _write(self, state: State) -> Descriptor:
         if self.options.squash and len(state.layers) > state.base + 1:

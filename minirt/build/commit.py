@@ -61,6 +61,7 @@ def commit(
         descriptor = store.add_image(state.finished(), state.layers)
         if name:
             store.set_name(name, descriptor)
+        store.add_nameless(descriptor)
         id = store.image(descriptor).id
     container.tell("commit", comment=message, imageID=id, imageRef=name)
     return id

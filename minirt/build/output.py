@@ -64,7 +64,7 @@ class Output:
         unpack(Pieces(pieces), self.destination)
 
     def write_image(self, image: Image, name: str) -> None:
-        """Write an OCI image layout (image-spec image-layout.md) of the image alone. Raises BuildError."""
+        """Write an OCI image layout (image-spec image-layout.md) of the image alone, with a name or "". Raises BuildError."""
         import json
 
         from minirt.image.index import MEDIA_INDEX, REF_NAME
@@ -74,7 +74,7 @@ class Output:
             return
         store, top = image._store, self.destination
         top_index = {"schemaVersion": 2, "mediaType": MEDIA_INDEX}
-        entry = {**image.descriptor, "annotations": {REF_NAME: Reference.parse(name).tag or "latest"}}
+        entry = {**image.descriptor, "annotations": {REF_NAME: Reference.parse(name).tag or "latest"} if name else {}}
         try:
             for descriptor in (image.descriptor, image.manifest["config"], *image.manifest["layers"]):
                 self._blob(store.blobs.path(str(descriptor["digest"])), str(descriptor["digest"]))

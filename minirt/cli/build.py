@@ -13,9 +13,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from minirt.build.build import Build
     from minirt.build.options import BuildOptions
     from minirt.build.origin import Origin
+    from minirt.image.store import Image
 
 __all__ = ["add_parser"]
 
@@ -49,7 +49,7 @@ def add_parser(commands: Any) -> None:
                         help="what COPY copies from; -: standard input, an archive or a Dockerfile alone")  # fmt: skip
     parser.add_argument("-f", "--file", default="", metavar="FILE",
                         help="the Dockerfile (in an archive or a repository: its path there); -: standard input")  # fmt: skip
-    parser.add_argument("-t", "--tag", metavar="NAME", help="a name for the image (build:ID)", **many)
+    parser.add_argument("-t", "--tag", metavar="NAME", help="a name for the image (none: its ID leads to it)", **many)
     parser.add_argument("--target", default="", metavar="STAGE", help="the stage that is wanted (the last)")
     parser.add_argument("--build-arg", metavar="NAME[=VALUE]", help="a value for an ARG", **many)
     parser.add_argument("--secret", metavar="id=ID[,src=FILE|,env=NAME]", help="for RUN --mount=type=secret", **many)
@@ -108,10 +108,10 @@ def run(args: argparse.Namespace) -> int:
             if output is not None and output.files:
                 output.write_files(state)
                 return 0
-            image, names = build.finish(state)
+            image = build.finish(state)
             if output is not None:
-                output.write_image(image, names[0])
-            _tell(args, build, image, names)
+                output.write_image(image, image.name)
+            _tell(args, image, build.options.names)
     return 0
 
 
@@ -130,7 +130,7 @@ def _place(options: BuildOptions, origin: Origin) -> None:
         options.text = origin.text
 
 
-def _tell(args: argparse.Namespace, build: Build, image: Any, names: list[str]) -> None:
+def _tell(args: argparse.Namespace, image: Image, names: list[str]) -> None:
     """Print the image's ID on standard output, and write it where it is wanted."""
     if args.iidfile:
         with open(args.iidfile, "w", encoding="utf-8") as file:
@@ -140,7 +140,7 @@ def _tell(args: argparse.Namespace, build: Build, image: Any, names: list[str]) 
 
         print(json.dumps({"Id": image.id, "Digest": image.digest, "Names": names, "Size": image.size}))
         return
-    if not args.quiet and args.progress != "json":
+    if names and not args.quiet and args.progress != "json":
         print(f"named {', '.join(names)}", file=sys.stderr)
     print(image.id)
 

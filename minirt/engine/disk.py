@@ -55,11 +55,11 @@ def disk_usage() -> list[Share]:
 
     store = open_store()
     costs = usage(store) if os.path.isdir(store.root) else []
-    digests = {image.name: image.digest for image in store.images()} if costs else {}
+    digests = {cost.digest for cost in costs}
     held = images_in_use()
-    unused = sum(cost.unique for cost in costs if digests.get(cost.name) not in held)
+    unused = sum({cost.digest: cost.unique for cost in costs if cost.digest not in held}.values())
     whole = bytes_below(store.root) if costs else 0
-    images = Share("Images", len(set(digests.values())), len(held & set(digests.values())), whole, unused)
+    images = Share("Images", len(digests), len(held & digests), whole, unused)
 
     boxes = containers()
     written = {box.id: bytes_below(f"{box.path}/upper") for box in boxes}
@@ -114,11 +114,11 @@ def may_go(container: Container, wanted: Filters) -> bool:
 
 
 def prune_images(everything: bool = False, filters: Filters | Iterable[str] = ()) -> tuple[list[str], list[str], int]:
-    """Remove content that no name leads to; or also the images that no container stands on.
+    """Remove images without a tag that no container stands on, or also those with one; and content that belongs to no image.
 
     Args:
-        everything: images with names, too.
-        filters: of these: until, label, label!.
+        everything: images with tags, too.
+        filters: which images: until, label, label!; dangling=false means everything.
 
     Returns: names that were taken away, digests of content that is gone, bytes that are free. Raises: UsageError, ImageError.
     """
@@ -133,18 +133,31 @@ def prune_images(everything: bool = False, filters: Filters | Iterable[str] = ()
     if not os.path.isdir(store.root):
         return [], [], 0
     before, untagged, gone = bytes_below(store.root), [], []
-    if everything:
-        held = images_in_use()
-        for image in store.images():
-            if image.digest not in held and is_chosen(image, wanted):
-                try:
-                    gone += store.remove(image.name)
-                except UnknownImage:
-                    continue
-                untagged.append(image.name)
-    if not wanted:
-        gone += store.collect()
+    forget_unusable(store)
+    held, images = images_in_use(), store.readable()
+    tagged = {image.digest for image in images if "@" not in image.name and image.name}
+    for image in images:
+        if image.digest not in held and (everything or image.digest not in tagged) and is_chosen(image, wanted):
+            try:
+                gone += store.remove(image.name or image.digest)
+            except UnknownImage:
+                continue
+            untagged += [image.name] if image.name else []
+    gone += store.collect()
     return untagged, gone, max(before - bytes_below(store.root), 0)
+
+
+def forget_unusable(store: Store) -> None:
+    """Forget what cannot be read and has no name: nobody can use it, and while it is there no content goes."""
+    from minirt.image.errors import ImageError
+    from minirt.image.index import name_of
+
+    for entry in store.index.entries():
+        try:
+            store.image(entry)
+        except ImageError:
+            if not name_of(entry):
+                store.index.remove("", str(entry.get("digest")))
 
 
 def is_chosen(image: Image, wanted: Filters) -> bool:

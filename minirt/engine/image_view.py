@@ -22,8 +22,8 @@ def names_of(store: Store, image: Image) -> tuple[list[str], list[str]]:
     from minirt.image.index import name_of
 
     names = [name_of(entry) for entry in store.index.entries() if entry.get("digest") == image.digest]
-    tags = [name for name in names if "@" not in name]
-    return tags, sorted({f"{repository_of(name)}@{image.digest}" for name in names})
+    tags = [name for name in names if name and "@" not in name]
+    return tags, sorted({f"{repository_of(name)}@{image.digest}" for name in tags + [n for n in names if "@" in n]})
 
 
 def repository_of(name: str) -> str:
@@ -68,7 +68,7 @@ def chosen(store: Store, filters: Filters) -> list[Image]:
         image
         for image in sorted(found.values(), key=created, reverse=True)
         if filters.has_labels(labels_of(image))
-        and filters.truth("dangling") is not True  # an image without a name is none here
+        and filters.truth("dangling") in (None, not names_of(store, image)[0])
         and all(created(image) < edge for edge in edges["before"])
         and all(created(image) > edge for edge in edges["since"])
         and (limit is None or created(image) < limit)

@@ -85,7 +85,7 @@ def drop(store: Store, image: Image, word: str, force: bool = False) -> tuple[li
 
     by_id = any(digest.startswith((word, f"sha256:{word}")) for digest in (image.id, image.digest))
     tags = names_of(store, image)[0]
-    names = (tags or [image.name]) if by_id else [store.stored(word)]
+    names = (tags or [image.name or image.digest]) if by_id else [store.stored(word)[0]]
     if by_id and len(tags) > 1 and not force:
         raise Conflict(f"conflict: unable to delete {word} (must be forced) - image is referenced in multiple repositories")
     if not force and not set(tags) - set(names):
@@ -99,10 +99,11 @@ def drop(store: Store, image: Image, word: str, force: bool = False) -> tuple[li
     gone = []
     for name in names:
         gone += store.remove(name)
-        tell_image("untag", name, image.id)
+        if name != image.digest:
+            tell_image("untag", name, image.id)
     if image.id in gone:
         tell_image("delete", image.id)
-    return names, gone
+    return [name for name in names if name != image.digest], gone
 
 
 def is_for(image: Image, platform: str) -> bool:

@@ -57,7 +57,7 @@ def run(options: RunOptions, image: Image | None = None) -> int:
 
             return show_plan(options, image)
         config = image.config.get("config") or {}
-        container = Container.create(options.name, image.name, options.command, options.rm, labels_of(options, config))
+        container = Container.create(options.name, image.label, options.command, options.rm, labels_of(options, config))
         undo.callback(container.close)  # the last of all: what nobody owns, `minirt gc` may remove
         keep = ExitStack()  # what `--rm` or a failure removes
         died: list[Happening] = []

@@ -61,7 +61,7 @@ def create(options: RunOptions, image: Image | None = None) -> Container:
         raise UsageError(f"--cidfile {options.cidfile}: is there already: remove it, or name another")
     options.stop_signal = options.stop_signal or (image.config.get("config") or {}).get("StopSignal") or ""
     container = Container.create(
-        options.name, image.name, options.command, options.rm, labels_of(options, config),
+        options.name, image.label, options.command, options.rm, labels_of(options, config),
         restart=options.restart, user=options.user or config.get("User") or "",
     )  # fmt: skip
     with ExitStack() as undo:

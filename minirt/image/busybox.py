@@ -90,9 +90,7 @@ def build(store: Store, program: str = PROGRAM) -> Descriptor:
             layer = blob.commit("application/vnd.oci.image.layer.v1.tar")
         config = _config(architecture, version, epoch, layer["digest"])
         descriptor = store.add_image(config, [layer])
-        before = store.set_name(NAME, descriptor)
-    if before and before != descriptor["digest"]:
-        store.collect()
+        store.set_name(NAME, descriptor)
     return descriptor
 
 

@@ -24,9 +24,10 @@ class Image:
 
     def __init__(self, store: Store, name: str, descriptor: Descriptor) -> None:
         self._store = store
-        self.name = name  # familiar form, with its tag
+        self.name = name  # familiar form, with its tag; "" where it has none
         self.descriptor = descriptor  # of the manifest, as index.json has it
         self.digest = str(descriptor.get("digest"))  # of the manifest
+        name = name or self.digest
         media = descriptor.get("mediaType")
         if media not in _MANIFESTS:
             raise ImageError(f"image {name!r} is a {str(media)[:100]!r}; only single image manifests are implemented")
@@ -45,13 +46,18 @@ class Image:
         if len(self.diff_ids) != len(self.manifest["layers"]):
             raise Damaged(f"image {name!r} has {len(self.manifest['layers'])} layers, {len(self.diff_ids)} diff_ids")
 
+    @property
+    def label(self) -> str:
+        """Its name; where it has none, the digits of its ID that people type."""
+        return self.name or self.id.partition(":")[2][:12]
+
     def layers(self) -> list[str]:
         """Return the directories for overlayfs's `lowerdir=`, topmost first; unpacked now if they were not.
 
         Raises Damaged where a blob is truncated or altered, StoreError.
         """
         store = self._store
-        with Attempt(f"unpack image {self.name!r}"):
+        with Attempt(f"unpack image {self.label!r}"):
             found = store.layers.find(self.diff_ids)
             if found is None:
                 with store.adding():

@@ -40,21 +40,25 @@ def import_rootfs(
 ) -> Image:
     """Make an image of a root file system.
 
-    Args: fd, to read the archive from, a pipe or a file; name, for the image; origin, what to call the archive
+    Args: fd, to read the archive from, a pipe or a file; name, for the image, "" for none; origin, what to call the archive
     in history and errors; changes, instructions as in change.apply; message, a comment for the history;
     progress, called with the number of bytes just read; limits, what the archive may cost.
     Returns the image. Raises BadReference, BadChange, BadArchive, StoreError; then nothing is kept.
     """
-    Reference.parse(name)
+    if name:
+        Reference.parse(name)
     settings: dict[str, Any] = {}
     for text in changes:
         change.apply(settings, text)
     with Attempt(f"import {origin}"), store.adding():
         layer, diff_id = _add_layer(store, fd, origin, progress, limits)
         config = _config(settings, diff_id, origin, message)
-        store.set_name(name, store.add_image(config, [layer]))
-    store.collect(wait=False)  # what the name meant before, and what a killed import left
-    return store.resolve(name)
+        descriptor = store.add_image(config, [layer])
+        if name:
+            store.set_name(name, descriptor)
+        store.add_nameless(descriptor)
+    store.collect(wait=False)  # what a killed import left
+    return store.resolve(name or str(descriptor["digest"]))
 
 
 def _add_layer(

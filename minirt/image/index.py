@@ -1,5 +1,7 @@
 """Names: `index.json`, which says which manifest each name means (image-spec image-layout.md#indexjson-file).
 
+An image that no name means any more, as its last one went to another image, stays as an entry without a name.
+
 It is read without a lock, as it is only ever replaced whole by rename, and changed under one.
 """
 
@@ -29,6 +31,18 @@ def name_of(descriptor: Descriptor) -> str:
     return str(annotations.get(REF_NAME, "")) if isinstance(annotations, dict) else ""
 
 
+def _named(descriptor: Descriptor, name: str) -> Descriptor:
+    """Return a descriptor as the entry of a name, or of none."""
+    notes = {key: value for key, value in (descriptor.get("annotations") or {}).items() if key != REF_NAME}
+    notes |= {REF_NAME: name} if name else {}
+    rest = {key: value for key, value in descriptor.items() if key != "annotations"}
+    return {**rest, "annotations": notes} if notes else rest
+
+
+def _digest(descriptor: Descriptor) -> str:
+    return str(descriptor.get("digest"))
+
+
 class Index:
     """The names of one store."""
 
@@ -36,7 +50,7 @@ class Index:
         self._path = root + "/index.json"
 
     def entries(self) -> list[Descriptor]:
-        """Return the descriptors in order of their names; none where there is no store yet."""
+        """Return the descriptors in order of their names, those without one first; none where there is no store yet."""
         try:
             with open(self._path, "rb") as stream:
                 return self._parse(stream.read())
@@ -61,23 +75,38 @@ class Index:
                 return entry
         return None
 
-    def set(self, name: str, descriptor: Descriptor) -> str:
-        """Let a name mean a manifest. Returns the digest of what it meant before, or ""."""
-        entry = dict(descriptor)
-        entry["annotations"] = {**(descriptor.get("annotations") or {}), REF_NAME: name}
+    def set(self, name: str, descriptor: Descriptor, *, keep: bool = True) -> str:
+        """Let a name mean a manifest.
+
+        Args: keep, whether what it meant before stays without a name, if it has no other.
+        Returns the digest of what it meant before, or "".
+        """
+        entry = _named(descriptor, name)
         before = ""
 
         def change(entries: list[Descriptor]) -> list[Descriptor]:
             nonlocal before
-            before = next((str(old["digest"]) for old in entries if name_of(old) == name), "")
-            return [*(old for old in entries if name_of(old) != name), entry]
+            others = [other for other in entries if name_of(other) != name]
+            old = next((other for other in entries if name_of(other) == name), None)
+            before = str(old["digest"]) if old is not None else ""
+            if old is not None and keep and before not in map(_digest, others):
+                others.append(_named(old, ""))
+            return [*(other for other in others if name_of(other) or _digest(other) != _digest(entry)), entry]
 
         self._update(change)
         return before
 
-    def remove(self, name: str) -> None:
-        """Forget a name."""
-        self._update(lambda entries: [entry for entry in entries if name_of(entry) != name])
+    def add(self, descriptor: Descriptor) -> None:
+        """Keep a manifest without a name, if it has none."""
+
+        def change(entries: list[Descriptor]) -> list[Descriptor]:
+            return entries if _digest(descriptor) in map(_digest, entries) else [*entries, _named(descriptor, "")]
+
+        self._update(change)
+
+    def remove(self, name: str, digest: str = "") -> None:
+        """Forget a name, or with "" the manifest of a digest that has none."""
+        self._update(lambda entries: [one for one in entries if name_of(one) != name or not (name or _digest(one) == digest)])
 
     def _update(self, change: Callable[[list[Descriptor]], list[Descriptor]]) -> None:
         import json

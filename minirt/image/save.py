@@ -35,7 +35,7 @@ def save_oci(store: Store, images: list[tuple[str, Image]]) -> Iterator[bytes]:
     manifests = []
     blobs: dict[str, Descriptor] = {}
     for name, image in images:
-        names = {REF_NAME: name, CONTAINERD_NAME: str(Reference.parse(name))}
+        names = {REF_NAME: name, CONTAINERD_NAME: str(Reference.parse(name))} if name else {}
         notes = image.descriptor.get("annotations") or {}
         manifests.append({**image.descriptor, "annotations": {**notes, **names}})
         for blob in (image.descriptor, image.manifest["config"], *image.manifest["layers"]):
@@ -57,7 +57,7 @@ def save_docker(store: Store, images: list[tuple[str, Image]]) -> Iterator[bytes
         config = f"{_hex(image.id)}.json"
         layers = [f"{_hex(diff_id)}.tar" for diff_id in image.diff_ids]
         entry = entries.setdefault(config, {"Config": config, "RepoTags": [], "Layers": layers})
-        entry["RepoTags"] += [name] if "@" not in name else []
+        entry["RepoTags"] += [name] if name and "@" not in name else []
         if config not in done:
             yield from _bytes(config, store.blobs.read(image.manifest["config"]))
         for path, layer in zip(layers, image.manifest["layers"], strict=True):

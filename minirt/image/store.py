@@ -81,7 +81,7 @@ class Store:
 
     def image(self, entry: Descriptor) -> Image:
         """Return the image that an entry of the index means. Raises Damaged."""
-        return Image(self, name_of(entry), entry)
+        return Image(self, name_of(entry), entry)  # "" where its name went to another image
 
     def _read(self, entry: Descriptor, name: str) -> Image:
         try:
@@ -125,16 +125,17 @@ class Store:
 
     def _by_id(self, text: str) -> Image | None:
         """Find an image by the first digits of its ID or of its manifest's digest."""
-        start = text.removeprefix("sha256:")
+        algorithm, _, start = text.rpartition(":")
         if len(start) < 4 or start.strip("0123456789abcdef"):
             return None
+        start = (algorithm or "sha256") + ":" + start
         found: dict[str, Image] = {}
         for entry in self.index.entries():
             try:
                 image = self.image(entry)
             except ImageError:
                 continue
-            if image.id.startswith("sha256:" + start) or image.digest.startswith("sha256:" + start):
+            if image.id.startswith(start) or image.digest.startswith(start):
                 found.setdefault(image.digest, image)
         if len(found) > 1:
             raise BadReference(f"{text!r} is the start of {len(found)} images' IDs")
@@ -217,13 +218,19 @@ class Store:
         os.unlink(path)
         return fd
 
-    def set_name(self, name: str, descriptor: Descriptor) -> str:
-        """Let a name mean a manifest. Returns the digest of the image that had the name, or "".
+    def set_name(self, name: str, descriptor: Descriptor, *, keep: bool = True) -> str:
+        """Let a name mean a manifest.
 
-        Raises BadReference, StoreError.
+        Args: keep, whether the image that had the name stays without one, if it has no other; else `collect` removes it.
+        Returns the digest of that image, or "". Raises BadReference, StoreError.
         """
         with Attempt(f"write the image store {self.root}"):
-            return self.index.set(_tagged(name), descriptor)
+            return self.index.set(_tagged(name), descriptor, keep=keep)
+
+    def add_nameless(self, descriptor: Descriptor) -> None:
+        """Keep an image that has no name: its ID leads to it. Raises StoreError."""
+        with Attempt(f"write the image store {self.root}"):
+            self.index.add(descriptor)
 
     def pin(self, name: str, descriptor: Descriptor) -> str:
         """Let a name with a digest mean what a registry has under that digest: the manifest, or one of an index's.
@@ -237,30 +244,30 @@ class Store:
         """Give an image another name. Raises UnknownImage, BadReference, StoreError."""
         _tagged(name)
         with self.adding():
-            descriptor = dict(self.resolve(source).descriptor)
-            before = self.set_name(name, descriptor)
-        if before:
-            self.collect()
+            self.set_name(name, dict(self.resolve(source).descriptor))
 
     def remove(self, name: str) -> list[str]:
-        """Remove a name, and the content that no other name and no hold leads to.
+        """Remove a name, or the image with an ID that has none, and the content that no other name and no hold leads to.
 
         Returns the digests of the blobs removed. Raises UnknownImage, BadReference, StoreError.
         """
         with Attempt(f"write the image store {self.root}"):
-            self.index.remove(self.stored(name))
+            self.index.remove(*self.stored(name))
         return self.collect()
 
-    def stored(self, name: str) -> str:
-        """Return a name as the index has it; without reading the image where it can be: a damaged one can be removed too.
+    def stored(self, name: str) -> tuple[str, str]:
+        """Return a name as the index has it, or "" and the digest of an image that has none.
 
-        Raises UnknownImage, BadReference.
+        It is not read where that can be: a damaged one can be removed too. Raises UnknownImage, BadReference.
         """
         try:
             familiar = Reference.parse(name).familiar
         except BadReference:  # an ID in full
             familiar = ""
-        return familiar if self.index.find(familiar) is not None else self.resolve(name).name
+        if familiar and self.index.find(familiar) is not None:
+            return familiar, ""
+        image = self.resolve(name)
+        return image.name, image.digest
 
     def collect(self, *, wait: bool = True) -> list[str]:
         """Remove the blobs and layers that no name and no hold leads to, and what killed processes left.
@@ -291,7 +298,7 @@ class Store:
         """
         with self.adding(), Attempt(f"write the image store {self.root}"):
             if not os.path.exists(self.blobs.path(image.digest)):
-                raise UnknownImage(f"image {image.name!r} was removed just now")
+                raise UnknownImage(f"image {image.label!r} was removed just now")
             self.holds.write(owner, image.descriptor)
 
     def held(self, owner: str) -> Image:

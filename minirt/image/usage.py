@@ -12,16 +12,19 @@ if TYPE_CHECKING:
 
     from minirt.image.store import Store
 
+NONE = "<none>"  # docker's word for an image whose name went to another
+
 __all__ = ["Cost", "Stacked", "stacks", "usage"]
 
 
 class Cost:
     """What one image takes, in bytes."""
 
-    __slots__ = ("name", "shared", "stored", "unique", "unpacked")
+    __slots__ = ("digest", "name", "shared", "stored", "unique", "unpacked")
 
-    def __init__(self, name: str, stored: int, unpacked: int, shared: int) -> None:
-        self.name = name
+    def __init__(self, name: str, digest: str, stored: int, unpacked: int, shared: int) -> None:
+        self.name = name  # or <none>
+        self.digest = digest  # of its manifest
         self.stored = stored  # its blobs
         self.unpacked = unpacked  # its layers' directories, as the file system counts blocks
         self.shared = shared  # of both, what another image has too
@@ -29,11 +32,11 @@ class Cost:
 
 
 def usage(store: Store) -> list[Cost]:
-    """Return what each image costs, in order of their names. Raises Damaged, StoreError."""
+    """Return what each image costs, once for each of its names, in order of these. Raises Damaged, StoreError."""
     parts: dict[str, dict[str, int]] = {}  # image -> blob or chain -> bytes
     owners: dict[str, int] = {}  # blob or chain -> how many different images
-    images = {image.name: image for image in store.images()}
-    for image in {image.digest: image for image in images.values()}.values():
+    images = store.images()
+    for image in {image.digest: image for image in images}.values():
         blobs = [image.descriptor, image.manifest["config"], *image.manifest["layers"]]
         parts[image.digest] = {"blob " + str(blob["digest"]): int(blob["size"]) for blob in blobs}
         for chain in chain_ids(image.diff_ids):
@@ -41,11 +44,11 @@ def usage(store: Store) -> list[Cost]:
         for part in parts[image.digest]:
             owners[part] = owners.get(part, 0) + 1
     costs = []
-    for name, image in images.items():
+    for image in images:
         mine = parts[image.digest]
         stored = sum(size for part, size in mine.items() if part.startswith("blob "))
         shared = sum(size for part, size in mine.items() if owners[part] > 1)
-        costs.append(Cost(name, stored, sum(mine.values()) - stored, shared))
+        costs.append(Cost(image.name or NONE, image.digest, stored, sum(mine.values()) - stored, shared))
     return costs
 
 
@@ -87,7 +90,7 @@ def stacks(store: Store) -> Iterator[Stacked]:
                 above[chain] = []
             below = chain
         if below:
-            layers[below].names.append(image.name)
+            layers[below].names.append(image.name or NONE)
     todo = [(chain, 0, "", last) for chain, last in _siblings(above[""])]
     while todo:
         chain, depth, lines, last = todo.pop()

@@ -163,6 +163,26 @@ def test_an_image_in_use_is_removed_by_force_alone(api: Api) -> None:
     api.good("rmi", "used:1")
 
 
+def test_an_image_whose_name_went_to_another_is_listed_without_one_until_it_is_pruned(api: Api, tmp_path: Path) -> None:
+    api.good("image", "prune", "-f")
+    ids = []
+    for word in ("one", "two"):
+        (tmp_path / "Dockerfile").write_text(f"FROM busybox\nLABEL word={word}\n")
+        ids.append(api.good("build", "-q", "-t", "moved:1", tmp_path))
+    assert api.good("images", "-q", "--no-trunc", "-f", "dangling=true") == ids[0]
+    lines = api.good("images", "--no-trunc", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}").splitlines()
+    assert f"<none>:<none> {ids[0]}" in lines
+    for version, tags, digests in (("1.42", ["<none>:<none>"], ["<none>@<none>"]), ("1.50", [], [])):
+        _, listed = api.ask("GET", f"/v{version}/images/json")
+        (found,) = (image for image in listed if image["Id"] == ids[0])
+        assert (found["RepoTags"], found["RepoDigests"]) == (tags, digests)
+    out = api.good("image", "prune", "-f")
+    assert ids[0] in out and ids[1] not in out
+    assert api.good("images", "-q", "--no-trunc", "moved:1") == ids[1]
+    api.good("tag", "busybox", "moved:1")
+    assert f"Deleted: {ids[1]}" in api.good("rmi", ids[1][7:19])
+
+
 # -- networks
 
 
@@ -257,6 +277,7 @@ def test_info_counts_what_there_is(api: Api) -> None:
 
 
 def test_system_df_and_prune_count_and_free(api: Api) -> None:
+    api.good("image", "prune", "-f")
     api.good("run", "--name", "box", *QUICK, "busybox", "dd", "if=/dev/urandom", "of=/file", "bs=1M", "count=3")
     rows = {row["Type"]: row for row in map(json.loads, api.good("system", "df", "--format", "json").splitlines())}
     assert rows["Containers"]["TotalCount"] == "1" and rows["Containers"]["Size"].startswith("3.1")

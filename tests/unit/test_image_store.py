@@ -158,20 +158,27 @@ names = st.sampled_from(["a:latest", "a:1", "b:latest", "host:5000/c:x"])
 digests = st.text("0123456789abcdef", min_size=64, max_size=64).map("sha256:".__add__)
 
 
-@given(steps=st.lists(st.tuples(names, st.none() | digests), max_size=12))
-def test_an_index_is_a_dictionary_of_names(tmp_path_factory, steps):
+@given(steps=st.lists(st.tuples(names, st.none() | st.sampled_from(range(4)), st.booleans()), max_size=12))
+def test_an_index_is_a_dictionary_of_names_and_a_set_of_what_has_lost_its_own(tmp_path_factory, steps):
     root = tmp_path_factory.mktemp("store")
-    index, model = Index(str(root)), {}
-    for name, digest in steps:
-        if digest is None:
+    index, model, lost = Index(str(root)), {}, set()
+    for name, number, keep in steps:
+        before = model.pop(name, "")
+        if number is None:
             index.remove(name)
-            model.pop(name, None)
-        else:
-            assert index.set(name, {"digest": digest, "size": 1, "mediaType": MEDIA_MANIFEST}) == model.get(name, "")
-            model[name] = digest
+            continue
+        model[name] = digest = f"sha256:{number:064}"
+        assert index.set(name, {"digest": digest, "size": 1, "mediaType": MEDIA_MANIFEST}, keep=keep) == before
+        lost |= {before} - {""} if keep else set()
+        lost -= set(model.values())
     written = json.loads((root / "index.json").read_text())["manifests"] if steps else []
-    assert {entry["annotations"]["org.opencontainers.image.ref.name"]: entry["digest"] for entry in written} == model
-    assert len(written) == len(model)
+    key = "org.opencontainers.image.ref.name"
+    assert {one["annotations"][key]: one["digest"] for one in written if "annotations" in one} == model
+    nameless = [one["digest"] for one in written if "annotations" not in one]
+    assert set(nameless) == lost and len(nameless) == len(lost) and len(written) == len(model) + len(lost)
+    for digest in lost:
+        index.remove("", digest)
+    assert len(index.entries()) == len(model)
 
 
 def test_names_set_at_the_same_time_are_all_kept(store):
@@ -239,25 +246,45 @@ def test_an_image_index_is_refused_in_a_line(store):
 
 def test_an_image_that_is_replaced_while_it_is_read_is_read_anew(store, monkeypatch):
     """Readers take no lock: what the index said a moment ago may be gone by now."""
-    add(store, "a", member("f", data=b"1"))
+    first = add(store, "a", member("f", data=b"1"))
     read, images = store.blobs.read, []
 
     def read_late(descriptor: dict) -> bytes:
         if not images:
             images.append(None)
             images.append(add(store, "a", member("f", data=b"2")))
+            store.remove(first.id)
         return read(descriptor)
 
     monkeypatch.setattr(store.blobs, "read", read_late)
     assert store.resolve("a").digest == images[1].digest
 
 
-def test_importing_twice_leaves_one_image(store):
+def test_an_image_whose_name_went_to_another_is_found_by_its_id_until_it_is_removed(store):
     first = add(store, "a", member("f", data=b"1"))
     second = add(store, "a", member("f", data=b"2"))
-    assert first.digest != second.digest
+    assert first.digest != second.digest and store.resolve("a").digest == second.digest
+    for word in (first.id, first.id[7:19], first.digest):
+        assert (store.resolve(word).digest, store.resolve(word).name) == (first.digest, "")
+    assert Path(store.resolve(first.id).layers()[0], "f").read_bytes() == b"1"
+    assert [image.name for image in store.images()] == ["", "a:latest"]
+    assert set(store.remove(first.id[7:19])) == {first.digest, first.id, first.manifest["layers"][0]["digest"]}
     assert set(store.blobs.all()) == {second.digest, second.id, second.manifest["layers"][0]["digest"]}
     assert len(store.layers.all()) == 1 and Path(second.layers()[0], "f").read_bytes() == b"2"
+
+
+def test_what_has_another_name_or_gets_one_is_not_kept_without(store):
+    first = add(store, "a", member("f", data=b"1"))
+    store.tag("a", "b")
+    add(store, "a", member("f", data=b"2"))
+    assert [image.name for image in store.images()] == ["a:latest", "b:latest"]
+    store.tag("a", "b")
+    assert [image.name for image in store.images()] == ["", "a:latest", "b:latest"]
+    store.tag(first.digest, "c")
+    assert [image.name for image in store.images()] == ["a:latest", "b:latest", "c:latest"]
+    store.add_nameless(first.descriptor)
+    store.remove("c")
+    assert {image.name for image in store.images()} == {"a:latest", "b:latest"} and first.digest not in store.blobs.all()
 
 
 def test_removing_a_name_leaves_what_another_needs(store):

@@ -63,7 +63,7 @@ def _add_import(verbs: Subparsers) -> None:
         "tar -C ROOTFS -c . | minirt image import -m 'from a directory' - mine",
     )
     parser.add_argument("archive", metavar="FILE|-", help="the archive; - is standard input")
-    parser.add_argument("name", metavar="NAME", help="for the image")
+    parser.add_argument("name", metavar="NAME", nargs="?", default="", help="for the image (none: its ID leads to it)")
     parser.add_argument(
         "-c",
         "--change",
@@ -96,7 +96,7 @@ def _import(args: argparse.Namespace) -> int:
             message=args.message,
             progress=progress.advance,
         )
-    tell_image("import", args.name, image.id)
+    tell_image("import", args.name or image.id, image.id)
     print(image.id)
     return 0
 

@@ -56,7 +56,7 @@ def _names(store: Store) -> list[str]:
     from minirt.image.index import name_of
 
     with Attempt(f"read the image store {store.root}"):
-        return [name_of(entry) for entry in store.index.entries()]
+        return [name_of(entry) or str(entry.get("digest")) for entry in store.index.entries()]
 
 
 def _problems(args: argparse.Namespace, store: Store, name: str) -> list[str]:

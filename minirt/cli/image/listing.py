@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["add", "add_ls", "description"]
 
+NONE = "<none>"
+
 
 def add(verbs: Subparsers) -> None:
     """Add the verbs."""
@@ -28,7 +30,6 @@ def add(verbs: Subparsers) -> None:
     history.add_argument("--no-trunc", action="store_true", help="do not shorten")
     history.add_argument("--format", choices=("table", "json"), default="table", help="json: an object a line")
     history.add_argument("name", metavar="NAME")
-
 
     du = verb(verbs, "du", _du, "print what images cost on this disk, and how much of it they share",
               "minirt image du", "minirt image du --format json")  # fmt: skip
@@ -86,7 +87,7 @@ def chosen(found: list[tuple[str, Image | None]], given: list[str]) -> list[tupl
         forms = (name, repository, f"{repository}:{tag}")
         if wanted.of("reference") and not any(fnmatchcase(form, one) for one in wanted.of("reference") for form in forms):
             return False
-        if dangling is not None and dangling != (not repository):
+        if dangling is not None and dangling != (not tag or tag == NONE):
             return False
         if image is None:
             return not (wanted.of("label") or limit or edges["before"] or edges["since"])
@@ -117,12 +118,12 @@ def _parts(name: str) -> tuple[str, str]:
     colon = bare.rfind(":")
     if colon > bare.rfind("/"):
         return bare[:colon], bare[colon + 1 :]
-    return bare, "" if at else "<none>"
+    return bare, "" if at else NONE
 
 
 def _is_wanted(name: str, wanted: list[tuple[str, str]]) -> bool:
     repository, tag = _parts(name)
-    return not wanted or any(r == repository and t in (tag, "<none>") for r, t in wanted)
+    return not wanted or any(r == repository and t in (tag, NONE) for r, t in wanted)
 
 
 def _inspect(args: argparse.Namespace) -> int:
@@ -166,7 +167,7 @@ def _steps(image: Image) -> list[dict[str, Any]]:
 def _row(name: str, image: Image | None, whole: bool) -> dict[str, str]:
     """One image, in the words of `docker image ls --format json`."""
     repository, tag = _parts(name)
-    row = {"Repository": repository or "<none>", "Tag": tag or "<none>", "ID": "damaged", "Digest": ""}
+    row = {"Repository": repository or NONE, "Tag": tag or NONE, "ID": "damaged", "Digest": ""}
     if image is None:
         return row | {"CreatedAt": "", "CreatedSince": "", "Size": ""}
     created = str(image.config.get("created", ""))
@@ -183,7 +184,7 @@ def description(store: Store, image: Image) -> dict[str, Any]:
     """One image, in the words of `docker image inspect`, and its manifest's layers."""
     from minirt.image.index import name_of
 
-    names = [name_of(entry) for entry in store.index.entries() if entry.get("digest") == image.digest]
+    names = [name_of(entry) for entry in store.index.entries() if entry.get("digest") == image.digest and name_of(entry)]
     repositories = sorted({_parts(name)[0] for name in names})
     return {
         "Id": image.id,

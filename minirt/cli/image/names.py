@@ -18,11 +18,11 @@ def add(verbs: Subparsers) -> None:
     """Add the verbs."""
     add_tag(verbs, "minirt image tag")
     add_rm(verbs, "rm")
-    prune = verb(verbs, "prune", _prune, "remove content that no name leads to, such as a killed import or pull leaves",
+    prune = verb(verbs, "prune", _prune, "remove images whose name went to another one, and what a killed import or pull left",
                  "minirt image prune", "minirt image prune --all --filter until=24h")  # fmt: skip
-    prune.add_argument("-a", "--all", action="store_true", help="images that no container stands on, too")
+    prune.add_argument("-a", "--all", action="store_true", help="images with names, too, that no container stands on")
     prune.add_argument("-f", "--force", action="store_true", help="do not ask, with --all")
-    prune.add_argument("--filter", action="append", default=[], metavar="KEY=VALUE", help="with --all: until, label, label!")
+    prune.add_argument("--filter", action="append", default=[], metavar="KEY=VALUE", help="until, label, label!")
 
 
 def add_tag(verbs: Subparsers, command: str) -> None:
@@ -47,7 +47,7 @@ def _tag(args: argparse.Namespace) -> int:
 
     store = open_store()
     image = find(store, args.source)
-    store.tag(image.name, args.name)
+    store.tag(image.name or image.digest, args.name)
     tell_image("tag", args.name, image.id)
     return 0
 

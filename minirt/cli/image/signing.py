@@ -56,6 +56,7 @@ def _read(path: str) -> bytes:
 
 
 def _sign(args: argparse.Namespace) -> int:
+    from minirt.errors import UsageError
     from minirt.image.reference import Reference
     from minirt.image.signing import keys
     from minirt.image.signing.attach import attach
@@ -64,6 +65,8 @@ def _sign(args: argparse.Namespace) -> int:
     store = open_store()
     image = find(store, args.name)
     key = keys.load_private(pem, args.key, _passphrase(args, needed=b"ENCRYPTED" in pem))
+    if not (args.identity or image.name):
+        raise UsageError(f"image {image.label} has no name to vouch for: `minirt tag` gives it one")
     print(attach(store, image, Reference.parse(args.identity or image.name), key))
     return 0
 
@@ -91,6 +94,8 @@ def check_key(args: argparse.Namespace, store: Store, image: Image) -> None:
     from minirt.image.signing.policy import is_meant
 
     key = keys.load_public(_read(args.key), args.key)
+    if not image.name:
+        raise Unsigned(f"image {image.label} has no name that a signature could be for: `minirt tag` gives it one")
     reference = Reference.parse(image.name)
 
     def is_signed() -> bool:

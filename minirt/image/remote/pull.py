@@ -109,9 +109,7 @@ def _pull(
         diff_ids = _configuration(store, repository, config, layers, reference)
         arrive(store, repository, layers, diff_ids if unpacked else [], progress)
         _keep(store, descriptor, data)
-        before = _set_name(store, reference, descriptor)
-    if before and before != descriptor["digest"]:
-        store.collect(wait=False)
+        (store.pin if reference.digest else store.set_name)(reference.familiar, descriptor)
     image = store.resolve(reference.familiar)
     if unpacked and signing.wants_signature(reference):
         from minirt.image.signing.attach import fetch
@@ -126,11 +124,6 @@ def _keep(store: Store, descriptor: Descriptor, data: bytes) -> None:
     with store.blobs.writer(digest.partition(":")[0]) as blob:
         blob.write(data)
         blob.commit(str(descriptor.get("mediaType")), digest=digest, size=descriptor["size"])
-
-
-def _set_name(store: Store, reference: Reference, descriptor: Descriptor) -> str:
-    """Name the image as it was asked for. Returns the digest of what had the name."""
-    return (store.pin if reference.digest else store.set_name)(reference.familiar, descriptor)
 
 
 def _json(data: bytes) -> dict[str, Any]:

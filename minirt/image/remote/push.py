@@ -44,7 +44,10 @@ def push(
     Returns what it is called there, and the image. Raises UnknownImage, BadReference, RegistryError and those below it.
     """
     image = store.resolve(name)
-    reference = Reference.parse(target.removeprefix("docker://") or image.name)
+    target = target.removeprefix("docker://") or image.name
+    if not target:
+        raise BadReference(f"image {image.label} has no name: `minirt tag` gives it one")
+    reference = Reference.parse(target)
     if reference.digest is not None and reference.digest != image.digest:
         raise BadReference(f"{reference} has a digest that {name!r} has not: {image.digest}")
     repository = connect(Registries.load().home(reference), verify=verify, credentials=credentials)

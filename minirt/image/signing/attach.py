@@ -59,7 +59,7 @@ def attach(store: Store, image: Image, reference: Reference, key: EllipticCurveP
         subject = {name: image.descriptor[name] for name in ("mediaType", "digest", "size")}
         descriptor = store.add_image(config, layers, more={"artifactType": MEDIA_SIGNATURE, "subject": subject})
         del descriptor["platform"]
-        store.set_name(where.familiar, descriptor)
+        store.set_name(where.familiar, descriptor, keep=False)
     store.collect(wait=False)
     return where
 

@@ -30,7 +30,7 @@ __all__ = ["check", "is_meant", "wants_signature"]
 _SIGNED = {"type", "keyPath", "keyData", "signedIdentity"}  # what sigstoreSigned may have here
 
 
-def _requirements(reference: Reference) -> list[dict[str, Any]]:
+def _requirements(reference: Reference | None) -> list[dict[str, Any]]:
     """Return what the policy asks of an image. Raises SigningError for a policy that cannot be read: then nothing may be used."""
     name = policy_path()
     if not name:
@@ -39,7 +39,7 @@ def _requirements(reference: Reference) -> list[dict[str, Any]]:
         with open(name, encoding="utf-8") as stream:
             policy = json.load(stream)
         scopes = (policy.get("transports") or {}).get("docker") or {}
-        found = next((scopes[scope] for scope in _scopes(reference) if scope in scopes), None)
+        found = next((scopes[scope] for scope in (_scopes(reference) if reference else ()) if scope in scopes), None)
         found = policy["default"] if found is None else found
         if found and all(isinstance(one, dict) and isinstance(one.get("type"), str) for one in found):
             return list(found)
@@ -65,15 +65,17 @@ def wants_signature(reference: Reference) -> bool:
 
 def check(store: Store, image: Image) -> None:
     """See that an image may be used. Raises Unsigned, SigningError."""
-    reference = Reference.parse(image.name)
+    reference = Reference.parse(image.name) if image.name else None  # one without a name is in no scope
     for requirement in _requirements(reference):
         kind = requirement["type"]
         if kind == "insecureAcceptAnything":
             continue
         if kind == "reject":
-            raise Unsigned(f"{reference.familiar}: the policy {policy_path()} refuses it")
+            raise Unsigned(f"{image.label}: the policy {policy_path()} refuses it")
         if kind != "sigstoreSigned":
             raise SigningError(f"the policy {policy_path()}: {kind!r} is not implemented: no image that it is for may be used")
+        if reference is None:
+            raise Unsigned(f"{image.label} has no name that a signature could be for, and the policy {policy_path()} asks for one")
         _check_signed(store, image, reference, requirement)
 
 
