@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import random
 import tempfile
 import threading
@@ -33,6 +34,7 @@ class Sessions(Loopback):
         self.breaks = breaks  # after so many bytes of a PATCH the connection ends, each once
         self.forget = forget  # and the session with it
         self.sessions: dict[str, bytearray] = {}
+        self.numbers = itertools.count()
         self.blobs: dict[str, bytes] = {}
         self.received = 0
         self.elsewhere = 0  # how many PATCHes are sent on to another path first
@@ -56,7 +58,7 @@ class Handler(Speaker):
             self.answer(200 if self.path.rpartition("/")[2] in self.server.blobs else 404)
 
     def do_POST(self) -> None:
-        name = f"s{len(self.server.sessions)}"
+        name = f"s{next(self.server.numbers)}"  # never again one that has ended: uploads run side by side
         self.server.sessions[name] = bytearray()
         self.answer(202, Location=f"/v2/app/blobs/uploads/{name}?state=0")
 
