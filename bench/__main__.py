@@ -1,4 +1,4 @@
-"""`python -m bench`: every measurement that this machine allows, one table each (`--format json` for machines)."""
+"""`python -m bench`: what a container's birth costs, beside C (birth.py)."""
 
 import sys
 

@@ -3,13 +3,12 @@
     .venv/bin/python -m bench [--rounds 100] [--alone] [--format json]
 
 The container: five new namespaces (mount, pid, uts, ipc, net), an overlay root, /proc, /dev, /sys, a static `true`,
-reaped. Three servers make it on request, one after the other in each round and in
-an order that is drawn anew, so that the machine's noise, and the end of the one before, meet all:
+reaped. Three servers make it on request, one after the other in each round, in an order that is drawn anew, so that the
+machine's noise, and the end of the one before, meet all:
 
     C           birth_parent.c and birth_child.c: the same calls, written out
     minirt      config.json (a dict) to a plan, lowered, run: everything that a caller of the library pays; the executor is
-                started first (csrc/plan/spawn.c), and
-                begins while the rest of the plan is being made (minirt.oci.compile.begin_plan)
+                started first (csrc/plan/spawn.c), and begins while the rest of the plan is made (minirt.oci.compile.begin_plan)
     minirt 300  the same in a process that holds 300 MB more
 
 Times are the servers' own, from before the first call to after the child is reaped (CLOCK_MONOTONIC). What is promised is

@@ -11,10 +11,8 @@ given to buildah as an OCI layout; nothing is fetched.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,7 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench.oci import install
+from bench.beside import able, hyperfine, install, parser, storage
 
 STEPS = 20
 FILES = 200  # in the context, of 4 KiB
@@ -30,13 +28,10 @@ FILES = 200  # in the context, of 4 KiB
 
 def main(argv: list[str] | None = None) -> int:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m bench.build", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--runs", type=int, default=10, help="of each command (10)")
-    parser.add_argument("--format", choices=("table", "json"), default="table")
-    args = parser.parse_args(argv)
-    missing = [name for name in ("hyperfine", "buildah", "skopeo", "busybox") if shutil.which(name) is None]
-    if missing or os.geteuid() != 0:
-        print(f"needs root and {', '.join(missing) or 'nothing else'} (apt install)", file=sys.stderr)
+    words = parser("bench.build", __doc__)
+    words.add_argument("--runs", type=int, default=10, help="of each command (10)")
+    args = words.parse_args(argv)
+    if not able("hyperfine", "buildah", "skopeo", "busybox"):
         return 1
     with tempfile.TemporaryDirectory(prefix="minirt-bench-", dir="/var/tmp") as name:
         results = measure(Path(name), args.runs)
@@ -66,9 +61,7 @@ def measure(place: Path, runs: int) -> dict[str, dict[str, Any]]:
     """Return milliseconds by measurement and program."""
     install(place)
     make_context(place / "context")
-    storage = place / "storage.conf"
-    storage.write_text(f'[storage]\ndriver = "overlay"\ngraphroot = "{place}/graph"\nrunroot = "{place}/run"\n')
-    env = {**os.environ, "MINIRT_ROOT": str(place), "CONTAINERS_STORAGE_CONF": str(storage)}
+    env = {**os.environ, "MINIRT_ROOT": str(place), **storage(place)}
     minirt = f"{place}/venv/bin/minirt"
     quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": env, "check": True}
     subprocess.run([minirt, "run", "--plan", "busybox", "true"], **quiet)
@@ -83,10 +76,9 @@ def measure(place: Path, runs: int) -> dict[str, dict[str, Any]]:
         began = time.perf_counter()
         subprocess.run(words, **quiet)
         first[name] = (time.perf_counter() - began) * 1000
-    export = place / "hyperfine.json"
-    words = ["hyperfine", "-N", "--warmup", "1", "--runs", str(runs), "--export-json", str(export), "--style", "none"]
-    subprocess.run([*words, *(" ".join(command) for command in commands.values())], **quiet)
-    again = dict(zip(commands, (r["median"] * 1000 for r in json.loads(export.read_text())["results"]), strict=True))
+    lines = [" ".join(command) for command in commands.values()]
+    results = hyperfine(lines, runs, 1, place / "hyperfine.json", env=env, stderr=subprocess.DEVNULL)
+    again = {name: result["median"] * 1000 for name, result in zip(commands, results, strict=True)}
     subprocess.run(["umount", f"{place}/graph/overlay"], stderr=subprocess.DEVNULL, check=False)
     return {"no change": again, "from nothing": first}
 

@@ -12,10 +12,8 @@ Both run in a mount namespace in which /sys/fs/cgroup is cgroup v2 alone, as cru
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -23,7 +21,9 @@ import time
 from datetime import datetime
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from bench.beside import able, once_more, parser
+from bench.beside import podman as podman_of
+
 BATCH = 25  # containers that one of the two starts before it is the other's turn
 LIMITS = ("--pids-limit=0", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024")  # podman's own take rights
 ROUNDS = 3  # of the log
@@ -102,15 +102,11 @@ class Engine:
 def engines(place: Path) -> list[Engine]:
     """Return both, each with an image `bb`, of the same files."""
     (place / "minirt").mkdir()
-    storage = place / "storage.conf"
-    storage.write_text(f'[storage]\ndriver = "overlay"\ngraphroot = "{place}/graph"\nrunroot = "{place}/run"\n')
-    command = ["podman", "--runtime", "crun", "--cgroup-manager", "cgroupfs", "--events-backend", "file"]
-    command += ["--tmpdir", f"{place}/tmp"]
+    command, env = podman_of(place)
     common = {"BENCH_PLACE": str(place)}
     minirt = Engine("minirt", [f"{Path(sys.executable).parent}/minirt"], ("--network", "none"), "minirt-monitor",
                     {**common, "MINIRT_ROOT": f"{place}/minirt"})  # fmt: skip
-    common["CONTAINERS_STORAGE_CONF"] = str(storage)
-    podman = Engine("podman", command, ("--network", "none", *LIMITS), "conmon", common)
+    podman = Engine("podman", command, ("--network", "none", *LIMITS), "conmon", {**common, **env})
     minirt("run", "--rm", "busybox", "true")
     minirt("image", "tag", "busybox", "bb")
     minirt("image", "export", "-o", f"{place}/bb.tar", "busybox")
@@ -165,28 +161,20 @@ def show(results: dict[str, dict[str, float]], count: int) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m bench.engine", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--containers", type=int, default=300, help="of each (300)")
-    parser.add_argument("--megabytes", type=int, default=256, help="that a container writes (256)")
-    parser.add_argument("--format", choices=("table", "json"), default="table")
-    parser.add_argument("--inside", help=argparse.SUPPRESS)
-    args = parser.parse_args(argv)
+    words = parser("bench.engine", __doc__, inside=True)
+    words.add_argument("--containers", type=int, default=300, help="of each (300)")
+    words.add_argument("--megabytes", type=int, default=256, help="that a container writes (256)")
+    args = words.parse_args(argv)
     if args.inside:
-        print(json.dumps(measure(Path(args.inside), args.containers, args.megabytes)))
+        print(json.dumps(measure(args.inside, args.containers, args.megabytes)))
         return 0
-    missing = [name for name in ("podman", "conmon", "crun") if shutil.which(name) is None]
-    if missing or os.geteuid() != 0:
-        print(f"needs root and {', '.join(missing) or 'nothing else'} (apt install)", file=sys.stderr)
+    if not able("podman", "conmon", "crun"):
         return 1
     place = Path(tempfile.mkdtemp(prefix="minirt-bench-", dir="/var/tmp"))
     try:
-        mounts = "mount --make-rprivate /; umount -R /sys/fs/cgroup; mount -t cgroup2 cgroup2 /sys/fs/cgroup"
-        words = f"--inside {place} --containers {args.containers} --megabytes {args.megabytes}"
-        inside = f"{mounts}; exec {sys.executable} -m bench.engine {words}"
-        done = subprocess.run(["unshare", "-m", "sh", "-ec", inside], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-        if done.returncode:
-            return 1
-        results = json.loads(done.stdout)
+        results = once_more("bench.engine", place, "--containers", args.containers, "--megabytes", args.megabytes)
+    except subprocess.CalledProcessError:
+        return 1
     finally:
         end_all(place)
     show(results, args.containers) if args.format == "table" else print(json.dumps(results, indent=2))

@@ -1,4 +1,4 @@
-"""`python -m bench.exits`: exits a second in minivm's loops, beside a bare loop in C with the same guest, in one run.
+"""Exits a second in minivm's loops, beside a bare loop in C with the same guest, in one run.
 
     .venv/bin/python -m bench.exits [--rounds 15] [--format json]
 
@@ -16,7 +16,6 @@ for the process, its threads together: what else runs on the machine does not co
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
@@ -28,6 +27,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from bench.beside import parser
 from minivm.boot import formats
 from minivm.machine.config import Config
 from minivm.machine.machine import Machine
@@ -84,12 +84,11 @@ def measure(rounds: int) -> dict[str, dict[str, float]]:
     return {name: row | {"ratio": row["minivm"] / row["bare"]} for name, row in table.items()}
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     """Measure and print. Returns 0."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=15, help="default: 15")
-    parser.add_argument("--format", choices=("text", "json"), default="text")
-    options = parser.parse_args()
+    words = parser("bench.exits", __doc__)
+    words.add_argument("--rounds", type=int, default=15, help="of each guest in each loop (15)")
+    options = words.parse_args(argv)
     table = measure(options.rounds)
     if options.format == "json":
         print(json.dumps(table))

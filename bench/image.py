@@ -14,7 +14,6 @@ about them; a time is the least.
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import os
@@ -29,7 +28,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from bench import beside
+from bench.beside import ROOT
+
 sys.path.insert(0, str(ROOT / "tests"))  # where docker-registry is started for tests, too
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 KINDS = ("pull", "unpack", "push")
@@ -38,17 +39,14 @@ NEEDED = ("docker-registry", "skopeo", "umoci", "podman", "tar", "gzip")
 
 def main(argv: list[str] | None = None) -> int:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m bench.image", description=(__doc__ or "").split("\n")[0])
+    parser = beside.parser("bench.image", __doc__)
     parser.add_argument("--size", type=int, default=300, help="MB of files in the image (300)")
     parser.add_argument("--layers", type=int, default=12, help="that they are in (12)")
     parser.add_argument("--only", type=lambda text: text.split(","), default=list(KINDS), help="kinds to measure (all)")
     parser.add_argument("--rounds", type=int, default=3, help="of each program (3)")
     parser.add_argument("--place", default="/var/tmp", help="directory to work in; a tmpfs leaves the disk out (/var/tmp)")
-    parser.add_argument("--format", choices=("table", "json"), default="table")
     args = parser.parse_args(argv)
-    missing = [name for name in NEEDED if shutil.which(name) is None]
-    if missing or os.geteuid() != 0:
-        print(f"needs root and {', '.join(missing) or 'nothing else'} (apt install)", file=sys.stderr)
+    if not beside.able(*NEEDED):
         return 1
     with tempfile.TemporaryDirectory(prefix="minirt-bench-", dir=args.place) as name:
         results = measure(Path(name), args.size, args.layers, args.rounds, args.only)
@@ -120,9 +118,7 @@ class Bench:
 
     def pull_podman(self) -> float:
         root = self.fresh()
-        conf = root / "storage.conf"
-        conf.write_text(f'[storage]\ndriver = "overlay"\ngraphroot = "{root}/graph"\nrunroot = "{root}/run"\n')
-        environment = {**os.environ, "CONTAINERS_STORAGE_CONF": str(conf), "TMPDIR": str(root)}
+        environment = {**os.environ, **beside.storage(root), "TMPDIR": str(root)}
         return timed(lambda: run(["podman", "pull", "-q", "--tls-verify=false", self.name], env=environment))
 
     def push_minirt(self) -> float:

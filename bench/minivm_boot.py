@@ -1,4 +1,4 @@
-"""`python -m bench.minivm_boot`: from exec of a hypervisor to the first line of init, beside QEMU and kvmtool.
+"""From exec of a hypervisor to the first line of init, beside QEMU and kvmtool.
 
 The same kernel, initramfs (busybox alone), command line, memory and one processor for each; in turn, in an order drawn anew
 each round, so that what else the host does falls on all of them alike. Where KVM runs ring 0 on the processor, as in the lab:
@@ -17,7 +17,6 @@ last table is of one more boot: which of minivm's devices was asked how often, a
 
 from __future__ import annotations
 
-import argparse
 import json
 import mmap
 import os
@@ -33,6 +32,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bench.beside import parser
 from minivm.boot import cpio, extract, formats
 
 MEMORY = 256  # MiB
@@ -161,11 +161,10 @@ def resident_beside_guest(pid: int) -> int:
 
 def main() -> int:
     """Measure and print. Returns 0."""
-    words = argparse.ArgumentParser(prog="python -m bench.minivm_boot")
+    words = parser("bench.minivm_boot", __doc__)
     words.add_argument("--kernel", help="a bzImage (default: the newest cloud kernel in /boot)")
     words.add_argument("--rounds", type=int, default=7)
     words.add_argument("--only", nargs="+", default=[""], help="only those whose name has one of these in it, as PVH")
-    words.add_argument("--format", choices=("text", "json"), default="text")
     options = words.parse_args()
     kernel = options.kernel or str(max(Path("/boot").glob("vmlinuz-*-cloud-amd64")))
     with tempfile.TemporaryDirectory(prefix="minivm-bench-") as directory:

@@ -27,7 +27,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+from bench.beside import ROOT, parser
+
 PROGRAM = ROOT / "bench" / "guest_io.elf"
 SECONDS = 2
 LIMIT = 150  # seconds for one boot with all phases
@@ -49,12 +50,11 @@ QEMU = ["qemu-system-x86_64", "-M", "microvm,accel=kvm,acpi=on", "-cpu", "host",
 
 def main(argv: list[str] | None = None) -> int:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m bench.minivm_devices", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", help="only phases whose name has this in it")
-    parser.add_argument("--format", choices=("table", "json"), default="table")
-    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
-    args = parser.parse_args(argv)
+    flags = parser("bench.minivm_devices", __doc__)
+    flags.add_argument("--rounds", type=int, default=3)
+    flags.add_argument("--only", help="only phases whose name has this in it")
+    flags.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    args = flags.parse_args(argv)
     names = [name for name in PHASES if not args.only or args.only in name]
     if args.inside:
         print(json.dumps(measure(args.rounds, names)))

@@ -1,6 +1,8 @@
-"""`python -m bench.minivm_start`: how soon a guest speaks, and how many exits a second are answered.
+"""How soon a guest speaks, and how many exits a second are answered.
 
-Times are of this machine and this minute; compare them with each other, in one run. `--format json` for machines.
+    .venv/bin/python -m bench.minivm_start [--format json]
+
+Times are of this machine and this minute; compare them with each other, in one run.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import minivm.boot
+from bench.beside import parser
 from minivm.boot import formats
 from minivm.machine.config import Config
 from minivm.machine.machine import Machine, Outcome
@@ -99,8 +102,9 @@ RATES: dict[str, Callable[[], float]] = {
 }
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     """Measure and print. Returns 0."""
+    args = parser("bench.minivm_start", __doc__).parse_args(argv)
     times: dict[str, list[float]] = {name: [] for name in COMMANDS}
     for _ in range(TIMES):
         for name, words in COMMANDS.items():
@@ -109,7 +113,7 @@ def main() -> int:
     times["build and close, in process"] = [build_and_close() for _ in range(TIMES)]
     rates = {name: max(measure() for _ in range(3)) for name, measure in RATES.items()}
     table = {name: {"min": min(t), "median": statistics.median(t)} for name, t in times.items()}
-    if "json" in sys.argv:
+    if args.format == "json":
         print(json.dumps({"milliseconds": table, "exits_a_second": rates}))
         return 0
     print(f"{'milliseconds':36}{'min':>9}{'median':>9}   of {TIMES}")

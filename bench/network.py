@@ -15,7 +15,6 @@ root may not have; minirt loads its own.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
@@ -30,7 +29,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench.oci import install
+from bench.beside import able, install, once_more, parser, podman
 
 PEERS = ("minirt", "podman")
 PORTS = {"minirt": 9001, "podman": 9002}
@@ -39,29 +38,19 @@ OURS, WORLD = "198.51.100.1", "198.51.100.2"
 
 def main(argv: list[str] | None = None) -> int:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m bench.network", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--runs", type=int, default=20, help="of each command (20)")
-    parser.add_argument("--seconds", type=int, default=3, help="of each of five pumps (3)")
-    parser.add_argument("--format", choices=("table", "json"), default="table")
-    parser.add_argument("--inside", help=argparse.SUPPRESS)
-    args = parser.parse_args(argv)
+    words = parser("bench.network", __doc__, inside=True)
+    words.add_argument("--runs", type=int, default=20, help="of each command (20)")
+    words.add_argument("--seconds", type=int, default=3, help="of each of five pumps (3)")
+    args = words.parse_args(argv)
     if args.inside:
-        print(json.dumps(Bench(Path(args.inside)).measure(args.runs, args.seconds)))
+        print(json.dumps(Bench(args.inside).measure(args.runs, args.seconds)))
         return 0
-    missing = [name for name in ("podman", "crun", "iperf3", "busybox", "nft", "ip") if shutil.which(name) is None]
-    if missing or os.geteuid() != 0:
-        print(f"needs root and {', '.join(missing) or 'nothing else'} (apt install)", file=sys.stderr)
+    if not able("podman", "crun", "iperf3", "busybox", "nft", "ip"):
         return 1
     with tempfile.TemporaryDirectory(prefix="mb-", dir="/var/tmp") as name:
         place = Path(name)
-        install(place)
-        pip = [str(place / "venv/bin/python3"), "-m", "pip", "--disable-pip-version-check", "-q", "install", "pyroute2", "dnslib"]
-        subprocess.run(pip, check=True, stderr=subprocess.DEVNULL)
-        mounts = "mount --make-rprivate /; umount -R /sys/fs/cgroup; mount -t cgroup2 cgroup2 /sys/fs/cgroup"
-        words = f"{sys.executable} -m bench.network --inside {place} --runs {args.runs} --seconds {args.seconds}"
-        words = f"{mounts}; exec {words}"
-        done = subprocess.run(["unshare", "-mn", "sh", "-ec", words], stdout=subprocess.PIPE, text=True, check=True)
-    results = json.loads(done.stdout)
+        install(place, "pyroute2", "dnslib")
+        results = once_more("bench.network", place, "--runs", args.runs, "--seconds", args.seconds, network=True)
     show(results) if args.format == "table" else print(json.dumps(results, indent=2))
     return 0
 
@@ -75,11 +64,9 @@ class Bench:
 
     def __init__(self, place: Path) -> None:
         self.place = place
-        storage = place / "storage.conf"
-        storage.write_text(f'[storage]\ndriver = "overlay"\ngraphroot = "{place}/graph"\nrunroot = "{place}/run"\n')
-        self.env = {**os.environ, "MINIRT_ROOT": str(place / "minirt"), "CONTAINERS_STORAGE_CONF": str(storage)}
-        podman = ["podman", "--runtime", "crun", "--cgroup-manager", "cgroupfs", "--events-backend", "file"]
-        self.command = {"minirt": [str(place / "venv/bin/minirt")], "podman": [*podman, "--tmpdir", f"{place}/tmp"]}
+        theirs, env = podman(place)
+        self.env = {**os.environ, "MINIRT_ROOT": str(place / "minirt"), **env}
+        self.command = {"minirt": [str(place / "venv/bin/minirt")], "podman": theirs}
         limits = ["--pids-limit=0", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024", "--privileged"]
         self.options: dict[str, list[str]] = {"minirt": [], "podman": limits}
 

@@ -26,9 +26,7 @@ which /sys/fs/cgroup is cgroup v2 alone, as crun wants it. "python" is the bare 
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import shutil
 import statistics
 import subprocess
@@ -40,7 +38,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+from bench.beside import ROOT, able, hyperfine, install, once_more, parser
+
 PEERS = ("runc", "crun")
 LIFE = """set -e
 cd {bundle}
@@ -52,39 +51,21 @@ cd {bundle}
 
 def main(argv: list[str] | None = None) -> int:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m bench.oci", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--runs", type=int, default=40, help="of each command (40)")
-    parser.add_argument("--format", choices=("table", "json"), default="table")
-    parser.add_argument("--inside", help=argparse.SUPPRESS)
-    args = parser.parse_args(argv)
+    words = parser("bench.oci", __doc__, inside=True)
+    words.add_argument("--runs", type=int, default=40, help="of each command (40)")
+    args = words.parse_args(argv)
     if args.inside:
-        print(json.dumps(measure(Path(args.inside), args.runs)))
+        print(json.dumps(measure(args.inside, args.runs)))
         return 0
-    missing = [name for name in ("hyperfine", *PEERS, "busybox") if shutil.which(name) is None]
-    if missing or os.geteuid() != 0:
-        print(f"needs root and {', '.join(missing) or 'nothing else'} (apt install)", file=sys.stderr)
+    if not able("hyperfine", *PEERS, "busybox"):
         return 1
     with tempfile.TemporaryDirectory(prefix="minirt-bench-", dir="/var/tmp") as name:
         place = Path(name)
         install(place)
         make_bundle(place / "bundle")
-        mounts = "mount --make-rprivate /; umount -R /sys/fs/cgroup; mount -t cgroup2 cgroup2 /sys/fs/cgroup"
-        inside = f"{mounts}; exec {sys.executable} -m bench.oci --inside {place} --runs {args.runs}"
-        done = subprocess.run(["unshare", "-m", "sh", "-ec", inside], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
-    results = json.loads(done.stdout)
+        results = once_more("bench.oci", place, "--runs", args.runs)
     show(results) if args.format == "table" else print(json.dumps(results, indent=2))
     return 0
-
-
-def install(place: Path) -> None:
-    """Make a wheel of the tree, and a virtual environment with it alone, on the distribution's interpreter."""
-    base = "/usr/bin/python3" if os.access("/usr/bin/python3", os.X_OK) else sys.executable
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
-    subprocess.run([*pip, "wheel", "--no-deps", "-w", str(place), str(ROOT)], check=True, stdout=subprocess.DEVNULL,
-                   stderr=subprocess.DEVNULL)  # fmt: skip
-    subprocess.run([base, "-m", "venv", str(place / "venv")], check=True)
-    (wheel,) = place.glob("*.whl")
-    subprocess.run([str(place / "venv/bin/python3"), *pip[1:], "install", str(wheel)], check=True)
 
 
 def make_bundle(path: Path) -> None:
@@ -107,14 +88,10 @@ def make_bundle(path: Path) -> None:
     (path / "sleeper/config.json").write_text(json.dumps(config))
 
 
-def hyperfine(commands: dict[str, str], runs: int, place: Path) -> dict[str, float]:
+def means(commands: dict[str, str], runs: int, place: Path) -> dict[str, float]:
     """Return the mean of each command in milliseconds."""
-    export = place / "hyperfine.json"
-    words = ["hyperfine", "-N", "--warmup", "3", "--runs", str(runs), "--export-json", str(export), "--style", "none"]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-    subprocess.run([*words, *commands.values()], check=True, cwd=place / "bundle", **quiet)  # type: ignore[call-overload]
-    means = [result["mean"] * 1000 for result in json.loads(export.read_text())["results"]]
-    return dict(zip(commands, means, strict=True))
+    results = hyperfine([*commands.values()], runs, 3, place / "hyperfine.json", cwd=place / "bundle", stderr=subprocess.PIPE)
+    return {name: result["mean"] * 1000 for name, result in zip(commands, results, strict=True)}
 
 
 def measure(place: Path, runs: int) -> dict[str, dict[str, float]]:
@@ -122,17 +99,17 @@ def measure(place: Path, runs: int) -> dict[str, dict[str, float]]:
     runtimes = {"minirt": f"{place}/venv/bin/minirt-oci", **{name: str(shutil.which(name)) for name in PEERS}}
     results = {}
     python = {"python": f"{place}/venv/bin/python3 -I -S -c pass"}
-    results["run"] = hyperfine({**{name: f"{path} run box" for name, path in runtimes.items()}, **python}, runs, place)
+    results["run"] = means({**{name: f"{path} run box" for name, path in runtimes.items()}, **python}, runs, place)
     lives = {}
     for name, path in runtimes.items():
         (place / f"life-{name}").write_text(LIFE.format(bundle=place / "bundle", runtime=path))
         lives[name] = f"sh {place}/life-{name}"
-    results["create+start+delete"] = hyperfine(lives, runs, place)
+    results["create+start+delete"] = means(lives, runs, place)
     for path in runtimes.values():
         nowhere = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
         subprocess.run([path, "run", "-d", "long"], cwd=place / "bundle/sleeper", check=True, **nowhere)
     try:
-        results["exec"] = hyperfine({name: f"{path} exec long /bin/true" for name, path in runtimes.items()}, runs, place)
+        results["exec"] = means({name: f"{path} exec long /bin/true" for name, path in runtimes.items()}, runs, place)
     finally:
         for path in runtimes.values():
             subprocess.run([path, "delete", "--force", "long"], check=True)

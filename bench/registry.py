@@ -15,11 +15,9 @@ same file system and log nothing.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import os
-import shutil
 import signal
 import socket
 import statistics
@@ -30,6 +28,8 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from bench import beside
 
 KINDS = ("push", "pull", "hot", "small")
 CONFIG = """\
@@ -44,15 +44,13 @@ Blob = tuple[str, str, int]  # digest, path, bytes
 
 def main(argv: list[str] | None = None) -> int:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m bench.registry", description=(__doc__ or "").split("\n")[0])
+    parser = beside.parser("bench.registry", __doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--parallel", type=int, default=64, help="clients at once (64)")
     parser.add_argument("--size", type=int, default=4 << 20, help="bytes of a blob (4194304)")
     parser.add_argument("--dir", default="/var/tmp", help="where both servers keep their data (/var/tmp)")
-    parser.add_argument("--format", choices=("table", "json"), default="table")
     args = parser.parse_args(argv)
-    if shutil.which("docker-registry") is None:
-        print("needs docker-registry (apt install)", file=sys.stderr)
+    if not beside.able("docker-registry", root=False):
         return 1
     with tempfile.TemporaryDirectory(prefix="minirt-bench-", dir=args.dir) as name:
         results = measure(Path(name), args.rounds, args.parallel, args.size)
