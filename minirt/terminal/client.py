@@ -2,6 +2,8 @@
 
     stdin ──frames──▶ monitor ──▶ the container        (csrc/monitor/monitor.h)
     stdout, stderr ◀──frames── monitor ◀── the container
+
+The monitor is not waited for: a program that writes more than it reads would stand still for ever, and so would we.
 """
 
 from __future__ import annotations
@@ -16,14 +18,16 @@ from minirt.terminal.wait import Signals
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
-    import socket
+    import socket as _socket
     from collections.abc import Collection
 else:
     import _signal
+    import _socket  # the C half of `socket`, whose other half costs ten milliseconds
 
 __all__ = ["Client"]
 
 CHUNK = 4096
+ROOM = 64 << 10  # bytes that wait for the monitor, before no more is read
 TYPED, SHOWN, ERROR, STATUS, SIZE = range(5)  # enum frame_type
 
 
@@ -40,7 +44,7 @@ class Client:
     """
 
     def __init__(
-        self, socket: socket.socket, pidfd: int, tty: bool, keys: bytes, interactive: bool, shown: Collection[int] = (1, 2)
+        self, socket: _socket.socket, pidfd: int, tty: bool, keys: bytes, interactive: bool, shown: Collection[int] = (1, 2)
     ) -> None:
         self.shown = shown
         self.socket = socket
@@ -49,6 +53,7 @@ class Client:
         self.keys = DetachKeys(keys)
         self.stdin = 0 if interactive else -1
         self.coming = bytearray()
+        self.typed = bytearray()  # frames for the monitor
         self.status: int | None = None  # as wait(2) gives it, once it has come
 
     def stay(self, signals: Signals) -> int | None:
@@ -65,7 +70,9 @@ class Client:
     def turn(self, signals: Signals, terminal: RawTerminal) -> bool:
         """Wait until there is something to copy, and do it. Returns whether the monitor is still there."""
         poll = select.poll()
-        for fd in (self.socket.fileno(), signals.reader, *((self.stdin,) if self.stdin >= 0 else ())):
+        monitor = self.socket.fileno()
+        poll.register(monitor, select.POLLIN | (select.POLLOUT if self.typed else 0))
+        for fd in (signals.reader, *((self.stdin,) if self.stdin >= 0 and len(self.typed) < ROOM else ())):
             poll.register(fd, select.POLLIN)
         ready = dict(poll.poll())
         if signals.reader in ready:
@@ -76,10 +83,12 @@ class Client:
                 self.send_size()
         if self.stdin in ready:
             self.listen()
-        return self.socket.fileno() not in ready or self.look()
+        if self.typed:
+            self.give()
+        return not ready.get(monitor, 0) & ~select.POLLOUT or self.look()
 
     def listen(self) -> None:
-        """Send what was typed; the end of it as an empty frame."""
+        """Put what was typed on its way; the end of it as an empty frame."""
         try:
             data = os.read(self.stdin, CHUNK)
         except OSError:  # EIO: the user's terminal has hung up
@@ -91,11 +100,17 @@ class Client:
             self.send(TYPED, passed)
 
     def send(self, type: int, data: bytes) -> None:
-        """Send a frame; where nobody takes it any more, the next read tells."""
+        """Put a frame on its way."""
+        self.typed += bytes((type, 0, 0, 0)) + len(data).to_bytes(4, "big") + data
+
+    def give(self) -> None:
+        """Give the monitor what it takes now; where nobody takes it any more, the next read tells."""
         try:
-            self.socket.sendall(bytes((type, 0, 0, 0)) + len(data).to_bytes(4, "big") + data)
-        except (BrokenPipeError, ConnectionResetError):
+            del self.typed[: self.socket.send(self.typed, _socket.MSG_DONTWAIT)]
+        except BlockingIOError:
             pass
+        except OSError:
+            self.typed.clear()
 
     def send_size(self) -> None:
         """Tell the size of our terminal, if there is one."""
@@ -105,7 +120,10 @@ class Client:
 
     def look(self) -> bool:
         """Take what has come, and show it. Returns False at the end."""
-        data = self.socket.recv(65536)
+        try:
+            data = self.socket.recv(65536)
+        except ConnectionResetError:  # it was killed, with something of ours unread
+            data = b""
         self.coming += data
         while len(self.coming) >= 8 and len(self.coming) >= 8 + (size := int.from_bytes(self.coming[4:8], "big")):
             type, content = self.coming[0], bytes(self.coming[8 : 8 + size])

@@ -243,6 +243,17 @@ def test_input_goes_to_it_and_its_end_too(mine: Minirt) -> None:
     assert mine("start", "-ai", "box", input="one\ntwo\n").stdout == "one\ntwo\nover\n"
 
 
+def test_a_program_that_writes_more_than_it_reads_does_not_stand_still(mine: Minirt) -> None:
+    line, lines = "x" * 39, 1_000_000
+    mine.good("create", "-i", "--log-driver", "none", "--name", "box", "busybox", "awk", f'{{ print "{line}" }}')
+    with mine.start("start", "-ai", "box", stdin=subprocess.PIPE) as process:
+        try:
+            written = process.communicate("\n" * lines, timeout=LIMIT)[0]
+        finally:
+            process.kill()
+    assert process.returncode == 0 and len(written) == lines * (len(line) + 1)
+
+
 def test_many_who_type_at_once_do_not_hurt_the_monitor(mine: Minirt) -> None:
     script = "until test -e /go; do sleep 0.1; done; head -c $0 | wc -c"
     id = mine.good("run", "-d", "-i", "--name", "box", "busybox", "sh", "-c", script, MANY * FRAMES * len(TYPED)).strip()
