@@ -58,14 +58,18 @@ static char *quoted(char *out, const unsigned char *s, int n)
     return out;
 }
 
+/* Open the newest file. What a killed monitor has left of a line there gets an end, so that it is one by itself. */
 static int begin(struct log *l)
 {
     struct stat status;
+    char last = '\n';
 
-    l->fd = openat(l->directory, "log", O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
+    l->fd = openat(l->directory, "log", O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
     if (l->fd < 0 || fstat(l->fd, &status) < 0)
         return -errno;
     l->size = (uint64_t)status.st_size;
+    if (l->size && pread(l->fd, &last, 1, status.st_size - 1) == 1 && last != '\n' && write(l->fd, "\n", 1) == 1)
+        l->size++;
     return 0;
 }
 
@@ -98,13 +102,18 @@ static void rotate(struct log *l)
 static int flush(struct log *l)
 {
     size_t done = 0;
+    int error = l->fd < 0 ? begin(l) : 0;  /* where it could not be begun anew (rotate) */
 
+    if (error) {
+        l->waiting = 0;
+        return error;
+    }
     while (done < l->waiting) {
         ssize_t written = write(l->fd, l->out + done, l->waiting - done);
         if (written < 0 && errno == EINTR)
             continue;
         if (written <= 0) {  /* no half line stays */
-            int error = written < 0 ? errno : EIO;
+            error = written < 0 ? errno : EIO;
             if (done && ftruncate(l->fd, (off_t)l->size) < 0)
                 error = errno;
             l->waiting = 0;

@@ -155,8 +155,12 @@ class Reader:
             if not text.endswith(b"\n"):
                 break  # it is being written
             self.at += len(text)
-            entry = json.loads(text)
-            yield Line(entry["log"], entry["stream"], entry["time"])
+            try:
+                entry = json.loads(text)
+                line = Line(entry["log"], entry["stream"], entry["time"])
+            except (ValueError, KeyError, TypeError):
+                continue  # what a killed monitor, or a machine that lost its power, has left of one
+            yield line
 
 
 def moment(text: str) -> str:

@@ -19,12 +19,27 @@ HARNESS = r"""
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 /* log DIR MOST FILES: what comes on standard input, in pieces as they are read, of at most argv[4] bytes */
 int main(int argc, char **argv) {
     static struct log l;
     static char data[65536];
     ssize_t n;
+    if (argc == 3) {  /* log DIR fails: no file can be made while it goes over into the next */
+        struct rlimit few = {3, 100}, many = {100, 100};
+        if (log_open(&l, open(argv[1], O_RDONLY), 1, 3) || log_write(&l, 1, "one\n", 4) != 4 || log_write(&l, 1, "two\n", 4) != 4)
+            return 3;
+        setrlimit(RLIMIT_NOFILE, &few);
+        for (int i = 0; i < 3; i++)
+            if (log_write(&l, 1, "three\n", 6) >= 0)
+                return 4;
+        setrlimit(RLIMIT_NOFILE, &many);
+        if (log_write(&l, 1, "three\n", 6) != 6)
+            return 5;
+        log_close(&l);
+        return 0;
+    }
     if (argc != 5 || log_open(&l, open(argv[1], O_RDONLY), strtoull(argv[2], 0, 10), (unsigned)atoi(argv[3]))) return 1;
     while ((n = read(0, data, (size_t)atoi(argv[4]))) > 0)
         if (log_write(&l, 1, data, (size_t)n) != n) return 2;
@@ -88,6 +103,19 @@ def test_files_are_bounded_and_the_newest_lines_are_there(
     kept = [int(line.text) for line in Reader(str(place)).read()]
     assert kept == list(range(count - len(kept), count)) and kept
     assert len(list(place.iterdir())) <= files and all(path.stat().st_size < most + 100 for path in place.iterdir())
+
+
+def test_a_log_that_could_not_be_begun_anew_loses_no_older_file(harness: Path, tmp_path: Path) -> None:
+    subprocess.run([harness, tmp_path, "fails"], check=True)
+    assert [line.text for line in Reader(str(tmp_path)).read()] == ["one\n", "two\n", "three\n"]
+
+
+def test_a_line_that_a_killed_monitor_has_left_half_written_takes_no_other_along(harness: Path, tmp_path: Path) -> None:
+    for text in ("one\n", "two\n"):
+        subprocess.run([harness, tmp_path, "0", "1", "100"], input=text.encode(), check=True)
+        with open(tmp_path / "log", "a") as log:
+            log.write('{"log":"half')
+    assert [line.text for line in Reader(str(tmp_path)).read()] == ["one\n", "two\n"]
 
 
 def test_a_reader_goes_on_where_it_was_though_files_have_moved(tmp_path: Path) -> None:
