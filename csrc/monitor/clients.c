@@ -49,10 +49,10 @@ static void leave(struct client **c)
     *c = NULL;
 }
 
-void clients_leave(void)
+void clients_leave(int full)
 {
     for (int i = 0; i < CLIENTS; i++)
-        if (clients[i])
+        if (clients[i] && (!full || clients[i]->out.used > ROOM / 2))
             leave(&clients[i]);
 }
 
@@ -93,12 +93,13 @@ int clients_have_room(void)
     return 1;
 }
 
-int clients_left(void)
+size_t clients_left(void)
 {
+    size_t bytes = 0;
+
     for (int i = 0; i < CLIENTS; i++)
-        if (clients[i] && clients[i]->out.used)
-            return 1;
-    return 0;
+        bytes += clients[i] ? clients[i]->out.used : 0;
+    return bytes;
 }
 
 /* Read from a client; there is room for a frame's content. Returns -1 where it has gone, or does not keep to the form, else whether

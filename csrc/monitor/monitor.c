@@ -39,6 +39,7 @@
 #define PATIENCE 100  /* ms between two tries to write to a full disk */
 #define LONGEST 3600000  /* ms between two looks at the clock */
 #define TRIES 100     /* of them once the program has ended; then what is left of the log is lost */
+#define LATE 4000     /* ms in which a client takes nothing of what is left for it; then it is hung up on */
 
 /* One of the program's outputs, and what was read of it and not yet logged. */
 struct output { int fd, stream; size_t used, logged; char data[FRAME_MOST]; };
@@ -369,6 +370,20 @@ static int turn(int milliseconds)
 
 /* -- the end ----------------------------------------------------------------------------------------------------------- */
 
+/* Say whether clients have taken nothing for a while, though there is something for them. */
+static int clients_are_late(void)
+{
+    static size_t before;
+    static int64_t until;
+    size_t left = clients_left();
+
+    if (left != before) {
+        before = left;
+        until = now() + LATE;
+    }
+    return left && now() > until;
+}
+
 /* Read what the program has left in its pipes. Whoever holds their other end may still live (--pid host): not waited for. */
 static void drain(void)
 {
@@ -376,8 +391,11 @@ static void drain(void)
 
     m.typed.used = 0;
     while (m.outputs[0].fd >= 0 || m.outputs[1].fd >= 0 || !logged(&m.outputs[0]) || !logged(&m.outputs[1])) {
-        int wait = !logged(&m.outputs[0]) || !logged(&m.outputs[1]) || !clients_have_room();
-        if (!turn(wait ? PATIENCE : 0) && (!wait || !tries--))
+        int full = !logged(&m.outputs[0]) || !logged(&m.outputs[1]), crowded = !clients_have_room();
+        int done = turn(full || crowded ? PATIENCE : 0);
+        if (crowded && clients_are_late())
+            clients_leave(1);  /* the log has all of it, whoever looks on */
+        else if (!done && !crowded && (!full || !tries--))
             break;
     }
 }
@@ -403,10 +421,9 @@ static void say_goodbye(void)
 
     clients_tell(FRAME_STATUS, (char *)&status, sizeof status);
     clients_listen(-1);
-    for (int tries = TRIES; tries && clients_left(); tries--)
-        if (!turn(PATIENCE))
-            break;
-    clients_leave();
+    while (clients_left() && !clients_are_late())
+        turn(PATIENCE);
+    clients_leave(0);
 }
 
 int main(void)

@@ -15,7 +15,7 @@ from threading import Thread
 import pytest
 from command import Minirt, gone
 
-from minirt.engine.monitor import connect, frame
+from minirt.engine.monitor import STATUS, connect, frame
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a container without a user namespace takes root")
 LIMIT = 30.0  # seconds that something may take on a busy machine
@@ -297,6 +297,27 @@ def test_a_terminal_that_no_process_has_open_keeps_no_monitor_busy(mine: Minirt)
     assert processor_time(parent(first)) - before < 0.5
     mine.good("exec", "box", "sh", "-c", "echo again >/dev/console; touch /go")
     assert mine.good("wait", "box") == "0\n" and mine.good("logs", "box") == "again\n"
+
+
+def test_who_stops_reading_costs_no_line_of_the_log(mine: Minirt) -> None:
+    """As much as fits between the program and him: it ends, and what he does not take is still logged."""
+    id = mine.good("create", "--name", "box", "busybox", "sh", "-c", "sleep 1; seq 60000").strip()
+    mine.good("start", "box")
+    with closing(connect(f"{mine.root}/lib/containers/{id}/attach")):
+        assert mine.good("wait", "box") == "0\n"
+        assert mine.good("logs", "box") == "".join(f"{n}\n" for n in range(1, 60001))
+
+
+def test_who_reads_slowly_has_all_of_it_and_the_status(mine: Minirt) -> None:
+    script = "until test -e /go; do sleep 0.1; done; seq 60000; exit 4"
+    id = mine.good("run", "-d", "--name", "box", "busybox", "sh", "-c", script).strip()
+    with closing(connect(f"{mine.root}/lib/containers/{id}/attach")) as client:
+        mine.good("exec", "box", "touch", "/go")
+        coming = b""
+        while data := client.recv(65536):
+            coming += data
+            time.sleep(0.3)
+    assert coming[-12:] == frame(STATUS, (4 << 8).to_bytes(4, "big"))
 
 
 def test_several_may_look_at_once(mine: Minirt) -> None:
