@@ -26,7 +26,7 @@ __all__ = ["execute"]
 
 
 def execute(container: Container, options: RunOptions) -> int:
-    """Run a process in a container, and stay with it unless it is to be detached.
+    """Run a process in a container, and stay with it; one that is to be detached has a monitor in our place (execs.py).
 
     Args:
         container: one that runs.
@@ -35,18 +35,21 @@ def execute(container: Container, options: RunOptions) -> int:
     Returns: its exit status; 0 if detached. Raises: ContainerError, MinirtError with docker's 126 and 127.
     """
     check(options)
+    if options.detach:
+        from minirt.engine.execs import create
+
+        options.interactive = False
+        create(container, options).start(before=lambda: None)
+        return 0
     with ExitStack() as undo:
         undo.callback(os.close, running(container))  # held: so its pid is nobody else's
         context = make_context(container, options)
         return told(container, options, Joining(options, context, container, undo).run_all)
 
 
-def told(container: Container, options: RunOptions, run: Callable[[], int], id: str = "") -> int:
-    """Run what runs a process in a container, and tell of its beginning and its end. Returns its exit status.
-
-    Args: id, of the process, by which its events are known; by default one is made up.
-    """
-    id, command = id or os.urandom(32).hex(), " ".join(options.command)
+def told(container: Container, options: RunOptions, run: Callable[[], int]) -> int:
+    """Run what runs a process in a container, and tell of its beginning and its end. Returns its exit status."""
+    id, command = os.urandom(32).hex(), " ".join(options.command)  # by the id its events are known
     container.save([(f"{action}: {command}", {"execID": id}) for action in ("exec_create", "exec_start")])
     status = 126  # where it cannot begin
     try:
@@ -55,8 +58,7 @@ def told(container: Container, options: RunOptions, run: Callable[[], int], id: 
         status = error.exit_code
         raise
     finally:
-        if not options.detach:
-            container.tell("exec_die", execID=id, exitCode=str(status))
+        container.tell("exec_die", execID=id, exitCode=str(status))
     return status
 
 
@@ -100,10 +102,10 @@ class Joining(Session):
 
         options = self.options
         stdin = 0
-        if not options.interactive or options.detach:
+        if not options.interactive:
             stdin = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
             self.undo.callback(os.close, stdin)
-        signals = self.undo.enter_context(Signals(options.sig_proxy)) if not options.detach else None
+        signals = self.undo.enter_context(Signals(options.sig_proxy))
         try:
             birth = self.undo.enter_context(
                 Birth(lambda: begin_join(self.context), (stdin, 1, 2), rest=lambda plan: finish_join(plan, self.context))
@@ -112,9 +114,6 @@ class Joining(Session):
                 self.stand(name, birth)
         except PlanFailed as failure:
             raise self.verdict(failure) from None
-        if signals is None:
-            birth.reaped()
-            return 0
         status = attach(birth.pidfd, master=self.master, detach_keys=self.keys(), interactive=options.interactive, signals=signals)
         birth.reaped()
         return status or 0

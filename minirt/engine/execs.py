@@ -3,7 +3,7 @@
     create   options ─▶ containers/ID/exec/EXEC/options.json
     start    ─▶ `attach`, the socket of its monitor; `process`, which one it is; when it has ended `exit`
 
-`minirt exec` needs none of that: it stays with what it starts (exec.py).
+`minirt exec` needs none of that unless it is to be detached: it stays with what it starts (exec.py).
 """
 
 from __future__ import annotations

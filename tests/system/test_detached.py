@@ -320,6 +320,20 @@ def test_who_reads_slowly_has_all_of_it_and_the_status(mine: Minirt) -> None:
     assert coming[-12:] == frame(STATUS, (4 << 8).to_bytes(4, "big"))
 
 
+def test_a_detached_exec_has_none_of_our_streams(mine: Minirt) -> None:
+    mine.good("run", "-d", "--name", "box", "busybox", "sleep", "1000")
+    script = "until test -e /go; do sleep 0.1; done; echo out; echo err >&2; test -t 0 && touch /terminal; touch /done"
+    for words, terminal in (((), False), (("-t",), True)):
+        done = mine("exec", "-d", *words, "box", "sh", "-c", script)  # our pipes' other ends are waited for, too
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        mine.good("exec", "box", "touch", "/go")
+        upper = folder(mine, "box") / "upper"
+        until((upper / "done").exists)
+        assert (upper / "terminal").exists() == terminal
+        mine.good("exec", "box", "rm", "/go", "/done")
+    assert mine("exec", "-d", "box", "none").returncode == 127
+
+
 def test_several_may_look_at_once(mine: Minirt) -> None:
     mine.good("run", "-d", "--name", "box", "-i", "busybox", "sh", "-c", "read x; echo got $x; exit 4")
     lookers = [mine.start("attach", "--no-stdin", "box") for _ in range(2)]
