@@ -123,8 +123,15 @@ def restart(container: Container, seconds: float | None = None, number: int | No
     from minirt.engine.start import start
 
     load_options(container)  # one that cannot be started again is not stopped
-    stop(container, seconds, number)
-    start(container)
+    rm = container.state["rm"]
+    if rm:
+        container.save(rm=False)  # this end is not the one that --rm means
+    try:
+        stop(container, seconds, number)
+        start(container)
+    finally:
+        if rm:
+            container.save(rm=True)
     container.tell("restart")
 
 

@@ -320,6 +320,18 @@ def test_who_reads_slowly_has_all_of_it_and_the_status(mine: Minirt) -> None:
     assert coming[-12:] == frame(STATUS, (4 << 8).to_bytes(4, "big"))
 
 
+def test_restart_keeps_what_goes_at_its_end(mine: Minirt) -> None:
+    """--rm is for the end that nobody asked to be followed by a start."""
+    id = mine.good("run", "-d", "--rm", "--name", "box", "busybox", "sh", "-c", "touch /mark; sleep 1000").strip()
+    until(lambda: (folder(mine, "box") / "upper" / "mark").exists())
+    before = pid(mine, "box")
+    mine.good("restart", "-t", "0", "box")
+    assert inspect(mine, "box")["Id"] == id and pid(mine, "box") != before
+    assert inspect(mine, "box")["HostConfig"]["AutoRemove"]
+    mine.good("stop", "-t", "0", "box")
+    assert mine.good("ps", "-aq") == ""
+
+
 def test_a_detached_exec_has_none_of_our_streams(mine: Minirt) -> None:
     mine.good("run", "-d", "--name", "box", "busybox", "sleep", "1000")
     script = "until test -e /go; do sleep 0.1; done; echo out; echo err >&2; test -t 0 && touch /terminal; touch /done"
