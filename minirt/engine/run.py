@@ -8,6 +8,7 @@ at any point as after a good end.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from contextlib import ExitStack
@@ -63,6 +64,7 @@ def run(options: RunOptions, image: Image | None = None) -> int:
         died: list[Happening] = []
         keep.callback(discard, container, died)
         undo.enter_context(keep)
+        write_id(container, options)
         hold(image, container)
         if wants_mounts(options, image):
             from minirt.engine import volumes
@@ -116,11 +118,24 @@ def check(options: RunOptions) -> None:
         raise UsageError("--attach: with -d we are at none of its streams")
     if options.plan and options.step:
         raise UsageError("--plan prints and runs nothing, --step runs: give one of them")
+    if options.cidfile and os.path.exists(options.cidfile):
+        raise UsageError(f"--cidfile {options.cidfile}: is there already: remove it, or name another")
     check_networks(options)
     if options.tty and options.interactive and not options.plan and not options.detach:
         from minirt.terminal.tty import require_terminal
 
         require_terminal(0)
+
+
+def write_id(container: Container, options: RunOptions) -> None:
+    """Write a container's id into the file of --cidfile. Raises: UsageError."""
+    if not options.cidfile:
+        return
+    try:
+        with open(options.cidfile, "x", encoding="ascii") as file:
+            file.write(container.id)
+    except OSError as error:
+        raise UsageError(f"--cidfile {options.cidfile}: {error.strerror}") from None
 
 
 def make_sink(options: RunOptions, undo: ExitStack) -> Sink | None:

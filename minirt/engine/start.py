@@ -21,7 +21,7 @@ from minirt.engine.gc import clear, exited
 from minirt.engine.health import Check, begin, check_of, merged
 from minirt.engine.images import find_image, hold, wants_mounts
 from minirt.engine.left import hand_over_terminal, place, streams
-from minirt.engine.run import check
+from minirt.engine.run import check, write_id
 from minirt.engine.session import Session
 from minirt.engine.spec import labels_of, make_spec
 from minirt.errors import UsageError
@@ -57,8 +57,6 @@ def create(options: RunOptions, image: Image | None = None) -> Container:
     config = image.config.get("config") or {}
     make_spec(options, config, "c" * 64)  # what is wrong with the options is said now
     merged(options.healthcheck, config)
-    if options.cidfile and os.path.exists(options.cidfile):
-        raise UsageError(f"--cidfile {options.cidfile}: is there already: remove it, or name another")
     options.stop_signal = options.stop_signal or (image.config.get("config") or {}).get("StopSignal") or ""
     container = Container.create(
         options.name, image.label, options.command, options.rm, labels_of(options, config),
@@ -75,9 +73,7 @@ def create(options: RunOptions, image: Image | None = None) -> Container:
             claim(container, options, image)
         container.write("options.json", json.dumps(frozen(options)))
         container.save([("create", {})], status="created")
-        if options.cidfile:
-            with open(options.cidfile, "x", encoding="ascii") as file:
-                file.write(container.id)
+        write_id(container, options)
         keep.pop_all()
     return container
 

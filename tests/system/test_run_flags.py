@@ -95,6 +95,16 @@ def test_an_id_file_and_variables_from_a_file(minirt, tmp_path: Path) -> None:
     assert {"ONE=1", "PATH_OF_OURS=taken"} <= set(good(minirt, "logs", "box").splitlines())
 
 
+@pytest.mark.parametrize("words", [("run",), ("run", "-d"), ("create",)])
+def test_the_id_is_written_however_it_is_run(minirt, words: tuple[str, ...], tmp_path: Path) -> None:
+    good(minirt, *words, "--cidfile", tmp_path / "id", "--name", "box", "busybox", "true")
+    assert (tmp_path / "id").read_text() == good(minirt, "inspect", "-f", "{{.Id}}", "box")
+    assert "is there already" in bad(minirt, *words, "--cidfile", tmp_path / "id", "busybox", "true")
+    assert "No such file" in bad(minirt, *words, "--cidfile", tmp_path / "none" / "id", "busybox", "true")
+    assert good(minirt, "ps", "-aq", "--no-trunc") == (tmp_path / "id").read_text(), "no other is left"
+    good(minirt, "rm", "-f", "box")
+
+
 def test_the_streams_that_we_are_at(minirt) -> None:
     done = minirt("run", "--rm", "-a", "stderr", "busybox", "sh", "-c", "echo out; echo err >&2")
     assert (done.stdout, done.stderr) == ("", "err\n")
