@@ -12,10 +12,10 @@ import stat
 
 from minirt.image.diff import entry_of, xattrs_of
 from minirt.image.errors import ImageError
-from minirt.image.layer import WHITEOUT
 from minirt.image.pack import END, data_of, header, map_holes
 from minirt.image.tar import Entry
 from minirt.image.view import Found, View
+from minirt.image.whiteouts import WHITEOUT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -19,6 +19,7 @@ __all__ = ["changes", "files"]
 def changes(container: Container) -> Iterator[tuple[str, str]]:
     """Yield (A, C or D; path) of what was added, changed or deleted, in the order of the paths. Raises: ImageError."""
     from minirt.image.view import View
+    from minirt.image.whiteouts import is_whiteout
 
     below = View(layers(container))
     upper = os.fsencode(f"{container.path}/upper")
@@ -28,7 +29,7 @@ def changes(container: Container) -> Iterator[tuple[str, str]]:
             inner = path + b"/" + name if path else name
             status = os.lstat(upper + b"/" + inner)
             there = below.find(inner) is not None
-            hidden = stat.S_ISCHR(status.st_mode) and status.st_rdev == 0  # a whiteout, as overlayfs makes it
+            hidden = is_whiteout(status)
             if there or not hidden:
                 yield "D" if hidden else "C" if there else "A", "/" + os.fsdecode(inner)
             if stat.S_ISDIR(status.st_mode):

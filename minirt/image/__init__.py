@@ -18,6 +18,7 @@ Read in this order:
     compression.py  gzip, zstd, or nothing
     tar.py          an archive as a stream of entries
     tree.py         a path inside a root, and never outside it
+    whiteouts.py    what hides a lower layer's content
     lower.py        what the layers below have
     layer.py        entries -> files; whiteouts as overlayfs wants them
     pack.py         entries -> an archive, always the same bytes

@@ -12,9 +12,10 @@ import stat
 from errno import ENODATA, ENOTSUP
 
 from minirt.image.errors import ImageError
-from minirt.image.layer import OPAQUE, OVERLAY_XATTRS, WHITEOUT
-from minirt.image.pack import END, data_of, header, map_holes
+from minirt.image.pack import END, HardLinks, data_of, header, map_holes
 from minirt.image.tar import Entry
+from minirt.image.whiteouts import OVERLAY_XATTRS, WHITEOUT, is_opaque, is_whiteout
+from minirt.image.whiteouts import entry as whiteout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["entry_of", "layer_of", "xattrs_of"]
 
 DEPTH_LIMIT = 256  # as tree.py has it: a deeper layer could not be unpacked
-OPAQUE_MARKS = ("trusted.overlay.opaque", "user.overlay.opaque")
 BORROWED = ("redirect", "metacopy")  # with these a directory or a file has its content in a lower layer
 LABELS = ("security.selinux",)  # the host's policy, not the image's content
 _KINDS = {
@@ -44,8 +44,8 @@ def layer_of(upper: str, lower: list[str], *, latest: int | None = None) -> Iter
     try:
         if _root_differs(fd, lower):
             yield packer.header(entry_of(os.fstat(fd), b".", xattrs_of(fd)))
-        if _is_opaque(fd):
-            yield packer.whiteout(OPAQUE)
+        if is_opaque(fd):
+            yield whiteout(b"")
         yield from packer.content(fd, b"", 0)
     finally:
         os.close(fd)
@@ -69,7 +69,7 @@ def entry_of(status: os.stat_result, name: bytes, xattrs: dict[str, bytes]) -> E
 class _Packer:
     def __init__(self, latest: int | None) -> None:
         self._latest = latest
-        self._names: dict[tuple[int, int], bytes] = {}  # (device, inode) of files with several names -> the first
+        self._links = HardLinks()
 
     def content(self, folder: int, path: bytes, depth: int) -> Iterator[bytes]:
         """Yield what is in a directory."""
@@ -79,8 +79,8 @@ class _Packer:
             below = path + b"/" + name if path else name
             status = os.stat(name, dir_fd=folder, follow_symlinks=False)
             kind = stat.S_IFMT(status.st_mode)
-            if kind == stat.S_IFCHR and status.st_rdev == 0:
-                yield self.whiteout(path + b"/" + WHITEOUT + name if path else WHITEOUT + name)
+            if is_whiteout(status):
+                yield whiteout(path, name)
             elif name.startswith(WHITEOUT):
                 raise ImageError(f"/{os.fsdecode(below)}: a layer takes a name that begins with .wh. for a whiteout")
             elif kind == stat.S_IFDIR:
@@ -95,8 +95,8 @@ class _Packer:
         try:
             _refuse_borrowed(fd, below)
             yield self.header(entry_of(os.fstat(fd), below, xattrs_of(fd)))
-            if _is_opaque(fd):
-                yield self.whiteout(below + b"/" + OPAQUE)
+            if is_opaque(fd):
+                yield whiteout(below)
             yield from self.content(fd, below, depth + 1)
         finally:
             os.close(fd)
@@ -106,9 +106,8 @@ class _Packer:
         try:
             status = os.fstat(fd)
             entry = entry_of(status, below, xattrs_of(fd))
-            first = self._first(status, below)
-            if first is not None:
-                yield self._hard_link(entry, first)
+            if self._links.join(entry, status):
+                yield self.header(entry)
                 return
             _refuse_borrowed(fd, below)
             map_holes(entry, fd)
@@ -120,34 +119,14 @@ class _Packer:
     def special(self, folder: int, name: bytes, below: bytes, status: os.stat_result) -> bytes:
         """Return the header of a link, a device or a FIFO."""
         entry = entry_of(status, below, xattrs_of(f"/proc/self/fd/{folder}/".encode() + name))
-        first = self._first(status, below)
-        if first is not None:
-            return self._hard_link(entry, first)
-        if entry.kind == "symlink":
+        if not self._links.join(entry, status) and entry.kind == "symlink":
             entry.link = os.readlink(name, dir_fd=folder)
         return self.header(entry)
-
-    def whiteout(self, name: bytes) -> bytes:
-        """Return an empty file that hides something: it has no owner and no time of its own."""
-        entry = Entry(name, "file")
-        entry.mode = 0o600
-        return header(entry)
 
     def header(self, entry: Entry) -> bytes:
         if self._latest is not None:
             entry.mtime = min(entry.mtime, self._latest)
         return header(entry)
-
-    def _first(self, status: os.stat_result, below: bytes) -> bytes | None:
-        """Return the name under which a file was packed already, if it was."""
-        if status.st_nlink < 2:
-            return None
-        first = self._names.setdefault((status.st_dev, status.st_ino), below)
-        return None if first is below else first
-
-    def _hard_link(self, entry: Entry, first: bytes) -> bytes:
-        entry.kind, entry.link, entry.xattrs, entry.size, entry.stored = "hardlink", first, {}, 0, 0
-        return self.header(entry)
 
 
 def xattrs_of(target: int | bytes) -> dict[str, bytes]:
@@ -161,10 +140,6 @@ def xattrs_of(target: int | bytes) -> dict[str, bytes]:
         if error.errno not in (ENOTSUP, ENODATA):
             raise
         return {}
-
-
-def _is_opaque(fd: int) -> bool:
-    return any(name in OPAQUE_MARKS for name in os.listxattr(fd))
 
 
 def _refuse_borrowed(fd: int, path: bytes) -> None:

@@ -6,7 +6,7 @@ import os
 import stat
 
 from minirt.image.diff import entry_of, xattrs_of
-from minirt.image.pack import END, data_of, header, map_holes
+from minirt.image.pack import END, HardLinks, data_of, header, map_holes
 from minirt.image.view import View
 
 TYPE_CHECKING = False
@@ -25,7 +25,7 @@ def export(layers: list[str]) -> Iterator[bytes]:
     Args: layers, their directories, topmost first. Raises OSError.
     """
     view = View(layers)
-    first: dict[tuple[int, int], bytes] = {}  # (device, inode) of files with several names -> the name that has the data
+    links = HardLinks()
     root = view.find(b"")
     if root is not None:
         yield header(_entry(root, b"."))
@@ -33,12 +33,7 @@ def export(layers: list[str]) -> Iterator[bytes]:
         if found.kind == stat.S_IFSOCK:
             continue
         entry = _entry(found, path)
-        status = found.status
-        source = first.setdefault((status.st_dev, status.st_ino), path) if status.st_nlink > 1 else path
-        if source is not path and entry.kind != "directory":
-            entry.kind, entry.link, entry.xattrs, entry.size, entry.stored = "hardlink", source, {}, 0, 0
-            yield header(entry)
-        elif entry.kind == "file":
+        if not links.join(entry, found.status) and entry.kind == "file":
             yield from _file(found, entry)
         else:
             yield header(entry)

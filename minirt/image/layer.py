@@ -1,10 +1,7 @@
 """Entries -> files: one layer's archive, unpacked into a directory that overlayfs can stack.
 
-Whiteouts (image-spec layer.md#whiteouts) become what overlayfs reads (kernel Documentation/filesystems/
-overlayfs.rst, "whiteouts and opaque directories"): `.wh.NAME` a character device 0:0 called NAME, which any
-user may make since Linux 5.8; `.wh..wh..opq` an xattr on the directory. It has another name where the mount is
-made in a user namespace (`userxattr`), and one layer serves both kinds of mounts: so it gets both. Where the
-file system takes no such xattr (tmpfs: user.* only since Linux 6.6), a whiteout for each hidden name says the same.
+Whiteouts become what overlayfs reads (whiteouts.py). Where the file system takes no xattr for an opaque directory (tmpfs:
+user.* only since Linux 6.6), a whiteout for each hidden name says the same.
 
 A whiteout only hides what lower layers have. So `.wh.a` beside a directory `a` of the same layer, in any
 order, is a directory that hides the lower one's content: an opaque directory.
@@ -21,6 +18,7 @@ from minirt.image.errors import Attempt, BadArchive, ImageError, StoreError
 from minirt.image.lower import Attributes, Lower
 from minirt.image.tar import Archive
 from minirt.image.tree import Directory, Tree
+from minirt.image.whiteouts import MARKS, META, OPAQUE, OVERLAY_XATTRS, WHITEOUT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,10 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Limits", "Privilege", "unpack"]
 
-WHITEOUT = b".wh."
-WHITEOUT_META = b".wh..wh."  # aufs's own files, of which only the opaque mark means something to others
-OPAQUE = b".wh..wh..opq"
-OVERLAY_XATTRS = ("trusted.overlay.", "user.overlay.")  # ours to write, never an archive's
 OUR_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 TIME_LIMIT = 2**63 - 1  # seconds: time_t
 
@@ -57,7 +51,7 @@ class Privilege:
 
     def __init__(self, full: bool | None = None) -> None:
         self.full = os.geteuid() == 0 if full is None else full
-        self.marks = ("trusted.overlay.opaque", "user.overlay.opaque") if self.full else ("user.overlay.opaque",)
+        self.marks = MARKS if self.full else MARKS[1:]
 
     def allows(self, xattr: str) -> bool:
         """Return whether an archive's xattr is to be set."""
@@ -99,7 +93,7 @@ def unpack(
 class _Writer:
     def __init__(self, root: str, privilege: Privilege) -> None:
         self.tree = Tree(root, self._made, self._blocked)
-        self._lower = Lower([], privilege.marks[0])
+        self._lower = Lower([])
         self._may = privilege
         self._me = (os.geteuid(), os.getegid())
         self._entry: Entry | None = None
@@ -144,7 +138,7 @@ class _Writer:
             directory, _ = self.tree.parent(above + b"/x")
             self._opaque.add(directory.path)
             return True
-        if last.startswith(WHITEOUT_META) or any(c.startswith(WHITEOUT_META) for c in above.split(b"/")):
+        if last.startswith(META) or any(c.startswith(META) for c in above.split(b"/")):
             return True
         if not last.startswith(WHITEOUT):
             return False
@@ -337,7 +331,7 @@ class _Writer:
 
         Args: lower, the directories of the layers below, topmost first.
         """
-        self._lower = Lower(lower, self._may.marks[0])
+        self._lower = Lower(lower)
         if b"" not in self._directories:
             self._directories[b""] = Attributes(0o755, 0, 0, 0, {})
             self._implied.add(b"")

@@ -15,6 +15,7 @@ import os
 from minirt.image import digest as digests
 from minirt.image.errors import Attempt, BadArchive, Damaged
 from minirt.image.scratch import Scratch, remove_tree
+from minirt.image.whiteouts import is_opaque
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Layers:
             except FileNotFoundError:
                 return None
             found.append(path)
-            if _is_opaque(path):
+            if is_opaque(path):
                 break
         return found
 
@@ -200,8 +201,3 @@ class Unpacking:
     def __exit__(self, *_: object) -> None:
         remove_tree(self._path)
         os.close(self._fd)
-
-
-def _is_opaque(path: str) -> bool:
-    marks = ("trusted.overlay.opaque", "user.overlay.opaque")
-    return any(name in marks for name in os.listxattr(path))

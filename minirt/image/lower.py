@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import stat
 
+from minirt.image.whiteouts import is_opaque
+
 __all__ = ["Attributes", "Lower"]
 
 
@@ -28,12 +30,11 @@ class Attributes:
 class Lower:
     """The layers below.
 
-    Args: roots, their directories, topmost first; mark, the xattr that makes a directory opaque.
+    Args: roots, their directories, topmost first.
     """
 
-    def __init__(self, roots: list[str], mark: str) -> None:
+    def __init__(self, roots: list[str]) -> None:
         self._roots = roots
-        self._mark = mark
 
     def attributes(self, path: bytes) -> Attributes | None:
         """Return what a directory has, or None where there is none. Raises OSError."""
@@ -63,7 +64,7 @@ class Lower:
     def _open(self, root: str, path: bytes) -> tuple[int, bool]:
         """Open a directory in one layer. Returns an fd, -1 where it has none, and whether it hides those below."""
         fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        hides = self._is_opaque(fd)
+        hides = is_opaque(fd)
         for name in path.split(b"/") if path else []:
             try:
                 inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
@@ -74,14 +75,8 @@ class Lower:
             finally:
                 os.close(fd)
             fd = inner
-            hides = hides or self._is_opaque(fd)
+            hides = hides or is_opaque(fd)
         return fd, hides
-
-    def _is_opaque(self, fd: int) -> bool:
-        try:
-            return bool(os.getxattr(fd, self._mark))
-        except OSError:
-            return False
 
 
 def _attributes(fd: int) -> Attributes:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from minirt.image.tar import Entry
 
-__all__ = ["END", "Pieces", "data_of", "find_holes", "header", "map_holes"]
+__all__ = ["END", "HardLinks", "Pieces", "data_of", "find_holes", "header", "map_holes"]
 
 BLOCK = 512
 END = bytes(2 * BLOCK)  # the end of an archive
@@ -153,6 +153,23 @@ def find_holes(fd: int, size: int) -> list[tuple[int, int]] | None:
 def _sparse_map(segments: list[tuple[int, int]]) -> bytes:
     text = b"%d\n" % len(segments) + b"".join(b"%d\n%d\n" % pair for pair in segments)
     return text + bytes(-len(text) % BLOCK)
+
+
+class HardLinks:
+    """Files with several names in what is packed: the first name has the content, the others are links to it."""
+
+    def __init__(self) -> None:
+        self._first: dict[tuple[int, int], bytes] = {}  # (device, inode) -> the name
+
+    def join(self, entry: Entry, status: os.stat_result) -> bool:
+        """Make an entry a hard link, if its file was packed already. Returns whether it was."""
+        if status.st_nlink < 2 or entry.kind == "directory":
+            return False
+        first = self._first.setdefault((status.st_dev, status.st_ino), entry.name)
+        if first is entry.name:
+            return False
+        entry.kind, entry.link, entry.xattrs, entry.size, entry.stored = "hardlink", first, {}, 0, 0
+        return True
 
 
 class Pieces:

@@ -12,18 +12,18 @@ import os
 import stat
 
 from minirt.image.diff import entry_of, xattrs_of
-from minirt.image.layer import OPAQUE, WHITEOUT
-from minirt.image.pack import END, data_of, header, map_holes
-from minirt.image.tar import Entry
+from minirt.image.pack import END, HardLinks, data_of, header, map_holes
 from minirt.image.view import View
+from minirt.image.whiteouts import entry as whiteout
+from minirt.image.whiteouts import is_whiteout, until_opaque
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["joined"]
+    from minirt.image.tar import Entry
 
-MARKS = ("trusted.overlay.opaque", "user.overlay.opaque")
+__all__ = ["joined"]
 
 
 def joined(layers: list[str], lower: list[str], *, latest: int | None = None) -> Iterator[bytes]:
@@ -39,17 +39,17 @@ class _Joiner:
     def __init__(self, lower: list[str], latest: int | None) -> None:
         self._below = View(lower)
         self._latest = latest
-        self._names: dict[tuple[int, int], bytes] = {}
+        self._links = HardLinks()
 
     def all(self, roots: list[bytes]) -> Iterator[bytes]:
-        kept, opaque = _until_opaque(roots)
+        kept, opaque = until_opaque(roots)
         below = self._below.find(b"")
         top = os.lstat(kept[0])
         have = (top.st_mode, top.st_uid, top.st_gid)
         if below is None or have != (below.status.st_mode, below.status.st_uid, below.status.st_gid):
             yield self._header(entry_of(top, b".", xattrs_of(kept[0])))
         if opaque:
-            yield _whiteout(OPAQUE)
+            yield whiteout(b"")
         yield from self._content(kept, b"")
         yield END
 
@@ -59,9 +59,9 @@ class _Joiner:
             below = path + b"/" + name if path else name
             there = [folder + b"/" + name for folder in folders if os.path.lexists(folder + b"/" + name)]
             status = os.lstat(there[0])
-            if stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:
+            if is_whiteout(status):
                 if self._below.find(below) is not None:
-                    yield _whiteout(path + b"/" + WHITEOUT + name if path else WHITEOUT + name)
+                    yield whiteout(path, name)
             elif stat.S_ISDIR(status.st_mode):
                 yield from self._directory(there, below, status)
             else:
@@ -70,18 +70,15 @@ class _Joiner:
     def _directory(self, there: list[bytes], below: bytes, status: os.stat_result) -> Iterator[bytes]:
         merged = [one for one in there if os.path.isdir(one) and not os.path.islink(one)]
         whole = next((i for i, one in enumerate(there) if os.path.islink(one) or not os.path.isdir(one)), len(there))
-        kept, opaque = _until_opaque(merged[:whole])
+        kept, opaque = until_opaque(merged[:whole])
         yield self._header(entry_of(status, below, xattrs_of(there[0])))
         if (opaque or whole < len(there)) and self._below.find(below) is not None:
-            yield _whiteout(below + b"/" + OPAQUE)
+            yield whiteout(below)
         yield from self._content(kept, below)
 
     def _file(self, path: bytes, below: bytes, status: os.stat_result) -> Iterator[bytes]:
         entry = entry_of(status, below, xattrs_of(path))
-        if status.st_nlink > 1:
-            first = self._names.setdefault((status.st_dev, status.st_ino), below)
-            if first is not below:
-                entry.kind, entry.link, entry.xattrs, entry.size, entry.stored = "hardlink", first, {}, 0, 0
+        self._links.join(entry, status)
         if entry.kind == "symlink":
             entry.link = os.readlink(path)
         if entry.kind != "file":
@@ -99,16 +96,3 @@ class _Joiner:
         if self._latest is not None:
             entry.mtime = min(entry.mtime, self._latest)
         return header(entry)
-
-
-def _whiteout(name: bytes) -> bytes:
-    entry = Entry(name, "file")
-    entry.mode = 0o600
-    return header(entry)
-
-
-def _until_opaque(directories: list[bytes]) -> tuple[list[bytes], bool]:
-    for count, directory in enumerate(directories, 1):
-        if any(name in MARKS for name in os.listxattr(directory)):
-            return directories[:count], True
-    return directories, False

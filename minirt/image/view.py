@@ -12,6 +12,7 @@ import os
 import stat
 
 from minirt.image.errors import ImageError
+from minirt.image.whiteouts import is_whiteout, until_opaque
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["Found", "View"]
 
 LINKS = 40  # symbolic links in one look-up, as in the kernel (man 7 path_resolution)
-OPAQUE = ("trusted.overlay.opaque", "user.overlay.opaque")
 
 
 class Found:
@@ -46,7 +46,7 @@ class View:
     """
 
     def __init__(self, roots: list[str]) -> None:
-        self._merged: dict[bytes, list[bytes]] = {b"": _until_opaque([os.fsencode(root) for root in roots])}
+        self._merged: dict[bytes, list[bytes]] = {b"": until_opaque([os.fsencode(root) for root in roots])[0]}
 
     def directories(self, path: bytes) -> list[bytes]:
         """Return the directories of the host that merge at a path, topmost first; none where it is no directory."""
@@ -60,7 +60,7 @@ class View:
                     break
                 if status is not None:
                     found.append(directory + b"/" + name)
-            known = self._merged[path] = _until_opaque(found)
+            known = self._merged[path] = until_opaque(found)[0]
         return known
 
     def find(self, path: bytes) -> Found | None:
@@ -72,7 +72,7 @@ class View:
         for directory in self.directories(above):
             status = _lstat(directory + b"/" + name)
             if status is not None:
-                return None if _is_whiteout(status) else Found(directory + b"/" + name, status)
+                return None if is_whiteout(status) else Found(directory + b"/" + name, status)
         return None
 
     def names(self, path: bytes) -> list[bytes]:
@@ -82,7 +82,7 @@ class View:
             with os.scandir(directory) as entries:
                 for entry in entries:
                     if entry.name not in seen:
-                        hidden = not entry.is_file(follow_symlinks=False) and _is_whiteout(entry.stat(follow_symlinks=False))
+                        hidden = not entry.is_file(follow_symlinks=False) and is_whiteout(entry.stat(follow_symlinks=False))
                         seen[entry.name] = not hidden
         return sorted(name for name, shown in seen.items() if shown)
 
@@ -140,14 +140,3 @@ def _lstat(path: bytes) -> os.stat_result | None:
         return os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
-
-
-def _is_whiteout(status: os.stat_result) -> bool:
-    return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
-
-
-def _until_opaque(directories: list[bytes]) -> list[bytes]:
-    for count, directory in enumerate(directories, 1):
-        if any(name in OPAQUE for name in os.listxattr(directory)):
-            return directories[:count]
-    return directories
