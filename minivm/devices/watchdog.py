@@ -50,12 +50,13 @@ class Watchdog:
         self._end = 0.0
 
     def read(self, offset: int, size: int) -> int:
-        """Give control, or what is left of the countdown."""
+        """Give control, or what is left of the countdown; of that the low byte where one byte is read."""
         with self._changed:
             if offset == CONTROL:
                 return RUNS if self._running else 0
             if offset == COUNTDOWN:
-                return max(0, int((self._end - monotonic()) * 1000 / PERIOD)) if self._running else self._periods
+                left = max(0, int((self._end - monotonic()) * 1000 / PERIOD)) if self._running else self._periods
+                return left & (1 << 8 * size) - 1
         return 0
 
     def write(self, offset: int, size: int, value: int) -> None:

@@ -1,13 +1,17 @@
 """A guest that writes anything to any register, in any order: no device raises, spins, or answers more than was asked for.
 
-The devices are those of a built machine, with its memory, eventfds and threads; what the guest's accesses become in
-machine/loop.py is done here by hand.
+The devices are those of a built machine, with its memory, eventfds and the threads of their paths; what the guest's accesses
+become in machine/loop.py is done here by hand.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
+import struct
 import sys
+import tempfile
+import threading
 
 import pytest
 from hypothesis import settings
@@ -15,7 +19,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from minivm.boot import formats, layout
+from minivm.devices.virtio import vsock_stream
 from minivm.machine.config import Config, Disk
+from minivm.machine.devices import Hotplug, Vsock
 from minivm.machine.machine import Machine
 
 pytestmark = [
@@ -24,8 +30,10 @@ pytestmark = [
 ]
 MEMORY = 8 << 20
 MOST_LINES = 20_000  # of Python that one access may execute: a queue of the largest size, full, takes a quarter of it
-PAGE, DEVICES = 0x1000, 3
-PORTS = st.sampled_from([*range(0x3F8, 0x400), 0x70, 0x71, 0x60, 0x61, 0x64, 0xF4, 0xF5, 0x501, 0x600, 0x601, 0x80, 0xFFFF])
+PAGE, DEVICES = 0x1000, 6
+LIMIT = 30  # seconds in which a thread ends that is told to
+PORTS = st.sampled_from([*range(0x3F8, 0x400), 0x70, 0x71, 0x60, 0x61, 0x64, 0xF4, 0xF5, 0x501, 0x510, 0x511, 0x600, 0x601,
+                         *range(0x610, 0x616), 0x80, 0xFFFF])  # fmt: skip
 SIZES, WIDE = st.sampled_from([1, 2, 4]), st.sampled_from([1, 2, 4, 4, 4, 8])
 EDGES = [0, 1, 2, 3, 4, 7, 8, 11, 15, 16, 0x80, 0xFF, 256, 1 << 15, 1 << 16, (1 << 32) - 1, 1 << 31, (1 << 64) - 1, 0x100000,
          MEMORY - 16, MEMORY, 0xFFFF_F000]  # fmt: skip
@@ -35,6 +43,45 @@ REGISTERS = st.one_of(st.sampled_from(NAMED), st.integers(0, PAGE - 1))
 ELSEWHERE = st.sampled_from([layout.DEBUG_EXIT, layout.DEBUG_EXIT + 0xFFF, 0xFEE00000, 1 << 40, (1 << 64) - 1])
 SOMEWHERE = st.sampled_from([0x200000, 0x300000, 0x400000, MEMORY - 4096, MEMORY, 0, 1 << 63])
 PLACES = st.sampled_from([0x200000, 0x300000, 0x400000, 0x100000, MEMORY - 4096])
+
+# What a buffer may hold to be read: requests that make sense to one of the devices, and others.
+AREA, BUFFERS = 0x300000, 0x600000  # of each queue 0x4000 bytes: descriptors, at 0x1000 the driver's area, at 0x2000 the device's
+SMALL = st.sampled_from([0, 1, 2, 3, 52, 1 << 20, (1 << 32) - 1])
+OPS = st.integers(0, 8)
+DISK, RNG, CONSOLE, VSOCK, BALLOON, MEM = range(DEVICES)
+ANY = st.binary(max_size=80)
+REQUESTS = {
+    DISK: st.builds(struct.Struct("<IIQ").pack, st.sampled_from([0, 1, 4, 8, 11, 13]), st.just(0), st.integers(0, 130)),
+    RNG: ANY,
+    CONSOLE: st.builds(struct.Struct("<IHH").pack, st.integers(0, 3), OPS, st.integers(0, 2)),
+    VSOCK: st.builds(
+        lambda op, port, peer, flags, credit, length: vsock_stream.HEADER.pack(3, 2, peer, port, length, 1, op, flags, credit, 0)
+        + bytes(length), OPS, SMALL, SMALL, SMALL, SMALL, st.integers(0, 60),
+    ),
+    BALLOON: st.one_of(
+        st.lists(st.integers(0, MEMORY // PAGE + 1), max_size=9).map(lambda numbers: struct.pack(f"<{len(numbers)}I", *numbers)),
+        st.lists(st.integers(0, 11), max_size=5).map(lambda tags: b"".join(struct.pack("<HQ", tag, 1) for tag in tags)),
+    ),
+    MEM: st.builds(lambda kind, block, count: struct.pack("<HxxxxxxQHxxxxxx", kind, (1 << 32) + (block << 21), count),
+                   st.integers(0, 4), st.integers(0, 9), st.integers(0, 9)),
+}  # fmt: skip
+QUEUES = [(DISK, 0), (RNG, 0), (MEM, 0), *((CONSOLE, n) for n in range(6)), *((VSOCK, n) for n in range(3)),
+          *((BALLOON, n) for n in range(5))]  # fmt: skip
+TO_WRITE, LENGTH = st.sampled_from([True, True, True, False]), st.sampled_from([0, 1, 8, 44, 512, 4096, 70_000])
+PARTS = st.lists(st.tuples(TO_WRITE, LENGTH), max_size=3)
+RARELY = st.sampled_from([False] * 7 + [True])
+
+
+def area(device: int, queue: int) -> int:
+    return AREA + 0x4000 * (8 * device + queue)
+
+
+class Live:
+    """A device that is up: of each queue, where its next descriptors go, and how many buffers it was given."""
+
+    def __init__(self, size: int, packed: bool, queues: int) -> None:
+        self.size, self.packed = size, packed
+        self.places, self.given = [0] * queues, [0] * queues
 
 
 class LineCount:
@@ -61,15 +108,29 @@ class Malice(RuleBasedStateMachine):
         self.disk = os.memfd_create("disk", 0)
         os.truncate(self.disk, 1 << 16)
         self.null = os.open(os.devnull, os.O_RDWR)
-        config = Config(memory=MEMORY, disks=[Disk(f"/proc/self/fd/{self.disk}")], rng=True, hvc=True)
+        self.directory = tempfile.mkdtemp(prefix="minivm-malice-")
+        config = Config(
+            memory=MEMORY, disks=[Disk(f"/proc/self/fd/{self.disk}")], rng=True, hvc=True, ports=[("a", f"{self.directory}/a")],
+            vsock=Vsock(f"{self.directory}/v"), balloon=0, hotplug=Hotplug(8 << 20, 4 << 20), watchdog=True,
+        )  # fmt: skip
         kernel = formats.read_kernel(formats.default_kernel())
         start = formats.prepare(kernel, "auto", config.memory, "", processors=1, virtio=DEVICES)
         self.machine = Machine(config, start, console=self.null)
         self.machine.build()
         self.pages = [address for address, _ in layout.virtio_slots(DEVICES)]
+        self.live: dict[int, Live] = {}  # devices that were brought up, and not yet reset
+        self.threads = [threading.Thread(target=self.machine.path_thread, args=(path,), daemon=True) for path in self.machine.paths]
+        for thread in self.threads:
+            thread.start()
 
     def teardown(self) -> None:
+        for path in self.machine.paths:
+            path.stop()
+        for thread in self.threads:
+            thread.join(LIMIT)
+            assert not thread.is_alive(), "a thread spins or hangs"
         self.machine.close()
+        shutil.rmtree(self.directory)
         os.close(self.null)
         os.close(self.disk)
 
@@ -108,9 +169,56 @@ class Malice(RuleBasedStateMachine):
         words += [(0x30, queue), (0x38, size)]
         for register, place in zip((0x80, 0x90, 0xA0), places, strict=True):
             words += [(register, place & 0xFFFF_FFFF), (register + 4, place >> 32)]
+        self.live.pop(device, None)
         with LineCount():
             for register, value in (*words, (0x44, 1), (0x70, 15), (0x50, queue)):
                 self.machine.memory_bus.write(page + register, 4, value)
+
+    @rule(device=st.integers(0, DEVICES - 1), size=st.sampled_from([4, 16]), packed=st.booleans(), features=st.booleans())
+    def brings_a_device_up(self, device, size, packed, features):
+        """All of its queues, by the book."""
+        page, queues, bus = self.pages[device], self.machine.transports[device].device.queues, self.machine.memory_bus
+        bus.write(page + 0x14, 4, 0)
+        offered = bus.read(page + 0x10, 4) & ~(1 << 29) if features else 0  # without the event index: a driver is told nothing
+        words = [(0x70, 0), (0x70, 3), (0x24, 1), (0x20, 1 | 4 * packed), (0x24, 0), (0x20, offered), (0x70, 11)]
+        for queue in range(queues):
+            place = area(device, queue)
+            self.machine.bytes_at(place, 0x4000)[:] = bytes(0x4000)
+            words += [(0x30, queue), (0x38, size)]
+            for register, address in ((0x80, place), (0x90, place + 0x1000), (0xA0, place + 0x2000)):
+                words += [(register, address), (register + 4, 0)]
+            words += [(0x44, 1)]
+        with LineCount():
+            for register, value in (*words, (0x70, 15)):
+                bus.write(page + register, 4, value)
+        assert bus.read(page + 0x70, 4) == 15
+        self.live[device] = Live(size, packed, queues)
+
+    @rule(where=st.sampled_from(QUEUES), data=st.data(), parts=PARTS, late=RARELY, packed=st.booleans())
+    def gives_a_buffer(self, where, data, parts, late, packed):
+        """One that holds a request, with room behind it or not; not always as its queue's kind wants it."""
+        device, queue = where
+        if device not in self.live or self.machine.memory_bus.read(self.pages[device] + 0x70, 4) != 15:
+            self.brings_a_device_up(device, 16, packed, True)
+        live, request = self.live[device], data.draw(st.one_of(REQUESTS[device], REQUESTS[device], REQUESTS[device], ANY))
+        self.machine.bytes_at(BUFFERS, len(request))[:] = request
+        whole = [(False, len(request)), *parts] if not late else [*parts, (False, len(request))]
+        place = live.places[queue]
+        for number, (write, length) in enumerate(whole):
+            at, round_ = (place + number) % live.size, (place + number) // live.size % 2
+            flags = 2 * write | (number < len(whole) - 1)
+            fields = (0, flags | (0x8000 if round_ else 0x80)) if live.packed else (flags, (at + 1) % live.size)
+            head = area(device, queue) + 16 * at
+            self.machine.bytes_at(head, 16)[:] = struct.pack("<QIHH", BUFFERS, length, *fields)
+        if live.packed:
+            live.places[queue] += len(whole)
+        else:
+            ring = area(device, queue) + 0x1000
+            self.machine.bytes_at(ring + 4 + 2 * (live.given[queue] % live.size), 2)[:] = struct.pack("<H", place % live.size)
+            live.given[queue] += 1
+            self.machine.bytes_at(ring + 2, 2)[:] = struct.pack("<H", live.given[queue] & 0xFFFF)
+        with LineCount():
+            self.machine.memory_bus.write(self.pages[device] + 0x50, 4, queue)
 
     @rule(address=PLACES, data=st.binary(max_size=64), offset=st.integers(0, 4000))
     def fills_memory(self, address, data, offset):
@@ -131,6 +239,7 @@ class Malice(RuleBasedStateMachine):
     @rule(device=st.integers(0, DEVICES - 1))
     def resets_a_device_and_finds_it_as_new(self, device):
         page, bus = self.pages[device], self.machine.memory_bus
+        self.live.pop(device, None)
         bus.write(page + 0x70, 4, 0)
         assert [bus.read(page + at, 4) for at in (0x00, 0x04, 0x44, 0x60, 0x70)] == [0x74726976, 2, 0, 0, 0]
 
@@ -140,5 +249,5 @@ class Malice(RuleBasedStateMachine):
         assert outcome is None or (outcome.error is None and 0 <= outcome.status <= 255)
 
 
-Malice.TestCase.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
+Malice.TestCase.settings = settings(max_examples=80, stateful_step_count=80, deadline=None)
 TestMalice = Malice.TestCase

@@ -50,6 +50,12 @@ def test_silence_is_told_once_with_its_length():
         assert said == [0.2] and watchdog.read(CONTROL, 1) == 0
 
 
+def test_an_access_gets_as_many_bytes_as_it_asks_for():
+    watchdog = Watchdog(lambda seconds: None)
+    watchdog.write(COUNTDOWN, 2, 0x1234)
+    assert [watchdog.read(COUNTDOWN, size) for size in (1, 2, 4)] == [0x34, 0x1234, 0x1234]
+
+
 def test_who_resets_it_or_stops_it_is_left_alone():
     with counting() as (watchdog, said):
         watchdog.write(COUNTDOWN, 2, 20)
