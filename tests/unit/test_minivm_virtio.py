@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import struct
 
 import pytest
@@ -14,6 +15,7 @@ from minivm.devices.virtio import mmio
 from minivm.devices.virtio.blk import Blk
 from minivm.devices.virtio.console import Console
 from minivm.devices.virtio.mmio import Mmio
+from minivm.devices.virtio.net import Net
 from minivm.devices.virtio.queue import Queue, QueueError
 from minivm.devices.virtio.rng import Rng
 
@@ -43,6 +45,27 @@ def test_features_that_were_not_offered_are_not_agreed_on():
     driver = Driver(Rng(), VERSION_1 | 1 << 40)
     driver.set_up(0)
     assert driver.read(0x44) == 0, "its queue is not in use"
+
+
+@pytest.mark.parametrize("status", [[7], [15], [3, 7], [3, 11, 15], [1, 0x47], [4]])
+def test_a_device_is_live_only_with_features_that_were_agreed_on(status):
+    """However the driver goes back and forth in the register, which it must not (2.1.1): only a reset clears a bit."""
+    device, begun = Rng(), []
+    device.begin = begun.append
+    with Driver(device, begin=False) as driver:
+        driver.write(0x70, 0)
+        for step in (3, *status):
+            for half in (0, 1):
+                driver.write(0x24, half)
+                driver.write(0x20, 0xFFFF_FFFF)
+            driver.write(0x70, step)
+        assert not begun and not driver.read(0x70) & 12
+        driver.negotiate(driver.features)
+        driver.write(0x70, 15)
+        driver.write(0x70, 3)
+        driver.write(0x20, 0xFFFF_FFFF)
+        driver.write(0x70, 15)
+        assert begun == [driver.features] and driver.read(0x70) == 15 and driver.mmio.features == driver.features
 
 
 def test_a_reset_forgets_everything():
@@ -145,12 +168,18 @@ ACTIONS = st.one_of(
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.sampled_from(["rng", "blk", "console"]), KINDS, st.lists(ACTIONS, max_size=60))
+@given(st.sampled_from(["rng", "blk", "console", "net", "tap"]), KINDS, st.lists(ACTIONS, max_size=60))
 def test_nothing_that_a_guest_writes_gets_out_of_the_device(kind, features, actions):
     fd = os.memfd_create("disk")
     os.truncate(fd, 64 << 10)
-    device = {"rng": Rng, "blk": lambda: Blk(fd, 64 << 10), "console": lambda: Console(fd)}[kind]()
-    with Driver(device, features) as driver:
+    packets = socket.SOCK_SEQPACKET if kind == "tap" else socket.SOCK_STREAM
+    ours, theirs = socket.socketpair(socket.AF_UNIX, packets | socket.SOCK_NONBLOCK)
+    device = {
+        "rng": Rng, "blk": lambda: Blk(fd, 64 << 10), "console": lambda: Console(fd),
+        "net": lambda: Net(ours.fileno(), bytes(6), None), "tap": lambda: Net(ours.fileno(), bytes(6), lambda *what: None),
+    }[kind]()  # fmt: skip
+    with ours, theirs, Driver(device, features) as driver:
+        theirs.send(bytes(99))
         driver.offer([b"\0" * 16, 512, 1] if kind == "blk" else [64])
         for action, where, what in actions:
             if action == "write":
@@ -159,7 +188,7 @@ def test_nothing_that_a_guest_writes_gets_out_of_the_device(kind, features, acti
                 driver.memory.bytes[where : where + len(what)] = what
             else:
                 assert 0 <= driver.read(where, what) < 1 << 8 * what
-    assert kind == "console" or os.fstat(fd).st_size == 64 << 10
+    assert kind in ("console", "net", "tap") or os.fstat(fd).st_size == 64 << 10
     assert len(driver.memory.bytes) == RAM
     os.close(fd)
 

@@ -22,7 +22,8 @@ the page before the guest goes on. InterruptStatus is set by the device's path, 
 why interrupts are edges and none is lost.
 
 The order matters: the driver accepts features, sets FEATURES_OK and reads it back; a device that does not agree leaves it
-off. A driver that breaks a rule in its queues finds DEVICE_NEEDS_RESET set and the device deaf until it resets it.
+off, and DRIVER_OK without it too. A bit stays until a reset, so that nothing is agreed on anew while queues are in use. A
+driver that breaks a rule in its queues finds DEVICE_NEEDS_RESET set and the device deaf until it resets it.
 """
 
 from __future__ import annotations
@@ -252,14 +253,14 @@ class Mmio:
         if not value:
             self._reset()
             return
-        if value & FEATURES_OK and not self._status & FEATURES_OK:
-            agreed = not self._accepted & ~self._offered and self._accepted & F_VERSION_1
-            value = value if agreed else value & ~FEATURES_OK
-        before, self._status = self._status, self._status & NEEDS_RESET | value & 0xFF
-        if value & DRIVER_OK and not before & DRIVER_OK:
+        before = self._status
+        if not before & FEATURES_OK and (self._accepted & ~self._offered or not self._accepted & F_VERSION_1):
+            value &= ~FEATURES_OK
+        if not (before | value) & FEATURES_OK:
+            value &= ~DRIVER_OK
+        self._status = before | value & 0xFF & ~NEEDS_RESET
+        if self._status & ~before & DRIVER_OK:
             self._begin()
-        elif before & DRIVER_OK and not value & DRIVER_OK:
-            self._halt()
 
     def _begin(self) -> None:
         """The device goes live: look at all queues, for Linux's console driver has made its buffers available by now, and
