@@ -61,14 +61,9 @@ static long check(const uint64_t a[6])
 
 static uint64_t argument(const struct record *r, int i)
 {
-    switch (r->loads >> (2 * i) & 3) {
-    case LOAD_S32:
+    if ((r->loads >> (2 * i) & 3) == LOAD_S32)
         return (uint64_t)(int64_t)*(volatile int32_t *)r->args[i];
-    case LOAD_64:
-        return *(volatile uint64_t *)r->args[i];
-    default:
-        return r->args[i];
-    }
+    return r->args[i];
 }
 
 /* Make a record's call, or say what it is to pretend. EINTR: a signal that stopped us from waiting is no failure. EAGAIN of
@@ -125,12 +120,8 @@ static void run(volatile struct plan *plan)
             then = at + 1;
             continue;
         }
-        if (r->store && result >= r->at_least) {
-            if (r->wide)
-                *(volatile int64_t *)r->store = result;
-            else
-                *(volatile int32_t *)r->store = (int32_t)result;
-        }
+        if (r->store && result >= r->at_least)
+            *(volatile int32_t *)r->store = (int32_t)result;
         o->ended = now();
         __atomic_store_n(&o->result, result, __ATOMIC_RELEASE);
         then = next(r, at, result);

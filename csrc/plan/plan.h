@@ -29,7 +29,7 @@
 #define PLAN_TRIES 1000             /* of an openat2 that says EAGAIN: see executor.c */
 #define PLAN_END 0xffff             /* where to go on: nowhere, this process has done its part */
 
-enum { LOAD_NONE = 0, LOAD_S32 = 1, LOAD_64 = 2 };  /* two bits for each argument */
+enum { LOAD_NONE = 0, LOAD_S32 = 1 };  /* two bits for each argument: is it a number, or the address of one of 32 bits? */
 
 struct plan {
     uint64_t magic;
@@ -47,9 +47,9 @@ struct record {
     uint16_t loads;         /* LOAD_* for argument i at bits 2i */
     uint16_t positive;      /* where to go on if the result is > 0 (the parent's side of clone3); 0: next */
     uint64_t args[6];       /* a number, or the address to load it from */
-    uint64_t store;         /* address the result is stored at; 0: nowhere */
+    uint64_t store;         /* address that the result is stored at, 4 bytes; 0: nowhere */
     int32_t at_least;       /* a smaller result is a failure: read() = 0 means that the other side died */
-    uint16_t wide;          /* store 8 bytes, not 4 */
+    uint16_t reserved;
     uint16_t inject;        /* do not call: pretend this errno (--fail) */
     struct { uint16_t errnum, go; } on_error[PLAN_ERRNOS];  /* tolerated, and where to go on; 0: next */
 };

@@ -52,10 +52,6 @@ class OomWatch:
             return {}
         return {key: int(value) for key, value in (line.split() for line in text.splitlines())}
 
-    def filenos(self) -> list[int]:
-        """Return the descriptors to poll for POLLPRI together with others; then `wait(0)` says what it was."""
-        return list(self._files.values())
-
     def wait(self, milliseconds: int) -> str:
         """Return "oom" (processes were killed since the last call), "gone" (no process is left), or "" after the time.
 

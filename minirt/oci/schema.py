@@ -10,7 +10,7 @@ from minirt.oci.shapes import List, Map, Number, Object, Switch, Text
 
 __all__ = ["CONFIG", "HOOKS", "MEMORY_FLAGS", "MEMORY_MODES", "NAMESPACES", "PROCESS", "RESOURCES", "RLIMITS"]
 
-UINT16, UINT32, UINT64 = Number(0, 2**16 - 1), Number(0, 2**32 - 1), Number(0, 2**64 - 1)
+UINT32, UINT64 = Number(0, 2**32 - 1), Number(0, 2**64 - 1)
 INT32, INT64 = Number(-(2**31), 2**31 - 1), Number(-(2**63), 2**63 - 1)
 ID = Number(0, 2**32 - 2)  # of a user or group: 2**32 - 1 means "unchanged" to the kernel (man 2 setresuid)
 TEXT, SWITCH = Text(), Switch()
