@@ -214,8 +214,8 @@ static int type(struct console *console, uint32_t number, uint32_t source)
         if (!port->reading && (result = queue_pop(queue, &port->from)) <= 0)
             break;
         port->reading = 1;
-        if (!port->from.writable) {
-            result = queue_broken(queue, "a buffer for input that cannot be written to");
+        if (port->from.readable || !port->from.writable) {
+            result = queue_broken(queue, "a buffer for input that cannot all be written to");
             break;
         }
         if (!(bytes = read_into(console, port)))

@@ -13,6 +13,7 @@ from virtio_driver import EVENT_IDX, INDIRECT, PACKED, VERSION_1, Driver, until
 
 from minivm.devices.virtio import console as module
 from minivm.devices.virtio.console import Console, Port
+from minivm.devices.virtio.queue import QueueError
 from minivm.machine import host
 from minivm.machine.devices import MOST_PORTS
 
@@ -132,12 +133,29 @@ def test_nobody_reads_any_more():
         terminal.reader = os.open(os.devnull, os.O_RDONLY)
 
 
-def test_a_buffer_for_input_that_cannot_be_written_to_breaks_the_rules():
+@pytest.mark.parametrize("parts", [[b"to read"], [b"to read", 20]])
+def test_a_buffer_for_input_that_cannot_all_be_written_to_breaks_the_rules(parts):
     with Terminal() as terminal:
         terminal.device.push(b"x")
-        terminal.offer([b"to read"], 0)
+        terminal.offer(parts, 0)
         terminal.notify(0)
         until(lambda: terminal.read(0x70) & 0x40)
+        assert b"to read" in terminal.memory.bytes.tobytes()
+
+
+def test_a_broken_queue_does_not_hide_what_else_there_is_to_look_at():
+    """A client of a port that left in the same moment: nobody would ever be let in again."""
+    with Terminal() as terminal:
+        (path,), seen, broken = terminal.mmio.paths, [], []
+
+        def look(source):
+            seen.append(source)
+            if source == module.CONTROL_OUT:
+                raise QueueError("a rule was broken")
+
+        path._look, path.broken = look, lambda: broken.append(True)
+        path._look_at(1 << module.CONTROL_OUT | 1 << module.lib.SOURCE_FD + 1)
+        assert seen == [module.CONTROL_OUT, module.lib.SOURCE_FD + 1] and broken == [True]
 
 
 # --- ports ---

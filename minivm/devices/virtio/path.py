@@ -71,12 +71,12 @@ class Path:
                 self._look_at(sources)
 
     def _look_at(self, sources: int) -> None:
-        try:
-            for source in range(64):
-                if sources >> source & 1:
+        for source in range(64):
+            if sources >> source & 1:
+                try:
                     self._look(source)
-        except QueueError:
-            self.broken()
+                except QueueError:
+                    self.broken()  # the others are not to suffer for it
 
     def stop(self) -> None:
         """Make run() return, from any thread."""
