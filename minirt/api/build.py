@@ -103,15 +103,7 @@ def pairs(request: Request, name: str) -> dict[str, Any]:
 @route("POST", "/build/prune")
 def prune(request: Request) -> Any:
     """Remove what builds keep."""
-    from minirt.build.attach import forget_caches
-    from minirt.engine.volumes import bytes_below
+    from minirt.build.prune import prune as sweep
 
-    store = open_store()
-    before = bytes_below(store.root)
-    if request.flag("all"):
-        store.steps.forget(0)
-        forget_caches()
-    else:
-        store.steps.forget()
-    gone = store.collect()
-    return {"CachesDeleted": gone, "SpaceReclaimed": max(before - bytes_below(store.root), 0)}
+    done = sweep(request.flag("all"))
+    return {"CachesDeleted": done.gone, "SpaceReclaimed": done.freed}

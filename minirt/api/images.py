@@ -8,6 +8,7 @@ import json
 from minirt.api.errors import ApiError
 from minirt.api.lines import Lines, Transfer, tell
 from minirt.api.router import DONE, Created, route
+from minirt.engine.disk import open_store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,14 +19,6 @@ if TYPE_CHECKING:
     from minirt.image.store import Image, Store
 
 __all__ = ["credentials_of", "open_store", "trusted"]
-
-
-def open_store() -> Store:
-    """Return the store of images."""
-    from minirt.image.store import Store
-    from minirt.paths import data_root
-
-    return Store(f"{data_root()}/image")
 
 
 def by_name(store: Store, name: str) -> Image:
@@ -246,8 +239,8 @@ def tag(request: Request, name: str) -> int:
 @route("POST", "/images/prune")
 def prune(request: Request) -> Any:
     """Remove images without a tag, or all, that no container stands on."""
-    from minirt.engine.disk import prune_images
     from minirt.engine.filters import Filters
+    from minirt.engine.prune import prune_images
 
     names, gone, freed = prune_images(filters=Filters(request.filters()))
     return {"ImagesDeleted": [*({"Untagged": name} for name in names), *({"Deleted": digest} for digest in gone)],

@@ -63,30 +63,10 @@ def info(request: Request) -> Any:
 @route("GET", "/system/df")
 def disk_usage(request: Request) -> Any:
     """Tell what everything takes on the disk."""
-    from minirt.api.images import open_store
-    from minirt.engine.container import containers
-    from minirt.engine.container_view import listed as listed_container
-    from minirt.engine.filters import Filters
-    from minirt.engine.image_view import chosen, listed
-    from minirt.engine.volume_view import described
-    from minirt.engine.volumes import bytes_below, usage, users
-    from minirt.volume.store import volumes
+    from minirt.engine.disk import Disk
+    from minirt.engine.disk_view import described
 
-    store = open_store()
-    boxes = [listed_container(container, size=True) for container in containers()]
-    images = [listed(store, image) for image in chosen(store, Filters([]))]
-    for image in images:
-        image |= {"SharedSize": 0, "Containers": sum(1 for box in boxes if box["ImageID"] == image["Id"])}
-    return {
-        "LayersSize": bytes_below(store.root),
-        "Images": images,
-        "Containers": boxes,
-        "Volumes": [
-            {**described(volume), "UsageData": {"Size": usage(volume), "RefCount": len(users(volume.name))}} for volume in volumes()
-        ],
-        "BuildCache": [],
-        "BuilderSize": 0,
-    }
+    return described(Disk(), set(request.query.get("type", [])))
 
 
 @route("POST", "/auth")

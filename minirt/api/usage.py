@@ -43,8 +43,8 @@ def stats(request: Request, name: str) -> Any:
 @route("POST", "/containers/prune")
 def prune(request: Request) -> Any:
     """Remove those that have ended, or never began."""
-    from minirt.engine.disk import prune_containers
     from minirt.engine.filters import Filters
+    from minirt.engine.prune import prune_containers
 
     ids, freed = prune_containers(Filters(request.filters()))
     return {"ContainersDeleted": ids, "SpaceReclaimed": freed}

@@ -20,6 +20,7 @@ May import: minirt.engine (a RUN is a container), minirt.image, minirt.oci, mini
     bases.py         the images that stages are built on
     stage.py         one stage
     build.py         all of them, each in a thread of its own
+    prune.py         what builds keep, removed
     progress.py, output.py, squash.py, shell.py   what is told, what else can become of it
 
 Nothing here is imported by `minirt run`.

@@ -30,20 +30,15 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prune, and print what went."""
-    from minirt import paths
-    from minirt.build.attach import forget_caches
-    from minirt.image.store import Store
+    from minirt.build.prune import prune
 
-    store = Store(paths.data_root() + "/image")
-    steps = store.steps.forget(0) if args.all else store.steps.forget()
-    caches = forget_caches() if args.all else 0
-    blobs = store.collect()
+    done = prune(args.all)
     if args.format == "json":
         import json
 
-        print(json.dumps({"Steps": steps, "Caches": caches, "Deleted": blobs}))
+        print(json.dumps({"Steps": done.steps, "Caches": done.caches, "Deleted": done.gone}))
         return 0
-    print(f"forgot {steps} step{'' if steps == 1 else 's'} and {caches} cache{'' if caches == 1 else 's'}")
-    for digest in blobs:
+    print(f"forgot {done.steps} step{'' if done.steps == 1 else 's'} and {done.caches} cache{'' if done.caches == 1 else 's'}")
+    for digest in done.gone:
         print(f"Deleted: {digest}")
     return 0

@@ -39,7 +39,7 @@ def add_parser(commands: Any) -> None:
     verbs = system.add_subparsers(dest="verb", metavar="VERB", required=True)
     df = verbs.add_parser("df", help="what images, containers, volumes and builds take on the disk", formatter_class=Help)
     df.add_argument("--format", default="table", metavar="FORMAT", help="table, json, or a template as '{{.Type}} {{.Size}}'")
-    df.add_argument("-v", "--verbose", action="store_true", help="each image, container and volume")
+    df.add_argument("-v", "--verbose", action="store_true", help="each image, container, volume and cache")
     df.set_defaults(run=disk)
     prune = verbs.add_parser("prune", help="remove what nobody uses", formatter_class=Help)
     prune.add_argument("-a", "--all", action="store_true", help="images that no container stands on, too")
@@ -100,12 +100,12 @@ def plain(value: Any) -> str:
 def disk(args: argparse.Namespace) -> int:
     """Print what is taken on the disk."""
     from minirt.cli.formats import Column, show, size
-    from minirt.engine.disk import disk_usage
+    from minirt.engine.disk import Disk
 
     if args.verbose:
         return disk_of_each()
     rows = []
-    for share in disk_usage():
+    for share in Disk().shares():
         part = f" ({share.reclaimable * 100 // share.size}%)" if share.size else ""
         rows.append({
             "Type": share.kind, "TotalCount": str(share.total), "Active": str(share.active), "Size": size(share.size),
@@ -117,23 +117,27 @@ def disk(args: argparse.Namespace) -> int:
 
 
 def disk_of_each() -> int:
-    """Print what each image, container and volume takes."""
-    from minirt.cli.formats import size, table
-    from minirt.engine.container import containers
-    from minirt.engine.disk import open_store
-    from minirt.engine.volumes import bytes_below, users
-    from minirt.image.usage import usage
-    from minirt.volume.store import volumes
+    """Print what each image, container, volume and cache takes."""
+    from minirt.cli.formats import ago, size, table
+    from minirt.engine.disk import Disk
 
+    found = Disk()
     lines = [["IMAGE", "SIZE", "SHARED SIZE", "UNIQUE SIZE"]]
-    lines += [[cost.name, size(cost.stored + cost.unpacked), size(cost.shared), size(cost.unique)] for cost in usage(open_store())]
+    lines += [[cost.name, size(cost.stored + cost.unpacked), size(cost.shared), size(cost.unique)] for cost in found.images]
     print("Images space usage:\n\n" + table(lines))
     lines = [["CONTAINER ID", "IMAGE", "SIZE", "NAMES"]]
-    lines += [[c.id[:12], str(c.state.get("image")), size(bytes_below(f"{c.path}/upper")), c.label] for c in containers()]
+    lines += [[box.id[:12], str(box.state.get("image")), size(written), box.label] for box, written in found.containers]
     print("Containers space usage:\n\n" + table(lines))
     lines = [["VOLUME NAME", "LINKS", "SIZE"]]
-    lines += [[volume.name, str(len(users(volume.name))), size(bytes_below(volume.data))] for volume in volumes()]
-    print("Local Volumes space usage:\n\n" + table(lines), end="")
+    lines += [[volume.name, str(links), size(taken)] for volume, taken, links in found.volumes]
+    print("Local Volumes space usage:\n\n" + table(lines))
+    own = sum(one.size for one in found.caches if not one.shared)
+    lines = [["CACHE ID", "CACHE TYPE", "SIZE", "LAST USED", "USAGE", "SHARED"]]
+    for one in found.caches:
+        kind = "exec.cachemount" if one.mount else "regular"
+        lines.append([one.id.partition(":")[2][:12] or one.id[:12], kind, size(one.size), ago(one.used), str(one.count),
+                      str(one.shared).lower()])  # fmt: skip
+    print(f"Build cache usage: {size(own)}\n\n" + table(lines), end="")
     return 0
 
 
@@ -141,7 +145,7 @@ def prune_containers(args: argparse.Namespace) -> int:
     """Remove containers that do not run."""
     from minirt.cli.ask import agreed
     from minirt.cli.formats import size
-    from minirt.engine.disk import prune_containers as prune
+    from minirt.engine.prune import prune_containers as prune
 
     if not agreed(args.force, "This removes all containers that do not run."):
         return 0
@@ -159,17 +163,19 @@ def tell(head: str, names: list[str]) -> None:
 
 def prune_all(args: argparse.Namespace) -> int:
     """Remove what nobody uses."""
+    from minirt.build.prune import prune as prune_builds
     from minirt.cli.ask import agreed
     from minirt.cli.formats import size
-    from minirt.engine import disk as engine
+    from minirt.engine import prune as engine
     from minirt.engine.filters import Filters
     from minirt.engine.networks import prune as prune_networks
     from minirt.engine.volume_view import keeper
     from minirt.engine.volumes import prune
 
-    images = "images that no container stands on" if args.all else "content that no image's name leads to"
+    images = "images that no container stands on" if args.all else "images without a tag"
+    images += ", and all that builds keep" if args.all else ", and what builds have kept for long"
     more = ", volumes that nobody named and nobody uses" if args.volumes else ""
-    if not agreed(args.force, f"This removes containers that do not run, networks that nobody is in{more}, and {images}."):
+    if not agreed(args.force, f"This removes containers that do not run, networks that nobody is in{more}, {images}."):
         return 0
     ids, freed = engine.prune_containers(args.filter)
     tell("Deleted Containers:", ids)
@@ -181,5 +187,10 @@ def prune_all(args: argparse.Namespace) -> int:
         tell("Deleted Volumes:", names)
     untagged, gone, size_of_images = engine.prune_images(args.all, args.filter)
     tell("Deleted Images:", [*(f"untagged: {name}" for name in untagged), *(f"deleted: {digest}" for digest in gone)])
-    print(f"Total reclaimed space: {size(freed + size_of_images)}")
+    freed += size_of_images
+    if not args.filter:  # what builds keep has no label, and goes by when it was last used
+        builds = prune_builds(args.all)
+        tell("Deleted build cache objects:", builds.gone)
+        freed += builds.freed
+    print(f"Total reclaimed space: {size(freed)}")
     return 0

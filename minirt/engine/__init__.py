@@ -44,7 +44,7 @@ and for containers that nobody stays with:
     container_view.py  lists, and their filters
     networks.py   networks in their words: connected, disconnected, made, removed
     volume_view.py, image_view.py  volumes and images in their words; filters.py: who is chosen
-    disk.py       what all of it takes, and what nobody uses; host_info.py: the engine and its host
+    disk.py, disk_view.py  what all of it takes; prune.py: what nobody uses; host_info.py: the engine and its host
 
     files/        a container's files from outside: cp
 """

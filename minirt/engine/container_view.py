@@ -77,12 +77,12 @@ def listed(container: Container, size: bool = False) -> dict[str, Any]:
     return found
 
 
-def sizes(container: Container) -> dict[str, int]:
-    """Return what a container's files take: those that it has written (SizeRw), and all (SizeRootFs)."""
+def sizes(container: Container, written: int | None = None) -> dict[str, int]:
+    """Return what a container's files take: those that it has written (SizeRw; given where it is known), and all (SizeRootFs)."""
     from minirt.engine.volumes import bytes_below
 
     image = image_of(container)
-    written = bytes_below(f"{container.path}/upper")
+    written = bytes_below(f"{container.path}/upper") if written is None else written
     return {"SizeRw": written, "SizeRootFs": written + (image.size if image is not None else 0)}
 
 

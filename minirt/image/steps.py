@@ -21,14 +21,15 @@ UNUSED_LIMIT = 14 * 86400  # seconds
 
 
 class Step:
-    """What one step gave: all layers up to its own (descriptors and diff_ids, lowest first), and when (RFC 3339)."""
+    """What one step gave: all layers up to its own (descriptors and diff_ids, lowest first), when (RFC 3339), when last used."""
 
-    __slots__ = ("created", "diff_ids", "layers")
+    __slots__ = ("created", "diff_ids", "layers", "used")
 
-    def __init__(self, layers: list[Descriptor], diff_ids: list[str], created: str) -> None:
+    def __init__(self, layers: list[Descriptor], diff_ids: list[str], created: str, used: float = 0.0) -> None:
         self.layers = layers
         self.diff_ids = diff_ids
         self.created = created
+        self.used = used  # s since 1970
 
 
 class Steps:
@@ -95,6 +96,7 @@ class Steps:
         try:
             with open(f"{self._root}/{key}", "rb") as file:
                 document: dict[str, Any] = json.loads(file.read())
-            return Step(document["layers"], document["diff_ids"], document["created"])
+                used = os.fstat(file.fileno()).st_mtime
+            return Step(document["layers"], document["diff_ids"], document["created"], used)
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None

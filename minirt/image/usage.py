@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 NONE = "<none>"  # docker's word for an image whose name went to another
 
-__all__ = ["Cost", "Stacked", "stacks", "usage"]
+__all__ = ["Cost", "Kept", "Stacked", "kept", "stacks", "usage"]
 
 
 class Cost:
@@ -35,7 +35,7 @@ def usage(store: Store) -> list[Cost]:
     """Return what each image costs, once for each of its names, in order of these. Raises Damaged, StoreError."""
     parts: dict[str, dict[str, int]] = {}  # image -> blob or chain -> bytes
     owners: dict[str, int] = {}  # blob or chain -> how many different images
-    images = store.images()
+    images = store.readable()
     for image in {image.digest: image for image in images}.values():
         blobs = [image.descriptor, image.manifest["config"], *image.manifest["layers"]]
         parts[image.digest] = {"blob " + str(blob["digest"]): int(blob["size"]) for blob in blobs}
@@ -50,6 +50,47 @@ def usage(store: Store) -> list[Cost]:
         shared = sum(size for part, size in mine.items() if owners[part] > 1)
         costs.append(Cost(image.name or NONE, image.digest, stored, sum(mine.values()) - stored, shared))
     return costs
+
+
+class Kept:
+    """What builds keep: the layer of steps, or the directory of a mount."""
+
+    __slots__ = ("busy", "count", "created", "id", "mount", "shared", "size", "used")
+
+    def __init__(self, id: str, size: int, *, mount: bool = False, shared: bool = False, busy: bool = False, created: float = 0.0,
+                 used: float = 0.0, count: int = 1) -> None:  # fmt: skip
+        self.id = id
+        self.size = size  # bytes: of a layer its blob and its directory
+        self.mount = mount
+        self.shared = shared  # an image has it too
+        self.busy = busy  # a build uses it now
+        self.created = created  # s since 1970
+        self.used = used  # last
+        self.count = count  # steps that gave it
+
+
+def kept(store: Store) -> list[Kept]:
+    """Return the layers that steps of builds keep, each once, the oldest first. Raises StoreError."""
+    from datetime import datetime
+
+    images = {chain for image in store.readable() for chain in chain_ids(image.diff_ids)}
+    found: dict[str, Kept] = {}
+    for step in store.steps.all():
+        below = ""
+        for chain, layer in zip(chain_ids(step.diff_ids), step.layers, strict=True):
+            one = found.get(chain)
+            if one is None:
+                try:
+                    made = datetime.fromisoformat(f"{step.created[:19]}+00:00").timestamp()
+                except ValueError:
+                    made = 0.0
+                size = int(layer["size"]) + _size_of(store.layers.path(chain))
+                one = found[chain] = Kept(chain, size, shared=chain in images, created=made, count=0)
+            one.used = max(one.used, step.used)
+            below = chain
+        if below:
+            found[below].count += 1
+    return sorted(found.values(), key=lambda one: one.created)
 
 
 def _size_of(path: str) -> int:

@@ -276,6 +276,31 @@ def test_info_counts_what_there_is(api: Api) -> None:
     assert text == f"2 1 1 {os.uname().release} {os.cpu_count()}"
 
 
+def test_system_df_tells_what_images_share_and_builds_keep_as_our_own_command_does(api: Api, tmp_path: Path) -> None:
+    api.minirt.good("system", "prune", "-f")
+    api.minirt.good("builder", "prune", "-a")
+    (tmp_path / "Dockerfile").write_text("FROM busybox\nRUN dd if=/dev/urandom of=/file bs=1M count=2\nRUN rm /file\n")
+    api.good("build", "-q", "-t", "kept:1", tmp_path)
+    _, told = api.ask("GET", "/system/df")
+    found = {image["RepoTags"][0]: image for image in told["Images"]}
+    base, image = found["busybox:latest"], found["kept:1"]
+    assert 0 < base["SharedSize"] == image["SharedSize"] < base["Size"] and image["Size"] - image["SharedSize"] > 2 << 20
+    assert {(one["Type"], one["Shared"]) for one in told["BuildCache"]} == {("regular", True)} and told["BuilderSize"] == 0
+    assert len(told["BuildCache"]) == 3, "the base's layer, and one of each RUN"
+    api.good("rmi", "kept:1")
+    _, left = api.ask("GET", "/system/df?type=build-cache")
+    own = [one["Size"] for one in left["BuildCache"] if not one["Shared"]]
+    assert left.keys() == {"BuildCache", "BuilderSize"} and left["BuilderSize"] == sum(own) > 2 << 20 and len(own) == 2
+    rows, ours = (
+        {row["Type"]: row["Size"] for row in map(json.loads, out.splitlines())}
+        for out in (api.good("system", "df", "--format", "json"), api.minirt.good("system", "df", "--format", "json"))
+    )
+    assert rows == ours and rows["Build Cache"] != "0B"
+    assert "Build cache usage: " + rows["Build Cache"] in api.minirt.good("system", "df", "-v")
+    _, pruned = api.ask("POST", "/build/prune?all=1")
+    assert pruned["SpaceReclaimed"] > 2 << 20 and api.ask("GET", "/system/df")[1]["BuildCache"] == []
+
+
 def test_system_df_and_prune_count_and_free(api: Api) -> None:
     api.good("image", "prune", "-f")
     api.good("run", "--name", "box", *QUICK, "busybox", "dd", "if=/dev/urandom", "of=/file", "bs=1M", "count=3")

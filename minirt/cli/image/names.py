@@ -89,7 +89,7 @@ def _dropped(store: Store, name: str, force: bool) -> tuple[list[str], list[str]
 
 def _prune(args: argparse.Namespace) -> int:
     from minirt.cli.ask import agreed
-    from minirt.engine.disk import prune_images
+    from minirt.engine.prune import prune_images
 
     if args.all and not agreed(args.force, "This removes all images that no container stands on."):
         return 0
