@@ -4,6 +4,12 @@ It is a QEMU virtual machine that boots in seconds, runs one command (or a shell
 the repository, hands back output and exit status, and is gone. Nothing on the host changes.
 
 The room imports the standard library only, and nothing of minirt or minivm: it must run before
-anything is built. Read README.md, then run, __main__.py, session.py, machine.py, payload.py,
-init, session.sh; image.py and build-image make the disk, once.
+anything is built. Read README.md, then in this order:
+
+    run, __main__.py            the words; doctor.py: what this host lacks
+    session.py                  one run: the machine started, its streams joined to ours
+    machine.py                  QEMU's command line
+    payload.py                  what a run brings along; cpio.py: as an archive
+    init, session.sh            the machine's first scripts; keys.py: what keeps its kernel from patching itself
+    image.py, build-image       make the disk and the kernel, once; extract_vmlinux.py: out of Debian's bzImage
 """

@@ -8,6 +8,7 @@ May import minirt.errors and minirt.trace, which is told what was called; nothin
     copytree.py      a directory copied by descriptor; rmtree.py: one removed, as deep as it may be
     mounts.py        what the parent does with mounts for a child: id-mapped copies; mountinfo.py: what is mounted
     userns.py        id maps; fsid.py: files made as another user
+    cpulist.py       lists of processors and memory nodes
     capabilities.py  the sets, their names and numbers
     seccomp/         a profile compiled to BPF
     rtnetlink.py     network interfaces: moved into a network namespace, given addresses and routes

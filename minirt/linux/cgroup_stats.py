@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 
 from minirt.linux import cgroup_files as files
+from minirt.linux.cpulist import numbers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,21 +82,11 @@ def _cpuset(directory: str) -> dict[str, Any]:
     """Return the processors and memory nodes; version 2 has none of the flags, which are 0."""
     result: dict[str, Any] = {}
     for key in ("cpus", "mems"):
-        numbers = expand(_text(directory, f"cpuset.{key}"))
-        if numbers:
-            result[key] = numbers
+        if found := numbers(_text(directory, f"cpuset.{key}")):
+            result[key] = found
     flags = ("cpu_exclusive", "mem_hardwall", "mem_exclusive", "memory_migrate", "memory_spread_page",
              "memory_spread_slab", "memory_pressure", "sched_load_balance", "sched_relax_domain_level")  # fmt: skip
     return {**result, **dict.fromkeys(flags, 0)}
-
-
-def expand(text: str) -> list[int]:
-    """Return the numbers of a list as the kernel writes it, "0-2,5" (man 7 cpuset)."""
-    result: list[int] = []
-    for part in filter(None, text.split(",")):
-        first, _, last = part.partition("-")
-        result += range(int(first), int(last or first) + 1)
-    return result
 
 
 def _memory(directory: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from minirt.linux.cgroup_files import CgroupError
 from minirt.linux.cgroup_limits import limits
+from minirt.linux.cpulist import mask
 from minirt.linux.device_filter import ANY, effective, parse
 
 TYPE_CHECKING = False
@@ -39,7 +40,6 @@ NUMBERS = {
 }
 SETS = {"cpuset.cpus": "AllowedCPUs", "cpuset.mems": "AllowedMemoryNodes"}
 PERCENT = 10_000  # us of a second: systemd keeps whole per cents of a processor
-MOST_CPUS = 8192  # what a list may name, CONFIG_NR_CPUS at most
 
 
 def properties(resources: Mapping[str, Any], warn: Warn | None = None) -> list[Property]:
@@ -85,15 +85,9 @@ def _a_second(quota: int, period: int) -> int:
 
 
 def _mask(text: str) -> bytes:
-    """Return a list of processors or nodes ("0-3,7") as a mask, the first eight in the first byte. Raises: ValueError."""
-    mask = 0
-    for part in text.strip().split(","):
-        first, dash, last = part.partition("-")
-        low, high = int(first), int(last if dash else first)
-        if not 0 <= low <= high < MOST_CPUS:
-            raise ValueError(text)
-        mask |= (1 << high + 1) - (1 << low)
-    return mask.to_bytes(mask.bit_length() // 8 + 1, "little").rstrip(b"\0") or b"\0"
+    """Return a list of processors or nodes as a mask, the first eight in the first byte. Raises: ValueError."""
+    bits = mask(text)
+    return bits.to_bytes(bits.bit_length() // 8 + 1, "little").rstrip(b"\0") or b"\0"
 
 
 def device_properties(rules: Sequence[Mapping[str, Any]] | None) -> list[Property]:

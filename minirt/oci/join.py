@@ -65,23 +65,23 @@ def join(p: Plan, c: Context) -> None:
 @step("affinity", why="say which processors this process may run on")
 def affinity(p: Plan, c: Context) -> None:
     """runtime-spec config.md#linux-process, execCPUAffinity.final: once it is in the container's cgroup."""
-    final = (c.process.get("execCPUAffinity") or {}).get("final")
-    if final:
-        from minirt.oci.scheduling import mask_of
-
-        mask = mask_of(final)
-        p.sched_setaffinity(0, len(mask), mask, why=f"processors {final}")
+    run_on(p, c, "final")
 
 
 def initial_affinity(p: Plan, c: Context) -> None:
     """Append execCPUAffinity.initial: before the cgroup is entered, so that no other processor runs it meanwhile."""
-    initial = (c.process.get("execCPUAffinity") or {}).get("initial")
-    if initial:
+    p.step("initial_affinity", why="run on these processors from the beginning")
+    run_on(p, c, "initial")
+
+
+def run_on(p: Plan, c: Context, which: str) -> None:
+    """Append the call, if execCPUAffinity says so."""
+    processors = (c.process.get("execCPUAffinity") or {}).get(which) or ""
+    if processors.strip():
         from minirt.oci.scheduling import mask_of
 
-        p.step("initial_affinity", why="run on these processors from the beginning")
-        mask = mask_of(initial)
-        p.sched_setaffinity(0, len(mask), mask, why=f"processors {initial}")
+        mask = mask_of(processors)
+        p.sched_setaffinity(0, len(mask), mask, why=f"processors {processors}")
 
 
 @step("workdir", why="stand in the directory that the program expects")

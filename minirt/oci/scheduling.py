@@ -6,6 +6,7 @@ import struct
 
 from minirt.errors import MinirtError
 from minirt.linux import constants as k
+from minirt.linux.cpulist import mask
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,12 +58,8 @@ def persona(personality: dict[str, Any]) -> int:
 
 
 def mask_of(text: str) -> bytes:
-    """Return a bit mask of unsigned longs of a list such as 0-3,7 (man 7 cpuset, list format)."""
-    bits = 0
-    for part in text.split(","):
-        first, _, last = part.partition("-")
-        for n in range(int(first), int(last or first) + 1):
-            bits |= 1 << n
+    """Return a list such as 0-3,7 as a mask of unsigned longs; a blank one has none."""
+    bits = mask(text)
     return bits.to_bytes((bits.bit_length() + 63) // 64 * 8, "little")
 
 

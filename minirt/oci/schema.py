@@ -6,6 +6,7 @@ validate.py. Where the document leaves a range open and the kernel does not, the
 
 from __future__ import annotations
 
+from minirt.linux.cpulist import numbers
 from minirt.oci.shapes import List, Map, Number, Object, Switch, Text
 
 __all__ = ["CONFIG", "HOOKS", "MEMORY_FLAGS", "MEMORY_MODES", "NAMESPACES", "PROCESS", "RESOURCES", "RLIMITS"]
@@ -34,14 +35,10 @@ def filled(text: str) -> str:
 
 def cpu_list(text: str) -> str:
     """Numbers and ranges with commas between: 0-3,7 (man 7 cpuset, List format)."""
-    for part in text.strip().split(",") if text.strip() else ():
-        first, dash, last = part.strip().partition("-")
-        if not (first.isascii() and first.isdigit()) or (dash and not (last.isascii() and last.isdigit())):
-            return "is not a list of numbers and ranges, as 0-3,7"
-        if int(last or first) >= 2**16:
-            return f"names a number that no machine has: {part.strip()}"
-        if dash and int(last) < int(first):
-            return f"has a range that ends before it begins: {part.strip()}"
+    try:
+        numbers(text)
+    except ValueError as error:
+        return str(error)
     return ""
 
 

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minirt.linux.cgroup_stats import UNLIMITED, expand, stats
+from minirt.linux.cgroup_stats import UNLIMITED, stats
+from minirt.linux.cpulist import mask, numbers
 
 FILES = {
     "cgroup.procs": "12\n14\n",
@@ -76,9 +77,15 @@ def test_without_controllers_there_are_processes_and_no_failure(tmp_path):
 
 
 @given(st.sets(st.integers(0, 40)))
-def test_a_list_of_processors_is_expanded(numbers):
-    ordered = sorted(numbers)
-    starts = [n for n in ordered if n - 1 not in numbers]
-    ends = [n for n in ordered if n + 1 not in numbers]
+def test_a_list_of_processors_is_expanded(wanted):
+    ordered = sorted(wanted)
+    starts = [n for n in ordered if n - 1 not in wanted]
+    ends = [n for n in ordered if n + 1 not in wanted]
     text = ",".join(str(a) if a == b else f"{a}-{b}" for a, b in zip(starts, ends, strict=True))
-    assert expand(text) == ordered
+    assert numbers(text) == ordered
+    assert mask(text) == sum(1 << number for number in ordered)
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n"])
+def test_a_blank_list_has_no_processor(text):
+    assert (numbers(text), mask(text)) == ([], 0)
