@@ -97,13 +97,15 @@ class Connection:
 class Request:
     """One request.
 
-    Attributes: method; path, with its version; version, as (1, 50); query; headers, by their names in lower case.
+    Attributes: method; path, with its version, and written, as it came: without characters that end a line; version, as (1, 50);
+    query; headers, by their names in lower case.
     """
 
     def __init__(self, connection: Connection, head: h11.Request) -> None:
         self.connection = connection
         self.method = head.method.decode("ascii")
         target = urlsplit(head.target.decode("ascii", "replace"))
+        self.written = target.path
         self.path = unquote(target.path)
         self.version = (1, 50)
         self.query: dict[str, list[str]] = {}

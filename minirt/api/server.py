@@ -11,6 +11,7 @@ import socket
 import sys
 import threading
 import time
+from errno import EBADF, EINVAL
 
 from minirt.errors import MinirtError, UsageError
 
@@ -25,7 +26,7 @@ __all__ = ["Listener", "handed_over", "on_tcp", "on_unix", "serve"]
 
 log = logging.getLogger("minirt.api")
 PATIENCE = 10.0  # s that requests have to be answered in, when the server is to end
-LOOK = 1.0  # s between two looks at containers that may have lost their monitor
+LOOK = 1.0  # s between two looks at containers that may have lost their monitor, and whether there is room for a client
 FIRST = 3  # descriptor of what systemd hands over (man 3 sd_listen_fds)
 
 
@@ -40,13 +41,25 @@ class Listener:
         self.busy: set[Request] = set()  # asked, and not answered yet
 
     def accept(self) -> None:
-        """Give each client a thread, until the socket is closed."""
+        """Give each client a thread, until the socket is closed. Where there is no descriptor or thread for one, it waits."""
         while True:
             try:
                 client, _ = self.socket.accept()
-            except OSError:
-                return
-            threading.Thread(target=self.attend, args=(client,), daemon=True).start()
+            except OSError as error:
+                if error.errno in (EBADF, EINVAL):
+                    return
+                self.pause(error.strerror or str(error))
+                continue
+            try:
+                threading.Thread(target=self.attend, args=(client,), daemon=True).start()
+            except RuntimeError as error:
+                client.close()
+                self.pause(str(error))
+
+    def pause(self, why: str) -> None:
+        """Say why nobody can be served for a moment, and wait for others to end."""
+        log.warning("%s: %s", self.name, why)
+        time.sleep(LOOK)
 
     def attend(self, client: socket.socket) -> None:
         """Answer one client until it has gone."""
@@ -60,7 +73,7 @@ class Listener:
                 client = self.tls.wrap_socket(client, server_side=True)
             with client:
                 for request in Connection(client).requests():
-                    log.info("%s %s", request.method, request.path)
+                    log.info("%s %s", request.method, request.written)
                     self.busy.add(request)
                     try:
                         answer(request)

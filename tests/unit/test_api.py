@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import select
 import socket
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ from minirt.api.errors import ApiError
 from minirt.api.files import Body
 from minirt.api.http import Connection, Request
 from minirt.api.pump import Pump, farewell
-from minirt.api.server import on_unix
+from minirt.api.server import Listener, on_unix
 from minirt.engine.host_config import host_config
 from minirt.engine.monitor import ERROR, SHOWN, STATUS, TYPED, frame
 
@@ -206,3 +208,36 @@ def test_a_socket_that_a_killed_server_s_child_still_holds_is_taken_over(tmp_pat
         client.connect(path)
         listener.socket.accept()[0].close()
     listener.socket.close()
+
+
+def test_a_server_without_descriptors_serves_again_when_it_has_some(tmp_path: Path) -> None:
+    """In a process of its own, whose descriptors are soon all in use."""
+    script = """
+import resource, socket, sys, threading
+from minirt.api.server import Listener, on_unix
+listener = on_unix(sys.argv[1])
+threading.Thread(target=listener.accept, daemon=True).start()
+clients = [socket.socket(socket.AF_UNIX) for _ in range(40)]
+resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60))
+for client in clients:
+    client.connect(sys.argv[1])
+clients[0].sendall(b"GET /_ping HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n")
+assert clients[0].recv(8) == b"HTTP/1.1"
+late = clients.pop()
+for client in clients:
+    client.close()
+late.settimeout(60)
+late.sendall(b"GET /_ping HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n")
+assert late.recv(8) == b"HTTP/1.1"
+"""
+    done = subprocess.run([sys.executable, "-c", script, tmp_path / "socket"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_request_is_one_line_of_the_log_whatever_its_path(caplog: pytest.LogCaptureFixture) -> None:
+    ours, theirs = socket.socketpair()
+    theirs.sendall(b"GET /_ping%0a%1b[31mDELETE%20/all HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    with caplog.at_level("INFO", "minirt.api"):
+        Listener(ours, "x").attend(ours)
+    assert theirs.recv(12) == b"HTTP/1.1 404"
+    assert [record.getMessage() for record in caplog.records] == ["GET /_ping%0a%1b[31mDELETE%20/all"]
