@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from minirt.api.errors import ApiError
+from minirt.api.errors import ApiError, reading
 from minirt.engine.options import RunOptions
 
 TYPE_CHECKING = False
@@ -42,14 +42,12 @@ def options_of(body: dict[str, Any], name: str) -> RunOptions:
     if not isinstance(image, str) or not image:
         raise ApiError(400, "no image is named: Image is missing")
     host: dict[str, Any] = body.get("HostConfig") or {}
-    try:
+    with reading():
         refuse(host)
         chosen = {**of_config(body), **of_host(host), **of_networks(body, host)}
         chosen["volume"] = volumes_of(body, host)
         entrypoint, command = commands(body)
         return checked(RunOptions(image, command, name=name, entrypoint=entrypoint, detach=True, **chosen))
-    except (TypeError, ValueError, AttributeError, KeyError) as error:
-        raise ApiError(400, f"the body is not what the API has: {error}") from None
 
 
 def checked(options: RunOptions) -> RunOptions:
@@ -61,8 +59,11 @@ def checked(options: RunOptions) -> RunOptions:
             raise TypeError(f"{name}: not a list of texts")
         if isinstance(default, str) and not isinstance(value, str):
             raise TypeError(f"{name}: not a text")
-    if options.healthcheck is not None and not isinstance(options.healthcheck, dict):
-        raise TypeError("Healthcheck: not an object")
+    for field, value in (options.healthcheck or {}).items():
+        if field == "Test" and not all(isinstance(word, str) for word in value):
+            raise TypeError("Healthcheck: Test: not a list of texts")
+        if field != "Test" and not isinstance(value, int):
+            raise TypeError(f"Healthcheck: {field}: not a number")
     return options
 
 
@@ -80,10 +81,8 @@ def changes_of(body: dict[str, Any]) -> dict[str, Any]:
     from minirt.engine.update import LIMITS
 
     refuse(body)
-    try:
+    with reading():
         chosen = of_host(body)
-    except (TypeError, ValueError, AttributeError, KeyError) as error:
-        raise ApiError(400, f"the body is not what the API has: {error}") from None
     changes = {name: chosen[name] for name in LIMITS if chosen.get(name)}
     if (body.get("RestartPolicy") or {}).get("Name"):
         changes["restart"] = chosen["restart"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 
 from minirt.api.containers import by_name
-from minirt.api.errors import ApiError, message_of
+from minirt.api.errors import ApiError, message_of, reading
 from minirt.api.router import DONE, Created, route
 from minirt.errors import MinirtError
 
@@ -31,6 +31,7 @@ def by_id(id: str) -> Exec:
 @route("POST", "/containers/{name}/exec")
 def create(request: Request, name: str) -> Any:
     """Make one."""
+    from minirt.api.create import checked
     from minirt.engine.execs import create as make
     from minirt.engine.inspect import status_of
     from minirt.engine.options import RunOptions
@@ -41,12 +42,13 @@ def create(request: Request, name: str) -> Any:
         raise ApiError(400, "No exec command specified")
     if status_of(container) == "paused":
         raise ApiError(409, f"Container {name} is paused, unpause the container before exec")
-    options = RunOptions(
-        str(container.state.get("image")), command, user=body.get("User") or "", workdir=body.get("WorkingDir") or "",
-        env=[item for item in body.get("Env") or () if "=" in item], tty=bool(body.get("Tty")),
-        interactive=bool(body.get("AttachStdin")), privileged=bool(body.get("Privileged")),
-        detach_keys=body.get("DetachKeys") or "",
-    )  # fmt: skip
+    with reading():
+        options = checked(RunOptions(
+            str(container.state.get("image")), command, user=body.get("User") or "", workdir=body.get("WorkingDir") or "",
+            env=[item for item in body.get("Env") or () if "=" in item], tty=bool(body.get("Tty")),
+            interactive=bool(body.get("AttachStdin")), privileged=bool(body.get("Privileged")),
+            detach_keys=body.get("DetachKeys") or "",
+        ))  # fmt: skip
     return Created(Id=make(container, options).id)
 
 

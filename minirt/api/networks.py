@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from minirt.api.containers import by_name
+from minirt.api.errors import reading
 from minirt.api.router import Created, route
 
 TYPE_CHECKING = False
@@ -25,7 +26,9 @@ def create(request: Request) -> Any:
     """Make one."""
     from minirt.engine.networks import create as make
 
-    return Created(Id=make(request.json())["Id"], Warning="")
+    body = request.json()
+    with reading():
+        return Created(Id=make(body)["Id"], Warning="")
 
 
 @route("POST", "/networks/prune")
@@ -59,10 +62,11 @@ def connect(request: Request, name: str) -> int:
     from minirt.network.connect import Attachment
 
     body = request.json()
-    end = body.get("EndpointConfig") or {}
-    ipam = end.get("IPAMConfig") or {}
-    wanted = Attachment(name, list(end.get("Aliases") or ()), ipam.get("IPv4Address") or "", ipam.get("IPv6Address") or "",
-                        end.get("MacAddress") or "")  # fmt: skip
+    with reading():
+        end = body.get("EndpointConfig") or {}
+        ipam = end.get("IPAMConfig") or {}
+        wanted = Attachment(name, list(end.get("Aliases") or ()), ipam.get("IPv4Address") or "", ipam.get("IPv6Address") or "",
+                            end.get("MacAddress") or "")  # fmt: skip
     lead(name, by_name(str(body.get("Container") or "")), wanted)
     return 200
 

@@ -80,6 +80,8 @@ def refuse(request: Request, status: int, message: str) -> None:
 def find(request: Request) -> tuple[Handler, dict[str, str]]:
     """Return who answers, and with what parts of the path. Raises: ApiError."""
     path = request.path
+    if "\0" in path or any("\0" in value for values in request.query.values() for value in values):
+        raise ApiError(400, "a NUL is no part of a name or a path")
     if match := VERSION.fullmatch(path):
         request.version = int(match[1]), int(match[2])
         path = match[3]

@@ -80,18 +80,19 @@ def resize(request: Request, name: str) -> int:
 def logs(request: Request, name: str) -> Any:
     """Tell what one wrote, and what it writes."""
     from minirt.engine.asked import load_options
-    from minirt.engine.logs import moment
+    from minirt.engine.logs import check_kept, moment
 
     container = by_name(name)
     streams = {number for name, number in STREAMS.items() if request.flag(name)}
     if not streams:
         raise ApiError(400, "Bad parameters: you must choose at least one stream")
     tty = load_options(container).tty
-    tail = request.text("tail", "all")
+    tail = request.number("tail") if request.text("tail", "all") != "all" else None
     since, until = (moment(text if (text := request.text(name)) != "0" else "") for name in ("since", "until"))
+    check_kept(container)  # while there is a status to be given
     with request.stream(request.stream_kind(tty)) as write:
         for data in log_lines(
-            container, streams, tty, timestamps=request.flag("timestamps"), tail=int(tail) if tail.isdigit() else None,
+            container, streams, tty, timestamps=request.flag("timestamps"), tail=tail if tail is None or tail >= 0 else None,
             more=request.flag("details"), since=since, until=until, follow=request.flag("follow"),
             wanted=lambda: not request.gone(),
         ):  # fmt: skip

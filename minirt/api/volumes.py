@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from minirt.api.errors import ApiError
+from minirt.api.errors import ApiError, reading
 from minirt.api.router import Created, route
 
 TYPE_CHECKING = False
@@ -30,7 +30,10 @@ def create(request: Request) -> Any:
     body = request.json()
     if body.get("Driver") not in (None, "", "local"):
         raise ApiError(404, f"error looking up volume plugin {body['Driver']}: there is local")
-    return Created(described(make(body.get("Name") or "", body.get("Labels") or {}, body.get("DriverOpts") or {})))
+    with reading():
+        given = [(body.get(field) or {}).items() for field in ("Labels", "DriverOpts")]
+        labels, options = ({str(key): str(value) for key, value in pairs} for pairs in given)
+        return Created(described(make(body.get("Name") or "", labels, options)))
 
 
 @route("POST", "/volumes/prune")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from minirt.engine.container import Container
 
-__all__ = ["Line", "details", "lines", "moment", "seconds"]
+__all__ = ["Line", "check_kept", "details", "lines", "moment", "seconds"]
 
 LOOK = 0.05  # s between two looks whether there is more
 UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ANONYMOUS",
+    "BadName",
     "NoVolume",
     "Volume",
     "VolumeError",
@@ -48,6 +49,10 @@ class VolumeError(MinirtError):
     """A volume is not there, is in use, or cannot be."""
 
     exit_code = 1
+
+
+class BadName(VolumeError):
+    """What is no name of a volume."""
 
 
 class NoVolume(VolumeError):
@@ -96,9 +101,9 @@ def check_name(name: str) -> None:
     """Refuse what is no name (docker's rule). Raises: VolumeError."""
     plain = name.replace("-", "a").replace("_", "a").replace(".", "a")
     if len(name) < 2 or not (plain.isascii() and plain.isalnum() and name[0].isalnum()):
-        raise VolumeError(f"volume {name!r}: a name is made of letters, digits, _ . -, two or more of them")
+        raise BadName(f"volume {name!r}: a name is made of letters, digits, _ . -, two or more of them")
     if len(name) > 255:
-        raise VolumeError("a volume's name is that of a directory: at most 255 letters")
+        raise BadName("a volume's name is that of a directory: at most 255 letters")
 
 
 def anonymous_name() -> str:

@@ -33,6 +33,40 @@ def test_versions_beyond_what_is_announced_are_refused(api: Api, version: str, s
     assert found == status and ("message" in said) == (status == 400)
 
 
+NONSENSE = (
+    ("/networks/create", {"Name": 5}), ("/networks/create", {"Name": "q", "Options": {"mtu": 5}}),
+    ("/networks/create", {"Name": "q", "IPAM": "x"}), ("/networks/bridge/connect", {"Container": "box", "EndpointConfig": 5}),
+    ("/networks/create", {"Name": "q", "Options": {"com.docker.network.bridge.name": 'x"y'}}),
+    ("/volumes/create", {"Name": 5}), ("/volumes/create", {"Name": "vol", "Labels": [1]}), ("/volumes/create", {"Name": "v"}),
+    ("/containers/box/exec", {"Cmd": ["ls"], "Env": 5}), ("/containers/box/exec", {"Cmd": ["ls"], "User": 5}),
+    ("/containers/create", {"Image": "busybox", "Healthcheck": {"Test": ["CMD", "a"], "Interval": "1s"}}),
+    ("/containers/create", {"Image": "busybox", "Healthcheck": {"Test": ["CMD", 5]}}),
+    ("/containers/create", {"Image": "busybox", "HostConfig": {"CapAdd": ["x"]}}),
+    ("/commit?container=box&changes=BOGUS", None), ("/containers/b%00x/start", None),
+)  # fmt: skip
+
+
+def everything(api: Api) -> list[str]:
+    """Return the ids of networks and containers, and the volumes' names."""
+    networks, containers, volumes = (api.ask("GET", path)[1] for path in ("/networks", "/containers/json?all=1", "/volumes"))
+    return sorted(one.get("Id") or one["Name"] for one in [*networks, *containers, *volumes["Volumes"]])
+
+
+def test_what_no_request_can_say_is_the_client_s_fault_and_changes_nothing(api: Api) -> None:
+    api.good("run", "-d", *QUICK, "--name", "box", "busybox", "sleep", "1000")
+    before = everything(api)
+    answers = {f"{path} {body}": api.ask("POST", path, body) for path, body in NONSENSE}
+    assert [(what, said) for what, said in answers.items() if said[0] != 400] == []
+    assert everything(api) == before
+
+
+def test_logs_of_a_container_that_keeps_none_say_so(api: Api) -> None:
+    api.good("run", "-d", *QUICK, "--log-driver", "none", "--name", "box", "busybox", "sleep", "1000")
+    done = api.docker("logs", "box")
+    assert done.returncode == 1 and "keeps no log" in done.stderr
+    assert api.ask("GET", "/containers/box/logs?stdout=1&tail=%C2%B2")[0] == 400
+
+
 def test_what_is_not_there_is_told_as_docker_does(api: Api) -> None:
     assert api.ask("GET", "/containers/nobody/json") == (404, {"message": "No such container: nobody"})
     assert api.ask("GET", "/no/such/thing") == (404, {"message": "page not found"})

@@ -218,17 +218,20 @@ from minirt.api.server import Listener, on_unix
 listener = on_unix(sys.argv[1])
 threading.Thread(target=listener.accept, daemon=True).start()
 clients = [socket.socket(socket.AF_UNIX) for _ in range(40)]
+def is_served(client):
+    client.settimeout(60)
+    client.sendall(b"GET /_ping HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n")
+    return client.recv(8) == b"HTTP/1.1"
+first, *others, late = clients
+first.connect(sys.argv[1])
+assert is_served(first)  # what has to be imported is
 resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60))
-for client in clients:
+for client in (*others, late):
     client.connect(sys.argv[1])
-clients[0].sendall(b"GET /_ping HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n")
-assert clients[0].recv(8) == b"HTTP/1.1"
-late = clients.pop()
-for client in clients:
+assert is_served(others[0])
+for client in (first, *others):
     client.close()
-late.settimeout(60)
-late.sendall(b"GET /_ping HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n")
-assert late.recv(8) == b"HTTP/1.1"
+assert is_served(late)
 """
     done = subprocess.run([sys.executable, "-c", script, tmp_path / "socket"], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
