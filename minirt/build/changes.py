@@ -12,8 +12,8 @@ import stat
 
 from minirt.image.diff import entry_of, xattrs_of
 from minirt.image.errors import ImageError
+from minirt.image.header import Entry
 from minirt.image.pack import END, data_of, header, map_holes
-from minirt.image.tar import Entry
 from minirt.image.view import Found, View
 from minirt.image.whiteouts import WHITEOUT
 

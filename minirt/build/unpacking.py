@@ -72,8 +72,9 @@ def unpack_archive(path: bytes, place: str) -> dict[bytes, str]:
 
     Returns what its entries are, by canonical path (a directory may be only implied). Raises BuildError, OSError.
     """
+    from minirt.image.attributes import Privilege
     from minirt.image.compression import Bounded
-    from minirt.image.layer import Limits, Privilege, unpack
+    from minirt.image.layer import Limits, unpack
     from minirt.image.tar import Archive
 
     name = os.fsdecode(path.rpartition(b"/")[2])

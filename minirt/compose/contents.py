@@ -38,8 +38,8 @@ def put_contents(project: Project, name: str, container: Container) -> None:
 def put_file(container: Container, target: str, content: bytes, how: dict[str, object]) -> None:
     """Write one file into a container that does not run. Args: how, uid, gid and mode."""
     from minirt.engine.files.copy import archive_put
+    from minirt.image.header import Entry
     from minirt.image.pack import END, Pieces, header
-    from minirt.image.tar import Entry
 
     entry = Entry(target.lstrip("/").encode(), "file")
     mode = how.get("mode", 0o444)

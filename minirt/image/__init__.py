@@ -16,9 +16,11 @@ Read in this order:
     collect.py      what nothing leads to goes
     layers.py       a stack of layers as directories for overlayfs
     compression.py  gzip, zstd, or nothing
+    header.py       one entry of an archive, out of its header
     tar.py          an archive as a stream of entries
     tree.py         a path inside a root, and never outside it
     whiteouts.py    what hides a lower layer's content
+    attributes.py   modes, owners, times
     lower.py        what the layers below have
     layer.py        entries -> files; whiteouts as overlayfs wants them
     pack.py         entries -> an archive, always the same bytes

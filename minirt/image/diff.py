@@ -12,8 +12,8 @@ import stat
 from errno import ENODATA, ENOTSUP
 
 from minirt.image.errors import ImageError
+from minirt.image.header import Entry
 from minirt.image.pack import END, HardLinks, data_of, header, map_holes
-from minirt.image.tar import Entry
 from minirt.image.whiteouts import OVERLAY_XATTRS, WHITEOUT, is_opaque, is_whiteout
 from minirt.image.whiteouts import entry as whiteout
 

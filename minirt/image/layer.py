@@ -13,24 +13,24 @@ import errno
 import os
 import stat
 
+from minirt.image.attributes import Attributes, Privilege, check_owner, times
 from minirt.image.compression import Bounded
 from minirt.image.errors import Attempt, BadArchive, ImageError, StoreError
-from minirt.image.lower import Attributes, Lower
+from minirt.image.lower import Lower
 from minirt.image.tar import Archive
 from minirt.image.tree import Directory, Tree
-from minirt.image.whiteouts import MARKS, META, OPAQUE, OVERLAY_XATTRS, WHITEOUT
+from minirt.image.whiteouts import META, OPAQUE, WHITEOUT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from minirt.image.compression import Reader
-    from minirt.image.tar import Entry
+    from minirt.image.header import Entry
 
-__all__ = ["Limits", "Privilege", "unpack"]
+__all__ = ["Limits", "unpack"]
 
 OUR_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-TIME_LIMIT = 2**63 - 1  # seconds: time_t
 
 
 class Limits:
@@ -39,25 +39,6 @@ class Limits:
     def __init__(self, size: int = 64 << 30, entries: int = 4_000_000) -> None:
         self.size = size  # bytes of the uncompressed tar
         self.entries = entries
-
-
-class Privilege:
-    """What this process may give a file.
-
-    root (of the initial user namespace): owners, devices, trusted and security xattrs; else none of them:
-    all files are the caller's, devices are left out (a rootless container cannot open them anyway), and an
-    opaque directory is marked only for `mount -o userxattr`.
-    """
-
-    def __init__(self, full: bool | None = None) -> None:
-        self.full = os.geteuid() == 0 if full is None else full
-        self.marks = MARKS if self.full else MARKS[1:]
-
-    def allows(self, xattr: str) -> bool:
-        """Return whether an archive's xattr is to be set."""
-        if xattr.startswith(OVERLAY_XATTRS):
-            return False
-        return self.full or xattr.startswith("user.")
 
 
 def unpack(
@@ -95,7 +76,6 @@ class _Writer:
         self.tree = Tree(root, self._made, self._blocked)
         self._lower = Lower([])
         self._may = privilege
-        self._me = (os.geteuid(), os.getegid())
         self._entry: Entry | None = None
         self._directories: dict[bytes, Attributes] = {}  # by canonical path
         self._implied: set[bytes] = set()  # those without an entry of their own
@@ -166,7 +146,7 @@ class _Writer:
 
     def _directory(self, entry: Entry) -> None:
         """Make a directory, or merge with the one that is there."""
-        _check_owner(entry)
+        check_owner(entry)
         directory, name = self.tree.parent(entry.name)
         path = directory.below(name) if name else b""
         if name and _kind(directory, name) != stat.S_IFDIR:
@@ -182,11 +162,10 @@ class _Writer:
         fd = os.open(name, flags, 0o600, dir_fd=directory.fd)
         try:
             archive.write(fd, entry)
-            self._give_owner(entry, fd)
+            self._may.give_owner(entry, fd)
             os.fchmod(fd, entry.mode)  # after chown, which clears setuid
-            for xattr, value in entry.xattrs.items():  # after chown, which clears security.capability
-                self._set_xattr(fd, xattr, value)
-            os.utime(fd, ns=_times(entry.mtime))
+            self._may.set_xattrs(fd, entry.xattrs)  # after chown, which clears security.capability
+            os.utime(fd, ns=times(entry.mtime))
         finally:
             os.close(fd)
 
@@ -201,13 +180,12 @@ class _Writer:
             kind = stat.S_IFCHR if entry.kind == "char" else stat.S_IFBLK
             os.mknod(name, kind | 0o600, os.makedev(*entry.device), dir_fd=fd)
         if self._may.full:
-            _check_owner(entry)
+            check_owner(entry)
             os.chown(name, entry.uid, entry.gid, dir_fd=fd, follow_symlinks=False)
         if entry.kind != "symlink":
             os.chmod(name, entry.mode, dir_fd=fd)
-        for xattr, value in entry.xattrs.items():  # there is no setxattrat: through the magic link of the fd
-            self._set_xattr(f"/proc/self/fd/{fd}/".encode() + name, xattr, value)
-        os.utime(name, ns=_times(entry.mtime), dir_fd=fd, follow_symlinks=False)
+        self._may.set_xattrs(f"/proc/self/fd/{fd}/".encode() + name, entry.xattrs)  # there is no setxattrat: by the magic link
+        os.utime(name, ns=times(entry.mtime), dir_fd=fd, follow_symlinks=False)
 
     def _hard_link(self, entry: Entry) -> None:
         """Give a file of this layer, and so of this root, another name."""
@@ -306,25 +284,7 @@ class _Writer:
                 elif not kind:
                     os.mknod(name, stat.S_IFCHR, 0, dir_fd=directory.fd)
 
-    # -- attributes
-
-    def _give_owner(self, entry: Entry | Attributes, fd: int) -> None:
-        if self._may.full:
-            _check_owner(entry)
-            if (entry.uid, entry.gid) != self._me:
-                os.fchown(fd, entry.uid, entry.gid)
-
-    def _set_xattr(self, target: int | bytes, name: str, value: bytes) -> None:
-        if not self._may.allows(name):
-            return
-        try:
-            if isinstance(target, int):
-                os.setxattr(target, name, value)
-            else:
-                os.setxattr(target, name, value, follow_symlinks=False)
-        except OSError as error:
-            if error.errno != errno.ENOTSUP:  # a file system without this kind keeps the file without it
-                raise
+    # -- the end
 
     def finish(self, lower: list[str]) -> None:
         """Give directories their attributes, now that nothing changes their times any more.
@@ -349,11 +309,10 @@ class _Writer:
             fd = directory.fd
             if path in self._opaque:
                 self._mark_opaque(directory)
-            for xattr, value in attributes.xattrs.items():
-                self._set_xattr(fd, xattr, value)
-            self._give_owner(attributes, fd)
+            self._may.set_xattrs(fd, attributes.xattrs)
+            self._may.give_owner(attributes, fd)
             os.fchmod(fd, attributes.mode)
-            os.utime(fd, ns=_times(attributes.mtime))
+            os.utime(fd, ns=times(attributes.mtime))
         except (OSError, OverflowError) as error:
             _blame_store(error)
             reason = getattr(error, "strerror", None) or error
@@ -376,16 +335,3 @@ def _kind(directory: Directory, name: bytes) -> int:
 
 def _is_below(path: bytes, top: bytes) -> bool:
     return path == top or path.startswith(top + b"/")
-
-
-def _times(mtime: int) -> tuple[int, int]:
-    """Access and modification time, ns; both the archive's, so that the same layer gives the same tree."""
-    bound = TIME_LIMIT * 10**9
-    mtime = max(-bound, min(mtime, bound))
-    return mtime, mtime
-
-
-def _check_owner(entry: Entry | Attributes) -> None:
-    """Refuse what is no owner: (uid_t)-1 means "leave as it is" to chown (man 2 chown)."""
-    if not (0 <= entry.uid < 2**32 - 1 and 0 <= entry.gid < 2**32 - 1):
-        raise BadArchive(f"an entry has the owner {entry.uid}:{entry.gid}")

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from minirt.image.blobs import Descriptor
     from minirt.image.compression import Reader
+    from minirt.image.header import Entry
     from minirt.image.store import Image, Store
-    from minirt.image.tar import Entry
 
 __all__ = ["load"]
 

@@ -9,22 +9,10 @@ from __future__ import annotations
 import os
 import stat
 
+from minirt.image.attributes import Attributes
 from minirt.image.whiteouts import is_opaque
 
-__all__ = ["Attributes", "Lower"]
-
-
-class Attributes:
-    """What a directory will have once nothing more is made in it."""
-
-    __slots__ = ("gid", "mode", "mtime", "uid", "xattrs")
-
-    def __init__(self, mode: int, uid: int, gid: int, mtime: int, xattrs: dict[str, bytes]) -> None:
-        self.mode = mode
-        self.uid = uid
-        self.gid = gid
-        self.mtime = mtime  # ns
-        self.xattrs = xattrs
+__all__ = ["Lower"]
 
 
 class Lower:

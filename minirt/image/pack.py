@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from minirt.image.tar import Entry
+    from minirt.image.header import Entry
 
 __all__ = ["END", "HardLinks", "Pieces", "data_of", "find_holes", "header", "map_holes"]
 

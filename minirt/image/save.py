@@ -10,10 +10,10 @@ import json
 import os
 
 from minirt.image.compression import FdReader, compression_of, decompressed
+from minirt.image.header import Entry
 from minirt.image.index import MEDIA_INDEX, REF_NAME
 from minirt.image.pack import END, header
 from minirt.image.reference import Reference
-from minirt.image.tar import Entry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

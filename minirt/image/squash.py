@@ -21,7 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from minirt.image.tar import Entry
+    from minirt.image.header import Entry
 
 __all__ = ["joined"]
 

@@ -14,6 +14,7 @@ import os
 
 from minirt.image.compression import PIECE
 from minirt.image.errors import BadArchive
+from minirt.image.header import GNU_LONG, GNU_SPARSE, KINDS, Entry, Header, apply_pax, decimal, number, pax_records
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,78 +22,15 @@ if TYPE_CHECKING:
 
     from minirt.image.compression import Reader
 
-__all__ = ["Archive", "Entry"]
+__all__ = ["Archive"]
 
 BLOCK = 512
 EXTENSION_LIMIT = 1 << 20  # bytes of one entry's extended headers: names, times, xattrs of 64 KiB
 GLOBAL_LIMIT = 1 << 14  # bytes of what global extended headers say; git writes 52
 SPARSE_LIMIT = 1 << 16  # data segments of one sparse file
 
-_KINDS = {
-    b"0": "file", b"\0": "file", b"7": "file", b"S": "file", b"1": "hardlink", b"2": "symlink", b"3": "char", b"4": "block",
-    b"5": "directory", b"6": "fifo",
-}  # fmt: skip
 _OLD = b"\0"  # a file, or a directory if its name ends in "/": before POSIX there was no type 5
-_GNU_SPARSE = b"S"
-_GNU_LONG = {b"L": b"path", b"K": b"linkpath"}
 _PAX, _PAX_GLOBAL = (b"x", b"X"), b"g"  # X: Solaris
-_XATTR = b"SCHILY.xattr."
-
-
-class Entry:
-    """One thing in an archive."""
-
-    __slots__ = (
-        "device", "gid", "kind", "link", "mode", "mtime", "name", "segments", "size", "stored", "uid", "xattrs",
-    )  # fmt: skip
-
-    def __init__(self, name: bytes, kind: str) -> None:
-        self.name = name  # as it stands in the archive: not to be trusted
-        self.kind = kind  # file, directory, symlink, hardlink, char, block, fifo
-        self.mode = 0o644  # permission bits, setuid, setgid, sticky
-        self.uid = 0
-        self.gid = 0
-        self.mtime = 0  # ns since the epoch
-        self.size = 0  # bytes as seen by stat
-        self.stored = 0  # bytes of data in the archive: fewer where the file is sparse
-        self.segments: list[tuple[int, int]] | None = None  # (offset, bytes) of a sparse file's data
-        self.link = b""  # a symbolic link's text, or the name that a hard link is another of
-        self.device = (0, 0)  # major, minor
-        self.xattrs: dict[str, bytes] = {}
-
-    def __repr__(self) -> str:
-        return f"<{self.kind} {self.name!r}>"
-
-
-class _Header:
-    """The fields of a header block. Raises ValueError for a number or a checksum that is none."""
-
-    __slots__ = ("block", "name", "size", "type")
-
-    def __init__(self, block: bytes) -> None:
-        have = _number(block[148:156])
-        total = sum(block) - sum(block[148:156]) + 8 * 32
-        if have != total and have != total - 256 * sum(byte > 127 for byte in block[:148] + block[156:]):
-            raise ValueError("checksum")  # the second sum is of signed bytes, as some old tars had it
-        self.block = block
-        self.type = block[156:157]
-        self.size = _number(block[124:136])
-        self.name = _text(block[:100])
-        prefix = _text(block[345:500])
-        if prefix and self.type not in (*_GNU_LONG, _GNU_SPARSE):
-            self.name = prefix + b"/" + self.name
-
-    def entry(self, kind: str) -> Entry:
-        """Return the entry that the block alone describes."""
-        block = self.block
-        entry = Entry(self.name, kind)
-        entry.mode = _number(block[100:108]) & 0o7777
-        entry.uid, entry.gid = _number(block[108:116]), _number(block[116:124])
-        entry.mtime = _number(block[136:148]) * 10**9
-        entry.link = _text(block[157:257])
-        if kind in ("char", "block"):
-            entry.device = (_number(block[329:337]), _number(block[337:345]))
-        return entry
 
 
 class Archive:
@@ -192,15 +130,15 @@ class Archive:
         records: dict[bytes, bytes] = {}
         sparse: list[tuple[bytes, bytes]] = []
         while (header := self._header()) is not None:
-            if header.type in _GNU_LONG:
-                records[_GNU_LONG[header.type]] = self._extension(header.size).split(b"\0")[0]
+            if header.type in GNU_LONG:
+                records[GNU_LONG[header.type]] = self._extension(header.size).split(b"\0")[0]
             elif header.type == _PAX_GLOBAL:
-                self._global(_pax_records(self._extension(header.size)))
+                self._global(pax_records(self._extension(header.size)))
             elif header.type in _PAX:
-                pairs = _pax_records(self._extension(header.size))
+                pairs = pax_records(self._extension(header.size))
                 records.update(pairs)
                 sparse += [pair for pair in pairs if pair[0] in (b"GNU.sparse.offset", b"GNU.sparse.numbytes")]
-            elif header.type in _KINDS:
+            elif header.type in KINDS:
                 return self._entry(header, {**self._pax, **records}, sparse)
             else:
                 raise BadArchive(f"{header.name!r} is of an unknown type {header.type!r}")
@@ -214,7 +152,7 @@ class Archive:
         if sum(len(key) + len(value) for key, value in self._pax.items()) > GLOBAL_LIMIT:
             raise BadArchive(f"it has more than {GLOBAL_LIMIT >> 10} KiB of global extended headers")
 
-    def _header(self) -> _Header | None:
+    def _header(self) -> Header | None:
         """Return the next header block, decoded, or None at the end."""
         if not self._more():
             if self._whole:
@@ -224,7 +162,7 @@ class Archive:
             block = self._block = self._read(BLOCK)
             if not any(block):
                 return None
-            header = _Header(block)
+            header = Header(block)
         except BadArchive:
             if self._any:
                 raise
@@ -236,11 +174,11 @@ class Archive:
         self._any = True
         return header
 
-    def _entry(self, header: _Header, pax: dict[bytes, bytes], sparse: list[tuple[bytes, bytes]]) -> Entry:
-        entry = header.entry(_KINDS[header.type])
+    def _entry(self, header: Header, pax: dict[bytes, bytes], sparse: list[tuple[bytes, bytes]]) -> Entry:
+        entry = header.entry(KINDS[header.type])
         entry.stored = header.size if entry.kind == "file" else 0
         if pax:
-            _apply_pax(entry, pax)
+            apply_pax(entry, pax)
         if header.type == _OLD:
             # The oldest tars wrote a directory as a file whose name ends in "/". Only the full name counts:
             # a long one is cut in the header block, perhaps after a "/".
@@ -250,7 +188,7 @@ class Archive:
         self._left, self._padding = entry.stored, -entry.stored % BLOCK
         if entry.stored < 0:
             raise BadArchive(f"{entry.name!r} has a negative size")
-        if header.type == _GNU_SPARSE:
+        if header.type == GNU_SPARSE:
             entry.size, entry.segments = self._old_sparse()
         elif entry.kind == "file" and any(key.startswith(b"GNU.sparse.") for key in pax):
             self._pax_sparse(entry, pax, sparse)
@@ -263,7 +201,7 @@ class Archive:
     def _old_sparse(self) -> tuple[int, list[tuple[int, int]]]:
         """The GNU format: four segments in the header, more in blocks after it."""
         block = self._block
-        size = _number(block[483:495])
+        size = number(block[483:495])
         segments = _old_segments(block[386:482])
         more = block[482]
         while more:
@@ -279,14 +217,14 @@ class Archive:
         size = pax.get(b"GNU.sparse.realsize", pax.get(b"GNU.sparse.size"))
         if size is None:
             raise BadArchive(f"{entry.name!r} is sparse and has no size")
-        entry.size = _decimal(size)
+        entry.size = decimal(size)
         if pax.get(b"GNU.sparse.major") == b"1":
             numbers = self._sparse_map()
             entry.stored = self._left
         elif b"GNU.sparse.map" in pax:
-            numbers = [_decimal(text) for text in pax[b"GNU.sparse.map"].split(b",")]
+            numbers = [decimal(text) for text in pax[b"GNU.sparse.map"].split(b",")]
         else:
-            numbers = [_decimal(value) for _, value in pairs]
+            numbers = [decimal(value) for _, value in pairs]
         entry.segments = list(zip(numbers[::2], numbers[1::2], strict=False))
         if len(numbers) % 2:
             raise BadArchive(f"{entry.name!r} has half a sparse segment")
@@ -303,77 +241,11 @@ class Archive:
                 rest += self._read(BLOCK)
                 continue
             line, rest = rest.split(b"\n", 1)
-            numbers.append(_decimal(line))
+            numbers.append(decimal(line))
             wanted = 1 + 2 * numbers[0]
             if numbers[0] > SPARSE_LIMIT:
                 raise BadArchive("a sparse file has too many segments")
         return numbers[1:]
-
-
-def _text(field: bytes) -> bytes:
-    return field.partition(b"\0")[0]
-
-
-def _pax_records(data: bytes) -> list[tuple[bytes, bytes]]:
-    """Parse `LENGTH KEY=VALUE newline` records, LENGTH counting the whole record (man 5 tar, pax)."""
-    records = []
-    at = 0
-    while at < len(data):
-        space = data.find(b" ", at, at + 20)
-        length = _decimal(data[at:space]) if space > at else 0
-        record = data[space + 1 : at + length]
-        key, equals, value = record.partition(b"=")
-        if space < 0 or at + length > len(data) or record[-1:] != b"\n" or not equals:
-            raise BadArchive("an extended header is malformed")
-        records.append((key, value[:-1]))
-        at += length
-    return records
-
-
-def _apply_pax(entry: Entry, pax: dict[bytes, bytes]) -> None:
-    """Let extended records replace what the header block says."""
-    for key, value in pax.items():
-        if key == b"path":
-            if b"GNU.sparse.name" not in pax:  # else it is a made-up name for tars that know no sparse files
-                entry.name = value
-        elif key == b"GNU.sparse.name":
-            entry.name = value
-        elif key == b"linkpath":
-            entry.link = value
-        elif key == b"size":
-            entry.stored = _decimal(value) if entry.kind == "file" else 0
-        elif key == b"uid":
-            entry.uid = _decimal(value)
-        elif key == b"gid":
-            entry.gid = _decimal(value)
-        elif key == b"mtime":
-            entry.mtime = _nanoseconds(value)
-        elif key.startswith(_XATTR):
-            entry.xattrs[key[len(_XATTR) :].decode("utf-8", "surrogateescape")] = value
-
-
-def _decimal(text: bytes) -> int:
-    if not text.isdigit() or len(text) > 20:
-        raise BadArchive(f"{text[:30]!r} stands where a number should")
-    return int(text)
-
-
-def _number(field: bytes) -> int:
-    """A number of a header field: octal text, or base 256 after a byte 0x80, which 0xff makes negative."""
-    if field[0] in (0x80, 0xFF):
-        return int.from_bytes(field[1:], "big") - (1 << 8 * (len(field) - 1) if field[0] == 0xFF else 0)
-    text = _text(field).strip()
-    try:
-        return int(text or b"0", 8)
-    except ValueError:
-        raise BadArchive(f"{text!r} stands where an octal number should") from None
-
-
-def _nanoseconds(text: bytes) -> int:
-    """Seconds as a decimal fraction, exactly: a float has not enough digits for nanoseconds."""
-    whole, _, fraction = text.removeprefix(b"-").partition(b".")
-    value = _decimal(whole or b"0") * 10**9 + _decimal((fraction + b"0" * 9)[:9])
-    return -value if text.startswith(b"-") else value
 
 
 def _old_segments(data: bytes) -> list[tuple[int, int]]:
@@ -381,7 +253,7 @@ def _old_segments(data: bytes) -> list[tuple[int, int]]:
     for at in range(0, len(data), 24):
         if not data[at]:
             break
-        segments.append((_number(data[at : at + 12]), _number(data[at + 12 : at + 24])))
+        segments.append((number(data[at : at + 12]), number(data[at + 12 : at + 24])))
     return segments
 
 

@@ -51,8 +51,8 @@ def entry(folder: bytes, name: bytes = b"") -> bytes:
 
     It has no owner and no time of its own.
     """
+    from minirt.image.header import Entry
     from minirt.image.pack import header
-    from minirt.image.tar import Entry
 
     last = WHITEOUT + name if name else OPAQUE
     made = Entry(folder + b"/" + last if folder else last, "file")

@@ -18,9 +18,10 @@ from image_archives import reader, snapshot
 
 from minirt.image.diff import layer_of
 from minirt.image.errors import ImageError
+from minirt.image.header import Entry
 from minirt.image.layer import unpack
 from minirt.image.pack import Pieces, header
-from minirt.image.tar import Archive, Entry
+from minirt.image.tar import Archive
 
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="owners, devices and trusted xattrs need root")
 LOWER = Path("/nonexistent")

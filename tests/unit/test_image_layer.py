@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from image_archives import archive, folder, hardlink, member, reader, snapshot, symlink
 from image_model import Model, Refused
 
+from minirt.image.attributes import Privilege
 from minirt.image.errors import BadArchive
-from minirt.image.layer import Limits, Privilege, unpack
+from minirt.image.layer import Limits, unpack
 
 ROOT = os.geteuid() == 0
 MARKS = Privilege().marks

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from minirt.engine.container import Container
     from minirt.image.compression import Reader
-    from minirt.image.tar import Entry
+    from minirt.image.header import Entry
 
 __all__ = ["archive_get", "archive_put", "archive_stat", "copy_in", "copy_out", "read_out", "write_in"]
 

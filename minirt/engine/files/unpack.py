@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from minirt.image.compression import Reader
-    from minirt.image.tar import Entry
+    from minirt.image.header import Entry
 
 __all__ = ["unpack"]
 
