@@ -57,7 +57,6 @@ EXEC = (
     Flag("cgroup", "PATH a cgroup below the container's", []),
     Flag("ignore-paused", "also in a paused container, where it waits"),
 )
-Values = "dict[str, Any]"
 
 
 class Log:

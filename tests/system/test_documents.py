@@ -144,6 +144,14 @@ def test_the_map_shows_every_room() -> None:
     assert len(rooms) > 12 and {str(room) for room in rooms} - shown == set()
 
 
+def test_a_weekends_reading_is_as_long_as_it_is_said_to_be() -> None:
+    rows = re.findall(r"^\| S\w+day: .*$", section("The rooms, in reading order"), re.M)
+    patterns = re.findall(r"`([^`]+/[^`]+)`", "".join(rows))
+    files = ran("bash", "-c", f"ls -d {' '.join(patterns)}")  # which complains of a name that is not there
+    assert len(rows) == 2 and (files.returncode, files.stderr) == (0, "")
+    assert 10_500 < sum((TOP / file).read_text().count("\n") for file in files.stdout.split()) < 11_700, "eleven thousand"
+
+
 def test_each_flag_that_is_said_to_be_there_is_there() -> None:
     there = "".join(ran(*words, "--help").stdout for words in (("minirt", "run"), ("minirt", "build"), ("minivm", "run")))
     flags = set(re.findall(r"`(?:minirt run )?(--?[a-z][a-z-]*)", section("What is implemented")))
