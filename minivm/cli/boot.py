@@ -41,7 +41,8 @@ def add_parser(commands: Any) -> None:
         description="Run a program of an OCI image in a machine with a Linux kernel of its own.",
     )  # fmt: skip
     parser.add_argument("image", metavar="IMAGE", help="of minirt's store (minirt image ls)")
-    parser.add_argument("argv", nargs=argparse.REMAINDER, metavar="COMMAND", help="the image's own unless given")
+    words = parser.add_argument("argv", nargs=argparse.REMAINDER, metavar="COMMAND", help="the image's own unless given")
+    words.required = False  # before Python 3.12 "the following arguments are required" named it too
     add = parser.add_argument_group("the program, in docker's words").add_argument
     add("-e", "--env", action="append", default=[], metavar="NAME[=VALUE]", help="set a variable, or pass it on")
     add("--env-file", action="append", default=[], metavar="FILE", help="variables, one a line")

@@ -38,7 +38,7 @@ def config_of(options: argparse.Namespace) -> Config:
         hotplug=parse_hotplug(options.hotplug) if options.hotplug else None,
         packed=not options.split_queues,
         vsock=parse_vsock(options.vsock) if options.vsock else None,
-        rootfs=_rootfs(options),
+        rootfs=_rootfs(options, name),
         rng=options.rng,
         hvc=options.console == "virtio",
         affinity=_affinity(options),
@@ -105,10 +105,12 @@ def _ports(options: argparse.Namespace) -> tuple[tuple[str, str], ...]:
     return ports
 
 
-def _rootfs(options: argparse.Namespace) -> Rootfs | None:
+def _rootfs(options: argparse.Namespace, kernel: str | None) -> Rootfs | None:
     if options.rootfs is None:
         if options.init or options.modules:
             raise UsageError("--init and --modules are for --rootfs")
         return None
+    if kernel is None:
+        raise UsageError("--rootfs is for a Linux: name its kernel, as debian-cloud")
     disk = Disk(options.rootfs) if os.path.isdir(options.rootfs) else parse_disk(options.rootfs)
     return Rootfs(disk.path, command=options.init, modules=options.modules, read_only=disk.read_only)

@@ -50,6 +50,10 @@ def run_config(options: argparse.Namespace, config: Config) -> int:
     """Run a machine as the words of add_looking say. Returns the exit status."""
     if options.jail and (options.profile or options.step):
         raise UsageError("--jail does not go together with --profile and --step, which want files")
+    if options.symbols:
+        from minivm.inspect.symbols import read_symbols
+
+        read_symbols(options.symbols)  # whatever is wrong with it is to be heard before the run
     start = prepare(config)
     if options.plan:
         from minivm.machine.plan import machine_plan
@@ -93,8 +97,9 @@ def _run(options: argparse.Namespace, config: Config, start: Start, sinks: list[
 
 
 def _dump_file(options: argparse.Namespace) -> AbstractContextManager[BinaryIO | None]:
-    """Open the file of --dump where it cannot be opened later: in a jail. Raises MinivmError."""
-    if not (options.dump and options.jail):
+    """Open the file of --dump: nobody wants to hear after the run that it cannot be, and in a jail there is no later. Raises
+    MinivmError."""
+    if not options.dump:
         return Nothing()
     try:
         return open(options.dump, "wb")

@@ -77,6 +77,8 @@ def start(program: str, machine: Machine, **args: object) -> Helper:
         machine.made.opened.append(fd)
         machine.undo("close virtiofsd's socket", lambda: os.close(fd))
         return helper
+    if program == "qemu-storage-daemon" and not os.path.exists(str(args["path"])):
+        raise MinivmError(f"no such disk: {args['path']!r}; `minivm disk create` makes one")
     if shutil.which(program) is None:
         raise MinivmError(f"{program} is not installed: apt-get install {PACKAGES[program]}")
     if program == "passt":

@@ -180,6 +180,8 @@ def listen(path: str) -> socket:
     except OSError as error:
         listener.close()
         cause = "another machine listens there, or a file is there" if os.path.exists(path) else ""
+        if error.errno == errno.ENOENT:
+            cause = f"there is no directory {os.path.dirname(path)!r}: mkdir makes it"
         raise KvmError("bind", error.errno or 0, repr(path), cause) from None
     listener.listen(64)
     return listener

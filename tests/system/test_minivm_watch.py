@@ -241,3 +241,12 @@ def test_a_disk_belongs_to_one_machine_at_a_time(tmp_path):
         assert run("--disk", f"{disk},ro").returncode == 0, "several may read it"
     assert "no such disk" in run("--disk", str(tmp_path / "none")).stderr
     assert "a directory is no disk" in run("--disk", str(tmp_path)).stderr
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["--dump", "{}/none/core"], "cannot write dump"), (["--disk", "{}/none.qcow2"], "no such disk"),
+    (["--vsock", "{}/none/v"], "there is no directory"), (["--port", "a={}/none/p"], "there is no directory"),
+])  # fmt: skip
+def test_what_cannot_be_had_is_said_in_one_line_before_the_guest_runs(tmp_path, words, said):
+    done = run(*(word.format(tmp_path) for word in words))
+    assert (done.returncode, done.stdout) == (125, "") and said in done.stderr and done.stderr.count("\n") == 1, done.stderr
