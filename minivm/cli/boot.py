@@ -72,7 +72,7 @@ def _boot(options: argparse.Namespace) -> int:
         raise UsageError("--name is for a machine that stays: say -d too")
     image = find(options.image)
     config = _config(options)
-    base = root_disk(image, parse_size(options.room, 1 << 50))
+    base = root_disk(image, parse_size(options.room, 1 << 50, "--room"))
     return (_detach if options.detach else _stay)(options, config, image, base)
 
 

@@ -76,7 +76,7 @@ def _create(options: argparse.Namespace) -> int:
 def _size(text: str) -> int:
     from minivm.machine.config import parse_size
 
-    return parse_size(text, 1 << 62)
+    return parse_size(text, 1 << 62, "disk size")
 
 
 def _from_image(options: argparse.Namespace) -> None:
@@ -92,7 +92,11 @@ def _qcow2(options: argparse.Namespace) -> None:
 
     words = ["qemu-img", "create", "-q", "-f", "qcow2"]
     if options.base:
-        with open(options.base, "rb") as file:
+        try:
+            file = open(options.base, "rb")
+        except OSError as error:
+            raise MinivmError(f"cannot read --base {options.base!r}: {error.strerror}") from None
+        with file:
             kind = "qcow2" if file.read(4) == b"QFI\xfb" else "raw"
         words += ["-b", os.path.abspath(options.base), "-F", kind]
     words += ["--", options.file] + ([str(_size(options.size))] if options.size else [])

@@ -143,12 +143,13 @@ def parse_affinity(text: str) -> set[int]:
     return found
 
 
-def parse_size(text: str, most: int | None = None) -> int:
+def parse_size(text: str, most: int | None = None, what: str = "memory size") -> int:
     """Return the bytes that a size as docker writes it means: 64m, 1g, 1048576, 512kb.
 
     Args:
         text: a number and a unit of b, k, m, g, t (also kb, kib ...), binary multiples; no unit is bytes.
         most: the largest acceptable; by default the memory of this host.
+        what: it is a size of, for errors.
 
     Returns a multiple of 4096, rounded up. Raises UsageError.
     """
@@ -156,16 +157,17 @@ def parse_size(text: str, most: int | None = None) -> int:
     digits = number.rstrip("bkmgti")
     unit = number[len(digits) :]
     if unit not in ("", "b") and (len(unit) > 3 or unit[0] not in "kmgt" or unit[1:] not in ("", "b", "ib")):
-        raise UsageError(f"memory size {text!r}: the unit must be b, k, m, g or t")
+        raise UsageError(f"{what} {text!r}: the unit must be b, k, m, g or t")
     try:
         size = float(digits) * UNITS[unit[:1] or "b"]
     except ValueError:
-        raise UsageError(f"memory size {text!r}: write a number and a unit, as 64m or 1g") from None
-    most = host_memory() if most is None else most
+        raise UsageError(f"{what} {text!r}: write a number and a unit, as 64m or 1g") from None
     if not size >= MINIMUM:
-        raise UsageError(f"memory size {text!r} is too small: 1m is the least")
-    if size > most:
-        raise UsageError(f"memory size {text!r} is more than this host has ({most >> 20}m)")
+        raise UsageError(f"{what} {text!r} is too small: 1m is the least")
+    if most is None and size > host_memory():
+        raise UsageError(f"{what} {text!r} is more than this host has ({host_memory() >> 20}m)")
+    if most is not None and size > most:
+        raise UsageError(f"{what} {text!r} is too large: {most >> 40}t is the most")
     return -(-int(size) // 4096) * 4096
 
 

@@ -178,7 +178,10 @@ def root_of(name: str) -> str:
 def remove(machine: NamedMachine) -> None:
     """Remove a machine that does not run, its name at once. Raises Busy."""
     with machine.lock():
-        fd = machine.take()
+        try:
+            fd = machine.take()
+        except Busy as error:
+            raise Busy(f"{error}: minivm stop {machine.name}, or rm -f") from None
         path, scratch = _scratch().directory()
         try:
             os.rename(machine.path, f"{path}/machine")

@@ -114,6 +114,7 @@ def test_a_machine_is_created_started_typed_to_and_keeps_its_status(minivm):
     assert not (minivm.machines / "box" / "api.sock").exists()
     minivm.ok("start", "box")
     assert minivm("start", "-a", "box").returncode == 1, "it runs"
+    assert minivm("rm", "box").stderr == "minivm: machine box is running: minivm stop box, or rm -f\n"
     minivm.ok("stop", "--time", "0", "box")
     assert minivm.about("box")["exit_status"] == 128 + signal.SIGTERM
     assert minivm.ok("rm", "box") == "box\n" and minivm.ok("ps", "-a", "--format", "json") == "[]\n"
