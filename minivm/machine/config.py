@@ -167,7 +167,7 @@ def parse_size(text: str, most: int | None = None, what: str = "memory size") ->
     if most is None and size > host_memory():
         raise UsageError(f"{what} {text!r} is more than this host has ({host_memory() >> 20}m)")
     if most is not None and size > most:
-        raise UsageError(f"{what} {text!r} is too large: {most >> 40}t is the most")
+        raise UsageError(f"{what} {text!r} is too large: {most >> 20}m is the most")
     return -(-int(size) // 4096) * 4096
 
 
