@@ -64,6 +64,8 @@ COMMANDS = {
     "tag": ("image.short", "give an image another name"),
     "save": ("image.short", "write images as one archive"),
     "load": ("image.short", "take images out of an archive"),
+    "import": ("image.short", "make an image of a root file system's tar"),
+    "history": ("image.short", "print how an image's layers came about"),
     "login": ("image.account", "keep a name and password for a registry"),
     "logout": ("image.account", "forget a registry's name and password"),
     "search": ("image.account", "look for images in a registry"),

@@ -83,6 +83,21 @@ def test_what_is_here_is_not_fetched_again(own_store: Minirt, registry: DockerRe
     assert len(os.listdir(store(own_store) / "layers")) == 1
 
 
+def test_all_tags_of_a_repository_go_and_come(own_store: Minirt, registry: DockerRegistry) -> None:
+    names = [f"{registry.host}/many/box:{tag}" for tag in ("a", "b", "c")]
+    for name in names:
+        ok(own_store("tag", "busybox", name))
+    ok(own_store("tag", "busybox", f"{registry.host}/many/other:x"))
+    ok(own_store("push", "-q", "--all-tags", PLAIN, f"{registry.host}/many/box"))
+    ok(own_store("rmi", *names))
+    assert own_store("push", "-q", "-a", PLAIN, f"{registry.host}/many/box").returncode == 1
+    ok(own_store("pull", "-q", "-a", PLAIN, f"{registry.host}/many/box"))
+    listed = ok(own_store("images", "--format", "{{.Repository}}:{{.Tag}}"))
+    assert set(names) <= set(listed.split())
+    refused = own_store("pull", "-a", PLAIN, names[0])
+    assert refused.returncode == 125 and "without a tag" in refused.stderr
+
+
 def test_an_image_is_pulled_by_its_digest(own_store: Minirt, registry: DockerRegistry) -> None:
     digest = json.loads(ok(own_store("image", "inspect", "busybox")))[0]["Digest"]
     ok(own_store("push", PLAIN, "busybox", f"{registry.host}/by/digest:1"))

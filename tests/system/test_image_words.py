@@ -11,7 +11,8 @@ from command import LIMIT, Minirt
 from liars import Content, Registry
 
 PLAIN = "--tls-verify=false"
-SHORT = {"pull": "pull", "push": "push", "images": "ls", "rmi": "rm", "tag": "tag", "save": "save", "load": "load"}
+SHORT = {"pull": "pull", "push": "push", "images": "ls", "rmi": "rm", "tag": "tag", "save": "save", "load": "load",
+         "import": "import", "history": "history", "build": "build"}  # fmt: skip
 
 
 def on_a_terminal(minirt: Minirt, *words: str, **env: str) -> str:

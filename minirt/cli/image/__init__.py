@@ -10,6 +10,7 @@
     bootstrap.py bootstrap
     transfer.py  pull, push
     account.py   login, logout, search
+    ../build.py  build
     short.py     docker's short names for some of these
     progress.py  bars, or lines
 """
@@ -27,9 +28,11 @@ __all__ = ["add_parser"]
 
 def add_parser(subparsers: Subparsers) -> None:
     """Register `image` and its sub-commands; each sets `run`, a function of the arguments to the exit code."""
+    from minirt.cli import build
     from minirt.cli.image import archives, bootstrap, checks, listing, names, signing, transfer
 
     parser = subparsers.add_parser("image", help="import, list, inspect, tag, verify, remove and prune images")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     for module in (archives, bootstrap, listing, names, checks, signing, transfer):
         module.add(verbs)
+    build.add_parser(verbs)

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
     from minirt.cli.image.verb import Subparsers
 
-__all__ = ["add", "add_load", "add_save"]
+__all__ = ["add", "add_import", "add_load", "add_save"]
 
 
 def add(verbs: Subparsers) -> None:
     """Add the verbs."""
-    _add_import(verbs)
+    add_import(verbs, "minirt image import")
     export = verb(verbs, "export", _export, "write an image's file tree as one tar",
                   "minirt image export -o busybox.tar busybox", "minirt image export busybox | tar -tv")  # fmt: skip
     _add_output(export)
@@ -52,15 +52,16 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", default="-", metavar="FILE", help="where to; else standard output")
 
 
-def _add_import(verbs: Subparsers) -> None:
+def add_import(verbs: Subparsers, command: str) -> None:
+    """Add the verb that makes an image of a root file system."""
     parser = verb(
         verbs,
         "import",
         _import,
         "make an image of a root file system's tar (plain, gzip or zstd)",
-        "mmdebstrap --variant=minbase bookworm - | minirt image import - debian",
-        "minirt image import -c 'CMD [\"/bin/bash\"]' -c 'ENV LANG=C.UTF-8' rootfs.tar.gz debian:12",
-        "tar -C ROOTFS -c . | minirt image import -m 'from a directory' - mine",
+        f"mmdebstrap --variant=minbase bookworm - | {command} - debian",
+        f"{command} -c 'CMD [\"/bin/bash\"]' -c 'ENV LANG=C.UTF-8' rootfs.tar.gz debian:12",
+        f"tar -C ROOTFS -c . | {command} -m 'from a directory' - mine",
     )
     parser.add_argument("archive", metavar="FILE|-", help="the archive; - is standard input")
     parser.add_argument("name", metavar="NAME", nargs="?", default="", help="for the image (none: its ID leads to it)")
@@ -174,6 +175,6 @@ def _load(args: argparse.Namespace) -> int:
         images = load(open_store(), stream.fileno(), origin=args.input, tag=args.tag, platform=args.platform,
                       progress=progress.advance)  # fmt: skip
     for image in images:
-        tell_image("load", image.name, image.id)
-        print(image.id if args.quiet else f"Loaded image: {image.name}")
+        tell_image("load", image.name or image.id, image.id)
+        print(image.id if args.quiet else f"Loaded image: {image.name}" if image.name else f"Loaded image ID: {image.id}")
     return 0

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from minirt.cli.image.verb import Subparsers
     from minirt.image.store import Image, Store
 
-__all__ = ["add", "add_ls", "description"]
+__all__ = ["add", "add_history", "add_ls", "description"]
 
 NONE = "<none>"
 
@@ -25,17 +25,22 @@ def add(verbs: Subparsers) -> None:
     inspect = verb(verbs, "inspect", _inspect, "print all that is known of an image, as JSON", "minirt image inspect busybox")
     inspect.add_argument("-f", "--format", dest="template", default="", metavar="TEMPLATE", help="json, or as '{{.Id}}'")
     inspect.add_argument("names", metavar="NAME", nargs="+")
-    history = verb(verbs, "history", _history, "print how an image's layers came about, newest first",
-                   "minirt image history busybox", "minirt image history --format json busybox")  # fmt: skip
-    history.add_argument("--no-trunc", action="store_true", help="do not shorten")
-    history.add_argument("--format", choices=("table", "json"), default="table", help="json: an object a line")
-    history.add_argument("name", metavar="NAME")
+    add_history(verbs, "minirt image history")
 
     du = verb(verbs, "du", _du, "print what images cost on this disk, and how much of it they share",
               "minirt image du", "minirt image du --format json")  # fmt: skip
     du.add_argument("--format", choices=("table", "json"), default="table", help="json: an object a line")
     tree = verb(verbs, "tree", _tree, "print which image stands on which layers", "minirt image tree")
     tree.add_argument("--format", choices=("tree", "json"), default="tree", help="json: an object a layer")
+
+
+def add_history(verbs: Subparsers, command: str) -> None:
+    """Add the verb that tells how an image came about."""
+    history = verb(verbs, "history", _history, "print how an image's layers came about, newest first",
+                   f"{command} busybox", f"{command} --format json busybox")  # fmt: skip
+    history.add_argument("--no-trunc", action="store_true", help="do not shorten")
+    history.add_argument("--format", choices=("table", "json"), default="table", help="json: an object a line")
+    history.add_argument("name", metavar="NAME")
 
 
 def add_ls(verbs: Subparsers, name: str) -> None:

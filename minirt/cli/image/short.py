@@ -1,4 +1,4 @@
-"""docker's short names for verbs of `minirt image`: pull, push, images, rmi, tag, save, load."""
+"""docker's short names for verbs of `minirt image`: pull, push, images, rmi, tag, save, load, import, history."""
 
 from __future__ import annotations
 
@@ -19,3 +19,5 @@ def add_parser(subparsers: Subparsers) -> None:
     names.add_tag(subparsers, "minirt tag")
     archives.add_save(subparsers, "minirt save")
     archives.add_load(subparsers, "minirt load")
+    archives.add_import(subparsers, "minirt import")
+    listing.add_history(subparsers, "minirt history")
