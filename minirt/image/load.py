@@ -11,7 +11,7 @@ import posixpath
 from minirt.image.blobs import DOCUMENT_LIMIT
 from minirt.image.compression import Bounded, Tap, decompressed, media_type, open_archive, sniff
 from minirt.image.digest import is_digest
-from minirt.image.errors import Attempt, BadArchive, BadReference, Damaged, ImageError
+from minirt.image.errors import Attempt, BadArchive, Damaged, ImageError
 from minirt.image.index import REF_NAME
 from minirt.image.reference import Reference
 from minirt.image.save import CONTAINERD_NAME
@@ -77,7 +77,7 @@ class _Loader:
         self._links: dict[str, str] = {}
 
     def load(self, fd: int, progress: Callable[[int], object]) -> list[str]:
-        """Read the archive, and name what is in it. Returns the names."""
+        """Read the archive, and name what is in it. Returns the names, of an image without one its digest."""
         compression, packed = open_archive(fd)
         source: Reader = decompressed(compression, Tap(packed, lambda data: progress(len(data))))
         if compression:  # else it can be no more than what came
@@ -94,8 +94,11 @@ class _Loader:
         else:
             raise BadArchive("it has neither an index.json nor a manifest.json: `minirt image import` takes a root file system")
         for name, descriptor in images:  # now that all of them are known to be right
-            self._store.set_name(name, descriptor)
-        return [name for name, _ in images]
+            if name:
+                self._store.set_name(name, descriptor)
+            else:
+                self._store.add_nameless(descriptor)
+        return [name or str(descriptor["digest"]) for name, descriptor in images]
 
     def _take(self, entry: Entry, archive: Archive) -> None:
         name = posixpath.normpath(entry.name.decode(errors="replace"))
@@ -154,12 +157,8 @@ class _Loader:
         return self._named(name)
 
     def _named(self, name: str) -> str:
-        try:
-            return Reference.parse(name).familiar
-        except BadReference:
-            if name:
-                raise
-            raise ImageError("the archive does not name its image: load --tag NAME does") from None
+        """Return a name as the store has it; "" where the archive has none: then the image's ID leads to it."""
+        return Reference.parse(name).familiar if name else ""
 
     def _oci_image(self, entry: Descriptor, name: str) -> tuple[str, Descriptor]:
         from minirt.image.remote.platform import Platform, choose

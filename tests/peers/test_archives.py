@@ -84,6 +84,18 @@ def test_what_skopeo_writes_is_loaded_through_a_pipe(own_store: Minirt, tmp_path
     assert ok(own_store("run", "--rm", "their:1", "echo", "hi")) == "hi"
 
 
+@pytest.mark.parametrize("transport", ["oci-archive", "docker-archive"])
+def test_an_archive_that_names_no_image_gives_one_that_its_id_leads_to(own_store: Minirt, tmp_path: Path, transport: str) -> None:
+    run("skopeo", "copy", "-q", f"oci:{own_store.root}/lib/image:busybox:latest", f"{transport}:{tmp_path}/a.tar")
+    ok(own_store("rmi", "busybox"))
+    told = ok(own_store("load", "-i", f"{tmp_path}/a.tar"))
+    id = told.removeprefix("Loaded image ID: ")
+    assert ok(own_store("run", "--rm", id, "echo", "hi")) == "hi"
+    assert f"<none> {id}" in ok(own_store("images", "--no-trunc", "--format", "{{.Tag}} {{.ID}}"))
+    assert own_store("load", "-i", f"{tmp_path}/a.tar", "-t", "named:1").returncode == 0
+    assert ok(own_store("images", "--format", "{{.Repository}}")).split() == ["named"]
+
+
 def test_an_archive_of_sha512_is_loaded_and_run(own_store: Minirt, tmp_path: Path) -> None:
     import hashlib
 
@@ -111,7 +123,7 @@ def test_an_archive_of_sha512_is_loaded_and_run(own_store: Minirt, tmp_path: Pat
         info.size = len(index)
         tar.addfile(info, io.BytesIO(index))
     nameless = own_store("load", "-i", tmp_path / "a.tar")
-    assert nameless.returncode == 1 and "--tag" in nameless.stderr
+    assert nameless.returncode == 0 and nameless.stdout.startswith("Loaded image ID: sha512:")
     ok(own_store("load", "-i", tmp_path / "a.tar", "--tag", "big"))
     assert ok(own_store("run", "--rm", "big", "/bin/echo", "hi")) == "hi"
     assert ok(own_store("image", "verify", "big")).count("ok") == 3
