@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 import subprocess
 import tarfile
 import threading
@@ -190,6 +191,23 @@ def test_a_link_never_leads_to_the_hosts_files(made, tmp_path: Path, name: str) 
     before = Path("/etc/os-release").read_bytes()
     made("cp", tmp_path / "evil", f"box:/w/{name}")
     assert Path("/etc/os-release").read_bytes() == before and not Path("/etc/evil").exists()
+
+
+def test_a_program_that_gives_rights_gives_none_of_ours(minirt, tmp_path: Path) -> None:
+    """Of a container's setuid program, and of its device that all may open, nobody on the host gets what he could not have."""
+    script = "mkdir /d; echo x >/d/s; chown 7:7 /d/s; chmod 6755 /d/s; mknod -m 666 /d/n c 1 3; touch /done; sleep 1000"
+    good(minirt, "run", "-d", "--name", "box", "busybox", "sh", "-c", script)
+    try:
+        good(minirt, "exec", "box", "sh", "-c", "until test -e /done; do sleep 0.1; done")
+        good(minirt, "cp", "box:/d", tmp_path / "out")
+        good(minirt, "cp", "-a", "box:/d", tmp_path / "kept")
+    finally:
+        good(minirt, "rm", "-f", "box")
+    program, device = (tmp_path / "out" / "s").stat(), (tmp_path / "out" / "n").stat()
+    assert (program.st_uid, program.st_mode & 0o7777) == (0, 0o755)
+    assert stat.S_ISCHR(device.st_mode) and device.st_mode & 0o777 == 0o600
+    program = (tmp_path / "kept" / "s").stat()
+    assert (program.st_uid, program.st_mode & 0o7777) == (7, 0o6755), "with -a all is as it was asked for"
 
 
 def test_a_tar_with_ways_out_is_refused(made, tmp_path: Path) -> None:

@@ -56,6 +56,24 @@ def as_inside(root: Root) -> Callable[[Entry], None]:
     return change
 
 
+def as_ours(root: Root) -> Callable[[Entry], None]:
+    """Return what also takes from a tar's entries the rights that are another's to give: they become ours on the host.
+
+    A program that was to run as a user of the container would run as us, whoever starts it (man 7 capabilities, man 2 chmod), and
+    a device that all may open in there leads past the files' modes here. cp(1) does the same without -p.
+    """
+    inner = as_inside(root)
+
+    def change(entry: Entry) -> None:
+        inner(entry)
+        if entry.kind in ("char", "block"):
+            entry.mode &= 0o600
+        entry.mode &= 0o1777
+        entry.xattrs.pop("security.capability", None)
+
+    return change
+
+
 def as_outside(root: Root, keep: bool) -> Callable[[Entry], tuple[int, int] | None]:
     """Return what gives the host's ids for an entry's, or for the container's root. Raises: FileError for ids without a place."""
     from minirt.linux.userns import outside
@@ -204,7 +222,7 @@ def copy_out(container: Container, source: str, target: str, follow: bool = Fals
             folder, name = place_for(is_directory, source, target, kind, "here")
             top = open_here(folder)
             try:
-                counted = Counted(pack(fd, name, as_inside(root)))
+                counted = Counted(pack(fd, name, as_inside(root) if archive else as_ours(root)))
                 unpack(top, Pieces(iter(counted)), lambda entry: (entry.uid, entry.gid) if archive else None)
                 return counted.count
             finally:
