@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 from minirt.engine import values
 from minirt.engine.asked import load_options
-from minirt.engine.container import Container
+from minirt.engine.container import Conflict, Container
 from minirt.engine.context import compile_filter
 from minirt.engine.options import RunOptions
 from minirt.engine.removal import running
@@ -35,6 +35,7 @@ def execute(container: Container, options: RunOptions) -> int:
     Returns: its exit status; 0 if detached. Raises: ContainerError, MinirtError with docker's 126 and 127.
     """
     check(options)
+    refuse_paused(container)
     if options.detach:
         from minirt.engine.execs import create
 
@@ -45,6 +46,12 @@ def execute(container: Container, options: RunOptions) -> int:
         undo.callback(os.close, running(container))  # held: so its pid is nobody else's
         context = make_context(container, options)
         return told(container, options, Joining(options, context, container, undo).run_all)
+
+
+def refuse_paused(container: Container) -> None:
+    """Refuse a container that is held still: what joins it would be so too. Raises: Conflict."""
+    if container.paused:
+        raise Conflict(f"container {container.label} is paused: minirt unpause {container.label}")
 
 
 def told(container: Container, options: RunOptions, run: Callable[[], int]) -> int:

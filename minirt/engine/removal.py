@@ -36,6 +36,14 @@ def no_more(container: Container) -> None:
         pass  # it is gone
 
 
+def refuse_busy(container: Container) -> None:
+    """Refuse a container that runs, or waits to be started again. Raises: Conflict."""
+    waits = container.state["status"] == "restarting"
+    if container.running or waits:
+        what = "waits to be started again" if waits else "is running"
+        raise Conflict(f"container {container.label} {what}: end it, or minirt rm -f {container.label}")
+
+
 def remove(container: Container, force: bool = False, volumes: bool = False) -> None:
     """Remove a container with what it changed. Raises: Conflict where it runs, or another minirt is with it.
 
@@ -48,9 +56,9 @@ def remove(container: Container, force: bool = False, volumes: bool = False) -> 
 
     if force:
         no_more(container)
+    if not force:
+        refuse_busy(container)
     if container.running:
-        if not force:
-            raise Conflict(f"container {container.label} is running: end it, or minirt rm -f {container.label}")
         try:
             pidfd = running(container)
         except Conflict:
@@ -67,6 +75,7 @@ def remove(container: Container, force: bool = False, volumes: bool = False) -> 
     fd = owner.wait(container.path, KILLED)  # the minirt that stays with it sees its end, and lets go
     if fd < 0:
         if os.path.isdir(container.path):
+            refuse_busy(Container.load(container.id) or container)
             raise Conflict(f"container {container.label} is another minirt's, which is making it or seeing to its end: try again")
         return  # it was run with --rm
     try:

@@ -332,6 +332,24 @@ def test_restart_keeps_what_goes_at_its_end(mine: Minirt) -> None:
     assert mine.good("ps", "-aq") == ""
 
 
+def test_what_is_paused_runs_nothing_more_and_says_so(mine: Minirt) -> None:
+    mine.good("run", "-d", "--name", "box", "busybox", "sleep", "1000")
+    mine.good("pause", "box")
+    for words in ((), ("-d",)):
+        done = mine("exec", *words, "box", "true")
+        assert done.returncode == 1 and "paused" in done.stderr and "minirt unpause box" in done.stderr
+    mine.good("unpause", "box")
+    mine.good("exec", "box", "true")
+
+
+def test_a_container_that_waits_to_be_started_again_is_not_removed_by_the_way(mine: Minirt) -> None:
+    mine.good("run", "-d", "--restart", "always", "--name", "box", "busybox", "false")
+    until(lambda: inspect(mine, "box")["State"]["Status"] == "restarting" and inspect(mine, "box")["RestartCount"] > 2)
+    done = mine("rm", "box")
+    assert done.returncode == 1 and "minirt rm -f box" in done.stderr
+    mine.good("rm", "-f", "box")
+
+
 def test_a_detached_exec_has_none_of_our_streams(mine: Minirt) -> None:
     mine.good("run", "-d", "--name", "box", "busybox", "sleep", "1000")
     script = "until test -e /go; do sleep 0.1; done; echo out; echo err >&2; test -t 0 && touch /terminal; touch /done"
