@@ -12,7 +12,8 @@ What a list of rules means: they are applied in order, so of the rules that name
 decides; what none names is denied. A request for several accesses (O_RDWR) needs all of them.
 
 So the program goes through the rules from the last to the first, with the accesses that are still open in w3. A rule
-that denies one of them ends it with 0; one that allows some crosses them off, and when none is left, it ends with 1:
+that denies one of them ends it with 0; one that allows some crosses them off, and when none is left, it ends with 1, as it
+does at once for one that allows all:
 
        access 6 = read, write asked                               w3 = 6
        rule    allow c 1:*  r                                     w3 = 4
@@ -75,6 +76,7 @@ LOAD, EQUAL, OTHER, ANY_BIT = (
 )
 COPY, SET, MASK, SHIFT = (k.BPF_ALU | k.BPF_MOV | k.BPF_X, k.BPF_ALU | k.BPF_MOV | k.BPF_K,
                           k.BPF_ALU | k.BPF_AND | k.BPF_K, k.BPF_ALU | k.BPF_RSH | k.BPF_K)  # fmt: skip
+GO = k.BPF_JMP | k.BPF_JA  # goto
 EXIT = k.BPF_JMP | k.BPF_EXIT
 RESULT, CONTEXT, TYPE, OPEN, MAJOR, MINOR = range(6)  # registers: r0 is returned, r1 is given
 MOST = 5000  # rules: a jump is at most 32767 instructions long
@@ -187,6 +189,7 @@ class Instruction:
             EQUAL: f"if w{self.target} == {self.number} {to}",
             OTHER: f"if w{self.target} != {self.number} {to}",
             ANY_BIT: f"if w{self.target} & {self.number:#x} {to}",
+            GO: to,
             EXIT: "exit",
         }[self.code]
 
@@ -249,6 +252,8 @@ def _rule(rule: Rule) -> list[Instruction]:
     part = [Instruction(OTHER, register, number, goto="next") for register, number in tests if number != ANY]
     if not rule.allow:
         return [*part, Instruction(ANY_BIT, OPEN, rule.access, goto="deny")]
+    if part and rule.access == ALL:  # nothing is left then; that the kernel's verifier would work out for each rule anew
+        return [*part, Instruction(GO, 0, goto="allow")]
     return [*part, Instruction(MASK, OPEN, ALL & ~rule.access), Instruction(EQUAL, OPEN, 0, goto="allow")]
 
 

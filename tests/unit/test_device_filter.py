@@ -47,6 +47,9 @@ def run(code, kind, access, major, minor):
             left = registers[to]
             assert offset >= 0
             at += offset if {0x16: left == value, 0x56: left != value, 0x46: left & value}[op] else 0
+        elif op == 0x05:
+            assert offset >= 0
+            at += offset
         elif op == 0x95:
             return registers[0]
         else:
@@ -92,7 +95,8 @@ def test_every_instruction_can_be_reached(rules):
         if at not in reached:
             reached.add(at)
             op, _, offset, _ = program_[at]
-            open_ += [] if op == 0x95 else [at + 1, at + 1 + offset] if op in (0x16, 0x56, 0x46) else [at + 1]
+            goes_on = [] if op in (0x95, 0x05) else [at + 1]
+            open_ += [*goes_on, at + 1 + offset] if op in (0x05, 0x16, 0x56, 0x46) else goes_on
     assert reached == set(range(len(program_)))
 
 
@@ -110,6 +114,17 @@ def test_the_listing_can_be_read():
         "   9: if w3 == 0 goto 12", "; nothing allows the rest: EPERM", "  10: w0 = 0", "  11: exit",
         "; all of it is allowed", "  12: w0 = 1", "  13: exit",
     ]  # fmt: skip
+
+
+def test_a_rule_that_allows_all_of_a_device_compares_no_accesses():
+    rules = [{"allow": True, "type": "c", "major": 10, "access": "rwm"}, {"allow": True, "access": "rwm"}]
+    assert listing(parse(rules[:1], default=False))[7:] == [
+        "; allow c 10:* rwm", "   6: if w2 != 2 goto 9", "   7: if w4 != 10 goto 9", "   8: goto 11",
+        "; nothing allows the rest: EPERM", "   9: w0 = 0", "  10: exit",
+        "; all of it is allowed", "  11: w0 = 1", "  12: exit",
+    ]  # fmt: skip
+    # Where it is of every device the end behind it must be reached all the same: the kernel refuses a dead one.
+    assert "   6: w3 &= 0x0" in listing(parse(rules, default=False))
 
 
 @pytest.mark.parametrize(("entry", "said"), [
