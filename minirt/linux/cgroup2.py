@@ -106,7 +106,8 @@ def create(
         wanted = possible(wanted, have)
         names = controllers_of(wanted)
         place = place or Place(id, path, mount)
-        _require(names, place, have)
+        if names:
+            _require(names, place, have)
         group = Cgroup(place.directory, sink, make(place, names, have if every else (), sink))
     except (CgroupError, OSError) as error:
         text = _failure(error, names) if isinstance(error, OSError) else str(error)
@@ -138,7 +139,10 @@ def _refuse_unfit(group: Cgroup, inhabited: bool) -> None:
     try:
         if group.path not in group.made and not inhabited:
             _refuse_used(group)
-        kind = group.read("cgroup.type").strip() if os.path.exists(os.path.join(group.path, "cgroup.type")) else "domain"
+        try:
+            kind = group.read("cgroup.type").strip()
+        except FileNotFoundError:  # the root of the tree has none
+            kind = "domain"
         if kind in ("domain invalid", "threaded"):
             raise CgroupError(f"{group.path}: a group above it is threaded: it holds threads, no processes (cgroup.type)")
     except BaseException:

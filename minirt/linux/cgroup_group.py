@@ -200,7 +200,7 @@ class Cgroup:
         is in the kernel's hands, in state D).
         """
         end = time.monotonic() + LIMIT / 1000
-        while os.path.isdir(self.path):
+        while not self._is_removed():
             if "populated 1" in self.read("cgroup.events"):
                 self.kill()
                 if not self.wait_empty(LIMIT):
@@ -213,6 +213,12 @@ class Cgroup:
         for directory in (*reversed(self.made), *([f"{head}/{NAME}"] if ours else [])):
             if directory != self.path:
                 files.rmdir(directory, "nobody else is in it", self.sink)  # EBUSY where someone is
+
+    def _is_removed(self) -> bool:
+        """Say whether the directory is gone; mostly nobody is in it any more, and nothing, so one call is enough."""
+        if self.path in self.made and files.rmdir(self.path, "the group goes with its container", self.sink) == 0:
+            return True
+        return not os.path.isdir(self.path)
 
     def _remove_directories(self, again: bool) -> bool:
         """Remove the directories. Returns False where somebody was born into one meanwhile, if it may be tried `again`."""
