@@ -160,15 +160,22 @@ class Container:
         In the directory that is locked, wherever that is by now: so that nothing is written into a later container's of the
         same name. Not fsync(2)ed: what it tells of ends with the machine's power, as the processes do.
 
+        The old one is exchanged for the new (man 2 rename), as ext4 writes a file to its disk at once that takes another's
+        place, lest the power fail (fs/ext4/namei.c, auto_da_alloc); that costs 0.1 ms and is of no use here.
+
         Raises: RuntimeFailure where the container was removed.
         """
+        before = bool(self.state)
         self.state.update(changes)
         at = self.lock_fd
         try:
             fd = os.open("state.json.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600, dir_fd=at)
             with open(fd, "wb", buffering=0) as file:
                 file.write(dumps(self.state).encode())
-            os.rename("state.json.new", "state.json", src_dir_fd=at, dst_dir_fd=at)
+            if before and exchange(at, b"state.json.new\0", b"state.json\0"):
+                os.unlink("state.json.new", dir_fd=at)
+            else:
+                os.rename("state.json.new", "state.json", src_dir_fd=at, dst_dir_fd=at)
         except FileNotFoundError:
             raise RuntimeFailure(f"container {self.id} was removed meanwhile") from None
 
@@ -289,6 +296,14 @@ class Container:
         """config.json as it was when the container was created."""
         config: dict[str, Any] = self.state.get("config") or {}
         return config
+
+
+def exchange(directory: int, one: bytes, other: bytes) -> bool:
+    """Let two files of a directory change their names, in one step. Returns False where its file system cannot."""
+    from minirt.linux import constants
+    from minirt.linux.direct import syscall
+
+    return syscall(constants.SYS_renameat2, directory, one, directory, other, constants.RENAME_EXCHANGE) == 0
 
 
 def empty(path: str) -> None:

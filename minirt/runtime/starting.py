@@ -38,8 +38,7 @@ def start(root: str, id: str, warn: Callable[[str], None]) -> int:
     except MinirtError:
         kill_first(container)
         raise
-    container.save(status="running")
-    return 0
+    return 0  # nothing is to be written down: that it runs is told by the FIFO, which is gone (`Container.status`)
 
 
 def release(container: Container) -> None:
