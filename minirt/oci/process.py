@@ -161,7 +161,7 @@ def held(c: Context) -> int:
     """
     if any(namespace["type"] == "user" for namespace in c.linux.get("namespaces") or ()):
         return -1
-    return capabilities.of_process()["permitted"]
+    return capabilities.permitted()
 
 
 def drop_bounding(c: Context) -> list[int]:

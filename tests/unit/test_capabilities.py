@@ -114,6 +114,10 @@ def test_the_kernel_reads_what_is_packed():
     assert libc.capset(header, packed) == 0  # what one has already may always be set
 
 
+def test_what_is_permitted_is_what_proc_says():
+    assert capabilities.permitted() == capabilities.of_process()["permitted"]
+
+
 @given(*[st.integers(0, 2**64 - 1)] * 3)
 def test_packing_puts_low_halves_first(effective, permitted, inheritable):
     words = struct.unpack("=6I", capabilities.pack_sets(effective, permitted, inheritable))
