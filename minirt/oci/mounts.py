@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from errno import EACCES, EBUSY, EEXIST, EINVAL, ELOOP, ENOENT, ENOTDIR, EPERM
-from itertools import takewhile
 
 from minirt.errors import MinirtError
 from minirt.linux import constants as k
@@ -59,7 +58,8 @@ def common_mounts(c: Context) -> tuple[Mount, ...]:
     """Return the first entries, as far as they depend on nothing but themselves: most containers begin with the same."""
     if c.shared_root or c.userns or c.linux.get("mountLabel") or c.ground or len(c.made) > 1:
         return ()
-    return tuple(takewhile(lambda mount: mount.plain, c.mounts))
+    own = (at for at, mount in enumerate(c.mounts) if not mount.plain)
+    return tuple(c.mounts[: next(own, len(c.mounts))])
 
 
 def append_mounts(p: Plan, c: Context, mounts: Sequence[Mount]) -> tuple[frozenset[str], tuple[tuple[str, bool], ...]]:

@@ -67,6 +67,8 @@ def keep(key: Hashable, items: Sequence[Record | Label], steps: Sequence[Step], 
         current: the step that it ended in.
         value: what else follows from the key.
     """
+    if len(passages) >= MOST:
+        return
     records = [item for item in items if isinstance(item, Record) and not numbered(item)]
     if len(records) < len(items):
         return

@@ -32,7 +32,7 @@ def pack(records: Sequence[Record], first: int, labels: Mapping[str, int], arena
         pool: how much of the pool of passages in common the plan's memory has (common.py), in bytes.
     """
     packed = bytearray()
-    text, known, numbers = arena.text, arena.texts.get, _numbers.get
+    text, known, numbers, memory, there = arena.text, arena.texts.get, _numbers.get, arena.memory, arena.addresses.get
     # One pass over every argument of every record: what is common is asked first, and not through `Arena.value`.
     for at, record in enumerate(records, first):
         if record.packed and record.pool <= pool:
@@ -42,14 +42,14 @@ def pack(records: Sequence[Record], first: int, labels: Mapping[str, int], arena
         loads = 0
         for arg in record.args:
             if arg.__class__ is int:
-                args.append(arg & WORD)
-            elif arg.__class__ is str:
+                args.append(arg if arg >= 0 else arg & WORD)
+            elif arg.__class__ is str or arg.__class__ is bytes:
                 args.append(known(arg) or text(arg))
-            elif arg is None:
-                args.append(0)
             elif arg.__class__ is Slot:
                 loads |= 1 << 2 * len(args)
-                args.append(arena.memory(arg))
+                args.append(there(id(arg)) or memory(arg))
+            elif arg is None:
+                args.append(0)
             elif isinstance(arg, Load):
                 loads |= 1 << 2 * len(args)
                 args.append(arena.memory(arg.memory) + arg.offset)
@@ -57,12 +57,12 @@ def pack(records: Sequence[Record], first: int, labels: Mapping[str, int], arena
                 args.append(arena.value(arg))
         store = 0
         if record.store is not None:
-            store = arena.value(record.store) if isinstance(record.store, Address) else arena.memory(record.store)
+            store = arena.value(record.store) if isinstance(record.store, Address) else memory(record.store)
+        errnos = tolerated(record, labels, at) if record.otherwise else NO_ERRNOS
         packed += RECORD.pack(
             numbers(record.call) or number(record.call), loads,
             forward(labels, record.positive, at, record) if record.positive else 0,
-            *args, *ZEROS[len(args) :], store, record.at_least, 0, record.inject,
-            *(tolerated(record, labels, at) if record.otherwise else NO_ERRNOS),
+            *args, *ZEROS[len(args) :], store, record.at_least, 0, record.inject, *errnos,
         )  # fmt: skip
     return packed
 
