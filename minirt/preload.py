@@ -6,11 +6,15 @@ needed into one file beside them, in the order in which they were done, as Pytho
 with the same rule: what is in it counts as long as each source has its size and time. The next call takes that list and
 runs it. A file that cannot be written or read changes nothing but the speed.
 
+The list has two parts. The first goes as far as the executor's part of a plan; with that a container's process can begin
+to be made, and while the kernel does so there is time for the second part: what the rest of the plan needs.
+
 The interpreter is started without `site`, which is what knows of .pth files and of the system's own packages. It is called
 for the first module that is found nowhere else.
 
 This module has a file of its own in site-packages, from which the launcher (csrc/start/launch.py) takes it, to call `begin`:
-so it imports next to nothing. The file says where the module is, as an editable installation has it elsewhere.
+so it imports next to nothing. The file says where the module is, as an editable installation has it elsewhere. What writes
+these files is preload_write.py.
 """
 
 from __future__ import annotations
@@ -22,13 +26,15 @@ from posix import stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import CodeType, ModuleType
+    from types import ModuleType
     from typing import Any
 
 __all__ = ["Modules", "begin", "install"]
 
 HERE = __file__.rpartition("/")[0]
 COMMANDS = ("create", "start", "run", "exec", "kill", "delete", "state", "list", "ps", "pause", "resume", "update", "events")
+SECOND = ("minirt.oci.compile", "minirt.oci.joined")  # the second part begins where one of these is asked for
+WORD = 8  # bytes at the file's beginning, which say how long its first part is
 EXTENSION = None  # in place of code: a shared library
 TAG = f"{sys.implementation.cache_tag}.bin"
 # Flags of `minivm run` that take modules which the run itself does without, or (--jail) the right to write a file.
@@ -62,7 +68,7 @@ def begin_minivm() -> None:
 
     gc.enable()
     status = main()
-    if modules and modules.more and status == 0:
+    if modules and status == 0:
         modules.save(home())
     sys.exit(status)
 
@@ -87,7 +93,7 @@ def begin_oci() -> None:
     try:
         sys.stdout.flush()
         sys.stderr.flush()
-        if modules.more and status == 0:
+        if status == 0:
             modules.save(home())
     finally:
         from os import _exit
@@ -104,9 +110,11 @@ def install(command: str) -> Modules:
     modules = Modules(f"{HERE}/__pycache__/{command}.{TAG}")
     try:
         with open(modules.path, "rb", buffering=0) as file:
-            ready = marshal.loads(file.read())
+            data = memoryview(file.read())
+        ready = marshal.loads(data[WORD:])
         if all(is_as_it_was(entry) for entry in ready):
             modules.entries = ready
+            modules.rest = data[WORD + int.from_bytes(data[:WORD], "little") :]
     except (OSError, ValueError, EOFError, TypeError, IndexError):
         pass
     sys.meta_path.insert(-1, modules)  # before who looks into directories
@@ -139,10 +147,17 @@ class Modules:
     def __init__(self, path: str) -> None:
         self.path = path
         self.entries: tuple[tuple[Any, ...], ...] = ()  # name, source, its size, its time in ns, whether a package, code
+        self.rest: bytes | memoryview = b""  # the second part, which nobody has asked for so far
+        self.second: tuple[tuple[Any, ...], ...] | None = None  # what it was; None: it has not begun
+        self.before = 0  # how many of `more` were done before it
         self.more: list[ModuleType] = []  # what Python had to look for, in the order in which it was done
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
         """Return the spec that the other finders have, with a loader that tells when it is done."""
+        if name in SECOND and self.second is None:
+            self.begin_second()
+            if name in sys.modules:
+                return type(sys.__spec__)(name, Made)  # type: ignore[arg-type]
         spec = self._look(name, path, target)
         if spec is None and "site" not in sys.modules:
             known = len(self.more)
@@ -157,29 +172,43 @@ class Modules:
         found = (finder.find_spec(name, path, target) for finder in sys.meta_path if finder is not self)
         return next((spec for spec in found if spec is not None), None)
 
+    def begin_second(self) -> None:
+        """Load the second part."""
+        self.second, self.before = self.read_second(), len(self.more)
+        load(self.second)
+
+    def read_second(self) -> tuple[tuple[Any, ...], ...]:
+        """Return the second part's entries; none where one of them is not as it was."""
+        try:
+            entries: tuple[tuple[Any, ...], ...] = marshal.loads(self.rest)
+            return entries if all(is_as_it_was(entry) for entry in entries) else ()
+        except (OSError, ValueError, EOFError, TypeError, IndexError):
+            return ()
+
     def save(self, reader: str = "") -> None:
         """Write the file anew if there was something that it did not have, or that had changed.
 
         Args:
             reader: directory for the launcher's file, from which it takes this module; "" writes none.
         """
-        from os import W_OK, access
-
-        if not self.more or not access(self.path.rpartition("/")[0], W_OK):
-            return
         more = tuple(self.more)  # and not what is imported in order to write them
-        entries = list(self.entries)
-        if not entries:
-            *known, code = entry("minirt.preload", __file__, False)
-            if reader:
-                write(f"{reader}/minirt.{TAG}", (__file__, code))
-            entries = [(*known, None), entry("minirt", f"{HERE}/__init__.py", True)]
-        for module in more:
-            spec = module.__spec__
-            assert spec is not None and spec.origin is not None and spec.loader is not None
-            if module.__name__ not in ("minirt", "__future__"):  # the first is there, the other not wanted any more (`compiled`)
-                entries.append(entry(module.__name__, spec.origin, spec.submodule_search_locations is not None))
-        write(self.path, tuple(entries))
+        if more:
+            from minirt.preload_write import write_modules
+
+            write_modules(self, more, reader)
+
+
+class Made:
+    """The loader of a module that the second part brought: it is there, and has been run."""
+
+    @staticmethod
+    def create_module(spec: Any) -> Any:
+        """Return it."""
+        return sys.modules[spec.name]
+
+    @staticmethod
+    def exec_module(module: ModuleType) -> None:
+        """Do nothing."""
 
 
 class Noted:
@@ -298,55 +327,3 @@ def load_extension(name: str, path: str) -> None:
     parent, _, last = name.rpartition(".")
     if parent:
         setattr(sys.modules[parent], last, module)
-
-
-def compiled(path: str) -> CodeType:
-    """Return a source's code without what nothing here reads: docstrings, assertions, annotations, line numbers.
-
-    Assertions and annotations are for the type checker, where a module does not ask for them by name; lines for traces,
-    and with --debug this file is not used (csrc/start/launch.py).
-    """
-    import __future__
-
-    import ast
-
-    with open(path, encoding="utf-8") as file:
-        text = file.read()
-    tree = ast.parse(text)
-    for node in ast.walk(tree) if "__annotations__" not in text else ():
-        if isinstance(node, ast.arg):
-            node.annotation = None
-        elif isinstance(node, ast.FunctionDef):
-            node.returns = None
-    flags = 0
-    for statement in tree.body[:2]:  # after the docstring; said by a flag it need not be imported
-        if isinstance(statement, ast.ImportFrom) and statement.module == "__future__":
-            flags = __future__.annotations.compiler_flag
-            tree.body.remove(statement)
-    return without_lines(compile(tree, path, "exec", flags, dont_inherit=True, optimize=2))
-
-
-def without_lines(code: CodeType) -> CodeType:
-    """Return code without its line numbers, and that of the functions in it."""
-    parts = tuple(without_lines(part) if isinstance(part, type(code)) else part for part in code.co_consts)
-    return code.replace(co_consts=parts, co_linetable=b"")
-
-
-def entry(name: str, source: str, package: bool) -> tuple[Any, ...]:
-    """Return a module as the file has it."""
-    status = stat(source)
-    code = compiled(source) if source.endswith(".py") else EXTENSION
-    return name, source, status.st_size, status.st_mtime_ns, package, code
-
-
-def write(path: str, value: Any) -> None:
-    """Write a value as the launcher reads it; under its name the file is whole. One that cannot be written is none."""
-    from os import getpid, rename
-
-    temporary = f"{path}.{getpid()}"
-    try:
-        with open(temporary, "wb") as file:
-            marshal.dump(value, file)
-        rename(temporary, path)
-    except OSError:
-        pass

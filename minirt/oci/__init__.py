@@ -3,6 +3,8 @@
 May import minirt.plan, minirt.linux and minirt.errors; nothing heavy. Read in this order:
 
     compile.py      the steps in their order: the table of contents of a container's birth
+    begin.py        those of the executor, with which it begins
+    join.py         and of a process that joins a container; joined.py is the rest of that
     step.py         what a step is written with
     namespaces.py   signals, cgroup, clone3, id maps, session
     rootfs.py       propagation, overlay, pivot_root

@@ -6,6 +6,7 @@ Each name in ORDER is a function that appends the records of one step; read them
 from __future__ import annotations
 
 from minirt.oci import devices, hidden, mounts, namespaces, process, rootfs, sources, system
+from minirt.oci.begin import EXECUTOR, begin_plan
 from minirt.oci.step import Context
 from minirt.plan import Plan, Step
 
@@ -13,19 +14,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["EXECUTOR", "HOOKED", "ORDER", "begin_plan", "compile_plan", "finish_in_parts", "finish_plan"]
+__all__ = ["HOOKED", "ORDER", "begin_plan", "compile_plan", "finish_plan", "finish_rest", "finish_root"]
 
-# In the executor; while it does this the rest is compiled (`begin_plan`).
-EXECUTOR = (
-    process.declare,
-    namespaces.signals,
-    namespaces.oom,
-    namespaces.start_fifo,
-    namespaces.cgroup,
-    namespaces.namespaces,
-)
 ORDER = (
-    *EXECUTOR,
+    *EXECUTOR,  # begin.py
     # in the child, outside
     namespaces.user_namespace,
     namespaces.cgroup_namespace,
@@ -96,24 +88,19 @@ def compile_plan(context: Context, preserve_fds: int = 0) -> Plan:
     return plan
 
 
-def begin_plan(context: Context, preserve_fds: int = 0) -> Plan:
-    """Return the executor's part of `compile_plan`'s plan, with which a birth can begin; `finish_plan` appends the rest.
-
-    clone3 takes the kernel as long as the rest takes Python, and there is mostly another processor to do it on.
-    """
-    return Plan(preserve_fds).extend(EXECUTOR, context).await_rest()
-
-
 def finish_plan(plan: Plan, context: Context) -> None:
-    """Append what the child does."""
-    plan.extend((HOOKED if context.hooks else ORDER)[len(EXECUTOR) :], context)
+    """Append to `begin_plan`'s plan what the child does."""
+    finish_root(plan, context)
+    finish_rest(plan, context)
 
 
-def finish_in_parts(context: Context) -> tuple[Callable[[Plan], object], Callable[[Plan], object]]:
-    """Return `finish_plan` as two: what the child needs to make its root, and the rest, made while it mounts that."""
+def finish_root(plan: Plan, context: Context) -> None:
+    """Append what makes the child's root."""
     order = HOOKED if context.hooks else ORDER
-    middle = order.index(system.hostname)
-    return (
-        lambda plan: plan.extend(order[len(EXECUTOR) : middle], context),
-        lambda plan: plan.extend(order[middle:], context),
-    )
+    plan.extend(order[len(EXECUTOR) : order.index(system.hostname)], context)
+
+
+def finish_rest(plan: Plan, context: Context) -> None:
+    """Append what comes after that."""
+    order = HOOKED if context.hooks else ORDER
+    plan.extend(order[order.index(system.hostname) :], context)

@@ -9,16 +9,16 @@ from __future__ import annotations
 import os
 
 from minirt.linux import constants as k
-from minirt.oci import devices, namespaces, process
+from minirt.oci import namespaces
+from minirt.oci.begin import declare
 from minirt.oci.step import Context, namespace_types, step
-from minirt.oci.targets import HOW_SIZE, how
 from minirt.plan import Plan, Slot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Set
 
-__all__ = ["EXECUTOR", "ORDER", "begin_join", "finish_join", "namespace_flags"]
+__all__ = ["EXECUTOR", "begin_join", "finish_join", "namespace_flags"]
 
 
 def namespace_flags(pid: int, new: Set[str] = frozenset()) -> int:
@@ -62,12 +62,6 @@ def join(p: Plan, c: Context) -> None:
         p.setresuid(0, 0, 0, why="and user 0")
 
 
-@step("affinity", why="say which processors this process may run on")
-def affinity(p: Plan, c: Context) -> None:
-    """runtime-spec config.md#linux-process, execCPUAffinity.final: once it is in the container's cgroup."""
-    run_on(p, c, "final")
-
-
 def initial_affinity(p: Plan, c: Context) -> None:
     """Append execCPUAffinity.initial: before the cgroup is entered, so that no other processor runs it meanwhile."""
     p.step("initial_affinity", why="run on these processors from the beginning")
@@ -84,36 +78,14 @@ def run_on(p: Plan, c: Context, which: str) -> None:
         p.sched_setaffinity(0, len(mask), mask, why=f"processors {processors}")
 
 
-@step("workdir", why="stand in the directory that the program expects")
-def working_directory(p: Plan, c: Context) -> None:
-    """By a descriptor whose path has no magic link: /proc/self/fd/7 could be a directory of the host's (CVE-2024-21626)."""
-    path = c.process.get("cwd") or "/"
-    fd = Slot(path)
-    p.openat2(k.AT_FDCWD, path, how(k.O_PATH | k.O_DIRECTORY), HOW_SIZE, store=fd)
-    p.fchdir(fd)
-    p.close(fd)
-
-
 EXECUTOR = (
-    process.declare,
+    declare,
     namespaces.signals,
     namespaces.oom,
     initial_affinity,
     namespaces.cgroup,
     join,
 )
-ORDER = (
-    *EXECUTOR,
-    affinity,
-    namespaces.session,
-    devices.null_descriptors,
-    working_directory,
-    process.resolve,
-    devices.console,
-    *process.GIVING_UP,
-)
-
-
 def begin_join(context: Context, preserve_fds: int = 0) -> Plan:
     """Return the executor's part of the plan of a process that joins a container; `finish_join` appends the rest.
 
@@ -128,4 +100,6 @@ def begin_join(context: Context, preserve_fds: int = 0) -> Plan:
 
 def finish_join(plan: Plan, context: Context) -> None:
     """Append what the child does."""
-    plan.extend(ORDER[len(EXECUTOR) :], context)
+    from minirt.oci.joined import ORDER
+
+    plan.extend(ORDER, context)

@@ -9,6 +9,7 @@ from errno import EPERM
 from minirt.errors import MinirtError
 from minirt.linux import capabilities
 from minirt.linux import constants as k
+from minirt.oci.begin import needs_resolving
 from minirt.oci.step import Context, step
 from minirt.oci.targets import open_directory
 from minirt.plan import Memory, Plan, Slot, Words
@@ -22,28 +23,6 @@ __all__ = [
     "GIVING_UP", "await_start", "bounding", "capability_sets", "execute", "limits", "no_new_privileges", "resolve", "scheduling",
     "seccomp_early", "seccomp_late", "seccomp_listened", "security_labels", "untraceable", "user", "working_directory",
 ]  # fmt: skip
-
-PATH_MAX = 4096
-GROUPS_MAX = 1024
-
-
-def declare(p: Plan, c: Context) -> None:
-    """Declare what is decided once the root is complete: who `--user` is there, where the command lies."""
-    if needs_resolving(c):
-        p.at_barrier("path", PATH_MAX)
-        p.at_barrier("home", PATH_MAX, b"HOME=/")
-    if c.user is not None:
-        p.at_barrier("uid")
-        p.at_barrier("gid")
-        p.at_barrier("groups_count")
-        p.at_barrier("groups", 4 * GROUPS_MAX)
-
-
-def needs_resolving(c: Context) -> bool:
-    """Say whether something can only be known inside the merged root."""
-    has_home = any(item.startswith("HOME=") for item in c.process.get("env") or ())
-    return c.resolve or c.user is not None or not has_home or "/" not in (c.process.get("args") or ("",))[0]
-
 
 @step("workdir", why="stand in the directory that the program expects")
 def working_directory(p: Plan, c: Context) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 
-from minirt.oci import lookup
 from minirt.oci.step import Context
 from minirt.paths import cache_root
 from minirt.runtime.console import send_fd, set_size
@@ -130,6 +129,8 @@ class Delivery:
 
     def resolve(self, birth: Birth) -> None:
         """Look into the finished root: where the command lies, where the user is at home."""
+        from minirt.oci import lookup
+
         try:
             lookup.resolve(birth, self.context, [])
         except ValueError as error:

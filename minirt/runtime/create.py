@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from minirt.errors import MinirtError
-from minirt.oci.compile import begin_plan, finish_in_parts
+from minirt.oci.begin import begin_plan, finish_in_parts
 from minirt.oci.step import Context
 from minirt.runtime import hooks
 from minirt.runtime.birth import Delivery, compile_filter, descriptors, is_rootless, null_descriptors, write_pid

@@ -6,7 +6,6 @@ import os
 
 from minirt.documents import load_file
 from minirt.linux import capabilities
-from minirt.oci import lookup
 from minirt.oci.join import begin_join, finish_join
 from minirt.oci.step import Context
 from minirt.runtime.birth import Delivery, compile_filter, descriptors, is_rootless, null_descriptors, write_pid
@@ -171,7 +170,9 @@ def changed(
 
 def id_number(flag: str, value: str, word: str) -> int:
     """Return a user's or group's number. Raises: RuntimeFailure for what is none; -1 would mean "as it is", so root."""
-    if not lookup.is_id(word):
+    from minirt.oci.lookup import is_id
+
+    if not is_id(word):
         form = "UID or UID:GID" if flag == "--user" else "GID"
         raise RuntimeFailure(f"{flag} {value}: {form} is wanted, numbers from 0 to 4294967294")
     return int(word)

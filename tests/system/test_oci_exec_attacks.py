@@ -17,7 +17,7 @@ import pytest
 from test_oci_runtime import Runtime
 
 from minirt.linux import constants as k
-from minirt.oci import join
+from minirt.oci import join, joined
 from minirt.oci.step import Context
 from minirt.plan import Plan
 from minirt.plan import executor as executors
@@ -59,8 +59,8 @@ def test_without_the_guard_such_a_working_directory_is_the_host_s(running: Runti
         p.step("workdir")
         p.chdir(c.process["cwd"])
 
-    order = [careless if step is join.working_directory else step for step in join.ORDER]
-    monkeypatch.setattr(join, "ORDER", tuple(order))
+    order = [careless if step is joined.working_directory else step for step in joined.ORDER]
+    monkeypatch.setattr(joined, "ORDER", tuple(order))
     host = os.open("/", os.O_PATH | os.O_DIRECTORY)
     mine = os.stat("/").st_ino, os.stat("/").st_dev
     config = {**running.config, "process": {**running.config["process"], "cwd": "/proc/self/fd/3", "args": ["/bin/sleep", "5"],

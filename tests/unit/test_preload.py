@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from minirt import preload
+from minirt import preload_write
 
 # Prints what Python had to look for, which class loaded a module, where its source is; a module is known by its spec.
 CODE = """
@@ -80,6 +80,42 @@ def test_a_source_that_is_gone_is_missed(tree: Path) -> None:
     assert "minirt.documents" in ours(run(tree)[0])
 
 
+PARTS = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from minirt import preload
+preload.SECOND = ("minirt.paths",)
+modules = preload.install("parts")
+import minirt.documents
+before = "minirt.paths" in sys.modules or "minirt.runtime.flags" in sys.modules
+if "stop" not in sys.argv:
+    import minirt.paths, minirt.runtime.flags
+for name in sys.argv[2:]:
+    if name != "stop":
+        __import__(name)
+print(",".join(module.__name__ for module in modules.more) or "none", before)
+modules.save()
+"""
+
+
+def test_the_second_part_is_loaded_when_it_is_asked_for(tree: Path) -> None:
+    """And it stays in the file, whether a call that adds to the file has asked for it or not."""
+
+    def parts(*words: str) -> list[str]:
+        done = subprocess.run([sys.executable, "-I", "-c", PARTS, str(tree), *words], capture_output=True, text=True, check=True)
+        return done.stdout.split()
+
+    assert {"minirt.paths", "minirt.runtime.flags"} <= set(ours(parts()[0]))
+    assert parts() == ["none", "False"], "not before it is asked for, and then from the file"
+    assert parts("stop", "minirt.linux.constants")[0].endswith("minirt.linux.constants")
+    assert parts("minirt.linux.constants") == ["none", "False"]
+    assert parts("minirt.plan.record")[0].endswith("minirt.plan.record")
+    assert parts("minirt.plan.record") == ["none", "False"]
+    os.utime(tree / "minirt" / "paths.py")
+    assert "minirt.paths" in ours(parts()[0])
+    assert parts() == ["none", "False"]
+
+
 @pytest.mark.parametrize("damage", [b"", b"nonsense", b"\xe9\x00\x00", b"N", b"i\x01\x00\x00\x00", b"(\x01\x00\x00\x00N"])
 def test_a_damaged_file_costs_only_time(tree: Path, damage: bytes) -> None:
     run(tree)
@@ -125,9 +161,9 @@ def test_annotations_that_are_read_are_kept() -> None:
     """By them a call that failed is printed."""
     top = Path(__file__).resolve().parents[2] / "minirt"
     names: dict[str, Any] = {"__name__": "calls"}
-    exec(preload.compiled(str(top / "plan" / "calls.py")), names)
+    exec(preload_write.compiled(str(top / "plan" / "calls.py")), names)
     assert names["SystemCalls"].mount.__wrapped__.__annotations__["flags"] == "MS"
-    exec(preload.compiled(str(top / "paths.py")), names)
+    exec(preload_write.compiled(str(top / "paths.py")), names)
     assert names["state_root"].__annotations__ == {}
 
 
