@@ -188,7 +188,7 @@ def phases(make: Callable[[str, range], None], count: int) -> dict[str, float]:
         marks.setdefault("calls", []).append(spent * rate / 1e9)
         finish(self)
 
-    undo = [before(executor.Parent, "spawn", "prepared"), before(create.Making, "arrived", "born"),
+    undo = [before(executor.Parent, "spawn", "prepared"), before(create.hooks, "run_inside", "born"),
             before(create.Making, "remove_group", "lived")]  # fmt: skip
     try:
         for i in range(count):

@@ -71,6 +71,7 @@ class Birth:
         self.seen = 0  # outcomes that the sink got
         self.held: list[Event] = []  # events that wait for what changed (`flush`)
         self.hold = False
+        self.meanwhile: Callable[[], Any] | None = None  # to be done once, while the child goes on from the next barrier
         self.over = False  # the program has started, or all is dead
         self.executor = -1
         self.memory = memory if memory >= 0 else os.memfd_create("minirt-plan", os.MFD_CLOEXEC)
@@ -151,6 +152,9 @@ class Birth:
             yield name
             send(self.control, self.to_send)  # a dead child is found at the next read
             self._close_sent()
+            meanwhile, self.meanwhile = self.meanwhile, None
+            if meanwhile is not None:
+                meanwhile()
         self._finish()
 
     def leave(self) -> int:

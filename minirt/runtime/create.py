@@ -134,8 +134,11 @@ class Making:
             scope=self.scope is not None,
         )  # fmt: skip
 
-    def deliver(self, start_fifo: str, memory: int, detach: bool) -> tuple[Birth, Delivery, Any]:
-        """Give birth, up to the barrier at which all is done but the start. Returns the birth, and its barriers to go on."""
+    def deliver(self, status: str, start_fifo: str, memory: int, detach: bool) -> tuple[Birth, Delivery, Any]:
+        """Give birth, up to the barrier at which all is done but the start. Returns the birth, and its barriers to go on.
+
+        That it is there is written down by then: since the root is complete, while the child gives up its rights.
+        """
         from minirt.plan.birth import Birth
 
         check_terminal(bool(self.process.get("terminal")), detach, self.values["console_socket"])
@@ -153,17 +156,15 @@ class Making:
             if name == "created":
                 break
             delivery.at(name, birth)
+            if name == "resolve":
+                birth.meanwhile = lambda: self.container.save(status=status, pid=birth.pid, started=start_time(birth.pid))
         else:
             raise RuntimeFailure("the container's process ended before its start")
         if self.values["pidfd_socket"]:
             send_fd(self.values["pidfd_socket"], b"pidfd", birth.pidfd, "--pidfd-socket")
-        return birth, delivery, barriers
-
-    def arrived(self, birth: Birth, status: str) -> None:
-        """Write down that it is there."""
-        self.container.save(status=status, pid=birth.pid, started=start_time(birth.pid))
         if self.values["pid_file"]:
             write_pid(self.values["pid_file"], birth.pid)
+        return birth, delivery, barriers
 
     def remove_group(self, group: Any) -> None:
         """Remove the cgroup, unless a `delete` has; another container may have the same by now."""
@@ -188,8 +189,7 @@ def create(root: str, id: str, values: dict[str, Any], warn: Warn) -> int:
         container = making.container
         os.mkfifo(container.fifo, 0o600)
         memory = os.open(f"{container.path}/plan", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        birth, _, _ = making.deliver(container.fifo, memory, detach=True)
-        making.arrived(birth, "created")
+        birth, _, _ = making.deliver("created", container.fifo, memory, detach=True)
         birth.leave()
         making.undo.keep()
         birth.close()
@@ -209,9 +209,8 @@ def run(root: str, id: str, values: dict[str, Any], warn: Warn) -> int:
 
             signals = Signals().__enter__()
             making.undo.call(signals.__exit__)
-        birth, delivery, barriers = making.deliver("", -1, detach)
+        birth, delivery, barriers = making.deliver("running", "", -1, detach)
         container = making.container
-        making.arrived(birth, "running")
         config = making.config
         hooks.run_inside("startContainer", hooks.of(config, "startContainer"), container.oci_state("created"), birth.pid)
         for _ in barriers:
