@@ -4,7 +4,6 @@ May import minirt.plan, minirt.linux and minirt.errors; nothing heavy. Read in t
 
     compile.py      the steps in their order: the table of contents of a container's birth
     begin.py        those of the executor, with which it begins
-    join.py         and of a process that joins a container; joined.py is the rest of that
     step.py         what a step is written with
     namespaces.py   signals, cgroup, clone3, id maps, session
     rootfs.py       propagation, overlay, pivot_root
@@ -19,7 +18,7 @@ May import minirt.plan, minirt.linux and minirt.errors; nothing heavy. Read in t
     parent.py       what the parent does meanwhile
     process.py      limits, user, capabilities, seccomp, execve; scheduling.py: what few ask for
     lookup.py       in the finished root: who is this user, where is this command
-    join.py         a second process in a container that runs (exec)
+    join.py         a second process in a container that runs (exec); joined.py goes on
     spec.py         the default config.json
     features.py     what config.json may ask for, as a document for engines
 
