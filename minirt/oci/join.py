@@ -86,6 +86,8 @@ EXECUTOR = (
     namespaces.cgroup,
     join,
 )
+
+
 def begin_join(context: Context, preserve_fds: int = 0) -> Plan:
     """Return the executor's part of the plan of a process that joins a container; `finish_join` appends the rest.
 
