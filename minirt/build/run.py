@@ -12,7 +12,7 @@ from contextlib import ExitStack
 
 from minirt.build.errors import BuildError
 from minirt.build.stubs import Stubs
-from minirt.engine.container import Container, start_time
+from minirt.engine.container import Container
 from minirt.engine.context import make_cgroup, make_context, prepare
 from minirt.engine.options import RunOptions
 from minirt.engine.run import discard
@@ -20,6 +20,7 @@ from minirt.engine.session import Session
 from minirt.engine.spec import make_spec
 from minirt.image.view import View
 from minirt.linux import constants as k
+from minirt.linux.process import start_time
 from minirt.oci.compile import compile_plan
 
 TYPE_CHECKING = False

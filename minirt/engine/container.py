@@ -19,6 +19,7 @@ from __future__ import annotations
 import os
 
 from minirt.errors import MinirtError, UsageError
+from minirt.linux.process import ENDED, start_time
 from minirt.paths import data_root
 
 TYPE_CHECKING = False
@@ -32,13 +33,12 @@ if TYPE_CHECKING:
     Happening = tuple[str, Mapping[str, str]]
 
 __all__ = [
-    "ENDED", "LOST", "UNSEEN", "Conflict", "Container", "ContainerError", "NameTaken", "NoContainer", "check_name", "containers",
+    "LOST", "UNSEEN", "Conflict", "Container", "ContainerError", "NameTaken", "NoContainer", "check_name", "containers",
     "died_attributes", "find",
 ]  # fmt: skip
 
 UNSEEN = 255  # exit code of a program whose end nobody saw, as containerd has it
 LOST = "the process that stayed with it was killed, so nobody saw how it ended"  # what inspect tells of such a container
-ENDED = -1  # in place of the moment when a process began
 
 
 class ContainerError(MinirtError):
@@ -279,19 +279,6 @@ def check_name(name: str) -> None:
     allowed = name.replace("-", "a").replace("_", "a").replace(".", "a")
     if not (allowed.isascii() and allowed.isalnum() and name[0].isalnum()):
         raise UsageError(f"--name {name!r}: a name is made of letters, digits, _ . -")
-
-
-def start_time(pid: int) -> int:
-    """Return when a process began, in clock ticks since boot: with the pid it names one process (man 5 proc_pid_stat).
-
-    Returns: ENDED where it has, though nobody may have waited for it yet (Z).
-    """
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return ENDED
-    return ENDED if fields[0] in (b"Z", b"X") else int(fields[19])
 
 
 def containers() -> list[Container]:

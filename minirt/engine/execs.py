@@ -14,12 +14,13 @@ import time
 from contextlib import ExitStack
 
 from minirt.engine import monitor as m
-from minirt.engine.container import ENDED, Conflict, Container, NoContainer, containers, start_time
+from minirt.engine.container import Conflict, Container, NoContainer, containers
 from minirt.engine.exec import Joining, make_context
 from minirt.engine.left import hand_over_terminal, place, streams
 from minirt.engine.options import RunOptions
 from minirt.engine.removal import running
 from minirt.errors import MinirtError
+from minirt.linux.process import ENDED, start_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from __future__ import annotations
 import os
 
 from minirt.engine import owner
-from minirt.engine.container import LOST, Container, died_attributes, directory, start_time
+from minirt.engine.container import LOST, Container, died_attributes, directory
+from minirt.linux.process import start_time
 from minirt.paths import cache_root, data_root
 
 TYPE_CHECKING = False

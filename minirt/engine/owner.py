@@ -65,7 +65,7 @@ def programs(id: str) -> list[int]:
                 found.append(int(name))
         except OSError:  # it has ended, or is not ours to look at
             continue
-    from minirt.engine.container import start_time
+    from minirt.linux.process import start_time
 
     return sorted(found, key=lambda pid: (start_time(pid), pid))
 

@@ -7,9 +7,10 @@ import sys
 import time
 from contextlib import ExitStack
 
-from minirt.engine.container import Container, start_time
+from minirt.engine.container import Container
 from minirt.engine.context import in_new_userns
 from minirt.errors import MinirtError, NotExecutable, NotFound
+from minirt.linux.process import start_time
 from minirt.oci import lookup
 from minirt.oci.compile import finish_plan
 from minirt.oci.sources import MOST

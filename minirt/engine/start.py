@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from minirt.engine import monitor as m
 from minirt.engine import owner, values
 from minirt.engine.asked import frozen, load_options
-from minirt.engine.container import Conflict, Container, NoContainer, start_time
+from minirt.engine.container import Conflict, Container, NoContainer
 from minirt.engine.context import make_cgroup, make_context, prepare
 from minirt.engine.ended import restart_policy
 from minirt.engine.gc import clear, exited
@@ -25,6 +25,7 @@ from minirt.engine.run import check, write_id
 from minirt.engine.session import Session
 from minirt.engine.spec import labels_of, make_spec
 from minirt.errors import UsageError
+from minirt.linux.process import start_time
 from minirt.oci.compile import begin_plan, finish_plan
 from minirt.paths import data_root
 

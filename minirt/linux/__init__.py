@@ -7,6 +7,7 @@ May import minirt.errors and minirt.trace, which is told what was called; nothin
     files.py         opening a path inside another root (openat2)
     copytree.py      a directory copied by descriptor; rmtree.py: one removed, as deep as it may be
     mounts.py        what the parent does with mounts for a child: id-mapped copies; mountinfo.py: what is mounted
+    process.py       when a process began, which with its pid names it
     userns.py        id maps; fsid.py: files made as another user
     cpulist.py       lists of processors and memory nodes
     capabilities.py  the sets, their names and numbers

@@ -16,6 +16,7 @@ import signal as signals
 from minirt.errors import KernelError
 from minirt.linux import cgroup_files as files
 from minirt.linux.cgroup_files import CgroupError
+from minirt.linux.process import state
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def freeze(group: Cgroup, milliseconds: int) -> None:
     """
     group.write("cgroup.freeze", "1", "every process in it stops where it is")
     if not group.wait_event("frozen", 1, milliseconds):
-        stuck = [pid for pid in group.all_pids() if _state(pid) == "D"]
+        stuck = [pid for pid in group.all_pids() if state(pid) == "D"]
         group.write("cgroup.freeze", "0", "half a freeze is none")
         who = f": in the kernel's hands (state D): {' '.join(map(str, stuck))}" if stuck else ""
         raise CgroupError(f"{group.path}: not frozen within {milliseconds / 1000:g} s{who}")
@@ -78,12 +79,3 @@ def _signal(pid: int, signal: int) -> int:
     except OSError as error:
         return 0 if error.errno == errors.ESRCH else error.errno or errors.EIO
     return 0
-
-
-def _state(pid: int) -> str:
-    """Return a process's state letter (man 5 proc_pid_stat); empty where it is gone."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            return file.read().rpartition(") ")[2][:1]
-    except OSError:
-        return ""

@@ -1,8 +1,8 @@
 """The OCI runtime: `minirt oci` and `minirt-oci`, which engines call as they call runc.
 
 config.json becomes a plan in minirt.oci; here is what surrounds it: words on the command line, a container's state
-between two commands, hooks, terminals, and the end. May import minirt.oci, minirt.plan, minirt.linux and
-minirt.terminal; nothing heavy at the top of a file, as an engine starts this four times in a container's life. Read:
+between two commands, hooks, terminals, and the end. May import minirt.oci, minirt.plan, minirt.linux, minirt.terminal and
+minirt.documents; nothing heavy at the top of a file, as an engine starts this four times in a container's life. Read:
 
     command.py   the commands and their flags; errors and --log
     flags.py     flags as runc's callers write them; usage.py: help

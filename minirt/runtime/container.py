@@ -15,6 +15,7 @@ import time
 
 from minirt.documents import BadDocument, dumps, load_file
 from minirt.errors import MinirtError
+from minirt.linux.process import look, start_time
 from minirt.oci import VERSION
 from minirt.paths import state_root
 
@@ -36,24 +37,6 @@ class RuntimeFailure(MinirtError):
 def default_root() -> str:
     """Return where containers are by default: below /run/minirt, or XDG_RUNTIME_DIR."""
     return os.path.join(state_root(), "oci")
-
-
-def look(path: str) -> bytes:
-    """Return what a small file of the kernel's says, in one read: each call of a command asks several. Raises: OSError."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return os.read(fd, 4096)
-    finally:
-        os.close(fd)
-
-
-def start_time(pid: int) -> int:
-    """Return when a live process began, in clock ticks since boot; -1 where it is gone or a zombie (man 5 proc_pid_stat)."""
-    try:
-        fields = look(f"/proc/{pid}/stat").rpartition(b")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return -1
-    return -1 if fields[0] in (b"Z", b"X") else int(fields[19])
 
 
 class Container:

@@ -23,9 +23,10 @@ from command import Minirt, gone
 
 from minirt.engine import gc
 from minirt.engine import run as engine
-from minirt.engine.container import containers, start_time
+from minirt.engine.container import containers
 from minirt.engine.options import RunOptions
 from minirt.linux.cgroup2 import find_mount, find_parent
+from minirt.linux.process import start_time
 
 pytestmark = [
     pytest.mark.root,

@@ -15,7 +15,7 @@ CORE = {
                "minirt.terminal", "minirt.runtime"],
     "minivm": ["minivm.errors", "minivm.kvm", "minivm.devices", "minivm.boot", "minivm.inspect", "minivm.machine"],
 }  # fmt: skip
-LISTED = ["minirt/plan", "minirt/linux", "minirt/oci", "minirt/runtime", "minirt/terminal", "bench", "lab"]
+LISTED = ["minirt/plan", "minirt/linux", "minirt/linux/seccomp", "minirt/oci", "minirt/runtime", "minirt/terminal", "bench", "lab"]
 
 
 def imports(path: Path) -> set[str]:

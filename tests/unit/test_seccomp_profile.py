@@ -153,6 +153,8 @@ def test_what_is_resolved_is_plain_oci():
     resolved = resolve(engine(comment="why", errno="EINVAL", includes={}, action="SCMP_ACT_ERRNO"), [], "x86_64")
     assert resolved["architectures"] == ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"]
     assert resolved["syscalls"] == [{"names": ["bpf"], "action": "SCMP_ACT_ERRNO", "errnoRet": 22}]
+    null = resolve(engine(errno=None, action="SCMP_ACT_ERRNO"), [], "x86_64")
+    assert null["syscalls"] == [{"names": ["bpf"], "action": "SCMP_ACT_ERRNO"}], "as absent"
     silent = resolve(engine(errno="EINVAL", action="SCMP_ACT_ALLOW"), [], "x86_64")
     assert silent["syscalls"] == [{"names": ["bpf"], "action": "SCMP_ACT_ALLOW"}]
     assert not is_engine_format(resolved) and is_engine_format(engine())

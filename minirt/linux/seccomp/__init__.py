@@ -1,7 +1,7 @@
 """Which system calls a container may make: a JSON profile becomes a BPF filter in the kernel.
 
-May import the standard library only, and little of it: this is on the path of every start, and a
-filter that was compiled before is loaded from a cache without importing the compiler. Functions
+May import minirt.errors and what listener.py needs of minirt.linux, and little of the standard library: this is on the
+path of every start, and a filter that was compiled before is loaded from a cache without importing the compiler. Functions
 here are the front desk; read profile.py first, then compiler.py.
 
     profile.py    the OCI's JSON -> rules; what overlapping rules mean
@@ -11,6 +11,7 @@ here are the front desk; read profile.py first, then compiler.py.
     tables.py     architectures and call numbers, from syscalls.tbl (see generate_tables.py)
     default.json  the default profile, in groups with their reasons
     cache.py      compiled filters on disk
+    listener.py   the descriptor of a filter that asks, handed to who answers
     words.py      verdicts, summaries and disassembly for people
 
     >>> filter = compile_default(["CAP_CHOWN"])

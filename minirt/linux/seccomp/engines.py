@@ -57,7 +57,7 @@ def resolve(
     want(profile, dict, where)
     known = ("defaultAction", "defaultErrnoRet", "architectures", "flags", "listenerPath", "listenerMetadata")
     result = {key: profile[key] for key in known if profile.get(key) is not None}
-    if "defaultErrno" in profile:
+    if profile.get("defaultErrno") is not None:
         result["defaultErrnoRet"] = _errno(profile["defaultErrno"], f"{where}.defaultErrno")
     if profile.get("defaultAction") not in WITH_ERRNO:
         result.pop("defaultErrnoRet", None)
@@ -120,7 +120,7 @@ def _entry(entry: dict[str, Any], where: str) -> dict[str, Any]:
         raise SeccompError(f"{where}.name: must not be set together with names")
     names = [entry["name"]] if entry.get("name") else entry.get("names")
     result = {"names": names, "action": entry.get("action")}
-    if "errno" in entry:
+    if entry.get("errno") is not None:
         result["errnoRet"] = _errno(entry["errno"], f"{where}.errno")
     elif entry.get("errnoRet") is not None:
         result["errnoRet"] = entry["errnoRet"]
