@@ -27,6 +27,7 @@
     │   └── FileError                     1    a path in a container that is not there, or cannot be copied
     ├── ComposeError                      1    a compose file that cannot be, or a project that cannot be made as it says
     ├── VolumeError                       1    a volume is not there, is in use, or cannot be
+    │   ├── BadName                       1    no volume can have this name
     │   ├── NoVolume                      1    no volume has this name
     │   └── VolumeInUse                   1    ... as a container uses it
     ├── NetworkError                      1    a network of containers cannot be
