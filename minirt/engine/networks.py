@@ -242,9 +242,11 @@ def create(document: dict[str, Any]) -> dict[str, Any]:
         parse_ipam(config["Subnet"], config.get("Gateway") or "", config.get("IPRange") or "")
         for config in ipam.get("Config") or () if config.get("Subnet")
     ]  # fmt: skip
+    given = [(document.get(field) or {}).items() for field in ("Labels", "Options")]
+    labels, options = ({str(key): str(value) for key, value in pairs} for pairs in given)
     network = make(
         document.get("Name") or "", configs, ipv6=bool(document.get("EnableIPv6")), driver=document.get("Driver") or "bridge",
-        internal=bool(document.get("Internal")), labels=document.get("Labels") or {}, options=document.get("Options") or {},
+        internal=bool(document.get("Internal")), labels=labels, options=options,
     )  # fmt: skip
     return inspect(network.name)
 

@@ -35,7 +35,8 @@ def test_versions_beyond_what_is_announced_are_refused(api: Api, version: str, s
 
 NONSENSE = (
     ("/networks/create", {"Name": 5}), ("/networks/create", {"Name": "q", "Options": {"mtu": 5}}),
-    ("/networks/create", {"Name": "q", "IPAM": "x"}), ("/networks/bridge/connect", {"Container": "box", "EndpointConfig": 5}),
+    ("/networks/create", {"Name": "q", "Labels": [1]}), ("/networks/create", {"Name": "q", "IPAM": "x"}),
+    ("/networks/bridge/connect", {"Container": "box", "EndpointConfig": 5}),
     ("/networks/create", {"Name": "q", "Options": {"com.docker.network.bridge.name": 'x"y'}}),
     ("/volumes/create", {"Name": 5}), ("/volumes/create", {"Name": "vol", "Labels": [1]}), ("/volumes/create", {"Name": "v"}),
     ("/containers/box/exec", {"Cmd": ["ls"], "Env": 5}), ("/containers/box/exec", {"Cmd": ["ls"], "User": 5}),
