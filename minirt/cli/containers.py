@@ -125,4 +125,4 @@ def remove(args: argparse.Namespace) -> int:
     from minirt.cli.lifecycle import AT_ONCE, for_each
     from minirt.engine.removal import remove as drop
 
-    return for_each(args, lambda container: drop(container, args.force, args.volumes), AT_ONCE)
+    return for_each(args, lambda container: drop(container, args.force, args.volumes), AT_ONCE, lenient=args.force)

@@ -74,12 +74,12 @@ def add_parser(commands: Any) -> None:
 AT_ONCE = 8  # containers, where a command waits for each
 
 
-def for_each(args: argparse.Namespace, do: Callable[[Container], object], at_once: int = 1) -> int:
+def for_each(args: argparse.Namespace, do: Callable[[Container], object], at_once: int = 1, lenient: bool = False) -> int:
     """Do something for each container, and print its name; go on after one that cannot be.
 
-    Args: at_once, for how many containers at a time.
+    Args: at_once, for how many containers at a time; lenient, one that is not there is told of, and no failure.
     """
-    from minirt.engine.container import find
+    from minirt.engine.container import NoContainer, find
     from minirt.errors import MinirtError
 
     def one(text: str) -> object:
@@ -88,14 +88,14 @@ def for_each(args: argparse.Namespace, do: Callable[[Container], object], at_onc
         except MinirtError as error:
             return error
 
-    failed = 0
+    failed = False
     for text, answer in zip(args.containers, answers(args.containers, one, at_once), strict=True):
         if isinstance(answer, MinirtError):
             print(f"minirt: {answer}", file=sys.stderr)
-            failed = 1
+            failed |= not (lenient and isinstance(answer, NoContainer))
         else:
             print(text if answer is None else answer, flush=True)
-    return failed
+    return int(failed)
 
 
 def answers(texts: list[str], one: Callable[[str], object], at_once: int) -> Iterable[object]:

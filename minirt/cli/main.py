@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from minirt import __version__
-from minirt.cli.help import Help
+from minirt.cli.help import WRONG, Help, Parser
 from minirt.errors import MinirtError
 
 TYPE_CHECKING = False
@@ -95,7 +95,7 @@ def build_parser(chosen: str | None, alone: bool = False) -> argparse.ArgumentPa
     Args:
         alone: it is the first word, so that nobody asks for the list of all: the others are left out.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="minirt",
         description="Containers made of Linux system calls, each of which can be read.",
         epilog=EPILOG,
@@ -151,8 +151,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = build_parser(chosen if chosen in COMMANDS else "", alone=words[:1] == [chosen])
     args, unknown = parser.parse_known_args(words)
     if unknown:
-        print(f"minirt {chosen}: no option {unknown[0]} (see minirt {chosen} --help)".replace("  ", " "), file=sys.stderr)
-        return 125 if chosen in ("run", "create", "exec") else 2
+        what = f"no option {unknown[0]}" if unknown[0].startswith("-") else f"takes no {unknown[0]!r}"
+        print(f"minirt {chosen}: {what} (see minirt {chosen} --help)".replace("  ", " "), file=sys.stderr)
+        return WRONG
     if args.version:
         print(f"minirt {__version__}")
         return 0

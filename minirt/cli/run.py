@@ -10,7 +10,7 @@ from minirt.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, NoReturn
+    from typing import Any
 
     from minirt.engine.options import RunOptions
     from minirt.image.store import Image
@@ -34,13 +34,6 @@ run, 127 if it was not found.
 """
 
 
-class Parser(argparse.ArgumentParser):
-    """docker's exit code for wrong words after `run` is 125, as 2 could be the container's own."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(125, f"{self.prog}: {message} (see {self.prog} --help)\n")
-
-
 class Rate(argparse.Action):
     """docker's --device-read-bps DEVICE:RATE and its like, as --io-max has it."""
 
@@ -61,12 +54,10 @@ def add_parser(commands: Any) -> None:
         ("run", run, "run a command in a new container", "Run a command in a new container."),
         ("create", create, "make a container, to be started", "Make a container; `minirt start` starts it."),
     ):
-        commands._parser_class = Parser
         parser = commands.add_parser(
             name, help=help, description=description, add_help=False, epilog=EPILOG.replace("minirt run ", f"minirt {name} "),
             formatter_class=Help, usage=f"minirt {name} [OPTIONS] IMAGE [COMMAND [ARG...]]",
         )  # fmt: skip
-        commands._parser_class = argparse.ArgumentParser
         add_options(parser)
         parser.set_defaults(run=do)
 
@@ -170,7 +161,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
     add_refused(parser)
     parser.add_argument("image", metavar="IMAGE", help="name of an image (busybox is always there)")
-    parser.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND", help="instead of the image's own")
+    words = parser.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND", help="instead of the image's own")
+    words.required = False
 
 
 def add_limits(parser: argparse.ArgumentParser) -> None:

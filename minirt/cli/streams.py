@@ -6,7 +6,6 @@ import argparse
 import sys
 
 from minirt.cli.help import Help
-from minirt.cli.run import Parser
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,14 +42,12 @@ def add_parser(commands: Any) -> None:
     attach.add_argument("container", metavar="CONTAINER", help="name, or the beginning of an id")
     attach.set_defaults(run=attach_to)
 
-    commands._parser_class = Parser
     run = commands.add_parser(
         "exec", help="run one more command in a container", description="Run one more command in a container that runs.",
         usage="minirt exec [OPTIONS] CONTAINER COMMAND [ARG...]",
         epilog="examples:\n  minirt exec web ls /\n  minirt exec -it web sh\n  minirt exec -u nobody -w /tmp web id\n\n"
                "exit status: the command's own; 126 and 127 as for run", formatter_class=Help,
     )  # fmt: skip
-    commands._parser_class = argparse.ArgumentParser
     run.add_argument("-i", "--interactive", action="store_true", help="give it our standard input")
     run.add_argument("-t", "--tty", action="store_true", help="give it a terminal")
     run.add_argument("-d", "--detach", action="store_true", help="do not wait for its end")

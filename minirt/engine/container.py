@@ -303,7 +303,7 @@ def find(text: str) -> Container:
 
     with State(look=True) as base:
         state = rows.one(base, text) or rows.named(base, text)
-        matches = [state] if state else rows.beginning(base, text) if len(text) >= 3 else []
+        matches = [state] if state else rows.beginning(base, text) if text else []
     if len(matches) == 1:
         return Container(matches[0])
     if matches:

@@ -105,6 +105,9 @@ def chosen(filters: Filters | list[str], everything: bool = False, last: int = 0
     for state in wanted.of("status"):
         if state not in ("created", "running", "paused", "restarting", "removing", "exited", "dead"):
             raise UsageError(f"--filter status={state}: there are created, running, paused, restarting, exited")
+    for state in wanted.of("health"):
+        if state not in ("none", "starting", "healthy", "unhealthy"):
+            raise UsageError(f"--filter health={state}: there are none, starting, healthy, unhealthy")
     everything = everything or bool(wanted.of("status") or wanted.of("exited")) or last > 0
     everyone = containers()
     for container in everyone:
@@ -136,12 +139,18 @@ def fits(container: Container, wanted: Filters) -> bool:
     return (
         wanted.has_labels(seen["Labels"])
         and wanted.equal("volume", *mounts)
-        and wanted.equal("network", *seen["NetworkSettings"]["Networks"], seen["HostConfig"]["NetworkMode"])
+        and wanted.equal("network", *networks_of(seen))
         and wanted.equal("health", state["health"] or "none")
         and wanted.equal("ancestor", *ancestors(container))
         and has_port(wanted.of("publish"), [(outer, kind) for outer, _, kind in ports if outer])
         and has_port(wanted.of("expose"), [(inner, kind) for _, inner, kind in ports])
     )
+
+
+def networks_of(seen: dict[str, Any]) -> list[str]:
+    """Return the words that mean networks of a container: their names and ids. Args: seen, it as an element of the list."""
+    networks = seen["NetworkSettings"]["Networks"]
+    return [*networks, seen["HostConfig"]["NetworkMode"], *(place["NetworkID"] for place in networks.values())]
 
 
 def ancestors(container: Container) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from contextlib import ExitStack
+from errno import ENOENT, ENOTDIR
 
 from minirt.engine import values
 from minirt.engine.asked import load_options
@@ -14,7 +15,7 @@ from minirt.engine.options import RunOptions
 from minirt.engine.removal import running
 from minirt.engine.run import check
 from minirt.engine.session import Session
-from minirt.errors import MinirtError
+from minirt.errors import MinirtError, NotExecutable, NotFound
 from minirt.oci.step import Context
 
 TYPE_CHECKING = False
@@ -99,6 +100,14 @@ class Joining(Session):
     def __init__(self, options: RunOptions, context: Context, container: Container, undo: ExitStack) -> None:
         super().__init__(options, context, container, None, None)
         self.undo = undo
+
+    def verdict(self, failure: Any) -> MinirtError:
+        """Say in words, with docker's exit codes, which working directory is none."""
+        if failure.step != "workdir" or not failure.errno:
+            return super().verdict(failure)
+        kind = NotFound if failure.errno in (ENOENT, ENOTDIR) else NotExecutable
+        path = self.context.process["cwd"]
+        return kind(f"exec: working directory {path} in the container: {os.strerror(failure.errno)}")
 
     def run_all(self) -> int:
         """Give birth to it and stay with it. Returns its exit status."""

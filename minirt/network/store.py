@@ -136,7 +136,7 @@ class Store(Networks):
         """Return a network by its name, its id, or the beginning of that. Raises: NetworkError."""
         for row in self.execute("SELECT * FROM network WHERE name = ?", (text,)):
             return Network(row)
-        found = [network for network in self.networks() if len(text) >= 3 and network.id.startswith(text)]
+        found = [network for network in self.networks() if text and network.id.startswith(text)]
         if len(found) == 1:
             return found[0]
         if found:

@@ -80,7 +80,7 @@ def test_filters_of_ps(two, filters: list[str], want: str) -> None:
 
 
 def test_a_filter_that_is_none_is_refused(minirt) -> None:
-    for text in ("nothing=1", "name", "status=asleep"):
+    for text in ("nothing=1", "name", "status=asleep", "health=tired"):
         done = minirt("ps", "--filter", text)
         assert done.returncode == 125 and done.stderr.count("\n") == 1
 

@@ -225,6 +225,8 @@ def test_networks_are_listed_filtered_and_told_as_docker_does(host: Host) -> Non
     assert {one["Name"] for one in listed} == {"one", "host", "none"}
     (found,) = json.loads(host.good("network", "inspect", "one"))
     (member,) = found["Containers"].values()
+    for word, names in (("one", "web\n"), (found["Id"], "web\n"), ("none", "")):
+        assert host.good("ps", "--format", "{{.Names}}", "--filter", f"network={word}") == names
     assert host.good("exec", "web", "cat", "/sys/class/net/eth0/address").strip() == member["MacAddress"]
     assert host.good("exec", "web", "cat", "/sys/class/net/eth0/mtu") == "1400\n"
     assert found["IPAM"]["Config"][0]["Gateway"] in host.good("exec", "web", "ip", "route")

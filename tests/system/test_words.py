@@ -1,0 +1,52 @@
+"""What is typed and is none of our words: one line that says what to do, and docker's exit codes."""
+
+from __future__ import annotations
+
+import pytest
+from command import Minirt
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("run", "--bogus", "busybox"), 125, "minirt run: no option --bogus (see minirt run --help)"),
+        (("run",), 125, "minirt run: the following arguments are required: IMAGE (see minirt run --help)"),
+        (("run", "--stop-timeout", "x", "busybox"), 125, "--stop-timeout: invalid int value: 'x' (see minirt run --help)"),
+        (("stop", "-t", "x", "box"), 125, "invalid float value: 'x' (see minirt stop --help)"),
+        (("stop", "--bogus", "box"), 125, "minirt stop: no option --bogus (see minirt stop --help)"),
+        (("ps", "extra"), 125, "minirt ps: takes no 'extra' (see minirt ps --help)"),
+        (("network", "create"), 125, "the following arguments are required: NAME (see minirt network create --help)"),
+        (("network",), 125, "minirt network: the following arguments are required: VERB (see minirt network --help)"),
+        (("network", "bogus"), 125, "minirt network: no command 'bogus' (see minirt network --help)"),
+        (("container", "bogus"), 125, "minirt container: no command 'bogus' (see minirt container --help)"),
+        (("compose", "bogus"), 125, "minirt compose: no command 'bogus' (see minirt compose --help)"),
+        (("bogus",), 125, "minirt: no command 'bogus' (see minirt --help)"),
+    ],
+)  # fmt: skip
+def test_words_that_are_none_are_refused_in_one_line(minirt: Minirt, words: tuple[str, ...], code: int, said: str) -> None:
+    done = minirt(*words)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr.startswith("minirt") and done.stderr.endswith(said + "\n") and done.stderr.count("\n") == 1
+
+
+def test_what_is_not_there_is_no_error_for_rm_by_force(minirt: Minirt) -> None:
+    minirt.good("create", "--name", "box", "busybox", "true")
+    done = minirt("rm", "-f", "none", "box")
+    assert (done.returncode, done.stdout) == (0, "box\n") and "no container 'none'" in done.stderr
+    assert minirt("rm", "none").returncode == 1
+
+
+def test_any_beginning_of_an_id_will_do(minirt: Minirt) -> None:
+    id = minirt.good("create", "busybox", "true").strip()
+    assert minirt.good("inspect", "-f", "{{.Id}}", id[0]) == f"{id}\n"
+    minirt.good("rm", id[:2])
+
+
+def test_a_working_directory_that_is_none_is_said_in_words(minirt: Minirt) -> None:
+    minirt.good("run", "-d", "--name", "box", "busybox", "sleep", "1000")
+    try:
+        for path, code, said in (("/none", 127, "No such file or directory"), ("/etc/passwd", 127, "Not a directory")):
+            done = minirt("exec", "-w", path, "box", "true")
+            assert (done.returncode, done.stderr) == (code, f"minirt: exec: working directory {path} in the container: {said}\n")
+    finally:
+        minirt.good("rm", "-f", "box")
