@@ -17,6 +17,8 @@
 #include "virtio.h"
 
 #define RAM (48u << 10)
+#define HIGH (1ULL << 32) /* a second slot, behind a hole */
+#define HIGH_RAM (8u << 10)
 #define DISK (64u << 10)
 #define QUEUES 6
 
@@ -30,9 +32,12 @@ static uint32_t rnd(uint32_t below)
 
 static uint64_t address(void)
 {
-    static const uint64_t evil[] = {UINT64_MAX, UINT64_MAX - 15, RAM, RAM - 1, 1ULL << 63, 0};
+    static const uint64_t evil[] = {UINT64_MAX, UINT64_MAX - 15, RAM, RAM - 1, 1ULL << 63, 0, HIGH - 1, HIGH + HIGH_RAM - 1,
+                                    HIGH + HIGH_RAM};
 
-    return rnd(30) ? rnd(RAM) : evil[rnd(6)];
+    if (!rnd(30))
+        return evil[rnd(9)];
+    return rnd(8) ? rnd(RAM) : HIGH + rnd(HIGH_RAM);
 }
 
 static uint32_t length(void)
@@ -94,6 +99,33 @@ static void mutate(uint8_t *ram, int packed, uint16_t size)
     }
 }
 
+/* Make a buffer available as the specification has it, of up to three parts; what is in them is anybody's guess. */
+static void offer(uint8_t *ram, uint32_t number, int packed, uint16_t size, uint32_t *place, uint16_t *given)
+{
+    uint8_t *table = ram + number * 0x1000, *ring = table + 0x800;
+    uint16_t parts = 1 + rnd(3), readable = rnd(parts + 1u), head = *place % size;
+
+    for (uint16_t i = 0; i < parts && parts <= size; i++, ++*place) {
+        uint16_t at = *place % size, flags = (i + 1 < parts ? DESCRIPTOR_NEXT : 0) | (i < readable ? 0 : DESCRIPTOR_WRITE);
+        uint16_t turn = *place / size % 2 ? 0x8000 : 0x80, next = (at + 1) % size;
+        uint32_t bytes = i ? length() : 16 + rnd(64);
+        uint64_t where = i ? address() : 0x6000 + rnd(RAM - 0x7000);
+
+        if (!i && rnd(2))
+            request(ram + where);
+        memcpy(table + 16 * at, &where, 8);
+        memcpy(table + 16 * at + 8, &bytes, 4);
+        memcpy(table + 16 * at + 12, packed ? &number : (void *)&flags, 2);
+        flags |= packed ? turn : 0;
+        memcpy(table + 16 * at + 14, packed ? &flags : &next, 2);
+    }
+    if (packed)
+        return;
+    memcpy(ring + 4 + 2 * (*given % size), &head, 2);
+    ++*given;
+    __atomic_store_n((uint16_t *)(ring + 2), *given, __ATOMIC_RELEASE);
+}
+
 static void *serve(void *path)
 {
     int result;
@@ -120,10 +152,13 @@ int main(int argc, char **argv)
         return 2;
     for (long round = 0; round < rounds; round++) {
         int kind = rnd(5), packed = rnd(2), event = rnd(2), indirect = rnd(4) != 0, pair[2];
-        uint16_t size = 1 << (2 + rnd(5));
+        uint16_t size = packed ? 1 + rnd(64) : 1u << (2 + rnd(5));
         uint8_t *memory = malloc(RAM + 16), *ram = memory + (16 - (uintptr_t)memory % 16) % 16, *registers = calloc(1, 4096);
-        struct ram map = {1, {{0, RAM, ram}}};
+        uint8_t *high = calloc(1, HIGH_RAM);
+        struct ram map = {2, {{0, RAM, ram}, {HIGH, HIGH_RAM, high}}};
         struct queue *queues[QUEUES] = {0};
+        uint32_t places[QUEUES] = {0};
+        uint16_t given[QUEUES] = {0};
         struct overlay *overlay = NULL;
         struct path *path;
         pthread_t thread;
@@ -142,6 +177,10 @@ int main(int argc, char **argv)
             return 2;
         if (kind == 2 || kind == 3)
             net_agree(path, rnd(2), rnd(2) ? 65566 : 1530);
+        if (kind < 2 && rnd(2))
+            blk_limit(path, rnd(4096), 1 + rnd(1u << 30), rnd(3), 1 + rnd(1u << 30));
+        if (kind / 2 == 1 && rnd(2))
+            net_limit(path, rnd(4096), 1 + rnd(1u << 30), rnd(4096), 1 + rnd(1u << 30));
         if (kind == 4) {
             console_join(path, 0, pair[0], pair[0], 1);
             console_open(path, 0, 1);
@@ -153,13 +192,17 @@ int main(int argc, char **argv)
             int number = rnd(queues_of(kind));
             char bytes[3000];
 
-            if (!queues[number])
-                memset(ram + number * 0x1000 + 0x800, 0, 4); /* a new queue begins at 0; else it would break a rule at once */
+            if (!queues[number]) {
+                memset(ram + number * 0x1000, 0, 0xc00); /* a new queue begins at 0; else it would break a rule at once */
+                places[number] = given[number] = 0;
+            }
             if (!queues[number] && queue_create(&map, size, packed, event, indirect, number * 0x1000u, number * 0x1000u + 0x800,
                                                 number * 0x1000u + 0xc00, &queues[number]) == 0)
                 path_give(path, number, queues[number]);
-            for (int i = rnd(60); i; i--)
+            for (int i = rnd(2) ? 0 : rnd(60); i; i--)
                 mutate(ram, packed, size);
+            for (int i = rnd(4); i; i--)
+                offer(ram, number, packed, size, &places[number], &given[number]);
             (rnd(2) ? path_poke : path_prompt)(path, number);
             if (rnd(3) == 0) {
                 uint32_t count = rnd(sizeof bytes);
@@ -169,6 +212,11 @@ int main(int argc, char **argv)
                     memcpy(bytes, (uint8_t[]){0, 0, rnd(12), rnd(256)}, 4);
                 if (send(pair[1], bytes, count, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 || recv(pair[1], bytes, sizeof bytes, 0) < 0)
                     sched_yield();
+            }
+            if (kind == 4 && rnd(10) == 0) { /* the host's end leaves, and comes back */
+                console_part(path, 0);
+                console_join(path, 0, pair[0], pair[0], 1);
+                console_open(path, 0, rnd(3) != 0);
             }
             if (rnd(10) == 0) { /* a reset, or an error that Python answers with one */
                 path_give(path, number, NULL);
@@ -189,6 +237,7 @@ int main(int argc, char **argv)
         close(pair[1]);
         free(registers);
         free(memory);
+        free(high);
         if (lseek(disk, 0, SEEK_END) != DISK || lseek(upper, 0, SEEK_END) != 8192 + DISK) {
             puts("a file has another size than before");
             return 1;
