@@ -189,6 +189,23 @@ def test_minivm_boots_its_guest_where_it_is_installed(installed: Path) -> None:
     assert done.returncode == 7 and "64-bit long mode" in done.stdout, done.stderr
 
 
+@pytest.mark.skipif(not os.access("/dev/kvm", os.R_OK | os.W_OK), reason="no /dev/kvm here: no virtual machine")
+def test_minivm_run_s_modules_come_from_one_file_where_it_is_installed(installed: Path) -> None:
+    """And what it is not asked for it does not look for: no compiled module is opened, of ours nor of Python's."""
+    (guest,) = installed.parent.glob("lib/*/site-packages/minivm/boot/hello16.bin")
+
+    def opened() -> list[str]:
+        trace = ["strace", "-f", "-qq", "-e", "trace=openat,execve", "-o", "/dev/fd/2", installed / "minivm"]
+        done = subprocess.run([*trace, "run", guest, "--boot", "flat16"], capture_output=True, text=True, timeout=60, check=True)
+        assert done.stdout == "Hello from 16-bit real mode.\n"
+        paths = [line.split('"')[1] for line in done.stderr.splitlines() if " = -1" not in line and '"' in line]
+        begin = ("/encodings/", "/linecache.")  # of the interpreter's own start, and of its -c since 3.13
+        return [path for path in paths if path.endswith((".pyc", ".py", ".pth")) and not any(part in path for part in begin)]
+
+    assert len(opened()) > 10
+    assert opened() == []
+
+
 @pytest.mark.long
 @pytest.mark.skipif(interpreter("3.12") is None, reason="no Python 3.12 with venv on this machine")
 def test_an_editable_install_uses_the_tree(tree: Path, tmp_path: Path) -> None:
