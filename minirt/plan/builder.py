@@ -127,7 +127,7 @@ class Plan(SystemCalls):
         self.pid = self.pid or Slot("child's pid")
         kinds = {"args": "Clone", "size": "Size"}
         #            flags  pidfd child parent exit stack size tls set_tid size cgroup
-        args = Words(flags, 0, 0, 0, 0, 0, 0, 0, 0, 0, fd)
+        args = Words(flags, 0, 0, 0, 0, 0, 0, 0, 0, 0, fd)  # fd is word CGROUP
         self.append("clone3", kinds, (args, 88), {"store": self.pid, "positive": END, **how})
         self.side = "container"
         return self

@@ -75,7 +75,7 @@ class SystemCalls:
         self.side = "executor"  # who makes its call: executor, container
 
     def append(self, call: str, kinds: Mapping[str, str], args: tuple[Argument, ...], how: Mapping[str, Any]) -> Self:
-        """Append one record; what the methods named after system calls come down to."""
+        """Append one record of a call whose arguments are not as the caller gave them (execve, clone3, check ...)."""
         self.items.append(Record(call, kinds, args, self.current, self.side, **how))
         return self
 

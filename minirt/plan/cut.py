@@ -5,7 +5,7 @@ from __future__ import annotations
 from minirt.errors import UsageError
 from minirt.linux import constants
 from minirt.plan.builder import Plan
-from minirt.plan.record import Address, Label, Record, Slot, Words
+from minirt.plan.record import CGROUP, Address, Label, Record, Slot, Words
 
 __all__ = ["cut", "inject"]
 
@@ -67,12 +67,12 @@ def rebuilt(plan: Plan, gone: set[str], notes: list[str]) -> Plan:
 def outside_cgroup(record: Record, opened: list[Slot | Address | None]) -> Record:
     """Return a clone3 as it is without the step that opens its cgroup: into its parent's; others as they are."""
     words = record.args[0] if record.call == "clone3" else None
-    if not isinstance(words, Words) or not isinstance(words.items[10], Slot) or words.items[10] in opened:
+    if not isinstance(words, Words) or not isinstance(words.items[CGROUP], Slot) or words.items[CGROUP] in opened:
         return record
     flags = words.items[0]
     assert isinstance(flags, int)
     result = copied(record)
-    result.args = (Words(flags & ~constants.CLONE_INTO_CGROUP, *words.items[1:10], 0), *record.args[1:])
+    result.args = (Words(flags & ~constants.CLONE_INTO_CGROUP, *words.items[1:CGROUP], 0), *record.args[1:])
     return result
 
 

@@ -6,7 +6,7 @@ import os
 
 from minirt.linux import constants
 from minirt.plan.layout import PENDING
-from minirt.plan.record import Address, Late, Memory, Record, Slot, Words
+from minirt.plan.record import CGROUP, Address, Late, Memory, Record, Slot, Words
 from minirt.trace import Event
 
 TYPE_CHECKING = False
@@ -74,7 +74,8 @@ def _argument(kind: str, arg: Any, birth: Birth | None) -> str:
     if arg is None:
         return "NULL"
     if kind == "Clone":
-        cgroup = f", cgroup={_argument('Fd', arg.items[10], birth)}" if isinstance(arg.items[10], Slot) else ""
+        group = arg.items[CGROUP]
+        cgroup = f", cgroup={_argument('Fd', group, birth)}" if isinstance(group, Slot) else ""
         return f"{{flags={flags_text(arg.items[0], ('CLONE_',))}{cgroup}}}"
     if kind == "OpenHow" and isinstance(arg, bytes):
         flags, bits, resolve = (int.from_bytes(arg[i : i + 8], "little") for i in (0, 8, 16))

@@ -51,9 +51,11 @@ def _perform(record: Record, arena: _Arena, sink: Sink | None) -> None:
     result = -record.inject or lib.plan_syscall(getattr(constants, f"SYS_{record.call}"), *args, *[0] * (6 - len(args)))
     if sink is not None:
         _tell(record, result, begin, sink)
-    if result < record.at_least or result < 0:
+    if result < 0:
         if -result not in record.otherwise:
             raise _failed(record, -result)
+    elif result < record.at_least:
+        raise KernelError(0, f"{call_text(record)}: returned {result}, and at least {record.at_least} is wanted")
     elif record.store is not None:
         arena.store(record.store, result)
 

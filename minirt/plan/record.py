@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     Argument: TypeAlias = int | str | bytes | "Memory" | "Address" | Sequence["Argument"] | None
 
 END = "end"  # the label of no record: who goes on there has done its part
+CGROUP = 10  # which word of struct clone_args is the descriptor of the child's cgroup (man 2 clone3)
 
-__all__ = ["END", "Address", "Label", "Late", "Load", "Memory", "Record", "Slot", "Words"]
+__all__ = ["CGROUP", "END", "Address", "Label", "Late", "Load", "Memory", "Record", "Slot", "Words"]
 
 
 class Memory:

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from minirt.errors import KernelError
 from minirt.linux.constants import CLONE_PARENT, O_RDONLY
-from minirt.plan import Plan, Slot
+from minirt.plan import Memory, Plan, Slot
 from minirt.plan.birth import Birth, PlanFailed
+from minirt.plan.here import perform
 
 
 def test_exit_status_of_the_program_comes_back() -> None:
@@ -27,6 +29,15 @@ def test_a_slot_carries_a_result_into_a_later_argument(tmp_path: os.PathLike[str
 def test_failure_names_the_call_and_the_errno() -> None:
     with pytest.raises(PlanFailed, match=r'openat\(AT_FDCWD, "/no/such", 0, 0000\): ENOENT'):
         Plan().openat(-100, "/no/such", O_RDONLY).execve("/bin/true").run()
+
+
+def test_a_result_below_the_least_that_is_wanted_is_no_success_here() -> None:
+    fd = os.open(os.devnull, os.O_RDONLY)
+    try:
+        with pytest.raises(KernelError, match=rf"read\({fd}, .*\): returned 0, and at least 1 is wanted"):
+            perform(Plan().read(fd, Memory(bytes(1)), 1, at_least=1))
+    finally:
+        os.close(fd)
 
 
 def test_arguments_that_are_not_those_of_the_call_are_refused_by_its_name() -> None:
