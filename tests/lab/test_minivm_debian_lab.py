@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from emulation import ask
 
 LIMIT = 240
 HERE = Path("/run/minirt-inputs")
@@ -56,8 +57,8 @@ def test_a_debian_root_comes_to_a_shell_and_its_status_comes_back(inputs, name, 
         "echo $BASH_VERSION; . /etc/os-release; echo $ID $VERSION_CODENAME; uname -r; nproc; dpkg --version | head -1;"
         f" grep ' / ' /proc/mounts; echo {word} >/root/told; sync; rev /root/told; exit {40 + cpus}"
     )
-    done = minivm(kernel, "--boot", boot, "-m", "384m", "-c", cpus, "--cmdline", "quiet", "--rootfs", f"{ROOT},overlay", "--init",
-                  f'bash -c "{script}"')  # fmt: skip
+    words = ["--boot", boot, "-m", "384m", "-c", cpus, "--cmdline", "quiet", "--rootfs", f"{ROOT},overlay"]
+    done = ask(lambda: minivm(kernel, *words, "--init", f'bash -c "{script}"'))
     assert done.returncode == 40 + cpus, (done.stdout, done.stderr)
     lines = done.stdout.splitlines()
     assert {"debian trixie", kernel.name.partition("-")[2], str(cpus), word[::-1]} <= set(lines)

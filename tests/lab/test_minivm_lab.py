@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from emulation import ask
 
 import minivm.boot
 from minivm import kvm
@@ -95,6 +96,17 @@ def boot(*words: object, typed: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.CompletedProcess(command, done.returncode, done.stdout.replace("\r", ""), done.stderr)
 
 
+def typed_to(command: list[object], ready: bytes, line: bytes) -> subprocess.CompletedProcess[str]:
+    """Run a guest to its end, to which a line is typed when it says that it is ready."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(list(map(str, command)), stdin=pipe, stdout=pipe, stderr=pipe) as child:
+        text = b""
+        while ready not in text and (more := os.read(child.stdout.fileno(), 4096)):
+            text += more
+        rest, errors = child.communicate(line if ready in text else None, timeout=LIMIT)
+        return subprocess.CompletedProcess(command, child.returncode, (text + rest).decode().replace("\r", ""), errors.decode())
+
+
 @linux
 def test_debians_kernel_runs_on_two_processors_with_disk_entropy_and_console(tmp_path, rootfs):
     """By PVH. It copies a secret from one sector of its disk to another; the file on our side says whether."""
@@ -108,14 +120,9 @@ def test_debians_kernel_runs_on_two_processors_with_disk_entropy_and_console(tmp
     )
     words = ["--boot", "pvh", "--cpus", "2", "--disk", disk, "--rng", "--console", "virtio", "--rootfs", rootfs, "--split-queues"]
     command = [*COMMAND, KERNELS[-1], "--memory", "256m", "--cmdline", "quiet", *words, "--init", f"sh -c '{script}'"]
-    with subprocess.Popen([str(word) for word in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
-        text = b""
-        while b"ready" not in text and (more := os.read(child.stdout.fileno(), 4096)):
-            text += more
-        child.stdin.write(f"{secret[::-1]}\n".encode())
-        child.stdin.close()
-        text = (text + child.stdout.read()).decode().replace("\r", "")
-        assert child.wait(LIMIT) == 41, text
+    done = ask(lambda: typed_to(command, b"ready", f"{secret[::-1]}\n".encode()))
+    text = done.stdout
+    assert done.returncode == 41, (text, done.stderr)
     assert "packed 0\n" in text and "processors 2\n" in text and "virtio_rng" in text and f"typed {secret[::-1]}\n" in text
     counts = re.findall(r"^ *LOC: +(\d+) +(\d+)", text, re.M)
     assert counts and all(int(n) > 0 for n in counts[0]), "both take timer interrupts"
@@ -142,17 +149,30 @@ def test_debians_kernel_talks_tcp_over_a_tap_and_its_disk_is_an_overlay(tmp_path
     )
     words = ["--cpus", "2", "--net", f"tap:{tap}", "--disk", f"{disk},overlay,queues=2", "--rootfs", rootfs, "--init", "sh /up"]
     command = [str(word) for word in (*COMMAND, KERNELS[-1], "--jail", "-m", "256m", "--cmdline", "quiet", *words)]
-    with socket.create_server(("10.9.0.1", 9)) as server, subprocess.Popen(command, stdout=subprocess.PIPE) as child:
-        text = b""
-        while b"listening" not in text and (more := os.read(child.stdout.fileno(), 4096)):
-            text += more
-        time.sleep(0.5)
-        with socket.create_connection(("10.9.0.2", 9)) as out:
-            out.sendall(sent)
-        server.settimeout(LIMIT)
-        with server.accept()[0] as back:
-            got = b"".join(iter(lambda: back.recv(1 << 16), b""))
-        assert child.wait(LIMIT) == 43 and b"packed 1" in text, text + child.stdout.read()
+    got = b""
+
+    def session() -> subprocess.CompletedProcess[str]:
+        nonlocal got
+        pipe = subprocess.PIPE
+        with (
+            socket.create_server(("10.9.0.1", 9)) as server,
+            subprocess.Popen(command, stdout=pipe, stderr=pipe) as child,
+        ):
+            text = b""
+            while b"listening" not in text and (more := os.read(child.stdout.fileno(), 4096)):
+                text += more
+            if b"listening" in text:
+                time.sleep(0.5)
+                with socket.create_connection(("10.9.0.2", 9)) as out:
+                    out.sendall(sent)
+                server.settimeout(LIMIT)
+                with server.accept()[0] as back:
+                    got = b"".join(iter(lambda: back.recv(1 << 16), b""))
+            rest, errors = child.communicate(timeout=LIMIT)
+            return subprocess.CompletedProcess(command, child.returncode, (text + rest).decode(), errors.decode())
+
+    done = ask(session)
+    assert done.returncode == 43 and "packed 1" in done.stdout, (done.stdout, done.stderr)
     assert got == sent
     assert disk.read_bytes() == bytes(16 << 20)
 
