@@ -5,6 +5,7 @@ By aiohttp's client, as it is asked in the server's event loop; minirt/image has
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import time
@@ -41,7 +42,7 @@ class Upstream:
 
     def __init__(self, url: str, user: str = "", password: str = "", tls: ssl.SSLContext | None = None) -> None:
         self.url = url.rstrip("/")
-        self._basic = aiohttp.BasicAuth(user, password) if user else None
+        self._basic = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode() if user else ""
         self._tls = tls
         self._session: aiohttp.ClientSession | None = None
         self._tokens: dict[str, tuple[str, float]] = {}  # scope -> token, and when it ends
@@ -85,15 +86,16 @@ class Upstream:
         """Get what a 401 asks for."""
         challenge = response.headers.get("WWW-Authenticate", "")
         response.release()
-        if challenge[:5].lower() == "basic" and self._basic is not None:
-            self._tokens[scope] = (self._basic.encode(), time.monotonic() + 86400)
+        if challenge[:5].lower() == "basic" and self._basic:
+            self._tokens[scope] = (self._basic, time.monotonic() + 86400)
         elif challenge[:6].lower() == "bearer":
             words = dict(_PARAMETER.findall(challenge))
             realm = words.get("realm", "")
             if self.url.startswith("https://") and not realm.startswith("https://"):
                 raise Offline(f"{self.url} wants the password sent to {realm[:200]!r}, which is not https")
             query = {"service": words.get("service", ""), "scope": words.get("scope") or scope}
-            async with self.session().get(realm, params=query, auth=self._basic) as answer:
+            headers = {"Authorization": self._basic} if self._basic else {}
+            async with self.session().get(realm, params=query, headers=headers) as answer:
                 if answer.status != 200:
                     return
                 token, seconds = _read_token(await body(answer, _TOKEN_LIMIT))

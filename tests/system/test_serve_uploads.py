@@ -172,7 +172,7 @@ def explore(examples: int, steps: int) -> None:
 
 @pytest.mark.timeout(300)
 def test_uploads_follow_the_model() -> None:
-    explore(12, 20)
+    explore(8, 20)
 
 
 @pytest.mark.long
