@@ -96,6 +96,8 @@ class Build:
         self._lock = threading.RLock()
         self.stop, self._stopper = os.pipe2(os.O_CLOEXEC)
         self.undo.callback(os.close, self.stop)
+        with self.store.adding():  # there is a store from here on
+            self.undo.enter_context(self.store.steps.using())
         self._threads: list[threading.Thread] = []
         return self
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from minirt.cli.help import Help
 
@@ -24,6 +25,7 @@ def add_parser(commands: Any) -> None:
         formatter_class=Help,
     )  # fmt: skip
     prune.add_argument("-a", "--all", action="store_true", help="all steps, and all caches")
+    prune.add_argument("-f", "--force", action="store_true", help="as docker has it: nothing is asked here")
     prune.add_argument("--format", choices=("table", "json"), default="table", help="how to print (table)")
     prune.set_defaults(run=run)
 
@@ -33,6 +35,8 @@ def run(args: argparse.Namespace) -> int:
     from minirt.build.prune import prune
 
     done = prune(args.all)
+    if done.spared:
+        print("minirt: a build is running: steps of the last day stay", file=sys.stderr)
     if args.format == "json":
         import json
 

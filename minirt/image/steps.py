@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from minirt.image.blobs import Descriptor
+    from minirt.image.scratch import Lock
 
 __all__ = ["Step", "Steps"]
 
@@ -37,6 +38,13 @@ class Steps:
 
     def __init__(self, root: str) -> None:
         self._root = root
+
+    def using(self, *, alone: bool = False) -> Lock:
+        """Say that a build runs, while the body does; alone: that none does, else entering raises BlockingIOError."""
+        from minirt.image.scratch import Lock
+
+        os.makedirs(self._root, 0o700, exist_ok=True)
+        return Lock(self._root + ".lock", shared=not alone, wait=not alone)
 
     def find(self, key: str) -> Step | None:
         """Return what a step gave, and note that it was used; None where it is not known."""

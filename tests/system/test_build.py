@@ -82,6 +82,21 @@ def test_a_build_arg_that_nothing_declares_is_told_and_no_error(project: Project
     assert project("--build-arg", "KNOWN=1", "-q").stderr == ""
 
 
+def test_steps_of_a_build_that_runs_are_not_pruned(project: Project) -> None:
+    wait = "until [ -e /ctx/go ]; do sleep 0.05; done"
+    project.write(f"FROM busybox\nRUN echo one > /one\nRUN --mount=type=bind,target=/ctx {wait}\n")
+    child = project.minirt.start("build", "--network", "none", "-t", "made", project.path)
+    for line in child.stderr:
+        if "RUN --mount" in line:
+            break
+    pruned = project.minirt("builder", "prune", "--all", "--force")
+    assert pruned.returncode == 0 and "a build is running" in pruned.stderr
+    (project.path / "go").touch()
+    assert child.communicate(timeout=60)[0].startswith("sha256:") and child.returncode == 0
+    assert project.minirt("run", "--rm", "made", "cat", "/one").stdout == "one\n"
+    assert project.minirt("builder", "prune", "--all").stderr == ""
+
+
 # -- the cache
 
 
