@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from minirt.engine.options import RunOptions
     from minirt.image.store import Image
+    from minirt.terminal.wait import Signals
 
 __all__ = ["attach", "connect", "resize", "resize_by", "run_attached", "start_attached", "status_alone", "stay"]
 
@@ -60,41 +61,47 @@ def start_attached(
 
     We are attached before its program begins, so that nothing is missed.
     """
+    from minirt.terminal.wait import Signals
+
     clients: list[socket.socket] = []
-    begin(container, before=lambda: clients.append(connect(container)))
-    pidfd = os.pidfd_open(container.state["pid"]) if container.running else -1
-    try:
-        with closing(clients[0] if clients else connect(container)) as client:
-            return stay(container, client, pidfd, stdin, keys, sig_proxy, shown) or 0
-    finally:
-        if pidfd >= 0:
-            os.close(pidfd)
+    with Signals(sig_proxy) as signals:  # those that come meanwhile are for its program
+        begin(container, before=lambda: clients.append(connect(container)))
+        try:
+            pidfd = running(container)
+        except Conflict:
+            pidfd = -1  # it has ended already
+        try:
+            with closing(clients[0] if clients else connect(container)) as client:
+                return stay(container, client, pidfd, stdin, keys, signals, shown) or 0
+        finally:
+            if pidfd >= 0:
+                os.close(pidfd)
 
 
 def attach(container: Container, *, stdin: bool = True, keys: str = "", sig_proxy: bool = True) -> int | None:
     """Attach to a container that runs. Returns its exit code, None if the user detached. Raises: ContainerError."""
+    from minirt.terminal.wait import Signals
+
     pidfd = running(container)
     try:
-        with closing(connect(container)) as client:
-            return stay(container, client, pidfd, stdin, keys, sig_proxy)
+        with closing(connect(container)) as client, Signals(sig_proxy) as signals:
+            return stay(container, client, pidfd, stdin, keys, signals)
     finally:
         os.close(pidfd)
 
 
 def stay(
-    container: Container, client: socket.socket, pidfd: int, stdin: bool, keys: str, sig_proxy: bool,
+    container: Container, client: socket.socket, pidfd: int, stdin: bool, keys: str, signals: Signals,
     shown: Collection[int] = (1, 2),
 ) -> int | None:  # fmt: skip
     """Stay with a container whose monitor we are connected to. Returns as `attach`. Args: shown, outputs that are ours."""
     from minirt.terminal.client import Client
     from minirt.terminal.detach_keys import parse_detach_keys
-    from minirt.terminal.wait import Signals
 
     container.tell("attach")
     options = load_options(container)
     detach = parse_detach_keys(keys or options.detach_keys) if options.tty else b""
-    with Signals(sig_proxy) as signals:
-        status = Client(client, pidfd, options.tty, detach, stdin and options.interactive, shown).stay(signals)
+    status = Client(client, pidfd, options.tty, detach, stdin and options.interactive, shown).stay(signals)
     if status is not None:
         return exit_code(status)
     ended = read_exit(container) if not container.running else None

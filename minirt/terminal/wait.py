@@ -99,7 +99,7 @@ class Signals:
         """Read the signals that have come, pass on to the container what is for it, and return their numbers.
 
         Args:
-            pidfd: the container's pid 1; one that has ended is no error.
+            pidfd: the container's pid 1; one that has ended is no error; -1: there is none any more.
 
         Raises: Interrupted.
         """
@@ -110,7 +110,7 @@ class Signals:
         for number in numbers:
             if number in ENDING and not self.proxy:
                 raise Interrupted(number)
-            if self.proxy and number != SIZE:
+            if self.proxy and number != SIZE and pidfd >= 0:
                 self.send(pidfd, number)
         return numbers
 

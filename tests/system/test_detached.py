@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -330,6 +331,31 @@ def test_restart_keeps_what_goes_at_its_end(mine: Minirt) -> None:
     assert inspect(mine, "box")["HostConfig"]["AutoRemove"]
     mine.good("stop", "-t", "0", "box")
     assert mine.good("ps", "-aq") == ""
+
+
+def engine(minirt: Minirt, script: str) -> subprocess.CompletedProcess[str]:
+    """Run a script that calls the engine."""
+    return subprocess.run([sys.executable, "-c", script], env=minirt.env, capture_output=True, text=True, timeout=LIMIT)
+
+
+def test_a_signal_that_comes_while_we_start_it_is_passed_on(mine: Minirt) -> None:
+    script = "trap 'exit 9' TERM; touch /ready; while :; do sleep 0.1; done"
+    mine.good("create", "--name", "box", "busybox", "sh", "-c", script)
+    ready = folder(mine, "box") / "upper" / "ready"
+    done = engine(mine, f"""
+import os, signal, sys, time
+from minirt.engine.attach import start_attached
+from minirt.engine.container import find
+from minirt.engine.start import start
+def begin(container, before):
+    started = start(container, before=before)
+    while not os.path.exists({str(ready)!r}):
+        time.sleep(0.02)
+    os.kill(os.getpid(), signal.SIGTERM)
+    return started
+sys.exit(start_attached(find("box"), False, begin=begin))
+""")  # fmt: skip
+    assert done.returncode == 9, done.stderr
 
 
 def test_what_is_paused_runs_nothing_more_and_says_so(mine: Minirt) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import select
+import signal
 import subprocess
 import sys
 
@@ -134,6 +135,13 @@ def test_a_signal_is_kept_until_it_is_asked_for() -> None:
             assert signals.take(pidfd) == b""
     finally:
         os.close(pidfd)
+
+
+def test_a_signal_for_who_has_ended_is_nobody_s() -> None:
+    with Signals() as signals:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        select.select([signals.reader], [], [], 60)
+        assert signals.take(-1) == bytes((signal.SIGUSR1,))
 
 
 def test_waiting_without_a_terminal_loads_neither_signal_nor_termios() -> None:
