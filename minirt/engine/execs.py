@@ -1,7 +1,7 @@
 """More processes in a container, each with a monitor of its own: begun by one client, looked at by another, in whatever server.
 
     create   options ─▶ containers/ID/exec/EXEC/options.json
-    start    ─▶ `attach`, the socket of its monitor; `process`, which one it is; when it has ended `exit`
+    start    ─▶ `begun`; `attach`, the socket of its monitor; `process`, which one it is; when it has ended `exit`
 
 `minirt exec` needs none of that unless it is to be detached: it stays with what it starts (exec.py).
 """
@@ -62,8 +62,8 @@ class Exec:
 
     @property
     def begun(self) -> bool:
-        """Whether it was started."""
-        return os.path.exists(f"{self.path}/process") or os.path.exists(f"{self.path}/exit")
+        """Whether somebody has started it."""
+        return os.path.exists(f"{self.path}/begun")
 
     @property
     def exit_code(self) -> int | None:
@@ -82,8 +82,10 @@ class Exec:
 
         Raises: Conflict, MinirtError.
         """
-        if self.begun:
-            raise Conflict(f"exec {self.id[:12]} was started already")
+        try:
+            os.close(os.open(f"{self.path}/begun", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        except FileExistsError:
+            raise Conflict(f"exec {self.id[:12]} was started already") from None
         options, container = self.options, self.container
         options.console_size = console_size or []
         with ExitStack() as undo:
@@ -171,13 +173,15 @@ def all_of(container: Container) -> list[Exec]:
 
 
 def sweep(container: Container) -> None:
-    """Forget those that ended a while ago."""
+    """Forget those that ended a while ago, also those whose monitor was killed before it saw that."""
     from minirt.engine.ended import read_exit
     from minirt.linux.rmtree import remove_tree
 
     for exec in all_of(container):
         ended = read_exit(exec)
-        if ended and time.time() - ended[1] > KEPT:
+        over = ended is not None or (exec.begun and not exec.process)
+        when = ended[1] if ended else os.stat(exec.path).st_mtime
+        if over and time.time() - when > KEPT:
             remove_tree(exec.path)
 
 

@@ -358,6 +358,25 @@ sys.exit(start_attached(find("box"), False, begin=begin))
     assert done.returncode == 9, done.stderr
 
 
+def test_a_process_that_two_begin_at_once_is_begun_once(mine: Minirt) -> None:
+    mine.good("run", "-d", "--name", "box", "busybox", "sleep", "1000")
+    done = engine(mine, """
+from minirt.engine.container import Conflict, find
+from minirt.engine.execs import create
+from minirt.engine.options import RunOptions
+exec = create(find("box"), RunOptions("busybox", ["sh", "-c", "echo begun >>/count"]))
+def again():
+    try:
+        exec.start(lambda: None)
+    except Conflict:
+        print("refused")
+exec.start(again)
+""")  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "refused\n"), done.stderr
+    count = folder(mine, "box") / "upper" / "count"
+    until(lambda: count.exists() and count.read_text() == "begun\n")
+
+
 def test_what_is_paused_runs_nothing_more_and_says_so(mine: Minirt) -> None:
     mine.good("run", "-d", "--name", "box", "busybox", "sleep", "1000")
     mine.good("pause", "box")
