@@ -11,7 +11,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["frozen", "load_options"]
+    from minirt.image.scratch import Lock
+
+__all__ = ["changing", "frozen", "load_options"]
 
 
 def frozen(options: RunOptions) -> dict[str, Any]:
@@ -33,3 +35,10 @@ def load_options(container: Container) -> RunOptions:
         raise ContainerError(f"container {container.label} was run in the foreground: it cannot be started again") from None
     image, command = chosen.pop("image"), chosen.pop("command")
     return RunOptions(image, command, **chosen)
+
+
+def changing(container: Container) -> Lock:
+    """Return the lock of who changes what a container was created with: he reads it, and writes it anew."""
+    from minirt.image.scratch import Lock
+
+    return Lock(f"{container.path}/update.lock")

@@ -186,13 +186,18 @@ def kept_attachments(container: Container) -> list[Attachment]:
 
 def change(container: Container, how: Callable[[list[Attachment]], list[Attachment]]) -> None:
     """Change what a container is connected to at its next start; one that was run in the foreground has none."""
-    options = run_options(container)
-    if options is None:
+    from minirt.engine.asked import changing
+
+    if run_options(container) is None:
         return
-    first, *more = [long_form(one) for one in how(attachments(options))] or ["none"]
-    options.network, options.networks = first, more
-    options.network_alias, options.ip, options.ip6, options.mac_address = [], "", "", ""
-    container.write("options.json", json.dumps(vars(options)))
+    with changing(container):
+        options = run_options(container)
+        if options is None:
+            return  # it was removed meanwhile
+        first, *more = [long_form(one) for one in how(attachments(options))] or ["none"]
+        options.network, options.networks = first, more
+        options.network_alias, options.ip, options.ip6, options.mac_address = [], "", "", ""
+        container.write("options.json", json.dumps(vars(options)))
 
 
 def long_form(one: Attachment) -> str:

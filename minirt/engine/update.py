@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from minirt.engine.asked import load_options
+from minirt.engine.asked import changing, load_options
 from minirt.engine.container import Conflict, Container, ContainerError
 from minirt.engine.ended import restart_policy
 from minirt.engine.options import RunOptions
@@ -32,14 +32,12 @@ def update(container: Container, changes: dict[str, Any]) -> None:
 
     Raises: UsageError, Conflict, CgroupError; nothing is changed then.
     """
-    from minirt.image.scratch import Lock
-
     policy = changes.get("restart")
     if policy is not None:
         restart_policy(policy)
         if container.state["rm"] and policy != "no":
             raise Conflict(f"--restart {policy}: container {container.label} is removed at its end (--rm)")
-    with Lock(f"{container.path}/update.lock"):
+    with changing(container):
         try:
             before, kept = load_options(container), True
         except ContainerError:  # run in the foreground: there is no next start

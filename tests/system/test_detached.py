@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from threading import Thread
 
@@ -17,6 +17,7 @@ import pytest
 from command import Minirt, gone
 
 from minirt.engine.monitor import STATUS, connect, frame
+from minirt.image.scratch import Lock
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a container without a user namespace takes root")
 LIMIT = 30.0  # seconds that something may take on a busy machine
@@ -375,6 +376,24 @@ exec.start(again)
     assert (done.returncode, done.stdout) == (0, "refused\n"), done.stderr
     count = folder(mine, "box") / "upper" / "count"
     until(lambda: count.exists() and count.read_text() == "begun\n")
+
+
+def test_who_changes_what_it_is_to_have_waits_for_who_does_so(mine: Minirt) -> None:
+    mine.good("create", "--name", "box", "busybox", "true")
+    mine.good("network", "create", "net")
+    path = folder(mine, "box") / "options.json"
+    try:
+        with Lock(str(path.with_name("update.lock"))):
+            before = json.loads(path.read_text())
+            connecting = mine.start("network", "connect", "net", "box")
+            with suppress(subprocess.TimeoutExpired):
+                connecting.wait(2)
+            path.write_text(json.dumps({**before, "memory": "64m"}))
+        assert connecting.communicate(timeout=LIMIT) == ("", "")
+        after = json.loads(path.read_text())
+        assert (after["network"], after["memory"]) == ("net", "64m")
+    finally:
+        mine.good("network", "rm", "net")
 
 
 def test_what_is_paused_runs_nothing_more_and_says_so(mine: Minirt) -> None:
