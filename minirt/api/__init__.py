@@ -1,7 +1,8 @@
 """Docker's Engine API (1.40 to 1.50), on a Unix socket or over TCP: `minirt serve`. The same calls into the engine as the
 commands make, so that the docker command line and what else speaks this API drives it.
 
-May import minirt.engine, minirt.image, minirt.build, minirt.network; h11 and the standard library. Read in this order:
+May import minirt.engine, minirt.image, minirt.build, minirt.network, minirt.volume, minirt.terminal and minirt.linux; h11 and
+the standard library. Read in this order:
 
     http.py        a connection: requests, answers, being taken over
     router.py      which function answers a request

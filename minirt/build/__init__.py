@@ -1,6 +1,7 @@
 """Images from Dockerfiles.
 
-May import: minirt.engine (a RUN is a container), minirt.image, minirt.oci, minirt.plan. Never cli. Read in this order:
+May import: minirt.engine (a RUN is a container), minirt.image, minirt.oci, minirt.plan and minirt.linux. Never cli. Read
+in this order:
 
     lines.py         a Dockerfile's text -> instructions, with their lines
     words.py         quotes, escapes, $VARIABLES

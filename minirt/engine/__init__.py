@@ -1,6 +1,7 @@
 """Containers as a person thinks of them: run one, with docker's words for what it may have.
 
-May import minirt.oci, minirt.image, minirt.plan and minirt.linux. Read in this order:
+May import minirt.oci, minirt.runtime (the lines of ps), minirt.image, minirt.network, minirt.volume, minirt.state,
+minirt.terminal, minirt.plan and minirt.linux. Read in this order:
 
     options.py    everything that `run` can be asked for, with its default
     values.py     docker's ways to write a size, a device, a limit

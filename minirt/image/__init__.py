@@ -1,6 +1,6 @@
 """Images: their names, their content, and the directories that overlayfs stacks.
 
-May import: minirt.errors, minirt.linux and the standard library. Never the engine, oci or cli.
+May import: minirt.errors, minirt.paths and the standard library. Never the engine, oci or cli.
 
 Read in this order:
 

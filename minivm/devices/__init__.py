@@ -1,6 +1,6 @@
 """The devices of a machine, one a file, each with a picture of its registers.
 
-May import: nothing but the standard library, and below virtio/ the data path in C (minivm.kvm._kvm) and guest memory; a
+May import: minivm.errors, and below virtio/ the data path in C (minivm.kvm._kvm) and guest memory; a
 device is given what it needs (a way to raise its interrupt, to send bytes, to stop the machine) and makes no ioctl. Read first:
 debug_exit.py (the smallest), then uart.py.
 

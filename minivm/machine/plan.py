@@ -1,7 +1,7 @@
 """A machine is a list of ioctls: this file makes the list and calls none of them.
 
 Each Operation is data: the call's kernel name, its arguments, the named step it belongs to and the reason for it.
-machine.py performs the list; --plan prints it, --explain and --trace tell it as it happens, --fail makes one of it
+perform.py performs the list; --plan prints it, --explain and --trace tell it as it happens, --fail makes one of it
 fail. One function a step, in the order in which the machine is built.
 """
 

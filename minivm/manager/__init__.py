@@ -13,7 +13,8 @@
 A machine appears and goes by a rename, each file changes by a rename. No process id is compared and no age guessed:
 kill -9 of anything at any moment leaves a state that the next command reads rightly.
 
-May import minivm.machine and all below, and of minirt its paths and its scratch directory. Read in this order:
+May import minivm.machine, minivm.devices, minivm.boot, minivm.images, minivm.kernels, and of minirt minirt.terminal and
+minirt.image (its scratch directory). Read in this order:
 document.py, settings.py (a document as a machine's Config, and back), machines.py, life.py, vmm.py, control.py,
 memory.py (balloon, hot-plug), log.py, client.py.
 """

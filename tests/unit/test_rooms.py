@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def room(name: str) -> str:
 
 
 def arrows(package: str) -> dict[str, set[str]]:
-    """Return room -> rooms of both packages that its files import."""
+    """Return room, or module that belongs to none -> those of both packages that it imports."""
     found: dict[str, set[str]] = {}
     for path in (TOP / package).rglob("*.py"):
         mine = room(".".join(path.relative_to(TOP).with_suffix("").parts))
@@ -45,7 +46,9 @@ def arrows(package: str) -> dict[str, set[str]]:
 
 
 def test_no_two_rooms_need_each_other() -> None:
-    order = list(TopologicalSorter(arrows("minirt") | arrows("minivm")).static_order())
+    found = arrows("minirt") | arrows("minivm")
+    rooms = {name: others for name, others in found.items() if (TOP / name.replace(".", "/")).is_dir()}
+    order = list(TopologicalSorter(rooms).static_order())
     assert order.index("minirt.linux") < order.index("minirt.plan") < order.index("minirt.engine") < order.index("minirt.cli")
 
 
@@ -55,6 +58,20 @@ def test_a_core_room_imports_only_rooms_below_it(package: str) -> None:
     for name in CORE[package]:
         assert {other for other in found[name] if other.startswith(f"{package}.")} <= allowed, name
         allowed.add(name)
+
+
+GROUND = {"minirt.errors", "minirt.paths", "minirt.trace", "minirt.documents", "minivm.errors"}  # what everybody may
+ABOVE_ALL = {"minirt.cli", "minivm.cli"}  # who may import everything
+
+
+def test_what_a_room_imports_is_said_on_its_first_page() -> None:
+    found = {name: rooms for package in CORE for name, rooms in arrows(package).items() if len(rooms - GROUND) > 0}
+    for name, rooms in found.items():
+        page = TOP / name.replace(".", "/") / "__init__.py"
+        if page.exists() and name not in ABOVE_ALL and "." in name:
+            said = (ast.get_docstring(ast.parse(page.read_text(encoding="utf-8"))) or "").replace("\n", " ")
+            allowed = re.search(r"May import:? (.*?)(?:Read|In reading order)", said)
+            assert allowed and not [other for other in rooms - GROUND if other not in allowed[1]], name
 
 
 @pytest.mark.parametrize("folder", LISTED)
