@@ -1,7 +1,7 @@
 """Compose files: several services of one project, made to be as the file says (compose-spec; docs.docker.com/compose).
 
 May import minirt.engine, minirt.build, minirt.image, minirt.network and minirt.volume; PyYAML in text.py alone, jsonschema in
-fields.py. Read in this order:
+fields.py, watchfiles in watch.py. Read in this order:
 
     text.py        a file's YAML, and on which line each value stands
     variables.py   ${NAME:-default}, and the file .env
@@ -21,6 +21,7 @@ fields.py. Read in this order:
     oneoff.py      a container of its own: run
     up.py          containers are made, changed, started, and waited for
     down.py        ... and removed
+    watch.py       ... and follow what changes on the host
 
 A project is known by its containers' labels alone, which are docker compose's: there is no list of projects that could be wrong.
 """

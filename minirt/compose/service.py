@@ -89,7 +89,8 @@ def volume_name(project: Project, name: str) -> str:
 
 def config_hash(project: Project, name: str) -> str:
     """Return a digest of all that a service's containers are made from: one that has another is made anew."""
-    service = {k: v for k, v in project.everything[name].items() if k not in ("deploy", "scale", "depends_on", "profiles", "build")}
+    others = ("deploy", "scale", "depends_on", "profiles", "build", "develop")
+    service = {key: value for key, value in project.everything[name].items() if key not in others}
     resources = (project.everything[name].get("deploy") or {}).get("resources")
     used = {key: project.part(key) for key in ("networks", "volumes", "secrets", "configs") if service.get(key)}
     text = json.dumps([service, resources, environment(project, name), used], sort_keys=True, default=str)

@@ -2,6 +2,7 @@
 
     project.py   which project is meant, and how it is told what is done
     up.py        up and create, down
+    watch.py     watch
     look.py      ps, logs, config
     lines.py     what several containers write, as it comes
     words.py     run and exec: one more command
@@ -34,7 +35,7 @@ examples:
 
 def add_parser(commands: Any) -> None:
     """Add the command."""
-    from minirt.cli.compose import each, look, up, words
+    from minirt.cli.compose import each, look, up, watch, words
 
     parser = commands.add_parser(
         "compose", help="services of a compose file: up, down, ps, logs, exec ...", epilog=EPILOG, formatter_class=Help,
@@ -50,5 +51,5 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--progress", default="auto", choices=("auto", "plain", "quiet"), help="how it tells what it does")
     parser.add_argument("--parallel", type=int, default=None, metavar="N", help="so many things at the same time (any number)")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True, prog="minirt compose")
-    for part in (up, look, words, each):
+    for part in (up, watch, look, words, each):
         part.add(verbs)

@@ -18,7 +18,7 @@ import stat
 from contextlib import contextmanager
 
 from minirt.engine.files.pack import pack
-from minirt.engine.files.root import FileError, Root, clean, opened
+from minirt.engine.files.root import FileError, Root, clean, opened, told
 from minirt.engine.files.unpack import unpack
 from minirt.image.pack import Pieces
 from minirt.linux.files import open_in_root
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from minirt.image.compression import Reader
     from minirt.image.header import Entry
 
-__all__ = ["archive_get", "archive_put", "archive_stat", "copy_in", "copy_out", "read_out", "write_in"]
+__all__ = ["archive_get", "archive_put", "archive_stat", "copy_in", "copy_out", "read_out", "take_away", "write_in"]
 
 
 # -- whose files --------------------------------------------------------------------------------------------------------
@@ -144,6 +144,36 @@ def archive_put(container: Container, path: str, source: Reader, *, keep_kinds: 
     """
     with opened(container) as root:
         put(root, path, source, keep_kinds, keep_owners)
+
+
+def take_away(container: Container, path: str) -> None:
+    """Remove what is at a path of a container, with all below it; nothing there is no error. Raises: FileError, ContainerError."""
+    from errno import ENOENT, ENOTDIR
+
+    from minirt.linux.rmtree import remove_tree
+
+    plain = clean(path)
+    if plain == "/":
+        raise FileError("/ in the container is not removed")
+    with opened(container) as root:
+        try:
+            above = open_in_root(root.fd, posixpath.dirname(plain), os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            if error.errno in (ENOENT, ENOTDIR):
+                return
+            raise FileError(f"{path} in the container: {told(error)}") from None
+        try:
+            name = posixpath.basename(plain)
+            if stat.S_ISDIR(os.lstat(name, dir_fd=above).st_mode):
+                remove_tree(f"/proc/self/fd/{above}/{name}")
+            else:
+                os.unlink(name, dir_fd=above)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise FileError(f"{path} in the container: {told(error)}") from None
+        finally:
+            os.close(above)
 
 
 def put(root: Root, path: str, source: Reader, keep_kinds: bool, keep_owners: bool) -> None:
