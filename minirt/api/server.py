@@ -201,10 +201,11 @@ def serve(listeners: list[Listener], say: Callable[[Listener], object]) -> None:
 
 def tidy() -> None:
     """Remove what a killed server, or another killed minirt, has left; then start what is to run (--restart)."""
-    from minirt.engine.gc import collect
+    from minirt.engine import gc
 
+    gc.notice = lambda container, text: log.warning("%s: %s", container.label, text)
     try:
-        for found in collect():
+        for found in gc.collect():
             log.info("removed: %s %s: %s", found.kind, found.path, found.why)
     except MinirtError as error:
         log.warning("%s", error)

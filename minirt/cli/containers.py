@@ -72,7 +72,22 @@ def list_containers(args: argparse.Namespace) -> int:
         ("CONTAINER ID", "ID"), ("IMAGE", "Image"), ("COMMAND", "Command"), ("CREATED", "RunningFor"), ("STATUS", "Status"),
         ("PORTS", "Ports"), ("NAMES", "Names"))]  # fmt: skip
     show(args.format, rows, [*columns, Column("SIZE", "Size")] if args.size else columns, {"CreatedAt": "CREATED AT"})
+    if args.format == "table":
+        for container in found:
+            warn_if_alone(container)
     return 0
+
+
+def warn_if_alone(container: Container) -> None:
+    """Say it where nobody stays with a container that runs."""
+    import sys
+
+    from minirt.engine.container import ALONE
+    from minirt.engine.gc import is_alone
+
+    if is_alone(container):
+        label = container.label
+        print(f"minirt: {label}: {ALONE}: `minirt restart {label}` begins it anew with another", file=sys.stderr)
 
 
 def row(container: Container, whole: bool, size: bool) -> dict[str, Any]:

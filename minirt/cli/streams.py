@@ -64,6 +64,7 @@ def add_parser(commands: Any) -> None:
 
 def print_logs(args: argparse.Namespace) -> int:
     """Print the lines, each to the stream that it was written to."""
+    from minirt.cli.containers import warn_if_alone
     from minirt.engine.container import find
     from minirt.engine.logs import details, lines, moment
     from minirt.errors import UsageError
@@ -71,6 +72,7 @@ def print_logs(args: argparse.Namespace) -> int:
     if args.tail not in ("all", "-1") and not args.tail.isdigit():
         raise UsageError(f"--tail {args.tail}: a number, or all")
     tail, container = int(args.tail) if args.tail.isdigit() else None, find(args.container)
+    warn_if_alone(container)
     more = f"{details(container)} " if args.details else ""
     for line in lines(container, tail, moment(args.since), moment(args.until), args.follow):
         stream = sys.stderr if line.stream == "stderr" else sys.stdout

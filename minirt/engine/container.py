@@ -33,12 +33,13 @@ if TYPE_CHECKING:
     Happening = tuple[str, Mapping[str, str]]
 
 __all__ = [
-    "LOST", "UNSEEN", "Conflict", "Container", "ContainerError", "NameTaken", "NoContainer", "check_name", "containers",
+    "ALONE", "LOST", "UNSEEN", "Conflict", "Container", "ContainerError", "NameTaken", "NoContainer", "check_name", "containers",
     "died_attributes", "find",
 ]  # fmt: skip
 
 UNSEEN = 255  # exit code of a program whose end nobody saw, as containerd has it
 LOST = "the process that stayed with it was killed, so nobody saw how it ended"  # what inspect tells of such a container
+ALONE = "the process that stayed with it was killed: what it writes is lost, and nobody will see how it ends"  # while it runs
 
 
 class ContainerError(MinirtError):

@@ -12,6 +12,7 @@ of a container that is known here: an empty one of another MINIRT_ROOT may be on
 from __future__ import annotations
 
 import os
+import sys
 
 from minirt.engine import owner
 from minirt.engine.container import LOST, Container, died_attributes, directory
@@ -20,13 +21,21 @@ from minirt.paths import cache_root, data_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from minirt.engine.container import Happening
 
-__all__ = ["Garbage", "clear", "collect", "groups", "mend"]
+__all__ = ["Garbage", "clear", "collect", "groups", "is_alone", "mend", "notice"]
 
 RESTING = ("created", "exited")  # where nobody needs to be with a container
+
+
+def on_stderr(container: Container, text: str) -> None:
+    """Tell it where a command tells what is wrong."""
+    print(f"minirt: {container.label}: {text}", file=sys.stderr)
+
+
+notice: Callable[[Container, str], object] = on_stderr  # told once of each that has ended with nobody to see it
 
 
 class Garbage:
@@ -88,9 +97,25 @@ def mend(container: Container) -> bool:
         if container.state["status"] in ("running", "restarting"):
             clear(container.id, keep=True)  # no address or port stays with what does not run
             exited(container)
+            notice(container, LOST + restarted_by(container))
         return True
     finally:
         os.close(fd)
+
+
+def is_alone(container: Container) -> bool:
+    """Say whether a container runs, and nobody stays with it."""
+    return container.state["status"] == "running" and container.running and owner.is_free(container.path) and container.running
+
+
+def restarted_by(container: Container) -> str:
+    """Return what is to be done for one that --restart would have started again, had its monitor lived."""
+    from minirt.engine.ended import is_stopped, next_start
+
+    state = container.state
+    if next_start(state["restart"], state["exit_code"], state["restarts"], 0, is_stopped(container)) is None:
+        return ""
+    return f"; --restart {state['restart']}: `minirt start {container.label}` starts it again, as `minirt serve` does by itself"
 
 
 def _known(container: Container) -> bool:

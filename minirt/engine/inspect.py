@@ -107,8 +107,9 @@ def network_settings(container: Container, options: RunOptions) -> dict[str, Any
 
 def state_of(container: Container) -> dict[str, Any]:
     """Return the State object."""
+    from minirt.engine.container import ALONE
     from minirt.engine.control import settle
-    from minirt.engine.gc import mend
+    from minirt.engine.gc import is_alone, mend
     from minirt.engine.health import told
 
     mend(container)
@@ -124,7 +125,7 @@ def state_of(container: Container) -> dict[str, Any]:
         "Dead": False,
         "Pid": state.get("pid", 0) if container.running else 0,
         "ExitCode": container.exit_code,
-        "Error": state.get("error", ""),
+        "Error": state.get("error") or (ALONE if is_alone(container) else ""),
         "StartedAt": moment(state.get("started")),
         "FinishedAt": moment(state.get("finished")),
         **({"Health": health} if (health := told(container)) else {}),

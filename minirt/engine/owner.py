@@ -10,7 +10,7 @@ import os
 
 from minirt.image.scratch import Lock
 
-__all__ = ["end", "making", "programs", "take", "wait"]
+__all__ = ["end", "is_free", "making", "programs", "take", "wait"]
 
 
 def making(directory: str, *, shared: bool = True) -> Lock:
@@ -34,6 +34,14 @@ def take(path: str) -> int:
         pass
     os.close(fd)
     return -1
+
+
+def is_free(path: str) -> bool:
+    """Say whether nobody holds a container's directory."""
+    fd = take(path)
+    if fd >= 0:
+        os.close(fd)
+    return fd >= 0
 
 
 def wait(path: str, seconds: float) -> int:

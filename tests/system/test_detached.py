@@ -211,6 +211,27 @@ def test_a_killed_monitor_leaves_a_container_that_is_seen_and_can_be_removed(min
     until(lambda: gone(first))
 
 
+@pytest.mark.parametrize("policy", ["no", "always"])
+def test_who_lost_his_monitor_is_told_by_the_next_command_and_once_when_he_has_ended(mine: Minirt, policy: str) -> None:
+    mine.good("run", "-d", "--name", "box", "--restart", policy, "busybox", "sleep", "1000")
+    assert mine("ps").stderr == "" and inspect(mine, "box")["State"]["Error"] == ""
+    first = pid(mine, "box")
+    os.kill(parent(first), signal.SIGKILL)
+    until(lambda: "box: the process that stayed with it was killed" in mine("ps").stderr)
+    assert "what it writes is lost" in mine("logs", "box").stderr and mine("ps", "-q").stderr == ""
+    assert "what it writes is lost" in inspect(mine, "box")["State"]["Error"] and pid(mine, "box") == first
+    os.kill(first, signal.SIGKILL)
+    until(lambda: gone(first))
+    told = mine("ps", "-a")
+    assert "nobody saw how it ended" in told.stderr and "Exited (255)" in told.stdout and told.stderr.count("\n") == 1
+    assert ("--restart always: `minirt start box` starts it again" in told.stderr) == (policy == "always")
+    assert mine("ps", "-a").stderr == "", "once"
+    state = inspect(mine, "box")["State"]
+    assert (state["Status"], state["Pid"], state["ExitCode"]) == ("exited", 0, 255) and "nobody saw" in state["Error"]
+    mine.good("start", "box")
+    assert inspect(mine, "box")["State"]["Error"] == "" and mine("ps").stderr == ""
+
+
 @pytest.mark.parametrize(("words", "code"), [(("none",), 127), (("/etc",), 126)])
 def test_what_cannot_be_started_leaves_nothing(mine: Minirt, words: tuple[str, ...], code: int) -> None:
     done = mine("run", "-d", "busybox", *words)
