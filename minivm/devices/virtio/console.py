@@ -226,7 +226,8 @@ class Console:
             self._add(0, CONSOLE_PORT, 1)
             if self._size:
                 columns, rows = self._size
-                self._add(0, RESIZE, 0, pack("<HH", rows, columns))  # 5.3.6.2: struct virtio_console_resize
+                # 5.3.6.2 has the columns first; Linux has always read the rows first (drivers/char/virtio_console.c)
+                self._add(0, RESIZE, 0, pack("<HH", rows, columns))
             self._add(0, PORT_OPEN, 1)
             return
         port = self._ports[number - 1]
