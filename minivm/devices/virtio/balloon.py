@@ -30,7 +30,7 @@ INFLATE, DEFLATE, STATISTICS = 0, 1, 2
 F_STATS_VQ, F_DEFLATE_ON_OOM, F_REPORTING = 1 << 1, 1 << 2, 1 << 5
 ACTUAL = 4  # offset in the configuration
 PAGE = 4096
-MOST_NUMBERS = 64 << 10  # bytes of page numbers in one buffer
+MOST = 4096  # bytes in one buffer: a full queue of larger ones would keep the processor that notifies busy for a minute
 STATISTIC = "<HQ"
 NUMBER = Struct("<I")
 TAGS = ("swap_in", "swap_out", "major_faults", "minor_faults", "free_memory", "total_memory", "available_memory", "disk_caches",
@@ -119,7 +119,7 @@ class Balloon:
 
     def _inflate(self, chain: Chain) -> None:
         """Drop pages by their numbers; neighbours together, for each call costs as much as a hundred pages."""
-        numbers = sorted({page for (page,) in NUMBER.iter_unpack(_whole(chain.read(MOST_NUMBERS), NUMBER.size))})
+        numbers = sorted({page for (page,) in NUMBER.iter_unpack(_whole(chain.read(MOST), NUMBER.size))})
         start = end = 0
         for page in [*numbers, 0]:
             if page != end:
@@ -142,7 +142,7 @@ class Balloon:
 
     def _learn(self, chain: Chain) -> None:
         """Read statistics: a later one of the same tag counts, an unknown tag does not."""
-        data = _whole(chain.read(MOST_NUMBERS), calcsize(STATISTIC))
+        data = _whole(chain.read(MOST), calcsize(STATISTIC))
         for tag, value in iter_unpack(STATISTIC, data):
             if tag < len(TAGS):
                 self.statistics[TAGS[tag]] = value
