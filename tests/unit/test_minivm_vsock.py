@@ -105,6 +105,16 @@ def test_a_port_where_nobody_listens_closes_the_client(guest):
         assert end.recv(100) == b""
 
 
+def test_a_client_that_leaves_before_the_guest_has_answered_is_forgotten(guest):
+    with guest.client(b"CONNECT 9\n") as end:
+        _, port, *_ = guest.hear()
+        end.shutdown(socket.SHUT_WR)  # it has no more to say, and still waits
+        time.sleep(0.05)
+        assert guest.collect(0) is None
+    assert guest.hear()[:3] == (vs.RST, port, 9)
+    until(lambda: not guest.device._by_fd)
+
+
 @pytest.mark.parametrize("line", [b"HELLO 5\n", b"CONNECT x\n", b"CONNECT\n", b"CONNECT 99999999999\n", b"C" * 40, b"\n"])
 def test_other_words_close_the_client(guest, line):
     with guest.client(line) as end:

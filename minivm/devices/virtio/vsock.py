@@ -196,6 +196,8 @@ class Vsock:
         """Wait for what can be done about a stream; to read it there must be room in the guest, and a buffer."""
         reads = stream.state == OPEN and stream.credit and not stream.host_done and not stream.guest_deaf and self._has_buffer
         events = (select.EPOLLIN if reads else 0) | (select.EPOLLOUT if stream.waiting else 0)
+        if stream.state == ASKING:
+            events |= select.EPOLLERR  # and with it a hang-up, which is told unasked: the guest may never answer
         self._loop.watch(stream.end.fileno(), events)
 
     @property
