@@ -18,7 +18,6 @@ import errno as errors
 import os
 
 from minirt.linux.cgroup_files import NAME, CgroupError, cause, read, tell, write
-from minirt.linux.mountinfo import read as read_mounts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,12 +32,37 @@ __all__ = [
 LAB = "run it in the lab (lab/run minirt run ...), or boot the host with cgroup v2 alone"
 
 
-def find_mount(mountinfo: str = "/proc/self/mountinfo") -> str:
+USUAL = "/sys/fs/cgroup"  # where systemd mounts it
+
+
+def is_whole_tree(path: str) -> bool:
+    """Say whether a directory is the root of cgroup2: in kernfs that is inode 1 (fs/kernfs/dir.c, kernfs_create_root)."""
+    from minirt.linux import constants
+    from minirt.linux.direct import syscall
+
+    try:
+        if os.stat(path).st_ino != 1:
+            return False
+    except OSError:
+        return False
+    answer = bytearray(120)  # struct statfs; f_type is its first word
+    result = syscall(constants.SYS_statfs, path.encode(errors="surrogateescape") + b"\0", answer)
+    return result == 0 and int.from_bytes(answer[:8], "little") == constants.CGROUP2_SUPER_MAGIC
+
+
+def find_mount(mountinfo: str = "") -> str:
     """Return where cgroup2 is mounted, an empty text where it is not.
 
     Where it is mounted twice, the whole tree goes before a part of it that someone bound elsewhere.
+
+    Args:
+        mountinfo: the table to look into; by default this process's own, and only if cgroup2 is not where it mostly is.
     """
-    mounts = read_mounts(mountinfo, only=" - cgroup2 ")
+    if not mountinfo and is_whole_tree(USUAL):
+        return USUAL
+    from minirt.linux.mountinfo import read as read_mounts
+
+    mounts = read_mounts(mountinfo or "/proc/self/mountinfo", only=" - cgroup2 ")
     whole = (mount for mount in mounts if mount.root == "/")
     found = next(whole, mounts[0] if mounts else None)
     return found.point if found is not None else ""
@@ -50,6 +74,8 @@ def tree_options(mountinfo: str = "/proc/self/mountinfo") -> list[str]:
     They are of the one tree and not of a mount: who mounts it from the initial cgroup namespace sets those that are named,
     and clears the others for the whole machine (kernel/cgroup/cgroup.c, apply_cgroup_root_flags).
     """
+    from minirt.linux.mountinfo import read as read_mounts
+
     mounts = read_mounts(mountinfo, only=" - cgroup2 ")
     return [option for option in mounts[0].superblock if option not in ("rw", "ro")] if mounts else []
 

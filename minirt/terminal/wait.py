@@ -16,7 +16,6 @@ As nobody else looks after the container, the third SIGINT or SIGTERM within 3 s
 from __future__ import annotations
 
 import os
-import select
 import sys
 import time
 
@@ -162,6 +161,8 @@ def wait(pidfd: int, signals: Signals) -> int:
     Returns: exit status, as `exit_status`.
     Raises: Interrupted.
     """
+    import select  # while the container is at work, there is time for that
+
     poll = select.poll()
     poll.register(signals.reader, select.POLLIN)
     poll.register(pidfd, select.POLLIN)  # readable once it has ended

@@ -1,6 +1,7 @@
 """What config.json's resources come to in cgroup v2's files, and how the tree's files are read."""
 
 import errno
+import os
 
 import pytest
 from hypothesis import given
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from minirt.linux import cgroup2, cgroup_limits
 from minirt.linux.cgroup_files import CgroupError, cause
 from minirt.linux.cgroup_limits import blkio_to_io_weight, io_weight, limits, shares_to_weight, swap_alone
-from minirt.linux.cgroup_tree import Place, tree_options
+from minirt.linux.cgroup_tree import Place, is_whole_tree, tree_options
 
 GIB = 1 << 30
 shares = st.integers(0, 1 << 20)
@@ -191,6 +192,17 @@ def test_the_mount_is_found_on_a_pure_and_on_a_hybrid_host(tmp_path):
 def test_the_whole_tree_goes_before_a_bound_part_and_a_name_may_hold_a_space(tmp_path):
     both = mountinfo(tmp_path, ("/box", "/box/sys/fs/cgroup", "cgroup2"), ("/", "/mnt/my\\040tree", "cgroup2"))
     assert cgroup2.find_mount(both) == "/mnt/my tree"
+
+
+def test_the_root_of_the_tree_is_known_without_the_table_of_mounts(tmp_path):
+    """procfs's root is inode 1, too, and a group is of cgroup2, too: it takes both."""
+    assert not is_whole_tree("/proc") and not is_whole_tree(str(tmp_path)) and not is_whole_tree("/nowhere")
+    mount = cgroup2.find_mount("/proc/self/mountinfo")
+    first = os.path.exists("/proc/self/ns/cgroup") and os.readlink("/proc/self/ns/cgroup") == "cgroup:[4026531835]"
+    if mount and first:  # in another cgroup namespace the root that is seen is a group of the tree
+        assert is_whole_tree(mount)
+        groups = [entry.path for entry in os.scandir(mount) if entry.is_dir()]
+        assert not any(is_whole_tree(path) for path in groups)
 
 
 def test_the_own_group_is_the_line_of_version_2(tmp_path):
