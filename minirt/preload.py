@@ -238,6 +238,7 @@ def stand_in_for_os() -> None:
     Until then that is a dictionary of text: to be read (nothing here changes it).
     """
     import _imp
+    import _stat  # all of `stat` but what only Windows has
     import posix
 
     if "os" in sys.modules or not _imp.is_frozen("os"):
@@ -256,7 +257,8 @@ def stand_in_for_os() -> None:
     names.update(vars(posix), __name__="os", __doc__=None, __loader__=None, __spec__=None)
     names["environ"] = {name.decode(*TEXT): value.decode(*TEXT) for name, value in posix.environ.items()}
     names["__getattr__"] = become_itself
-    for name in ("stat", "genericpath", "posixpath"):  # as import would, which asks three finders first
+    sys.modules.setdefault("stat", _stat)
+    for name in ("genericpath", "posixpath"):  # as import would, which asks three finders first
         if name not in sys.modules:
             module = sys.modules[name] = type(sys)(name)
             exec(_imp.get_frozen_object(name), vars(module))

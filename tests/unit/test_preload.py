@@ -136,11 +136,13 @@ import sys
 sys.path.insert(0, sys.argv[1])
 import posix
 from minirt import preload
-for name in ("os", "os.path", "posixpath", "genericpath", "_collections_abc"):
+for name in ("os", "os.path", "posixpath", "genericpath", "_collections_abc", "stat"):
     sys.modules.pop(name, None)
 preload.stand_in_for_os()
 import os, os.path
 from os import O_CLOEXEC, stat
+from stat import S_ISDIR, ST_MODE, filemode
+assert filemode(os.stat("/")[ST_MODE])[0] == "d" and S_ISDIR(os.stat("/").st_mode)
 assert os.path.join("a", "b") == "a/b" and os.path.isdir("/proc") and os.environ["WORD"] == "\\udcff" and stat is posix.stat
 assert not hasattr(os, "__nothing__") and "_collections_abc" not in sys.modules, "so far it is not itself"
 assert os.fsencode(os.environ["WORD"]) == b"\\xff", "here it becomes itself"
