@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from minirt.errors import UsageError
 from minirt.linux import constants
+from minirt.plan.birth import LOOK
 from minirt.plan.builder import Plan
 from minirt.plan.record import CGROUP, Address, Label, Record, Slot, Words
 
@@ -130,7 +131,7 @@ def insert_barriers(plan: Plan, before: bool) -> list[Record]:
         plan.side = item.side if plan.pid is not None else "executor"
         plan.current = item.step
         if before and not filtered and not (cloned and item.side == "executor"):
-            plan.barrier(f"look:{len(told)}")
+            plan.barrier(f"{LOOK}{len(told)}")
             told.append(item)
         plan.items.append(item)
         cloned = cloned or item.call == "clone3"
@@ -140,6 +141,6 @@ def insert_barriers(plan: Plan, before: bool) -> list[Record]:
             if item.side == "executor" and plan.pid is not None and item.call != "clone3":
                 continue
             plan.side = "container" if plan.pid is not None else "executor"
-            plan.barrier(f"look:{len(told)}")
+            plan.barrier(f"{LOOK}{len(told)}")
             told.append(item)
     return told

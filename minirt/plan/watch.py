@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from minirt.plan.birth import LOOK
 from minirt.plan.cut import insert_barriers
 from minirt.plan.observe import difference, snapshot
 
@@ -24,7 +25,7 @@ class Watcher:
 
     def at(self, name: str, birth: Birth) -> bool:
         """Handle a barrier; returns False for one that is not ours."""
-        if not name.startswith("look:"):
+        if not name.startswith(LOOK):
             return False
         after = snapshot(birth.pid)
         if self.before is None:  # the first step made the process: compare it with its parent
@@ -53,14 +54,14 @@ class Stepper:
 
     def at(self, name: str, birth: Birth) -> bool:
         """Handle a barrier; returns False for one that is not ours. Raises KeyboardInterrupt on `q`."""
-        if not name.startswith("look:"):
+        if not name.startswith(LOOK):
             return False
         birth.flush()
         if self.free:
             return True
         from minirt.plan.decode import call_text
 
-        record = self.records[int(name[5:])]
+        record = self.records[int(name.removeprefix(LOOK))]
         pid = birth.pid or birth.executor
         text = f"next, in step {record.step}: {call_text(record, birth)}\n"
         text += f"      {record.why}\n" if record.why else ""

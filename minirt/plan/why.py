@@ -12,7 +12,8 @@ import re
 import shutil
 from errno import EACCES, EBUSY, EEXIST, EINVAL, ENODEV, ENOENT, ENOEXEC, ENOSPC, ENOTDIR, EPERM, errorcode
 
-from minirt.linux import mountinfo
+from minirt.linux import capabilities, mountinfo
+from minirt.linux.userns import in_initial
 from minirt.paths import state_root
 
 TYPE_CHECKING = False
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     Answer = tuple[bool | None, str]  # whether it holds (None: it cannot be told), and what was seen
 
 __all__ = ["Cause", "Failed", "causes", "keep", "kept"]
-
-OVERLAY_MAGIC = "overlay"
 
 
 class Failed:
@@ -112,13 +111,13 @@ def causes(failed: Failed) -> Iterator[Cause]:
 # -- what is tried -------------------------------------------------------------------------------------------
 
 
-def capability(number: int, name: str) -> Callable[[Failed], Answer]:
+def capability(name: str) -> Callable[[Failed], Answer]:
     """Return a test: this process lacks a capability (man 7 capabilities)."""
 
     def test(failed: Failed) -> Answer:
-        with open("/proc/self/status", encoding="utf-8") as file:
-            mask = int(next(line for line in file if line.startswith("CapEff:")).split()[1], 16)
-        return not mask >> number & 1, f"CapEff is {mask:016x}: {name} is {'there' if mask >> number & 1 else 'missing'}"
+        mask = capabilities.of_process()["effective"]
+        held = mask >> capabilities.number(name) & 1
+        return not held, f"CapEff is {mask:016x}: {name} is {'there' if held else 'missing'}"
 
     return test
 
@@ -140,7 +139,7 @@ def setting(name: str, bad: str) -> Callable[[Failed], Answer]:
 def in_user_namespace(failed: Failed) -> Answer:
     with open("/proc/self/uid_map", encoding="utf-8") as file:
         words = file.read().split()
-    return words != ["0", "0", "4294967295"], f"uid_map of this process: {' '.join(words)}"
+    return not in_initial(), f"uid_map of this process: {' '.join(words)}"
 
 
 def missing(number: int) -> Callable[[Failed], Answer]:
@@ -188,7 +187,7 @@ def upper_on_overlay(failed: Failed) -> Answer:
         return None, "there is no upper directory"
     where = nearest(upper(failed))
     kind = filesystem(where)
-    return kind == OVERLAY_MAGIC, f"{where} is on {kind}"
+    return kind == "overlay", f"{where} is on {kind}"
 
 
 def filesystem(name: str) -> str:
@@ -278,10 +277,9 @@ def no_such_filesystem(failed: Failed) -> Answer:
     return not have, f"/proc/filesystems has {'' if have else 'no '}{kind}"
 
 
-CAP_SYS_ADMIN, CAP_MKNOD, CAP_SETGID, CAP_SYS_RESOURCE = 21, 27, 6, 24
 Test = tuple[str, "Callable[[Failed], Answer]"]
 WITHOUT_ADMIN = "this process lacks CAP_SYS_ADMIN: run it as root, or with a user namespace"
-ADMIN: Test = (WITHOUT_ADMIN, capability(CAP_SYS_ADMIN, "CAP_SYS_ADMIN"))
+ADMIN: Test = (WITHOUT_ADMIN, capability("CAP_SYS_ADMIN"))
 RESTRICTED: list[Test] = [
     ("user namespaces are forbidden for all", setting("user/max_user_namespaces", "0")),
     ("AppArmor allows them to some programs only", setting("kernel/apparmor_restrict_unprivileged_userns", "1")),
@@ -313,10 +311,10 @@ TESTS: dict[tuple[str, int], list[Test]] = {
     ("clone3", ENOSPC): [("a limit of namespaces is reached", namespaces_used_up)],
     ("unshare", EPERM): [ADMIN, *RESTRICTED],
     ("sethostname", EPERM): [ADMIN, NESTED],
-    ("mknodat", EPERM): [NESTED, ("this process lacks CAP_MKNOD", capability(CAP_MKNOD, "CAP_MKNOD"))],
+    ("mknodat", EPERM): [NESTED, ("this process lacks CAP_MKNOD", capability("CAP_MKNOD"))],
     ("mknodat", EEXIST): [("another file is there already", missing(1))],
-    ("prlimit64", EPERM): [("this process lacks CAP_SYS_RESOURCE", capability(CAP_SYS_RESOURCE, "CAP_SYS_RESOURCE")), NESTED],
-    ("setgroups", EPERM): [NESTED, ("this process lacks CAP_SETGID", capability(CAP_SETGID, "CAP_SETGID"))],
+    ("prlimit64", EPERM): [("this process lacks CAP_SYS_RESOURCE", capability("CAP_SYS_RESOURCE")), NESTED],
+    ("setgroups", EPERM): [NESTED, ("this process lacks CAP_SETGID", capability("CAP_SETGID"))],
     ("setresuid", EINVAL): [("the user is not in the namespace's map", not_mapped)],
     ("setresgid", EINVAL): [("the group is not in the namespace's map", not_mapped)],
     ("execve", ENOENT): [("a program of this name is on the host, and not in the image", host_program)],
