@@ -18,7 +18,7 @@ from __future__ import annotations
 import os
 from struct import calcsize, pack, pack_into, unpack_from
 
-from minivm.boot import layout, longmode
+from minivm.boot import layout, longmode, setup_data
 from minivm.boot.start import Piece, Start
 from minivm.errors import BootError
 
@@ -123,12 +123,13 @@ def prepare(image: Bytes, memory: int, cmdline: str, initrd: Bytes = b"", rsdp: 
     at = layout.place_high(len(initrd), memory, end, highest, "the initrd") if initrd else 0
     table = longmode.boot_gdt()
     tables = longmode.identity_map(layout.PAGE_TABLES, layout.ram_ranges(memory)).tobytes()
-    zero_page = _zero_page(image, memory, initrd_at=at, initrd_size=len(initrd), rsdp=rsdp)
+    zero_page, seed = _zero_page(image, memory, initrd_at=at, initrd_size=len(initrd), rsdp=rsdp), setup_data.seed()
     pieces = [
         Piece(layout.GDT, table, "GDT", "The boot protocol wants code at selector 0x10 and data at 0x18."),
         Piece(layout.PAGE_TABLES, tables, "page tables", "Long mode has no life without paging: map memory to itself."),
         Piece(layout.BOOTINFO, zero_page, "zero page", "struct boot_params: all that a boot loader tells Linux."),
         Piece(layout.CMDLINE, text, "command line", "The zero page points here."),
+        seed,
         Piece(load, kernel, "Linux, compressed", "Code that decompresses the kernel, and the kernel behind it."),
     ]
     if initrd:
@@ -155,6 +156,7 @@ def _zero_page(image: Bytes, memory: int, initrd_at: int, initrd_size: int, rsdp
         ("cmd_line_ptr", layout.CMDLINE),
         ("ramdisk_image", initrd_at & 0xFFFF_FFFF),
         ("ramdisk_size", initrd_size),
+        ("setup_data", layout.SETUP_DATA),
     ):
         letter = dict(FIELDS)[name]
         pack_into("<" + letter, page, _offset(name), value)

@@ -4,7 +4,7 @@
     0x00001000  GDT                              (longmode.py)
     0x00002000  boot information: ours (bootinfo.py), Linux's zero page (bzimage.py), PVH's or Multiboot's
     0x00003000  command line, up to 4 KiB
-    0x00004000  a Multiboot kernel that is linked so low, up to 0x9ffff
+    0x00004000  Linux's setup_data               (setup_data.py); or a Multiboot kernel that is linked so low, up to 0x9ffff
     0x00007c00  a 16-bit flat guest              (flat.py)
     0x00010000  page tables, up to 0x9ffff       (longmode.py)
     0x000a0000  on a PC: video memory and BIOS; reserved
@@ -39,6 +39,7 @@ __all__ = [
     "PAGE_TABLES",
     "RAM",
     "RESERVED",
+    "SETUP_DATA",
     "TSS",
     "check_fit",
     "check_room",
@@ -55,7 +56,7 @@ KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 GDT = 0x1000
 BOOTINFO = 0x2000
 CMDLINE, CMDLINE_MAX = 0x3000, 0x1000
-MULTIBOOT_LOW = 0x4000
+SETUP_DATA = MULTIBOOT_LOW = 0x4000
 FLAT16 = 0x7C00
 PAGE_TABLES = 0x10000
 LOW_END = 0xA0000  # end of the RAM below 1 MiB that a PC's software may use

@@ -132,8 +132,9 @@ def test_debians_kernel_runs_on_two_processors_with_disk_entropy_and_console(tmp
 @linux
 def test_debians_bzimage_unpacks_itself_and_switches_off_by_acpi(rootfs):
     word = secrets.token_hex(8)
-    done = boot("--rootfs", rootfs, "--init", f"sh -c 'echo {word} | tac | rev; poweroff -f'")
-    assert f"{word[::-1]}\n" in done.stdout and done.returncode == 0, (done.stdout, done.stderr)
+    seed = "/sys/kernel/boot_params/setup_data/0"  # random bytes, which the kernel has taken and overwritten
+    done = boot("--rootfs", rootfs, "--init", f"sh -c 'echo {word} | tac | rev; cat {seed}/type; poweroff -f'")
+    assert f"{word[::-1]}\n" in done.stdout and "0x9\n" in done.stdout and done.returncode == 0, (done.stdout, done.stderr)
 
 
 @linux

@@ -45,6 +45,19 @@ def test_the_zero_page_tells_linux_what_boot_rst_says():
     assert start.sregs["cs"]["selector"] == 0x10 and start.sregs["ds"]["selector"] == 0x18
 
 
+def test_each_start_of_linux_has_random_bytes_of_its_own():
+    """boot.rst, setup_data; struct setup_data and SETUP_RNG_SEED of the kernel's asm/bootparam.h."""
+    seeds = set()
+    for _ in range(3):
+        pieces = pieces_of(formats.prepare(make_bzimage(), "auto", RAM, ""))
+        (place,) = struct.unpack_from("<Q", pieces["zero page"].data, 0x250)
+        found = next(piece for piece in pieces.values() if piece.address == place)
+        following, kind, length = struct.unpack_from("<QII", found.data)
+        assert (following, kind, length, len(found.data)) == (0, 9, 32, 48)
+        seeds.add(found.data[16:])
+    assert len(seeds) == 3
+
+
 def test_the_release_is_the_name_of_its_modules_directory():
     image = bytearray(make_bzimage(kernel_version=0x100))
     image[0x300 : 0x300 + 30] = b"6.1.0-9-amd64 (debian) #1 SMP\0"
