@@ -53,9 +53,11 @@ int main(void)
     int memory, status = EXIT_OURS;
 
     umask(022);
-    if (root_begin() < 0 || settings_read(SETTINGS, &settings) < 0)
+    if (root_begin() < 0)
         end(-1, EXIT_OURS);
     memory = open("/dev/mem", O_RDWR | O_SYNC | O_CLOEXEC);
+    if (settings_read(SETTINGS, &settings) < 0)
+        end(memory, EXIT_OURS);
     root_modules(settings.modules);
     if (root_console(&settings) == 0 && root_enter(&settings) == 0)
         status = program_run(&settings);

@@ -26,6 +26,7 @@ int settings_read(const char *path, struct settings *settings);
 
 /* root.c */
 int root_begin(void);
+void make_directory(const char *path);
 void root_modules(char **names);
 int root_enter(const struct settings *settings);
 int root_console(const struct settings *settings);

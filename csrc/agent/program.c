@@ -15,7 +15,6 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/signalfd.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -67,7 +66,7 @@ static int become(const struct settings *settings, const struct user *user)
     for (char **word = settings->env; word && *word; word++)
         putenv(*word);
     set_home(settings->env, user->home);
-    mkdir(settings->cwd, 0755); /* as docker makes an image's WORKDIR that is not there */
+    make_directory(settings->cwd); /* as docker makes an image's WORKDIR that is not there */
     if (setgroups((size_t)user->count, user->groups) < 0 || setresgid(user->gid, user->gid, user->gid) < 0 ||
         setresuid(user->uid, user->uid, user->uid) < 0) {
         say("cannot become user", settings->user, errno);

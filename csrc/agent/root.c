@@ -119,7 +119,7 @@ static int move_in(void)
 }
 
 /* Make a directory with those above it (man 2 mkdir); what is there already stays. */
-static void make_directory(const char *path)
+void make_directory(const char *path)
 {
     char part[256];
 

@@ -33,7 +33,7 @@ def boot(*words: object) -> subprocess.CompletedProcess[str]:
 
 def test_an_image_runs_as_a_machine_as_it_runs_as_a_container():
     word = secrets.token_hex(8)
-    words = ["--hostname", "twin", "-e", f"A={word}", "-w", "/var/tmp", "-u", "nobody", "busybox", "sh", "-c", PROBE]
+    words = ["--hostname", "twin", "-e", f"A={word}", "-w", "/var/tmp/a/b", "-u", "nobody", "busybox", "sh", "-c", PROBE]
     machine, container = boot(*words), run("minirt", "run", "--rm", *words)
     assert container.returncode == 43, container.stderr
     assert (machine.stdout, machine.returncode) == (container.stdout, 43), machine.stderr
