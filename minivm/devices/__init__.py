@@ -7,8 +7,8 @@ debug_exit.py (the smallest), then uart.py.
 A device on the I/O bus has `ports`, the port numbers that it answers to, and two methods, called by the vCPU's
 thread with an offset from the first port:
 
-A device in memory (virtio/mmio.py) has no `ports`: the machine gives it a page, and calls the same two.
-
     read(offset, size) -> value
     write(offset, size, value)
+
+A device in memory (virtio/mmio.py) has no `ports`: the machine gives it a page, and calls the same two.
 """

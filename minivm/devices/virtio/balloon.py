@@ -5,7 +5,7 @@
                 the next, by which the driver counts what it has agreed on: free page reporting: whole blocks that are free
     config      | pages that the balloon is to hold (4) | pages that it holds, which the driver writes (4) |
 
-A page that is given up is dropped from our memory (madvise MADV_DONTNEED): it costs nothing until the guest touches it, and
+A page that is given up is dropped from our memory (ram_drop in csrc/kvm/ram.c): it costs nothing until the guest touches it, and
 then is zeroes. Reporting needs no target: Linux tells us of blocks of 2 MiB that have been free for two seconds.
 """
 
