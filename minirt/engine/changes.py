@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 
+from minirt.errors import KernelError
+from minirt.linux.files import open_exactly
 from minirt.paths import data_root
 
 TYPE_CHECKING = False
@@ -19,23 +22,45 @@ __all__ = ["changes", "files"]
 def changes(container: Container) -> Iterator[tuple[str, str]]:
     """Yield (A, C or D; path) of what was added, changed or deleted, in the order of the paths. Raises: ImageError."""
     from minirt.image.view import View
-    from minirt.image.whiteouts import is_whiteout
 
     below = View(layers(container))
-    upper = os.fsencode(f"{container.path}/upper")
+    upper = os.open(f"{container.path}/upper", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
-    def walk(path: bytes) -> Iterator[tuple[str, str]]:
-        for name in sorted(os.listdir(upper + b"/" + path)):
-            inner = path + b"/" + name if path else name
-            status = os.lstat(upper + b"/" + inner)
-            there = below.find(inner) is not None
-            hidden = is_whiteout(status)
-            if there or not hidden:
-                yield "D" if hidden else "C" if there else "A", "/" + os.fsdecode(inner)
-            if stat.S_ISDIR(status.st_mode):
-                yield from walk(inner)
+    try:
+        stack = [iter(inside(upper, b""))]  # directories that we are in: there may be more than functions can be called
+        while stack:
+            for path, status in stack[-1]:
+                there = below.find(path) is not None
+                hidden = stat.S_ISCHR(status.st_mode) and status.st_rdev == 0  # a whiteout, as overlayfs makes it
+                if there or not hidden:
+                    yield "D" if hidden else "C" if there else "A", "/" + os.fsdecode(path)
+                if stat.S_ISDIR(status.st_mode):
+                    stack.append(iter(inside(upper, path)))
+                    break
+            else:
+                stack.pop()
+    finally:
+        os.close(upper)
 
-    yield from walk(b"")
+
+def inside(top: int, path: bytes) -> list[tuple[bytes, os.stat_result]]:
+    """Return what is in a directory below another, by path: nothing where a container that runs has removed it, or made it a link.
+
+    Args: top, int fd.
+    """
+    try:
+        fd = open_exactly(top, os.fsdecode(path) or ".", os.O_RDONLY | os.O_DIRECTORY)
+    except KernelError:
+        return []
+    found = []
+    try:
+        for name in sorted(os.listdir(fd)):
+            with suppress(FileNotFoundError):
+                status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+                found.append((b"/".join(filter(None, (path, os.fsencode(name)))), status))
+    finally:
+        os.close(fd)
+    return found
 
 
 def files(container: Container) -> Iterator[bytes]:

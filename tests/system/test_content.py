@@ -32,6 +32,35 @@ def test_diff_tells_what_was_added_changed_and_deleted(box: Minirt) -> None:
     assert {f"{entry['kind']} {entry['path']}" for entry in told} == lines
 
 
+@pytest.mark.parametrize("instead", ["nothing", "link"])
+def test_diff_goes_on_where_a_directory_goes_meanwhile_and_follows_no_link(box: Minirt, instead: str) -> None:
+    """What the container does between two looks is done between two of what is told."""
+    script = f"""
+import os, shutil
+from minirt.engine.changes import changes
+from minirt.engine.container import find
+box = find("box")
+for kind, path in changes(box):
+    print(kind, path)
+    if path == "/a":
+        shutil.rmtree(box.path + "/upper/a")
+        if {instead == "link"}:
+            os.symlink("/etc", box.path + "/upper/a")
+"""
+    done = subprocess.run([sys.executable, "-c", script], env=box.env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert {"A /a", "C /etc", "D /bin/ls"} <= set(lines) and not [line for line in lines if "/a/" in line]
+
+
+def test_diff_tells_of_directories_however_deep(own_store: Minirt) -> None:
+    script = "i=0; while test $i -lt 1500; do mkdir d; cd d; i=$((i + 1)); done"
+    own_store.good("run", "--name", "deep", "busybox", "sh", "-ec", script)
+    lines = own_store.good("diff", "deep").splitlines()
+    own_store.good("rm", "deep")
+    assert [line for line in lines if "/d" in line] == ["A " + "/d" * depth for depth in range(1, 1501)]
+
+
 def test_export_is_the_tree_that_the_container_saw(box: Minirt, tmp_path: object) -> None:
     box.good("export", "-o", f"{tmp_path}/box.tar", "box")
     with open(f"{tmp_path}/box.tar", "rb") as file, tarfile.open(fileobj=io.BytesIO(file.read())) as archive:
