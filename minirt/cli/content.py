@@ -166,14 +166,8 @@ def binary(number: int | None) -> str:
 
 def print_processes(args: argparse.Namespace) -> int:
     """Print the processes."""
-    import os
-
     from minirt.engine.container import find
-    from minirt.engine.removal import running
+    from minirt.engine.processes import pids_of
     from minirt.runtime.listing import show_ps
 
-    container = find(args.container)
-    os.close(running(container))
-    group = container.cgroup
-    pids = group.all_pids() if group is not None else [container.state["pid"]]
-    return show_ps(set(pids), args.words or ["-ef"])
+    return show_ps(pids_of(find(args.container)), args.words or ["-ef"])

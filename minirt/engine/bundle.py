@@ -78,12 +78,10 @@ def filter_of(options: RunOptions, spec: dict[str, Any]) -> None:
     wanted = security_options(options)[1]
     if wanted == "unconfined":
         return
+    from minirt.engine.context import read_profile
     from minirt.linux import seccomp
 
-    try:
-        profile = seccomp.default_profile() if wanted == "default" else json.loads(open(wanted, encoding="utf-8").read())
-    except (OSError, ValueError) as error:
-        raise UsageError(f"--security-opt seccomp={wanted}: {error}") from None
+    profile = seccomp.default_profile() if wanted == "default" else read_profile(wanted)[0]
     spec["linux"]["seccomp"] = seccomp.resolve(profile, spec["process"]["capabilities"]["bounding"])
 
 

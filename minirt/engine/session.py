@@ -104,7 +104,7 @@ class Session:
     def leave_behind(self, birth: Birth) -> int:
         """Detach: a process of its own stays with the container, holds its terminal and tidies up in the end.
 
-        Simplified: an interpreter is kept for it; csrc/monitor will be a program of a megabyte.
+        Simplified: it is an interpreter. Only a birth that is shown or cut has no monitor (csrc/monitor), which would cost a tenth.
         """
         sys.stdout.flush()
         sys.stderr.flush()
