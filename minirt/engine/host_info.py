@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 __all__ = ["info", "version"]
 
+CONTROLLERS = {"MemoryLimit": "memory", "SwapLimit": "memory", "CpuCfsPeriod": "cpu", "CpuCfsQuota": "cpu", "CPUShares": "cpu",
+               "CPUSet": "cpuset", "PidsLimit": "pids"}  # fmt: skip
+WARNINGS = {"MemoryLimit": "memory limit", "CpuCfsQuota": "cpu cfs quota", "CPUSet": "cpuset", "PidsLimit": "pids limit"}
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -47,13 +50,7 @@ def info() -> dict[str, Any]:
         "DriverStatus": [["Backing Filesystem", file_system(data_root())], ["Native Overlay Diff", "true"]],
         "Plugins": {"Volume": ["local"], "Network": ["bridge", "host", "null"], "Authorization": None,
                     "Log": ["json-file", "none"]},
-        "MemoryLimit": True,
-        "SwapLimit": True,
-        "CpuCfsPeriod": True,
-        "CpuCfsQuota": True,
-        "CPUShares": True,
-        "CPUSet": True,
-        "PidsLimit": True,
+        **limits(),
         "IPv4Forwarding": read("/proc/sys/net/ipv4/ip_forward") == "1",
         "Debug": False,
         "SystemTime": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -76,8 +73,20 @@ def info() -> dict[str, Any]:
         "Swarm": {"NodeID": "", "LocalNodeState": "inactive", "ControlAvailable": False},
         "InitBinary": "docker-init",
         "SecurityOptions": ["name=seccomp,profile=builtin", "name=cgroupns", *(["name=rootless"] if os.geteuid() else [])],
-        "Warnings": [],
+        "Warnings": [f"WARNING: No {words} support" for field, words in WARNINGS.items() if not limits()[field]],
     }  # fmt: skip
+
+
+def limits() -> dict[str, bool]:
+    """Return which limits this host can keep: by the controllers of its cgroup v2."""
+    from minirt.linux import cgroup2
+
+    try:
+        mount = cgroup2.find_mount()
+        have = cgroup2.controllers(mount) if mount else []
+    except OSError:
+        have = []
+    return {field: name in have for field, name in CONTROLLERS.items()}
 
 
 def read(path: str) -> str:

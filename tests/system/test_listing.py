@@ -123,6 +123,15 @@ def test_version_and_info(two) -> None:
     assert told["DockerRootDir"] == f"{two.root}/lib" and "Containers: 2" in good(two, "system", "info")
 
 
+@pytest.mark.parametrize(
+    ("field", "flag"), [("MemoryLimit", "--memory=64m"), ("PidsLimit", "--pids-limit=20"), ("CpuCfsQuota", "--cpus=0.5")]
+)
+def test_info_tells_of_limits_that_can_be_kept(minirt, field: str, flag: str) -> None:
+    told = json.loads(good(minirt, "info", "--format", "json"))
+    assert told[field] == (minirt("run", "--rm", flag, "busybox", "true").returncode == 0)
+    assert bool(told["Warnings"]) == (not all(told[one] for one in ("MemoryLimit", "CpuCfsQuota", "CPUSet", "PidsLimit")))
+
+
 def test_what_is_taken_on_the_disk(two) -> None:
     rows = {row["Type"]: row for row in map(json.loads, good(two, "system", "df", "--format", "json").splitlines())}
     assert (rows["Containers"]["TotalCount"], rows["Containers"]["Active"]) == ("2", "1")
