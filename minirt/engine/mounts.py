@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["Request", "parse_mount", "parse_tmpfs", "parse_volume", "requests"]
 
 SPREADS = ("private", "rprivate", "shared", "rshared", "slave", "rslave")  # man 7 mount_namespaces
+# z, Z: labels for SELinux, which is not there; the others are for machines on which docker itself is in a machine
+WITHOUT_EFFECT = ("rw", "z", "Z", "cached", "consistent", "delegated")
 NAMES = {"src": "source", "destination": "target", "dst": "target", "ro": "readonly", "bind-nonrecursive": "bind-recursive"}
 FIELDS = {
     "bind": ("source", "target", "readonly", "bind-propagation", "bind-recursive", "consistency"),
@@ -185,7 +187,7 @@ def parse_volume(text: str, driver: str = "") -> Request:
             made.nocopy = True
         elif option in SPREADS and bound:
             made.spread = option
-        elif option not in ("rw", "z", "Z", *(("rbind",) if bound else ())):  # z, Z: labels for SELinux, which is not there
+        elif option not in (*WITHOUT_EFFECT, *(("rbind",) if bound else ())):
             known = "ro, rw, private, slave, shared" if bound else "ro, rw, nocopy"
             raise UsageError(f"{where}: no option {option!r}; there are {known}")
     made.source = os.path.abspath(os.path.expanduser(source)) if bound else volume_name(source, where)

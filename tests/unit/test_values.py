@@ -137,6 +137,7 @@ def test_a_bad_volume_is_refused(bad: str) -> None:
 
 
 def test_a_volume_by_name_and_one_without() -> None:
+    assert mounts.parse_volume("/y:/x:cached").as_dict() == {**mounts.parse_volume("/y:/x").as_dict(), "where": "-v /y:/x:cached"}
     named, without = mounts.parse_volume("data:/x:ro,nocopy"), mounts.parse_volume("/x/y")
     assert (named.kind, named.source, named.read_only, named.nocopy, named.anonymous) == ("volume", "data", True, True, False)
     assert (without.kind, without.source, without.target, without.anonymous) == ("volume", "", "/x/y", True)
