@@ -97,20 +97,19 @@ def clean(path: str) -> str:
 def opened(container: Container) -> Iterator[Root]:
     """Give a container's root, running or not, for the body. Raises: ContainerError, MinirtError."""
     with ExitStack() as undo:
-        pid = container.state.get("pid") or 0
-        if container.running:
-            pidfd = os.pidfd_open(pid)
-            undo.callback(os.close, pidfd)
-            if not container.running:
-                raise ContainerError(f"container {container.label} is just ending: try again")
+        runs, pid = container.running, container.state.get("pid") or 0
+        if runs:
             spec = read_spec(container)
         else:
             from minirt.engine.files.mounted import mounted
 
             pid, spec = undo.enter_context(mounted(container))
-        fd = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        undo.callback(os.close, fd)
-        if os.path.samestat(os.fstat(fd), os.stat("/")):  # it has ended meanwhile, and the number is another's
+        try:
+            fd = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            undo.callback(os.close, fd)
+        except (FileNotFoundError, ProcessLookupError):
+            fd = -1
+        if fd < 0 or (runs and not container.running):  # still: so the number was its own when the root was opened
             raise ContainerError(f"container {container.label} is just ending: try again")
         linux = spec["linux"]
         yield Root(fd, linux.get("uidMappings") or [], linux.get("gidMappings") or [])
