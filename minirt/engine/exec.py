@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from minirt.plan.birth import Birth
+
 __all__ = ["execute"]
 
 
@@ -44,7 +46,7 @@ def execute(container: Container, options: RunOptions) -> int:
         create(container, options).start(before=lambda: None)
         return 0
     with ExitStack() as undo:
-        undo.callback(os.close, running(container))  # held: so its pid is nobody else's
+        os.close(running(container))
         context = make_context(container, options)
         return told(container, options, Joining(options, context, container, undo).run_all)
 
@@ -100,6 +102,11 @@ class Joining(Session):
     def __init__(self, options: RunOptions, context: Context, container: Container, undo: ExitStack) -> None:
         super().__init__(options, context, container, None, None)
         self.undo = undo
+
+    def stand(self, name: str, birth: Birth) -> None:
+        """Do what a barrier is for, if the container still runs: then the number by which it was joined was its own."""
+        os.close(running(self.container))
+        super().stand(name, birth)
 
     def verdict(self, failure: Any) -> MinirtError:
         """Say in words, with docker's exit codes, which working directory is none."""

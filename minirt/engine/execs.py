@@ -89,7 +89,7 @@ class Exec:
         options, container = self.options, self.container
         options.console_size = console_size or []
         with ExitStack() as undo:
-            undo.callback(os.close, running(container))  # held: so its pid is nobody else's
+            os.close(running(container))
             monitor = undo.enter_context(m.Monitor())
             place(monitor, self.path)
             before()

@@ -399,6 +399,24 @@ exec.start(again)
     until(lambda: count.exists() and count.read_text() == "begun\n")
 
 
+def test_a_process_strays_into_no_other_container_that_has_the_number_by_now(mine: Minirt) -> None:
+    for name in ("box", "other"):
+        mine.good("run", "-d", "--name", name, "busybox", "sleep", "1000")
+    done = engine(mine, """
+from minirt.engine.container import Conflict, find
+from minirt.engine.execs import create
+from minirt.engine.options import RunOptions
+box, other = find("box"), find("other")
+exec = create(box, RunOptions("busybox", ["touch", "/strayed"]))
+try:
+    exec.start(lambda: box.state.update(pid=other.state["pid"]))  # box ends now, and its number is given out again
+except Conflict as error:
+    print(error)
+""")  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "container box is not running\n"), done.stderr
+    assert not (folder(mine, "other") / "upper" / "strayed").exists()
+
+
 def test_who_changes_what_it_is_to_have_waits_for_who_does_so(mine: Minirt) -> None:
     mine.good("create", "--name", "box", "busybox", "true")
     mine.good("network", "create", "net")
