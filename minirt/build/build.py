@@ -254,6 +254,7 @@ class Build:
             image.name = next((Reference.parse(name).familiar for name in self.options.names), "")
         if self.store.steps.forget():
             self.store.collect(wait=False)
+        self.store.settle()
         return image
 
     def _write(self, state: State) -> Descriptor:

@@ -13,17 +13,19 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
     from types import TracebackType
 
-__all__ = ["Lock", "Scratch", "remove_tree"]
+__all__ = ["ENDLESS", "Lock", "Scratch", "remove_tree"]
+
+ENDLESS = float("inf")  # seconds
 
 
 class Lock:
     """An advisory lock on a file, held for the body; between processes and between threads (man 2 flock).
 
     Args: path of the lock file, made if absent; shared, whether others may share it; wait, for those who hold
-    it (else entering raises BlockingIOError).
+    it, so many seconds, by default without an end (after them entering raises BlockingIOError).
     """
 
-    def __init__(self, path: str, *, shared: bool = False, wait: bool = True) -> None:
+    def __init__(self, path: str, *, shared: bool = False, wait: float = ENDLESS) -> None:
         self._path = path
         self._how = (shared, wait)
         self._fd = -1
@@ -34,7 +36,11 @@ class Lock:
         self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             shared, wait = self._how
-            fcntl.flock(self._fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
+            how = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+            if wait == ENDLESS:
+                fcntl.flock(self._fd, how)
+            else:
+                _try(self._fd, how, wait)
         except BaseException:
             os.close(self._fd)
             raise
@@ -44,6 +50,22 @@ class Lock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         os.close(self._fd)
+
+
+def _try(fd: int, how: int, seconds: float) -> None:
+    """Take a lock within some time: flock(2) itself knows only at once and without an end. Raises BlockingIOError."""
+    import fcntl
+    import time
+
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(fd, how | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                raise
+        time.sleep(0.02)
 
 
 class Scratch:

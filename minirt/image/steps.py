@@ -41,10 +41,10 @@ class Steps:
 
     def using(self, *, alone: bool = False) -> Lock:
         """Say that a build runs, while the body does; alone: that none does, else entering raises BlockingIOError."""
-        from minirt.image.scratch import Lock
+        from minirt.image.scratch import ENDLESS, Lock
 
         os.makedirs(self._root, 0o700, exist_ok=True)
-        return Lock(self._root + ".lock", shared=not alone, wait=not alone)
+        return Lock(self._root + ".lock", shared=not alone, wait=0 if alone else ENDLESS)
 
     def find(self, key: str) -> Step | None:
         """Return what a step gave, and note that it was used; None where it is not known."""

@@ -21,7 +21,7 @@ from minirt.image.index import Index, name_of, replace_file
 from minirt.image.layers import Layers
 from minirt.image.partial import Partials
 from minirt.image.reference import Reference
-from minirt.image.scratch import Lock, Scratch
+from minirt.image.scratch import Lock, Scratch, remove_tree
 from minirt.image.steps import Steps
 
 TYPE_CHECKING = False
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from minirt.image.blobs import Descriptor
 
 __all__ = ["MEDIA_CONFIG", "MEDIA_MANIFEST", "Image", "Store"]
+
+MOMENT = 2.0  # seconds that who removes content waits for those who add some
+LEFT = "/collect"  # a file that says that content was left for others to remove
 
 
 class Store:
@@ -272,7 +275,8 @@ class Store:
     def collect(self, *, wait: bool = True) -> list[str]:
         """Remove the blobs and layers that no name and no hold leads to, and what killed processes left.
 
-        Args: wait, for those who add content; else leave it to them, each of whom collects at its end.
+        Args: wait, a moment for those who add content. They may be at it for an hour: then it is left to who is last of them
+        (`settle`).
         Returns the digests of the blobs. Where an image that stays cannot be read, no content is removed, as
         what it needs is not known.
         """
@@ -281,13 +285,20 @@ class Store:
         self._make()
         with Attempt(f"write the image store {self.root}"):
             try:
-                with Lock(self.root + "/content.lock", wait=wait):
+                with Lock(self.root + "/content.lock", wait=MOMENT if wait else 0):
+                    remove_tree(self.root + LEFT)
                     self.scratch.sweep()
                     self.partials.sweep()
                     self.holds.sweep()
                     return remove_unneeded(self)
             except BlockingIOError:
+                os.close(os.open(self.root + LEFT, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
                 return []
+
+    def settle(self) -> None:
+        """Remove what somebody could not remove while we were adding content. Call it after `adding`; it waits for nobody."""
+        if os.path.exists(self.root + LEFT):
+            self.collect(wait=False)
 
     # -- holds: a container needs its image even when the name is gone
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import threading
 
 import pytest
 from command import Minirt
+from liars import Content, Handler, Registry
 
 
 @pytest.fixture
@@ -56,3 +59,24 @@ def test_what_cannot_be_read_is_removed_by_its_name(own_store: Minirt, box: str)
         own_store.good("rmi", name)
     assert json.loads((own_store.root / "lib" / "image" / "index.json").read_text())["manifests"] == []
     assert not path.exists()
+
+
+def test_rmi_does_not_wait_for_a_pull_that_takes_long(own_store: Minirt, box: str) -> None:
+    begun, go = threading.Event(), threading.Event()
+
+    def slow(handler: Handler) -> bool:
+        if handler.blob:
+            begun.set()
+            assert go.wait(60)
+        return False
+
+    with Registry(Content(), slow) as registry:
+        pull = own_store.start("pull", "-q", "--tls-verify=false", f"{registry.host}/slow:1", stderr=subprocess.DEVNULL)
+        try:
+            assert begun.wait(60)
+            assert "Untagged: box:1" in own_store.good("rmi", "-f", box) and pull.poll() is None
+        finally:
+            go.set()
+        assert pull.communicate(timeout=60)[0].startswith("sha256:") and pull.returncode == 0
+    blobs = own_store.root / "lib" / "image" / "blobs" / "sha256"
+    assert not (blobs / box.partition(":")[2]).exists(), "what was removed goes when the pull is over"

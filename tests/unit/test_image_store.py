@@ -381,3 +381,29 @@ def test_a_hold_that_was_being_written_goes_with_the_next_collection(tmp_path):
     left.write_text("{")
     store.collect()
     assert not left.exists()
+
+
+def test_who_removes_content_does_not_wait_for_an_hour_and_the_last_who_adds_removes_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("minirt.image.store.MOMENT", 0.05)
+    image = add(store, "gone", member("f", data=b"content"))
+    with store.adding(), store.adding():  # a pull that takes long, and another
+        assert store.remove("gone") == [] and store.blobs.all()
+        with pytest.raises(UnknownImage):
+            store.resolve("gone")
+        store.settle()
+        assert image.digest in store.blobs.all(), "somebody adds still"
+    store.settle()
+    assert store.blobs.all() == [] and store.layers.all() == []
+    assert sorted(os.listdir(store.root)) == sorted(os.listdir(make_store_like(store)))
+
+
+def make_store_like(store: Store) -> str:
+    """Return a store's directory in which nothing but an image's coming and going ever happened."""
+    other = Store(store.root + "-other")
+    with other.adding():
+        pass
+    add(other, "x", member("f"))
+    other.remove("x")
+    return other.root

@@ -74,7 +74,9 @@ def pull(
         for place in registries.places(reference):
             repository = connect(place, verify=verify, credentials=credentials)
             try:
-                return _pull(store, repository, reference, wanted, progress or Quiet(), unpacked)
+                image = _pull(store, repository, reference, wanted, progress or Quiet(), unpacked)
+                store.settle()
+                return image
             except Unreachable as error:  # what has arrived is good, and the next try goes on with it
                 problems.append(error)
             except (NotThere, Denied) as error:

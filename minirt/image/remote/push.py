@@ -56,6 +56,7 @@ def push(
         signatures = attachment(reference, image.digest)
         if store.index.find(signatures.familiar) is not None:
             push_image(store, repository, store.resolve(signatures.familiar), str(signatures.tag), progress or Quiet())
+    store.settle()
     return reference, image
 
 
