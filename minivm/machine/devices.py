@@ -22,6 +22,7 @@ __all__ = [
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 BURST = 100_000_000  # ns in which a bucket of a rate limit fills: a burst is a tenth of a second's worth
+MOST_RATE = 10**15  # a second: more is no limit
 MOST_QUEUES = 16
 MOST_PORTS = 6  # of a virtio-console, besides the console itself
 LONGEST_TAG = 36  # bytes (VIRTIO 1.2, 5.11.4)
@@ -181,7 +182,7 @@ def parse_rate(flag: str, name: str, text: str) -> int:
     """Return how many a second `10m` means: units k, m and g are thousands. Raises UsageError."""
     digits = text.lower().rstrip("kmg")
     unit = text.lower()[len(digits) :]
-    if not (digits.isascii() and digits.isdigit() and unit in UNITS and int(digits)):
+    if not (digits.isascii() and digits.isdigit() and unit in UNITS and 0 < int(digits) * UNITS[unit] <= MOST_RATE):
         raise UsageError(f"{flag}: {name}={text}: write so many a second, as 500, 200k or 10m")
     return int(digits) * UNITS[unit]
 

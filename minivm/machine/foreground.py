@@ -27,6 +27,7 @@ __all__ = ["TIMED_OUT", "Running", "attend", "drain", "send"]
 
 TIMED_OUT = 124  # as timeout(1)
 CHUNK = 4096
+HOUR = 3_600_000  # ms
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -123,8 +124,8 @@ def _watch(machine: Machine, terminal: Terminal, look: int, end: float | None) -
 
 
 def _left(end: float | None) -> int | None:
-    """Return the milliseconds until then, for poll."""
-    return None if end is None else max(0, int((end - monotonic()) * 1000) + 1)
+    """Return the milliseconds until then, for poll; at most an hour's, as it takes an int and is asked again."""
+    return None if end is None else max(0, int(min(HOUR, (end - monotonic()) * 1000)) + 1)
 
 
 def _read(fd: int) -> bytes | None:

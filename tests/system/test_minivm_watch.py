@@ -243,6 +243,11 @@ def test_a_disk_belongs_to_one_machine_at_a_time(tmp_path):
     assert "a directory is no disk" in run("--disk", str(tmp_path)).stderr
 
 
+@pytest.mark.parametrize("seconds", ["1e300", "inf", "3000000"])
+def test_a_time_may_be_longer_than_poll_can_wait(seconds):
+    assert run(HELLO16, "--boot", "flat16", "--timeout", seconds).returncode == 0
+
+
 @pytest.mark.parametrize(("words", "said"), [
     (["--dump", "{}/none/core"], "cannot write dump"), (["--disk", "{}/none.qcow2"], "no such disk"),
     (["--vsock", "{}/none/v"], "there is no directory"), (["--port", "a={}/none/p"], "there is no directory"),

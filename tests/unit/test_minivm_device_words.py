@@ -28,6 +28,7 @@ def test_a_card_is_on_a_tap_or_in_user_mode():
     ("parse", "text"),
     [
         *((parse_disk, text) for text in ("", ",ro", "x,queues=0", "x,queues=17", "x,rate=0", "x,rate=1t", "x,ro,overlay")),
+        (parse_disk, "x,rate=1000001g"),
         *((parse_net, text) for text in ("", "tap", "tap:", "tap:a/b", "tap:0123456789012345", "user:x", "bridge:x")),
         *((parse_net, f"user,mac={mac}") for mac in ("", "01:00:00:00:00:00", "52:54:00:00:00", "52:54:00:00:00:0g", "5254:0:0:0")),
     ],
