@@ -291,7 +291,7 @@ def main(words: list[str] | None = None) -> int:
         if values["version"] or values["help"] or not rest or rest[0] in ("help", "h"):
             from minirt.runtime import usage
 
-            return usage.print_version() if values["version"] else usage.print_help()
+            return usage.print_version() if values["version"] else usage.print_help(COMMANDS, GLOBAL)
         log = Log(values["log"], values["log_format"])
         if values["log_format"] not in ("text", "json"):
             raise MinirtError(f"unknown log-format {values['log_format']!r}: text or json")

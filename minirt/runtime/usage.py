@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from minirt.runtime.command import COMMANDS, GLOBAL
 from minirt.runtime.flags import help_lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from minirt.runtime.command import Command
     from minirt.runtime.flags import Flag
 
@@ -44,13 +45,13 @@ def print_version() -> int:
     return 0
 
 
-def print_help() -> int:
-    """Print what there is."""
+def print_help(commands: Mapping[str, Command], flags: tuple[Flag, ...]) -> int:
+    """Print what there is: commands by name, and the flags before a command's name."""
     print("usage: minirt oci [FLAGS] COMMAND [FLAGS] ID ...\n\nThe OCI runtime, with runc's commands.\n\ncommands:")
-    for name, command in COMMANDS.items():
+    for name, command in commands.items():
         print(f"  {name:<12} {command.help}")
     print("\nflags:")
-    print("\n".join(help_lines(GLOBAL)))
+    print("\n".join(help_lines(flags)))
     print("\nexamples:\n  minirt oci spec                    write a config.json; then edit it"
           "\n  minirt oci run box                 run the bundle in this directory as box"
           "\n  podman --runtime minirt-oci run docker.io/library/busybox true"
