@@ -100,10 +100,26 @@ def drop(store: Store, image: Image, word: str, force: bool = False) -> tuple[li
     for name in names:
         gone += store.remove(name)
         if name != image.digest:
+            gone += forget_signatures(store, image, name)
             tell_image("untag", name, image.id)
     if image.id in gone:
         tell_image("delete", image.id)
     return [name for name in names if name != image.digest], gone
+
+
+def forget_signatures(store: Store, image: Image, name: str) -> list[str]:
+    """Remove the signatures of an image in a repository, where the name that was taken was its last there.
+
+    Returns the digests of the content that went with them. Raises: ImageError.
+    """
+    from minirt.engine.image_view import names_of, repository_of
+    from minirt.image.reference import Reference
+    from minirt.image.signing.attach import attachment
+
+    if f"{repository_of(name)}@{image.digest}" in names_of(store, image)[1]:
+        return []
+    signatures = attachment(Reference.parse(name), image.digest).familiar
+    return store.remove(signatures) if store.index.find(signatures) is not None else []
 
 
 def is_for(image: Image, platform: str) -> bool:

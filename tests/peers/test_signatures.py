@@ -171,7 +171,11 @@ def test_verify_fetches_a_signature_that_is_not_here(own_store: Minirt, registry
     ok(own_store("tag", "busybox", name))
     sign(own_store, keys, name)
     ok(own_store("push", PLAIN, name))
-    ok(own_store("rmi", *[row["Repository"] + ":" + row["Tag"] for row in rows(own_store) if "/far" in row["Repository"]]))
+    ok(own_store("tag", name, f"{registry.host}/far:2"))
+    ok(own_store("rmi", name))
+    assert len([row for row in rows(own_store) if "/far" in row["Repository"]]) == 2, "another name, and the signatures"
+    ok(own_store("rmi", f"{registry.host}/far:2"))
+    assert not [row for row in rows(own_store) if "/far" in row["Repository"]], "they go with the last name"
     ok(own_store("pull", PLAIN, name))
     assert len([row for row in rows(own_store) if "/far" in row["Repository"]]) == 1, "no policy asked for the signature"
     ok(own_store("image", "verify", PLAIN, "--key", keys.public, name))
