@@ -32,7 +32,7 @@ PACKAGES = [
     "e2fsprogs",  # mke2fs makes the root disks of minivm's machines
     *("iproute2", "nftables", "iputils-ping", "iperf3"),
     *("crun", "runc", "qemu-system-x86"),  # peers to compare with
-    "virtiofsd",  # serves the directories that minivm's machines share
+    *("virtiofsd", "passt"),  # serves the directories that minivm's machines share; their network in user mode
     *("criu", "systemd-sysv", "libpam-systemd", "dbus"),  # what a runtime asks to save processes, and for a unit of its own
     *("passwd", "uidmap"),  # users, and what maps their subordinate ids
     *("python3", "python3-cffi-backend", "python3-prctl", "python3-pyroute2", "python3-zstandard"),
