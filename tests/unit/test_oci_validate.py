@@ -182,7 +182,7 @@ def test_any_json_anywhere_is_refused_in_one_line_or_accepted(value: Any, field:
         try:
             validate(document)
         except ConfigError as error:
-            assert "\n" not in str(error) and len(str(error)) < 400
+            assert "\n" not in str(error) and len(str(error)) < 600  # seccomp.architectures: 25 names
 
 
 @pytest.mark.parametrize("document", [None, [], "x", 1, True, {}])
