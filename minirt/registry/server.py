@@ -104,6 +104,7 @@ async def serve(
     # A thread that has written a piece of an upload waits for the interpreter's lock, by default up to 5 ms while the
     # loop is busy: more than the writing took.
     sys.setswitchinterval(0.0005)
+    _take_descriptors()
     if parent >= 0:
         asyncio.get_running_loop().add_reader(parent, os._exit, 1)
     runner = web.AppRunner(application(service), access_log=access_log, read_bufsize=1 << 20, shutdown_timeout=10)
@@ -117,6 +118,14 @@ async def serve(
         if service.proxy is not None:
             await service.proxy.close()
         await runner.cleanup()
+
+
+def _take_descriptors() -> None:
+    """Let this process have as many descriptors as it may: a connection is one, and each that is idle keeps another out."""
+    import resource
+
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 async def _until_told() -> None:

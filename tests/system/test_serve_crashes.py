@@ -7,7 +7,9 @@ import http.client
 import json
 import os
 import random
+import resource
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -129,6 +131,24 @@ def test_pulls_go_on_to_their_end_when_the_server_is_told_to_stop(server: Server
 
 def workers(server: Server) -> list[int]:
     return [int(pid) for pid in Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()]
+
+
+def test_connections_that_say_nothing_keep_nobody_out(tmp_path: Path) -> None:
+    """Of descriptors there are 1024 by default, and a client may have as many idle ones."""
+    soft, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most < 2048:
+        pytest.skip(f"no process here may have more than {most} descriptors")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, most))  # as a shell has it
+    server = Server(tmp_path / "r", "-q", "--workers", 1)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    idle = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(1100)]
+    try:
+        assert server.client("GET", "/v2/").status == 200
+    finally:
+        for one in idle:
+            one.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, most))
+        server.stop()
 
 
 def test_a_worker_that_dies_is_replaced(tmp_path: Path) -> None:
