@@ -136,6 +136,19 @@ def test_a_file_is_read_and_a_broken_one_is_told(tmp_path: Path, monkeypatch: py
         Registries.load()
 
 
+@pytest.mark.parametrize("text", [
+    'unqualified-search-registries = "a.example"', "unqualified-search-registries = [1]", 'aliases = "x"', "[aliases]\nx = 1",
+    'registry = "x"', "registry = [1]", "[[registry]]\ninsecure = true", "[[registry]]\nlocation = 1",
+    '[[registry]]\nlocation = "a"\nmirror = "b"', '[[registry]]\nlocation = "a"\n[[registry.mirror]]\ninsecure = true',
+    '[[registry]]\nlocation = "a"\nmirror = [1]',
+])  # fmt: skip
+def test_a_file_of_another_form_is_told_and_no_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    (tmp_path / "registries.conf").write_text(text)
+    monkeypatch.setenv("CONTAINERS_REGISTRIES_CONF", str(tmp_path / "registries.conf"))
+    with pytest.raises(RegistryError, match=r"not as registries.conf\(5\) has it"):
+        Registries.load()
+
+
 # -- credentials
 
 
@@ -207,7 +220,7 @@ def test_logout_forgets_what_older_dockers_wrote_too(home: Path) -> None:
 @pytest.mark.parametrize("text", [
     '{"auths": ["a"]}', '{"credHelpers": "x"}', '{"credsStore": 7}', '{"credHelpers": {"r.example": 7}}', "[]", "{",
 ])  # fmt: skip
-def test_a_file_of_another_form_is_told(home: Path, text: str) -> None:
+def test_credentials_of_another_form_are_told(home: Path, text: str) -> None:
     (home / "docker").mkdir()
     (home / "docker" / "config.json").write_text(text)
     with pytest.raises(RegistryError):

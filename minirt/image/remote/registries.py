@@ -50,7 +50,7 @@ class Registries:
 
     @classmethod
     def load(cls) -> Registries:
-        """Read the files of this machine and user. Raises RegistryError for one that is not TOML."""
+        """Read the files of this machine and user. Raises RegistryError for one that is not TOML, or not as it is to be."""
         return cls(*map(_parse, _files()))
 
     def candidates(self, name: str) -> list[Reference]:
@@ -128,8 +128,36 @@ def _parse(path: str) -> dict[str, Any]:
 
     try:
         with open(path, "rb") as stream:
-            return tomllib.load(stream)
+            document = tomllib.load(stream)
     except OSError as error:
         raise RegistryError(f"cannot read {path}: {error.strerror}") from None
     except ValueError as error:
         raise RegistryError(f"{path} is not TOML: {error}") from None
+    if wrong := _mistake(document):
+        raise RegistryError(f"{path}: {wrong} is not as registries.conf(5) has it")
+    return document
+
+
+def _text(table: object, name: str) -> str:
+    """Return a text of a table; "" where it is no table, or has no such text."""
+    found = table.get(name) if isinstance(table, dict) else ""
+    return found if isinstance(found, str) else ""
+
+
+def _mistake(document: dict[str, Any]) -> str:
+    """Return the name of what is not of its type, or ""."""
+    hosts, aliases = document.get("unqualified-search-registries", []), document.get("aliases", {})
+    if not (isinstance(hosts, list) and all(isinstance(host, str) for host in hosts)):
+        return "unqualified-search-registries"
+    if not (isinstance(aliases, dict) and all(isinstance(name, str) for name in aliases.values())):
+        return "aliases"
+    tables = document.get("registry", [])
+    if not isinstance(tables, list):
+        return "registry"
+    for table in tables:
+        if not (_text(table, "prefix") or _text(table, "location")):
+            return "a [[registry]] without prefix and location"
+        mirrors = table.get("mirror", [])
+        if not (isinstance(mirrors, list) and all(_text(one, "location") for one in mirrors)):
+            return f"a mirror of {table.get('prefix') or table.get('location')}"
+    return ""
