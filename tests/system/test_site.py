@@ -65,6 +65,15 @@ def test_manual_pages_and_specifications_are_linked_where_they_are_named(written
     assert named <= anchors and len(named) > 100
 
 
+def test_the_first_page_has_each_lesson_with_its_short_name_and_each_room_with_what_it_is_for(written: Path) -> None:
+    text = (written / "index.md").read_text()
+    for lesson in lessons():
+        assert f"| [{lesson.short}. {lesson.title}](lessons/{lesson.id}.md) | {lesson.minutes} |" in text
+    for room in rooms():
+        said = text.partition(f"\n### {room}\n\n")[2].partition("\n")[0]
+        assert 15 < len(said) < 200 and said.endswith(".") and "Read in this order" not in said, room
+
+
 def test_answers_of_quizzes_are_folded_away(written: Path) -> None:
     for lesson in lessons():
         text = (written / f"lessons/{lesson.id}.md").read_text()
@@ -183,6 +192,26 @@ def test_diagrams_can_be_read_in_light_and_in_dark(built: Path, browser: Browser
 
     (ink, paper), (light_ink, dark_paper) = colours("light"), colours("dark")
     assert paper - ink > 120 and light_ink - dark_paper > 120
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_on_paper_and_on_a_telephone_nothing_is_cut_off(built: Path, browser: Browser) -> None:
+    """A4 between its margins is 672 pixels wide; a telephone 390. What is wider has to wrap, or can be scrolled."""
+    wide = "return [...document.querySelectorAll('.md-content pre code, .md-content .diagram, .md-content table')]"
+    for page in ("index.html", "lessons/machines/03_exits.html", "steps.html", "source/minirt/oci/rootfs.py.html"):
+        browser.width(672)
+        browser.paper(True)
+        browser.go((built / page).as_uri())
+        assert browser.run("return document.documentElement.scrollWidth") <= 672, page
+        assert browser.run(f"{wide}.filter(one => one.scrollWidth > one.clientWidth + 1).length") == 0, page
+        paper = browser.style("body", "background-color")
+        assert brightness(paper) > 200 or paper.endswith(", 0)"), "the sheet's own white shows through"
+        assert brightness(browser.style(".md-typeset", "color")) < 120, "dark on light, whatever the screen has"
+        browser.paper(False)
+        browser.width(390)
+        browser.go((built / page).as_uri())
+        assert browser.run("return document.documentElement.scrollWidth") <= 390, page
 
 
 def brightness(colour: str) -> int:

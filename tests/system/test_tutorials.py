@@ -453,6 +453,8 @@ def test_submissions_that_cheat_are_not_passed(here: Path, unchanged: None) -> N
     done = tutor("grade", "--json", here / "class")
     told = {learner: results[lesson.id]["passed"] for learner, results in json.loads(done.stdout).items()}
     assert told == {**dict.fromkeys(CHEATS, False), HONEST: True}, done.stdout
+    lacks = json.loads(done.stdout)["prints the words"][lesson.id]
+    assert re.search(r"and in the reference `mount\(NULL, \"/\", NULL, MS_REC\|MS_PRIVATE, NULL\)`$", lacks["differs"]), lacks
     assert before == {path: path.read_bytes() for path in (TOP / "tutorials").rglob("*.py")}
 
 

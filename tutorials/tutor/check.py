@@ -118,7 +118,8 @@ def observed(lesson: Lesson, seed: str = "", sandbox: bool = False) -> Reference
     bad = [f"{id}: {value}" for id, value in found if id in ("died", "born", "host-unmounted", "host-mounted", "host-name")]
     if bad:
         raise TutorError(f"{lesson.id}: the real source does not run here: {bad[0]} (minirt doctor tells what this machine lacks)")
-    return Reference(seed, found, time.monotonic() - begun, told(lesson, World("", lesson.symbols, seed)))
+    world = World("", lesson.symbols, seed, sandbox=kind_for(lesson) if sandbox else "")
+    return Reference(seed, found, time.monotonic() - begun, told(lesson, world))
 
 
 def tidy(found: list[tuple[str, Any]]) -> None:

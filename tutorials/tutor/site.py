@@ -32,11 +32,15 @@ __all__ = ["pages", "site"]
 FOLDER = re.compile(r"`((?:minirt|minivm|csrc)/\w+)/`")
 
 
+def readme_rooms() -> str:
+    """Return the part of README with the table of rooms."""
+    return (TOP / "README.md").read_text(encoding="utf-8").partition("\n## The rooms")[2].partition("\n## ")[0]
+
+
 def rooms() -> tuple[str, ...]:
     """Return the folders with source, in the order in which README's table has them; those that are in them behind each."""
-    table = (TOP / "README.md").read_text(encoding="utf-8").partition("\n## The rooms")[2].partition("\n## ")[0]
     found: list[str] = []
-    for line in table.splitlines():
+    for line in readme_rooms().splitlines():
         for name in FOLDER.findall(line.split("|")[1] if line.startswith("|") else ""):
             inner = sorted(path for path in (TOP / name).rglob("*") if path.is_dir() and any(path.glob("*.py")))
             found += [name, *(str(path.relative_to(TOP)) for path in inner)]
@@ -64,10 +68,20 @@ nav:
 """
 FIRST = """# minirt and minivm, annotated
 
-A container runtime made of Linux system calls, and a hypervisor made of KVM ioctls: the course that is made of their source, and
-every module of it beside its prose. Begin with [the first lesson](lessons/containers/01_by_hand.md), or with the
-[steps of a container's birth](steps.md). Search (`/`) finds functions, system calls and terms.
+A container runtime made of Linux system calls, and a hypervisor made of KVM ioctls: a course made of their source, and every module
+beside its prose.
+
+**To follow the course** type `make demo` in the source's directory (Debian 12 or 13, Ubuntu 24.04), then
+`.venv/bin/tutor start c1`, and read [the first lesson](lessons/containers/01_by_hand.md). A lesson says what to type and what comes
+back, and ends with functions that you write; `tutor check` says what the kernel thinks of them, and `tutor hint` helps.
+
+**Only to read** you need nothing: at the end of each lesson are recorded births to step through. The [steps of a birth](steps.md)
+are the shortest way into the source. Search (`/`) finds functions, system calls and terms.
 """
+TRACK = {"containers": "Containers", "machines": "Machines"}  # sections of the navigation
+MORE = "To look up"
+LOOKED_UP = {"The steps of a birth": "steps.md", "Glossary": "glossary.md", "Manual pages and specifications": "cited.md"}
+NEEDS = {"root": "root", "kvm": "/dev/kvm", "cgroup2": "cgroup v2, or the lab"}
 ARROWS = "What is above rests on what is below; each name leads to where that room says what it is for."
 STEPS = """# The steps of a birth
 
@@ -88,7 +102,7 @@ def pages(out: Path) -> dict[str, list[tuple[str, str]]]:
     if problems:
         raise TutorError(problems[0])
     shown: dict[str, list[str]] = {}
-    navigation: dict[str, list[tuple[str, str]]] = {"Course": [("Glossary", "glossary.md")]}
+    navigation: dict[str, list[tuple[str, str]]] = {}
     glossary = (TOP / "tutorials/glossary.md").read_text(encoding="utf-8")
     written(out / "glossary.md", cross_linked(glossary, ""))
     for lesson in lessons():
@@ -97,7 +111,8 @@ def pages(out: Path) -> dict[str, list[tuple[str, str]]]:
                 shown.setdefault(fence.words[0], []).append(lesson.id)
         page = f"lessons/{lesson.id}.md"
         written(out / page, lesson_page(lesson) + recorded(lesson, out))
-        navigation["Course"].append((f"{lesson.id.split('/')[0]}: {lesson.title}", page))
+        navigation.setdefault(TRACK[lesson.path.parent.name], []).append((f"{lesson.short}. {lesson.title}", page))
+    navigation[MORE] = list(LOOKED_UP.items())
     cited: dict[str, set[str]] = {}
     for room in ROOMS:
         for source in in_order(TOP / room):
@@ -114,7 +129,6 @@ def pages(out: Path) -> dict[str, list[tuple[str, str]]]:
             cited.setdefault(found, set())
     written(out / "cited.md", cited_page(cited))
     written(out / "steps.md", STEPS + steps_diagram(lambda place, name: f"source/{place}.html#{name}"))
-    navigation["Course"] += [("The steps of a birth", "steps.md"), ("Manual pages and specifications", "cited.md")]
     written(out / "index.md", first_page(navigation))
     return navigation
 
@@ -253,15 +267,29 @@ def prose(text: str, place: str) -> str:
 
 def first_page(navigation: dict[str, list[tuple[str, str]]]) -> str:
     """Return the page that the site begins with: the course, and the reading order."""
-    text = FIRST + "\n## Course\n\n" + "".join(f"- [{title}]({path})\n" for title, path in navigation["Course"])
+    text = FIRST
+    for track, section in TRACK.items():
+        text += f"\n## {section}\n\n| lesson | minutes | needs |\n|---|---|---|\n"
+        have = [lesson for lesson in lessons() if lesson.path.parent.name == track]
+        for lesson, (title, path) in zip(have, navigation[section], strict=True):
+            text += f"| [{title}]({path}) | {lesson.minutes} | {', '.join(NEEDS[need] for need in lesson.needs)} |\n"
+    text += f"\n## {MORE}\n\n" + "".join(f"- [{title}]({path})\n" for title, path in navigation[MORE])
     text += f"\n## Rooms\n\n{ARROWS}\n{rooms_diagram()}\n"
-    for room, entries in navigation.items():
-        if room != "Course":
-            first = in_order(TOP / room)[0]
-            said = (ast.get_docstring(ast.parse(first.read_text(encoding="utf-8"))) or "") if first.suffix == ".py" else ""
-            told = said.partition("\n")[0].partition(": ")[2] or said.partition("\n")[0]
-            text += f"\n### {room}\n\n{told}\n\n" + " · ".join(f"[`{title}`]({path})" for title, path in entries) + "\n"
+    for room in ROOMS:
+        links = " · ".join(f"[`{title}`]({path})" for title, path in navigation[room])
+        text += f"\n### {room}\n\n{what_happens(room)}\n\n{links}\n"
     return text
+
+
+def what_happens(room: str) -> str:
+    """Say what a room is for: the first sentence of its __init__.py, or what README's table says of it."""
+    first = TOP / room / "__init__.py"
+    if first.exists():
+        said = (ast.get_docstring(ast.parse(first.read_text(encoding="utf-8"))) or "").partition("\n\n")[0].replace("\n", " ")
+        return said.partition(". ")[0].removesuffix(".") + "."
+    rows = [line.split("|") for line in readme_rooms().splitlines() if line.startswith("|")]
+    said = next((cells[2].strip() for cells in rows if f"`{room}/`" in cells[1]), "")
+    return f"{said[:1].upper()}{said[1:]}."
 
 
 def settings(navigation: dict[str, list[tuple[str, str]]]) -> str:

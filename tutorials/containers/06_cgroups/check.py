@@ -71,4 +71,4 @@ def remove(top: Path) -> None:
 def said(group: Path, *controllers: str) -> list[str]:
     """Return what the files of a group say, of some controllers."""
     wanted = [name for name in LIMITS if name.startswith(controllers) and (group / name).exists()]
-    return [f"{name} {(group / name).read_text().strip()}" for name in wanted]
+    return [f"{name} {(group / name).read_text().strip() or '(nothing)'}" for name in wanted]
