@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from errno import EINVAL, EPERM
 
 from minirt.errors import KernelError, MinirtError
 
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
 
 __all__ = ["in_initial", "map_text", "outside", "write_maps"]
 
+CAUSES = {
+    EPERM: " (a map may only name ids that the writer may use: see /etc/subuid)",
+    EINVAL: " (no two lines of a map may overlap, and it may have 340: man 7 user_namespaces)",
+}
 # One line of a map as config.json has it: {"containerID": 0, "hostID": 100000, "size": 65536}.
 
 INITIAL = "user:[4026531837]"  # PROC_USER_INIT_INO, linux/proc_ns.h
@@ -112,5 +117,5 @@ def _write(pid: int, name: str, text: str, why: str, sink: Sink | None) -> None:
         result = -1 if errno else len(text)
         sink(Event("write", args, step="userns", why=why, result=result, errno=errno))
     if errno:
-        cause = " (a map may only name ids that the writer may use: see /etc/subuid)" if name != "setgroups" else ""
+        cause = CAUSES.get(errno, "") if name != "setgroups" else ""
         raise KernelError(errno, f"write({path}, {args[1]}): {os.strerror(errno)}{cause}")
