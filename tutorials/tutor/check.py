@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import secrets
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,8 +80,9 @@ def check(lesson: Lesson, answer: Path, reference: Reference | None = None, part
         verdict.differs, verdict.where = parted(lesson, answer, reference, partial, sandbox)
         limit = max(60.0, PATIENCE * reference.seconds)
         patience = max(8.0, 2 * reference.seconds)  # of one guest; the reference's time is that of all of them
-        process = start(lesson, reference.seed, str(answer.resolve()), partial, sandbox, patience)
-        found = facts(process, limit)
+        with held(fcntl.LOCK_SH):
+            process = start(lesson, reference.seed, str(answer.resolve()), partial, sandbox, patience)
+            found = facts(process, limit)
         tidy(found)
         verdict.facts = dict(found)
         judge(lesson, reference.facts, found)
@@ -127,7 +131,30 @@ def tidy(found: list[tuple[str, Any]]) -> None:
     if os.geteuid() == 0 and {"born", "died", "host-mounted", "host-unmounted"} & {id for id, _ in found}:
         from minirt.engine.gc import collect
 
-        collect()
+        with held(fcntl.LOCK_EX):
+            collect()
+
+
+@contextmanager
+def held(how: int) -> Iterator[None]:
+    """Keep others from tidying up during an observation, or wait for theirs: what is removed is no longer mounted anywhere.
+
+    Args:
+        how: LOCK_SH or LOCK_EX of flock(2), on the directory where minirt keeps its things.
+    """
+    if os.geteuid() != 0:
+        yield
+        return
+    from minirt import paths
+
+    root = paths.data_root()
+    os.makedirs(root, exist_ok=True)
+    fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(fd, how)
+        yield
+    finally:
+        os.close(fd)
 
 
 def told(lesson: Lesson, world: World) -> list[Call]:
