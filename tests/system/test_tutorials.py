@@ -29,14 +29,14 @@ from tutorials.tutor.check import Reference, check, observed
 from tutorials.tutor.exercise import blank
 from tutorials.tutor.grade import submissions
 from tutorials.tutor.hints import RUNGS, rungs
-from tutorials.tutor.lessons import TOP, Lesson, lessons
+from tutorials.tutor.lessons import TOP, Lesson, find, lessons
 from tutorials.tutor.mutate import mutants
 from tutorials.tutor.mutate_c import another
 from tutorials.tutor.observe import checks
 from tutorials.tutor.place import lacking
 from tutorials.tutor.source import source
 from tutorials.tutor.story import effects, record, same
-from tutorials.tutor.weave import build, terms
+from tutorials.tutor.weave import build, terms, woven
 from tutorials.tutor.world import Raised, World
 
 TYPE_CHECKING = False
@@ -174,6 +174,17 @@ def test_an_answer_that_takes_the_observer_s_root_is_told_so_and_leaves_nothing(
     assert "exercise.py" in left and not [name for name in left if name.startswith("tutor-")]
 
 
+@pytest.mark.skipif(not os.access("/dev/kvm", os.R_OK | os.W_OK), reason="no /dev/kvm")
+def test_an_exception_in_a_processor_s_thread_is_told_like_any_other(here: Path) -> None:
+    lesson, answer = find("m1"), here / "exercise.py"
+    text = blank(lesson, solved=True)
+    count = next(line for line in text.splitlines() if "self.counts.io[key] =" in line)
+    answer.write_text(text.replace(count, "        self.counts.io[key] += 1"))
+    verdict = check(lesson, answer, reference(lesson))
+    line = text.splitlines().index(count) + 1
+    assert verdict.id == "raised" and verdict.observed.startswith("KeyError: ") and verdict.where == f"exercise.py:{line}", verdict
+
+
 def changed(lesson: Lesson, answer: str) -> list[Any]:
     """Return what the run of a lesson's story changes and what fails in it, as the trace tells."""
     with World(answer, lesson.symbols, "") as world:
@@ -236,6 +247,15 @@ def test_all_lessons_hold_to_the_rules_and_their_weaves_resolve(place: Path) -> 
     assert sorted(path.stem for path in place.glob("*/*.md")) == sorted(lesson.path.name for lesson in LESSONS)
 
 
+def test_the_course_s_readme_lists_each_lesson_and_each_command_of_it_is_one() -> None:
+    text = (TOP / "tutorials/README.md").read_text()
+    needs = {"root": "root", "kvm": "/dev/kvm", "cgroup2": "cgroup v2"}
+    rows = [f"| [{x.short}. {x.title}]({x.id}/lesson.md) | {x.minutes} | {', '.join(needs[n] for n in x.needs)} |" for x in LESSONS]
+    assert re.findall(r"^\| \[.*$", text, re.M) == rows
+    for command in set(re.findall(r"`tutor (\w+)", text)):
+        assert tutor(command, "--help").returncode == 0, command
+
+
 @of_each
 def test_a_lesson_asks_shows_and_has_mistakes(lesson: Lesson) -> None:
     kinds = [fence.kind for fence in lesson.fences]
@@ -252,6 +272,35 @@ def test_each_fact_has_its_hints(lesson: Lesson, here: Path) -> None:
         have = rungs(lesson, id)
         assert {"says", *RUNGS} <= set(have), id
         assert source(have["source"]).text
+
+
+def test_nothing_that_is_to_be_written_has_been_shown_but_in_the_first_lesson() -> None:
+    for lesson in LESSONS:
+        text = woven(lesson)
+        shown = [symbol for symbol in lesson.symbols if source(symbol).text.partition("\n")[2] in text]
+        assert lesson is LESSONS[0] or not shown, f"{lesson.id} shows {shown}"
+        hidden = [fence for fence in lesson.fences if fence.kind == "weave" and fence.words[0] in lesson.symbols]
+        assert text.count("yours to write, in the exercise") == len([fence for fence in hidden if "whole" not in fence.words])
+
+
+@pytest.mark.parametrize("lesson", [one for one in LESSONS if one.language == "py"], ids=lambda lesson: lesson.id)
+def test_a_blank_has_all_names_that_it_speaks_of(lesson: Lesson, place: Path) -> None:
+    """The answer as well: what it needs of its module is imported, or an editor would underline it."""
+    for solved in (False, True):
+        (place / "exercise.py").write_text(blank(lesson, solved=solved))
+        words = [sys.executable, "-m", "ruff", "check", "--isolated", "--select", "F821", str(place / "exercise.py")]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stdout
+
+
+def test_hints_go_on_from_what_the_check_has_asked_and_are_of_the_function_that_is_blank(here: Path) -> None:
+    lesson, path = find("c3"), here / "course/containers/03_mounts/exercise.py"
+    assert tutor("start", lesson.id).returncode == 0
+    first = "wanted = wanted_propagation(c)\n    p.mount(None, '/', None, getattr(k, PROPAGATION[wanted.removeprefix('r')]))"
+    path.write_text(path.read_text().replace("raise NotImplementedError", first, 1))
+    asked = tutor("check", "--no-lab").stdout.splitlines()[-1].removeprefix("hint:").strip()
+    told = [tutor("hint").stdout.strip() for _ in range(3)]
+    assert len({asked, *told}) == 4 and "mount_setattr" in told[1] and "def read_only_root" in told[2], (asked, told)
 
 
 def test_renaming_a_woven_symbol_breaks_the_build(place: Path) -> None:

@@ -162,10 +162,21 @@ def run_start(args: argparse.Namespace) -> int:
 
 
 def begun(state: State, lesson: Lesson, path: Path) -> None:
-    sudo = "sudo " if "root" in lesson.needs and os.geteuid() else ""
     print(f"{lesson.id}: {lesson.title} ({lesson.minutes} minutes)")
-    print(f"read   {path.with_name('lesson.md')}   (or: tutor read)")
-    print(f"write  {path}\nthen   {sudo}tutor check   (or: {sudo}tutor watch)")
+    print(f"read   {path.with_name('lesson.md')}   (or: {typed()} read)")
+    print(f"write  {path}\nthen   {typed(lesson)} check   (or: {typed(lesson)} watch)")
+
+
+def typed(lesson: Lesson | None = None) -> str:
+    """Return the word by which this command is found as it is typed here, with sudo where a lesson's check takes it."""
+    from tutorials.tutor.place import TUTOR
+
+    if lesson is not None and "root" in lesson.needs and os.geteuid():
+        return f"sudo {TUTOR}"  # sudo looks into directories of its own (man 5 sudoers, secure_path)
+    found = shutil.which("tutor")
+    if found and os.path.samefile(found, TUTOR):
+        return "tutor"
+    return os.path.relpath(TUTOR) if Path.cwd() == TOP and TUTOR.is_relative_to(TOP) else str(TUTOR)
 
 
 def run_next(args: argparse.Namespace) -> int:
@@ -186,6 +197,7 @@ def run_reset(args: argparse.Namespace) -> int:
 
 
 def run_check(args: argparse.Namespace) -> int:
+    from tutorials.tutor.hints import hint
     from tutorials.tutor.place import Place
     from tutorials.tutor.screen import verdict_lines
 
@@ -199,10 +211,15 @@ def run_check(args: argparse.Namespace) -> int:
     if not args.answer:
         state.checked(lesson, verdict)
     print(json.dumps(verdict, indent=2) if args.format == "json" else "\n".join(verdict_lines(verdict)))
-    if not verdict["passed"] and args.format == "text":
-        from tutorials.tutor.hints import rungs
-
-        print(f"hint:     {rungs(lesson, verdict['id'], verdict['observed']).get('question', '')}")
+    if args.format == "json":
+        return 0 if verdict["passed"] else 1
+    if not verdict["passed"]:
+        print(f"hint:     {hint(lesson, verdict, 0)}")
+        if not args.answer:
+            state.rungs[lesson.id] = max(state.rungs.get(lesson.id, 0), 1)  # what `tutor hint` says next is another one
+            state.save()
+    elif not args.answer and (after := state.next()):
+        print(f"next:     {typed(after)} next   ({after.title})")
     return 0 if verdict["passed"] else 1
 
 
@@ -242,7 +259,7 @@ def run_hint(args: argparse.Namespace) -> int:
     if last["passed"]:
         print(f"{lesson.id}: passed; nothing to help with")
         return 0
-    print(hint(lesson, last["id"], last["observed"], args.rung - 1) if args.rung else Watch(state, lesson).hint())
+    print(hint(lesson, last, args.rung - 1) if args.rung else Watch(state, lesson).hint())
     return 0
 
 

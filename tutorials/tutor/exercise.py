@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import ast
 import builtins
+import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tutorials.tutor.errors import TutorError
 from tutorials.tutor.lessons import TOP, Lesson
-from tutorials.tutor.source import c_function, defined, module_path, python_node, source
+from tutorials.tutor.source import c_function, c_tree, defined, module_path, python_node, source
 
-__all__ = ["blank", "is_blank", "splice"]
+__all__ = ["blank", "hollow", "is_blank", "splice"]
 
 EMPTY = "raise NotImplementedError"
+YOURS = "...  # the inside is yours to write, in the exercise"
 WIDTH = 118
 
 
@@ -42,7 +44,7 @@ def blank(lesson: Lesson, top: Path = TOP, solved: bool = False) -> str:
         tree = ast.parse(text)
         nodes = [function(tree, module, name) for name in names]
         imports += needed_imports(tree, module, nodes)
-        typed += [line for node in tree.body if isinstance(node, ast.If) for line in imported(node.body, names_in(nodes))]
+        typed += [line for node in tree.body if isinstance(node, ast.If) for line in declared(node.body, names_in(nodes))]
         owner = ""
         for name, node in zip(names, nodes, strict=True):
             classname = name.rpartition(".")[0]
@@ -71,7 +73,18 @@ def function(tree: ast.Module, module: str, name: str) -> ast.FunctionDef:
     return node
 
 
-def emptied(text: str, node: ast.FunctionDef, solved: bool) -> str:
+def hollow(symbol: str, top: Path = TOP) -> str:
+    """Return one function of an exercise as its lesson shows it: what it is for, and not how it does it."""
+    module, _, name = symbol.partition(":")
+    if module.endswith(".c"):
+        text = source(symbol, top).text
+        body = c_function(text.encode(), name).child_by_field_name("body")
+        return text.encode()[: body.start_byte].decode() + f"{{\n    /* {YOURS[6:]} */\n}}\n"
+    text = module_path(module, top).read_text(encoding="utf-8")
+    return textwrap.dedent(emptied(text, function(ast.parse(text), module, name), False, YOURS))
+
+
+def emptied(text: str, node: ast.FunctionDef, solved: bool, empty: str = EMPTY) -> str:
     """Return a function's source, with its body replaced, but for the docstring."""
     lines = text.splitlines()
     first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
@@ -81,7 +94,7 @@ def emptied(text: str, node: ast.FunctionDef, solved: bool) -> str:
     body = node.body[0]
     last = (body.end_lineno or 0) if documented else body.lineno - 1
     indent = " " * body.col_offset
-    return "\n".join([*lines[first - 1 : last], indent + EMPTY]) + "\n"
+    return "\n".join([*lines[first - 1 : last], indent + empty]) + "\n"
 
 
 def needed_imports(tree: ast.Module, module: str, nodes: Sequence[ast.FunctionDef]) -> list[str]:
@@ -109,6 +122,14 @@ def imported(statements: Iterable[ast.stmt], used: set[str]) -> list[str]:
         elif isinstance(node, ast.Import):
             found += [ast.unparse(ast.Import([n])) for n in node.names if (n.asname or n.name).split(".")[0] in used]
     return found
+
+
+def declared(statements: Sequence[ast.stmt], used: set[str]) -> list[str]:
+    """Return what annotations need of a block for them: the imports, and the names that it gives to types."""
+    aliases = [node for node in statements if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)]
+    wanted = [node for node in aliases if {leaf.id for leaf in ast.walk(node.targets[0]) if isinstance(leaf, ast.Name)} & used]
+    needed = {leaf.id for node in wanted for leaf in ast.walk(node.value) if isinstance(leaf, ast.Name)}
+    return imported(statements, used | needed) + [ast.unparse(node) for node in wanted]
 
 
 def quoted_names(node: ast.FunctionDef) -> set[str]:
@@ -148,7 +169,18 @@ def blank_c(lesson: Lesson, top: Path, solved: bool) -> str:
             text = text.encode()[: body.start_byte].decode() + "{\n#error not written yet\n}\n"
         parts.append(text)
     lines = "\n".join(f" * {line}".rstrip() for line in heading(lesson).splitlines())
-    return f"/*\n{lines}\n */\n\n" + "\n".join(parts)
+    return f"/*\n{lines}\n */\n\n{names_in_c(lesson, top)}" + "\n".join(parts)
+
+
+def names_in_c(lesson: Lesson, top: Path) -> str:
+    """Return the constants that the exercise's files have, to be read and not compiled: two files may use a name differently."""
+    text = ""
+    for place in dict.fromkeys(symbol.partition(":")[0] for symbol in lesson.symbols):
+        data = (top / place).read_bytes()
+        found = [node.text.decode().strip() for node in c_tree(data).children if node.type in ("preproc_def", "enum_specifier")]
+        ended = "\n".join(f"{one};" if one.startswith("enum") else one for one in found)
+        text += f"#if 0 /* {place}, which your functions are put into, has */\n{ended}\n#endif\n\n"
+    return text
 
 
 def splice(symbol: str, answer: str, original: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tutorials.tutor.lessons import COURSE, Lesson
-from tutorials.tutor.source import source
+from tutorials.tutor.source import c_function, python_function, source
 
 __all__ = ["RUNGS", "hint", "rungs", "table"]
 
@@ -39,11 +39,38 @@ def rungs(lesson: Lesson, id: str, observed: str = "") -> dict[str, str]:
     return common
 
 
-def hint(lesson: Lesson, id: str, observed: str, rung: int) -> str:
-    """Return one rung's text; rung 3 is the real source. Rungs that a failure lacks are passed over."""
-    have = rungs(lesson, id, observed)
-    name = RUNGS[min(rung, len(RUNGS) - 1)]
+def hint(lesson: Lesson, verdict: dict[str, Any], rung: int) -> str:
+    """Return one rung's text; the last is the real source. A rung that a failure lacks is passed over, to the next one.
+
+    Args:
+        verdict: of the check that failed: `id`, `observed`, `answer`, `where`.
+        rung: index of RUNGS; beyond the last it is the last.
+    """
+    have = {**of_function(lesson, verdict), **rungs(lesson, verdict["id"], verdict["observed"])}
+    name = next(name for name in RUNGS[min(rung, len(RUNGS) - 1) :] if name in have)
     if name == "source":
-        symbol = have.get("source") or lesson.symbols[0]
-        return f"the real source, {symbol}:\n\n{source(symbol).text}"
-    return have.get(name) or have.get("question", "")
+        return f"the real source, {have[name]}:\n\n{source(have[name]).text}"
+    return have[name]
+
+
+def of_function(lesson: Lesson, verdict: dict[str, Any]) -> dict[str, str]:
+    """Return what can be said where no fact is known: of the function in which the verdict's line is, or of the first one."""
+    symbol = next((one for one in lesson.symbols if holds(one, verdict)), lesson.symbols[0])
+    told = [one["pseudo"] for one in table(lesson).values() if one.get("source") == symbol and "pseudo" in one]
+    return {"source": symbol, **({"pseudo": "\n".join(dict.fromkeys(told))} if told else {})}
+
+
+def holds(symbol: str, verdict: dict[str, Any]) -> bool:
+    """Say whether the line that a verdict names is in the answer's function of a symbol."""
+    number = str(verdict["where"]).rpartition(":")[2]
+    try:
+        text = Path(verdict["answer"]).read_text(encoding="utf-8")
+        if symbol.partition(":")[0].endswith(".c"):
+            node = c_function(text.encode(), symbol.partition(":")[2])
+            first, last = (node.start_point[0] + 1, node.end_point[0] + 1) if node is not None else (0, -1)
+        else:
+            found = python_function(text, symbol.partition(":")[2])
+            first, last = (found.lineno, found.end_lineno or 0) if found is not None else (0, -1)
+    except (OSError, SyntaxError, ValueError):  # it was renamed, or is no program now
+        return False
+    return number.isdigit() and first <= int(number) <= last

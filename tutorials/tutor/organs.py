@@ -106,6 +106,18 @@ def minirt(words: list[str]) -> int:
         return error.exit_code
 
 
+def minivm(words: list[str]) -> int:
+    """Run a minivm command, likewise."""
+    from minivm.cli.main import main
+    from minivm.errors import MinivmError
+
+    try:
+        return main([*words[:1], "--debug", *words[1:]])
+    except MinivmError as error:
+        print(f"minivm: {error}", file=sys.stderr)
+        return error.status
+
+
 def main(words: list[str]) -> int:
     """Run a command with an answer's functions in it."""
     partial = words[0] == "--partial"
@@ -120,8 +132,6 @@ def main(words: list[str]) -> int:
             runpy.run_path(rest[0], run_name="__main__")
             return 0
         if command == "minivm":
-            from minivm.cli.main import main as minivm
-
             return minivm(rest)
         return minirt(rest)
     except BaseException as error:

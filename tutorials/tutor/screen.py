@@ -84,7 +84,7 @@ class Watch:
         rung = self.state.rungs.get(self.lesson.id, 0)
         self.state.rungs[self.lesson.id] = rung + 1
         self.state.save()
-        text = hint(self.lesson, last["id"], last["observed"], rung)
+        text = hint(self.lesson, last, rung)
         self.hints.append(text)
         return text
 

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from tutorials.tutor.errors import TutorError
-from tutorials.tutor.exercise import blank
+from tutorials.tutor.exercise import blank, hollow
 from tutorials.tutor.hints import RUNGS, table
 from tutorials.tutor.lessons import COURSE, TOP, Lesson, lessons
 from tutorials.tutor.markdown import Fence, quiz
@@ -36,7 +36,9 @@ def block(lesson: Lesson, fence: Fence, top: Path) -> str:
         except (TutorError, IndexError) as error:
             raise TutorError(f"{lesson.id}/lesson.md:{fence.line}: weave {error}") from None
         place = f"{piece.path.relative_to(top)}:{piece.first}"
-        return f"```{piece.language} title=\"{place}\"\n{piece.text}```"
+        yours = fence.words[0] in lesson.symbols and "whole" not in fence.words  # nobody writes what has just been read
+        text = hollow(fence.words[0], top) if yours else piece.text
+        return f"```{piece.language} title=\"{place}\"\n{text}```"
     if fence.kind == "exercise":
         text = blank(lesson, top)
         return f"```{'c' if lesson.language == 'c' else 'python'} title=\"exercise.{lesson.language}\"\n{text}```"
