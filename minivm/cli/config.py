@@ -12,6 +12,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
 
+    from minivm.machine.devices import Share
+
 __all__ = ["config_of", "kernel_name"]
 
 
@@ -31,7 +33,7 @@ def config_of(options: argparse.Namespace) -> Config:
         cpus=_cpus(options),
         disks=_disks(options),
         nets=tuple(parse_net(text) for text in options.net),
-        shares=tuple(parse_share(text) for text in options.share),
+        shares=_shares(options),
         ports=_ports(options),
         balloon=_balloon(options, memory),
         watchdog=options.watchdog,
@@ -102,7 +104,21 @@ def _ports(options: argparse.Namespace) -> tuple[tuple[str, str], ...]:
     ports = tuple(parse_port(text) for text in options.port)
     if len(ports) > MOST_PORTS:
         raise UsageError(f"--port: {len(ports)} ports are too many; {MOST_PORTS} is the most")
+    _check_twins("--port", [name for name, _ in ports])
     return ports
+
+
+def _shares(options: argparse.Namespace) -> tuple[Share, ...]:
+    shares = tuple(parse_share(text) for text in options.share)
+    _check_twins("--share", [share.tag for share in shares])
+    return shares
+
+
+def _check_twins(flag: str, names: list[str]) -> None:
+    """Refuse a name that is given twice: the guest could not tell one from the other."""
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"{flag}: two are called {name!r}")
 
 
 def _rootfs(options: argparse.Namespace, kernel: str | None) -> Rootfs | None:

@@ -139,6 +139,7 @@ SECTIONS: dict[str, dict[str, Field]] = {
     },
 }
 LISTS = {"drives": "drive_id", "network-interfaces": "iface_id"}  # section -> what each in it has for itself
+OURS = {"ports": "name", "shares": "tag"}  # the same below minivm
 MAY_BE_NULL = ("balloon", "entropy", "memory-hotplug", "vsock")  # as Firecracker writes what is not there
 UNKNOWN_HERE = ("cpu-config", "logger", "metrics", "mmds-config")
 
@@ -178,6 +179,8 @@ def check(document: Any) -> dict[str, Any]:
         _check_section(name, value)
     for name, id in LISTS.items():
         _check_ids(name, id, document.get(name, []))
+    for name, id in OURS.items():
+        _check_ids(f"minivm.{name}", id, (document.get("minivm") or {}).get(name) or [])
     if "machine-config" not in document:
         raise DocumentError("machine-config: is missing")
     for path, text in faults(document):

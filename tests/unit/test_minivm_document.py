@@ -77,6 +77,10 @@ def test_a_whole_document_is_right_and_means_what_it_says():
         (("minivm", "ports"), [{"name": "a/b", "path": "/p"}], "minivm.ports[0].name: must be a name without a /"),
         (("minivm", "ports"), [{"name": f"{n}", "path": f"/{n}"} for n in range(7)],
          "minivm.ports: 7 ports are too many; 6 is the most"),
+        (("minivm", "ports"), [{"name": "a", "path": "/p"}, {"name": "a", "path": "/q"}],
+         "minivm.ports[1].name: minivm.ports[0] is 'a' too"),
+        (("minivm", "shares"), [{"path": "/a", "tag": "t"}, {"path": "/b", "tag": "t"}],
+         "minivm.shares[1].tag: minivm.shares[0] is 't' too"),
         (("minivm", "shares"), [{"path": "/a", "tag": "t" * 37}], "minivm.shares[0].tag: must have 1 to 36 bytes, and no comma"),
         (("minivm", "plugged_mib"), 2, "minivm.plugged_mib: needs memory-hotplug"),
         (("minivm", "cpu_affinity"), ["0", "1", "2"], "minivm.cpu_affinity: must have one list, or one for each of 2 processors"),
@@ -209,7 +213,7 @@ def test_a_config_survives_as_a_document(data):
     lists = draw(st.lists(st.sets(st.integers(0, 9), min_size=1), max_size=1)) * draw(st.sampled_from([1, cpus]))
     more = {} if False in chips else {
         "rng": draw(st.booleans()), "hvc": draw(st.booleans()),
-        "ports": draw(st.lists(st.tuples(NAMES.filter(bool), PATHS), max_size=2)),
+        "ports": draw(st.lists(st.tuples(NAMES.filter(bool), PATHS), max_size=2, unique_by=lambda port: port[0])),
         "vsock": draw(st.none() | st.builds(Vsock, PATHS, st.integers(3, 99))),
     }  # fmt: skip
     config = Config(

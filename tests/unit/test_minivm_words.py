@@ -164,6 +164,8 @@ def test_plan_needs_no_kvm_and_names_every_step(tmp_path):
         (["run", "--memory", "99999t"], 2, "more than this host has"),
         (["run", "--balloon", "65m", "-m", "64m"], 2, "--balloon 65m: more than the machine's memory, which is 64m"),
         (["run", "--rootfs", "/", "--init", "sh"], 2, "name its kernel, as debian-cloud"),
+        (["run", "--share", "/:a", "--share", "/tmp:a"], 2, "--share: two are called 'a'"),
+        (["run", "--port", "a=/p", "--port", "a=/q"], 2, "--port: two are called 'a'"),
         (["run", "--symbols", "/nonexistent", "--profile"], 125, "cannot read symbols '/nonexistent': No such file"),
         (["boot"], 2, "required: IMAGE\n"),
         (["run", "--boot", "magic"], 2, "invalid choice"),
