@@ -1,4 +1,4 @@
-"""diff, export, commit, top, stats: what is in containers, and what they use."""
+"""diff, export, commit, top: what is in containers."""
 
 from __future__ import annotations
 
@@ -12,13 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from minirt.engine.stats import Usage
-
 __all__ = ["add_parser"]
-
-USAGE = (("CONTAINER ID", "ID"), ("NAME", "Name"), ("CPU %", "CPUPerc"), ("MEM USAGE / LIMIT", "MemUsage"), ("MEM %", "MemPerc"),
-         ("NET I/O", "NetIO"), ("BLOCK I/O", "BlockIO"), ("PIDS", "PIDs"))  # fmt: skip
-
 
 def add_parser(commands: Any) -> None:
     """Add the commands."""
@@ -49,16 +43,6 @@ def add_parser(commands: Any) -> None:
         epilog="examples:\n  minirt top web\n  minirt top web -o pid,rss,args", formatter_class=Help,
     )  # fmt: skip
     top.set_defaults(run=print_processes)
-    stats = commands.add_parser(
-        "stats", help="what containers use", description="Show what running containers use, again and again.",
-        epilog="examples:\n  minirt stats\n  minirt stats --no-stream --format json web", formatter_class=Help,
-    )  # fmt: skip
-    stats.add_argument("--no-stream", action="store_true", help="once")
-    stats.add_argument("--interval", type=float, default=1.0, metavar="SECONDS", help="between two looks (1)")
-    stats.add_argument("--no-trunc", action="store_true", help="whole ids")
-    stats.add_argument("--format", default="table", metavar="FORMAT", help="table, json, or as '{{.Name}} {{.CPUPerc}}'")
-    stats.add_argument("containers", nargs="*", metavar="CONTAINER", help="by default all that run")
-    stats.set_defaults(run=print_usage)
     for parser in (diff, export, commit, top):
         parser.add_argument("container", metavar="CONTAINER", help="name, or the beginning of an id")
     commit.add_argument("image", nargs="?", default="", metavar="IMAGE", help="the new image's name")
@@ -115,53 +99,6 @@ def make_image(args: argparse.Namespace) -> int:
         find(args.container), args.image, author=args.author, message=args.message, changes=args.change, pause=args.pause == "true"
     ))  # fmt: skip
     return 0
-
-
-def print_usage(args: argparse.Namespace) -> int:
-    """Print what containers use; on a terminal in place of what was printed before."""
-    from minirt.cli.formats import Column, show
-    from minirt.engine.container import containers, find
-    from minirt.engine.stats import measure
-    from minirt.errors import UsageError
-
-    if not 0 < args.interval < 3600:
-        raise UsageError(f"--interval {args.interval:g}: seconds, more than 0")
-    while True:
-        chosen = [find(text) for text in args.containers] or [c for c in containers() if c.running]
-        found = measure(chosen, args.interval)
-        if sys.stdout.isatty() and not args.no_stream and args.format == "table":
-            print("\033[H\033[J", end="")
-        show(args.format, [usage_row(usage, args.no_trunc) for usage in found], [Column(*pair) for pair in USAGE])
-        sys.stdout.flush()
-        if args.no_stream:
-            return 0
-
-
-def usage_row(usage: Usage, whole: bool) -> dict[str, Any]:
-    """Return what a container uses as a row, in docker's fields."""
-    from minirt.cli.formats import size
-
-    id = usage.id if whole else usage.id[:12]
-    share = usage.memory * 100 / usage.memory_limit if usage.memory is not None and usage.memory_limit else None
-    return {
-        "Container": id, "ID": id, "Name": usage.name,
-        "CPUPerc": "--" if usage.cpu is None else f"{usage.cpu:.2f}%",
-        "MemUsage": f"{binary(usage.memory)} / {binary(usage.memory_limit)}",
-        "MemPerc": "--" if share is None else f"{share:.2f}%",
-        "NetIO": f"{size(usage.received)} / {size(usage.sent)}",
-        "BlockIO": f"{size(usage.read)} / {size(usage.written)}",
-        "PIDs": str(usage.pids),
-    }  # fmt: skip
-
-
-def binary(number: int | None) -> str:
-    """Return bytes of memory for people: units of 1024; `--` for what is not counted."""
-    if number is None:
-        return "--"
-    value, unit = float(number), 0
-    while value >= 1024 and unit < 4:
-        value, unit = value / 1024, unit + 1
-    return f"{value:.4g}{('B', 'KiB', 'MiB', 'GiB', 'TiB')[unit]}"
 
 
 def print_processes(args: argparse.Namespace) -> int:

@@ -38,7 +38,7 @@ COMMANDS = {
     "export": ("content", "a container's files as a tar"),
     "commit": ("content", "an image of a container as it is"),
     "top": ("content", "a container's processes"),
-    "stats": ("content", "what containers use"),
+    "stats": ("stats", "what containers use"),
     "why": ("why", "try the usual causes of a failed call"),
     "explain": ("explain", "tell a trace again, or make a page of it"),
     "plan": ("plan", "what two containers' plans differ in"),

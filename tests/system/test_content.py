@@ -12,6 +12,10 @@ from collections.abc import Iterator
 
 import pytest
 from command import Minirt
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minirt.cli.stats import bars
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a container without a user namespace takes root")
 CHANGE = "echo new > /etc/new; rm /bin/ls; mkdir -p /a/b; touch /a/b/c; chmod 700 /etc"
@@ -130,6 +134,37 @@ def test_stats_tell_the_processor_time_that_the_kernel_counts(minirt: Minirt) ->
         assert "busy" in minirt.good("stats", "--no-stream", "busy")
     finally:
         minirt("rm", "-f", "busy", "idle")
+
+
+def test_stats_plot_what_was_used_the_newest_on_the_right(minirt: Minirt) -> None:
+    minirt.good("run", "-d", "--name", "busy", "busybox", "sh", "-c", "while :; do :; done")
+    minirt.good("run", "-d", "--name", "idle", "busybox", "sleep", "1000")
+    try:
+        if not minirt.good("stats", "--no-stream", "--format", "{{.Name}}"):
+            pytest.skip("no cgroup v2 here that a group can be made in")
+        minirt.env["COLUMNS"] = "90"
+        with minirt.start("stats", "--plot", "--interval", "0.2", "busy", "idle") as process:
+            assert process.stdout
+            lines = [process.stdout.readline() for _ in range(12)][-4:]  # of the third look
+            process.kill()
+        bars = {line[:4]: line[line.index("% ") + 2 : line.index(" of ")].split() for line in lines if " CPU " in line}
+        assert {name: len(one) for name, (one,) in bars.items()} == {"busy": 3, "idle": 3}
+        assert max(bars["busy"][0]) == "█" and max(bars["idle"][0]) < "█"
+    finally:
+        minirt("rm", "-f", "busy", "idle")
+    assert "leave out --no-stream" in minirt("stats", "--plot", "--no-stream").stderr
+
+
+@given(st.lists(st.none() | st.floats(0, 1e12), max_size=50), st.integers(1, 60))
+def test_bars_are_a_column_each_and_no_lower_for_more(values: list[float | None], wide: int) -> None:
+    most = max([1.0, *(value for value in values if value is not None)])
+    drawn = bars(values, most, wide)
+    shown = values[-wide:]
+    assert len(drawn) == wide and drawn[: wide - len(shown)].strip() == ""
+    pairs = list(zip(shown, drawn[wide - len(shown) :], strict=True))
+    assert all((bar == " ") == (value is None) for value, bar in pairs)
+    ordered = sorted((value, bar) for value, bar in pairs if value is not None)
+    assert [bar for _, bar in ordered] == sorted(bar for _, bar in ordered)
 
 
 BAD = [("diff", "none"), ("export", "none"), ("commit", "none"), ("top", "none"), ("top", "box"), ("stats", "--no-stream", "none"),
