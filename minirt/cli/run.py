@@ -245,6 +245,8 @@ def options_of(args: argparse.Namespace) -> RunOptions:
 
 def run(args: argparse.Namespace) -> int:
     """Hand the words over."""
+    from minirt.engine.container import ContainerError
+
     options = options_of(args)
     try:
         if options.as_oci and not options.detach:
@@ -266,8 +268,8 @@ def run(args: argparse.Namespace) -> int:
         from minirt.engine.run import run as run_container
 
         return run_container(options, image)
-    except UsageError as error:
-        error.exit_code = 125  # as for a wrong flag
+    except (UsageError, ContainerError) as error:
+        error.exit_code = 125  # as for a wrong flag, also where it names another container that is not there
         raise
 
 
@@ -333,13 +335,14 @@ def is_watched(options: RunOptions) -> bool:
 
 def create(args: argparse.Namespace) -> int:
     """Make it, and print its id."""
+    from minirt.engine.container import ContainerError
     from minirt.engine.start import create as make
 
     options = options_of(args)
     options.detach = True
     try:
         print(make(options, image_for(options)).id)
-    except UsageError as error:
+    except (UsageError, ContainerError) as error:
         error.exit_code = 125
         raise
     return 0

@@ -33,6 +33,7 @@ and for containers that nobody stays with:
     health.py     whether they are well; probe.py: one look at that
     update.py     other limits
     control.py    stop, kill, pause, wait, rename
+    log_driver.py  where what they write is kept
     logs.py       what they wrote
     events.py     what happens to them
     attach.py     their streams, with others

@@ -120,6 +120,14 @@ def check(options: RunOptions) -> None:
         raise UsageError("--plan prints and runs nothing, --step runs: give one of them")
     if options.cidfile and os.path.exists(options.cidfile):
         raise UsageError(f"--cidfile {options.cidfile}: is there already: remove it, or name another")
+    if options.log_driver != "json-file" or options.log_opt:
+        from minirt.engine.log_driver import log_limits
+
+        log_limits(options)
+    if options.stop_signal:
+        from minirt.engine.control import signal_number
+
+        signal_number(options.stop_signal)
     check_networks(options)
     if options.tty and options.interactive and not options.plan and not options.detach:
         from minirt.terminal.tty import require_terminal

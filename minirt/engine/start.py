@@ -12,7 +12,7 @@ import os
 from contextlib import ExitStack
 
 from minirt.engine import monitor as m
-from minirt.engine import owner, values
+from minirt.engine import owner
 from minirt.engine.asked import frozen, load_options
 from minirt.engine.container import Conflict, Container, NoContainer
 from minirt.engine.context import make_cgroup, make_context, prepare
@@ -21,6 +21,7 @@ from minirt.engine.gc import clear, exited
 from minirt.engine.health import Check, begin, check_of, merged
 from minirt.engine.images import find_image, hold, wants_mounts
 from minirt.engine.left import hand_over_terminal, place, streams
+from minirt.engine.log_driver import log_limits
 from minirt.engine.run import check, write_id
 from minirt.engine.session import Session
 from minirt.engine.spec import labels_of, make_spec
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 __all__ = ["create", "run_detached", "start"]
 
 ENDING = 10.0  # s that a monitor has to end in, when its container could not be started
-LOG_DRIVERS = ("json-file", "none")
 
 
 def create(options: RunOptions, image: Image | None = None) -> Container:
@@ -85,27 +85,10 @@ def check_detached(options: RunOptions) -> None:
     for name in watched:
         if getattr(options, name):
             raise UsageError(f"--{name.replace('_', '-')}: shows a birth in the foreground: leave out -d")
-    if options.log_driver not in LOG_DRIVERS:
-        raise UsageError(f"--log-driver {options.log_driver}: there are {' and '.join(LOG_DRIVERS)}")
     restart_policy(options.restart)
     if options.rm and options.restart != "no":
         raise UsageError("--rm and --restart: a container that is removed at its end is not started again")
-    log_limits(options)
     check(options)
-
-
-def log_limits(options: RunOptions) -> tuple[int, int]:
-    """Return --log-opt's max-size in bytes (0: any) and max-file. Raises: UsageError."""
-    size, files = 0, 1
-    for text in options.log_opt:
-        key, _, value = text.partition("=")
-        if key == "max-size":
-            size = values.parse_size(value, "--log-opt max-size")
-        elif key == "max-file" and value.isdigit() and int(value) > 0:
-            files = int(value)
-        elif key not in ("labels", "env"):  # which minirt.engine.logs looks at
-            raise UsageError(f"--log-opt {text}: there are max-size=SIZE, max-file=NUMBER, labels=NAMES and env=NAMES")
-    return size, files
 
 
 def start(container: Container, owned: bool = False, before: Callable[[], object] | None = None) -> Container:

@@ -29,6 +29,20 @@ def test_words_that_are_none_are_refused_in_one_line(minirt: Minirt, words: tupl
     assert done.stderr.startswith("minirt") and done.stderr.endswith(said + "\n") and done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("how", [("run", "--rm"), ("run", "-d"), ("create",)])
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [("--log-driver", "syslog"), ("--log-opt", "color=red"), ("--stop-signal", "FOO"), ("--pid", "container:none"),
+     ("--network", "container:none"), ("--volumes-from", "none")],
+)  # fmt: skip
+def test_what_a_container_cannot_have_is_refused_however_it_is_run(
+    minirt: Minirt, how: tuple[str, ...], flag: str, value: str
+) -> None:
+    done = minirt(*how, flag, value, "busybox", "true")
+    assert done.returncode == 125 and value.removeprefix("container:") in done.stderr and done.stderr.count("\n") == 1, done.stderr
+    assert minirt.good("ps", "-aq") == ""
+
+
 def test_what_is_not_there_is_no_error_for_rm_by_force(minirt: Minirt) -> None:
     minirt.good("create", "--name", "box", "busybox", "true")
     done = minirt("rm", "-f", "none", "box")
