@@ -46,7 +46,7 @@ class Blobs:
         if have != size or type(size) is not int:  # 5.0 and True are equal to some, and no sizes
             os.close(fd)
             word = "truncated" if isinstance(size, int) and have < size else "altered"
-            raise Damaged(f"blob {digest} is {word}: {have} bytes where {size} were written")
+            raise Damaged(f"blob {digest} is {word}: {have} bytes where {repr(size)[:40]} were written")
         return fd
 
     def read(self, descriptor: Descriptor) -> bytes:

@@ -191,6 +191,14 @@ def test_names_set_at_the_same_time_are_all_kept(store):
     assert len(store.index.entries()) == 100
 
 
+@pytest.mark.parametrize("size", ["\n", None, 5.0, True, [1], "x" * 1000, -1])
+def test_a_size_that_is_none_is_told_in_a_short_line(store, size):
+    blob = store.blobs.add(b"12345", LAYER)
+    with pytest.raises(Damaged) as caught:
+        store.blobs.open({**blob, "size": size})
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 200
+
+
 # -- images
 
 
