@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from minirt.image.digest import path_of
 from minirt.image.errors import Attempt, Damaged, ImageError
+from minirt.image.index import IMAGES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,11 +13,9 @@ if TYPE_CHECKING:
     from minirt.image.blobs import Descriptor
     from minirt.image.store import Store
 
-__all__ = ["MEDIA_CONFIG", "MEDIA_MANIFEST", "Image"]
+__all__ = ["MEDIA_CONFIG", "Image"]
 
-MEDIA_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 MEDIA_CONFIG = "application/vnd.oci.image.config.v1+json"
-_MANIFESTS = (MEDIA_MANIFEST, "application/vnd.docker.distribution.manifest.v2+json")
 
 
 class Image:
@@ -29,7 +28,7 @@ class Image:
         self.digest = str(descriptor.get("digest"))  # of the manifest
         name = name or self.digest
         media = descriptor.get("mediaType")
-        if media not in _MANIFESTS:
+        if media not in IMAGES:
             raise ImageError(f"image {name!r} is a {str(media)[:100]!r}; only single image manifests are implemented")
         self.manifest = store.blobs.read_json(descriptor)  # image-spec manifest.md
         try:

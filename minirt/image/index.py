@@ -19,10 +19,14 @@ if TYPE_CHECKING:
 
     from minirt.image.blobs import Descriptor
 
-__all__ = ["Index", "name_of"]
+__all__ = ["IMAGES", "INDEXES", "MEDIA_INDEX", "MEDIA_MANIFEST", "REF_NAME", "Index", "name_of", "replace_file"]
 
 REF_NAME = "org.opencontainers.image.ref.name"  # image-spec annotations.md
+# What a name may mean: one image, or several of which a machine takes its own; each in OCI's form and in docker's.
+MEDIA_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 MEDIA_INDEX = "application/vnd.oci.image.index.v1+json"
+IMAGES = (MEDIA_MANIFEST, "application/vnd.docker.distribution.manifest.v2+json")
+INDEXES = (MEDIA_INDEX, "application/vnd.docker.distribution.manifest.list.v2+json")
 
 
 def name_of(descriptor: Descriptor) -> str:

@@ -12,7 +12,7 @@ from minirt.image.blobs import DOCUMENT_LIMIT
 from minirt.image.compression import Bounded, Tap, decompressed, media_type, open_archive, sniff
 from minirt.image.digest import is_digest
 from minirt.image.errors import Attempt, BadArchive, Damaged, ImageError
-from minirt.image.index import REF_NAME
+from minirt.image.index import INDEXES, REF_NAME
 from minirt.image.reference import Reference
 from minirt.image.save import CONTAINERD_NAME
 from minirt.image.tar import Archive
@@ -31,7 +31,6 @@ __all__ = ["load"]
 
 ENTRIES_LIMIT = 100_000
 PACKED_LIMIT = 256 << 30  # bytes that an archive may unpack to
-INDEXES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
 
 
 class _File:

@@ -16,8 +16,8 @@ import os
 from minirt.image.blobs import Blobs
 from minirt.image.errors import Attempt, BadReference, Damaged, ImageError, UnknownImage
 from minirt.image.holds import Holds
-from minirt.image.image import MEDIA_CONFIG, MEDIA_MANIFEST, Image
-from minirt.image.index import Index, name_of, replace_file
+from minirt.image.image import MEDIA_CONFIG, Image
+from minirt.image.index import MEDIA_MANIFEST, Index, name_of, replace_file
 from minirt.image.layers import Layers
 from minirt.image.partial import Partials
 from minirt.image.reference import Reference

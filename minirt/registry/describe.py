@@ -6,8 +6,8 @@ import json
 import os
 
 from minirt.image.errors import Damaged
+from minirt.image.index import INDEXES
 from minirt.registry.errors import Refusal
-from minirt.registry.manifest import INDEXES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

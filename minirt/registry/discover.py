@@ -6,6 +6,7 @@ import json
 
 from aiohttp import web
 
+from minirt.image.index import MEDIA_INDEX
 from minirt.registry.names import check_digest
 from minirt.registry.paging import Page, next_link
 from minirt.registry.service import repository_of, service_of, work
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["routes"]
 
-MEDIA_INDEX = "application/vnd.oci.image.index.v1+json"
 REFERRERS_LIMIT = 4 << 20  # bytes of descriptors in one answer: clients need not take longer manifests
 
 

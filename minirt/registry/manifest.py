@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 
 from minirt.image.digest import is_digest
+from minirt.image.index import IMAGES, INDEXES
 from minirt.registry.errors import Refusal
 
 TYPE_CHECKING = False
@@ -16,10 +17,8 @@ if TYPE_CHECKING:
 
     from minirt.image.blobs import Descriptor
 
-__all__ = ["IMAGES", "INDEXES", "Manifest"]
+__all__ = ["Manifest"]
 
-IMAGES = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json")
-INDEXES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
 # Layers that a registry need not have (image-spec layer.md#non-distributable-layers, and docker's older word for them)
 _ELSEWHERE = ("application/vnd.oci.image.layer.nondistributable.", "application/vnd.docker.image.rootfs.foreign.")
 

@@ -12,9 +12,10 @@ from aiohttp import web
 
 from minirt.image import digest as digests
 from minirt.image.blobs import DOCUMENT_LIMIT
+from minirt.image.index import IMAGES, INDEXES
 from minirt.registry.download import Download
 from minirt.registry.errors import Refusal
-from minirt.registry.manifest import IMAGES, INDEXES, Manifest
+from minirt.registry.manifest import Manifest
 from minirt.registry.sendfile import ContentResponse
 from minirt.registry.service import work
 from minirt.registry.upstream import Offline, body

@@ -7,8 +7,8 @@ import re
 from aiohttp import web
 
 from minirt.image.digest import is_digest
+from minirt.image.index import IMAGES, INDEXES
 from minirt.registry.errors import Refusal
-from minirt.registry.manifest import IMAGES, INDEXES
 from minirt.registry.names import check_digest
 from minirt.registry.sendfile import ContentResponse
 from minirt.registry.service import repository_of, service_of, work

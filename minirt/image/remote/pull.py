@@ -7,11 +7,11 @@
 from __future__ import annotations
 
 from minirt.image.errors import Attempt, Damaged, ImageError, StoreError, UnknownImage
+from minirt.image.index import INDEXES
 from minirt.image.remote.errors import Denied, Lied, NotThere, RegistryError, Unreachable
 from minirt.image.remote.platform import Platform, choose
 from minirt.image.remote.registries import Registries
 from minirt.image.remote.registry import connect
-from minirt.image.remote.repository import INDEXES
 from minirt.image.signing import policy as signing
 
 TYPE_CHECKING = False

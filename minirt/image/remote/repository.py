@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 
 from minirt.image import digest as digests
+from minirt.image.index import IMAGES, INDEXES, MEDIA_INDEX
 from minirt.image.remote.errors import Lied, NotThere, RegistryError
 from minirt.image.remote.http import check, document, finish, joined, json_object, length_of
 
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["MANIFESTS", "Repository"]
 
-MEDIA_INDEX = "application/vnd.oci.image.index.v1+json"
-INDEXES = (MEDIA_INDEX, "application/vnd.docker.distribution.manifest.list.v2+json")
-IMAGES = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json")
 MANIFESTS = (*IMAGES, *INDEXES)
 PAGES = 1000  # of a list, at most: a server could go on for ever
 
