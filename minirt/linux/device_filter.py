@@ -79,6 +79,7 @@ COPY, SET, MASK, SHIFT = (k.BPF_ALU | k.BPF_MOV | k.BPF_X, k.BPF_ALU | k.BPF_MOV
 GO = k.BPF_JMP | k.BPF_JA  # goto
 EXIT = k.BPF_JMP | k.BPF_EXIT
 RESULT, CONTEXT, TYPE, OPEN, MAJOR, MINOR = range(6)  # registers: r0 is returned, r1 is given
+INSTRUCTION = struct.Struct("<BBhi")  # struct bpf_insn
 MOST = 5000  # rules: a jump is at most 32767 instructions long
 
 
@@ -175,7 +176,7 @@ class Instruction:
     def pack(self) -> bytes:
         """Return it as the kernel has it: u8 code, u4 target and source, s16 offset, s32 number (linux/bpf.h)."""
         number = self.number - (1 << 32) if self.number >= 1 << 31 else self.number
-        return struct.pack("<BBhi", self.code, self.target | self.source << 4, self.offset, number)
+        return INSTRUCTION.pack(self.code, self.target | self.source << 4, self.offset, number)
 
     def text(self, at: int) -> str:
         """Return it in words, standing at a place of the program."""

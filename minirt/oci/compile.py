@@ -66,6 +66,7 @@ def hooked() -> tuple[Callable[[Plan, Context], None], ...]:
 
 
 HOOKED = hooked()
+REST = system.network  # `finish_rest` begins here: what is before keeps the child at work while that is made
 
 
 def compile_plan(context: Context, preserve_fds: int = 0) -> Plan:
@@ -95,12 +96,12 @@ def finish_plan(plan: Plan, context: Context) -> None:
 
 
 def finish_root(plan: Plan, context: Context) -> None:
-    """Append what makes the child's root."""
+    """Append what makes the child's root, and what the kernel takes long for."""
     order = HOOKED if context.hooks else ORDER
-    plan.extend(order[len(EXECUTOR) : order.index(system.hostname)], context)
+    plan.extend(order[len(EXECUTOR) : order.index(REST)], context)
 
 
 def finish_rest(plan: Plan, context: Context) -> None:
     """Append what comes after that."""
     order = HOOKED if context.hooks else ORDER
-    plan.extend(order[order.index(system.hostname) :], context)
+    plan.extend(order[order.index(REST) :], context)
