@@ -81,7 +81,7 @@ def service(guest, port):
     listener = socket.socket(socket.AF_UNIX)
     listener.settimeout(10)
     listener.bind(f"{guest.path}_{port}")
-    listener.listen()
+    listener.listen(128)
     return listener
 
 
@@ -177,6 +177,21 @@ def test_a_client_for_whom_no_descriptor_is_free_waits_for_one_and_costs_no_time
         assert len(calls) < 10, "the loop sleeps though somebody waits at the listener"
         guest.say(vs.RST, port, 52)  # whose descriptor is free now
         assert guest.hear()[::2][:2] == (vs.REQUEST, 60)
+
+
+def test_half_of_the_processs_descriptors_are_not_the_guests_to_use_up(tmp_path):
+    """The console's ports and the control socket want some too."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(before[0], 200), before[1]))
+    try:
+        with Guest(tmp_path) as guest, service(guest, 1237):
+            for peer in range(100):
+                guest.say(vs.REQUEST, 1237, peer)
+                assert guest.hear()[:3] == (vs.RESPONSE, 1237, peer)
+            guest.say(vs.REQUEST, 1237, 100)
+            assert guest.hear()[:3] == (vs.RST, 1237, 100)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_the_host_sends_no_more_than_the_guest_has_room_for(guest):

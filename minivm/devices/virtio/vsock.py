@@ -13,6 +13,7 @@ in Python.
 
 from __future__ import annotations
 
+import resource
 import select
 import socket
 from struct import pack
@@ -71,6 +72,8 @@ class Vsock:
 
     def __init__(self, cid: int, path: str, listener: socket.socket) -> None:
         self._cid, self._path, self._listener = cid, path, listener
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self._most = MOST if limit == resource.RLIM_INFINITY else min(MOST, limit // 2)  # the process has more to do than this
         self.transport: Mmio | None = None
         self._loop = Loop(self, range(self.queues))
         self._loop.watch(listener.fileno(), select.EPOLLIN | select.EPOLLET)
@@ -137,7 +140,7 @@ class Vsock:
                 client, _ = self._listener.accept()
             except OSError:
                 return
-            if len(self._new) + len(self._by_fd) >= MOST:
+            if len(self._new) + len(self._by_fd) >= self._most:
                 client.close()
                 continue
             client.setblocking(False)
@@ -235,7 +238,7 @@ class Vsock:
 
     def _request(self, port: int, peer: int, buffer: int, passed_on: int) -> None:
         """The guest wants to connect to a program of the host."""
-        end = self._connected(port) if len(self._new) + len(self._by_fd) < MOST else None
+        end = self._connected(port) if len(self._new) + len(self._by_fd) < self._most else None
         if end is None:
             self._refuse(port, peer)
             return
