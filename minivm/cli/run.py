@@ -102,7 +102,10 @@ def _dump_file(options: argparse.Namespace) -> AbstractContextManager[BinaryIO |
     if not options.dump:
         return Nothing()
     try:
-        return open(options.dump, "wb")
+        import os
+
+        # not emptied yet: what was dumped before is only lost to another dump
+        return open(options.dump, "wb", opener=lambda path, flags: os.open(path, flags & ~os.O_TRUNC, 0o666))
     except OSError as error:
         raise MinivmError(f"cannot write dump {options.dump!r}: {error.strerror}") from None
 

@@ -65,6 +65,7 @@ def write_core(path: str, memory: Memory, vcpus: Sequence[int], file: BinaryIO |
         place += len(view)
     try:
         with open(path, "wb") if file is None else contextlib.nullcontext(file) as file:
+            file.truncate(0)  # so that what is not written is a hole
             file.write(_headers(segments, places, len(notes)) + notes)
             written = sum(_write_sparse(file, view, where) for (_, view), (_, _, where) in zip(memory, places, strict=True))
             file.truncate(place)

@@ -243,6 +243,15 @@ def test_a_disk_belongs_to_one_machine_at_a_time(tmp_path):
     assert "a directory is no disk" in run("--disk", str(tmp_path)).stderr
 
 
+def test_an_earlier_dump_stays_where_the_machine_could_not_be_built(tmp_path):
+    core = tmp_path / "core"
+    core.write_bytes(b"of the run before")
+    assert run("--dump", str(core), "--fail", "KVM_CREATE_VM=EIO").returncode == 125
+    assert core.read_bytes() == b"of the run before"
+    assert run(HELLO16, "--boot", "flat16", "--dump", str(core)).returncode == 0
+    assert core.read_bytes().startswith(b"\x7fELF")
+
+
 @pytest.mark.parametrize("seconds", ["1e300", "inf", "3000000"])
 def test_a_time_may_be_longer_than_poll_can_wait(seconds):
     assert run(HELLO16, "--boot", "flat16", "--timeout", seconds).returncode == 0
