@@ -113,8 +113,12 @@ def changes(rules: list[Rule]) -> Iterator[set[str]]:
     except ImportError:
         raise ComposeError("compose watch needs the package watchfiles: .venv/bin/pip install -e '.[compose]'") from None
     places = sorted({rule.watched for rule in rules})
-    for found in watch(*places, watch_filter=None, step=STEP, debounce=MOST, rust_timeout=LOOK, yield_on_timeout=True):
-        yield {path for _, path in found}
+    try:
+        for found in watch(*places, watch_filter=None, step=STEP, debounce=MOST, rust_timeout=LOOK, yield_on_timeout=True):
+            yield {path for _, path in found}
+    except (OSError, RuntimeError) as error:
+        limits = "sysctl fs.inotify.max_user_watches and max_user_instances say how much can be watched"
+        raise ComposeError(f"{', '.join(places)}: cannot be watched: {error} ({limits})") from None
 
 
 class Watch:
