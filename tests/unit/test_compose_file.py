@@ -361,3 +361,25 @@ def test_durations(text: str, want: float) -> None:
 def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(ValueError):
         seconds(text)
+
+
+# -- develop.watch -------------------------------------------------------------------------------------------------------
+
+MEANT = [  # what has changed, and what it is called in the container: below ./src, whose target is /app; nothing: it is not meant
+    ("src/a.py", "/app/a.py"), ("src/deep/b.py", "/app/deep/b.py"), ("src", "/app"), ("src/a.txt", ""), ("other/a.py", ""),
+    ("srcs/a.py", ""), ("src/.git/a.py", ""), ("src/a.py~", ""), ("src/.a.py.swp", ""), ("src/skip/a.py", ""),
+    ("src/left/a.py", ""), ("src/skip/keep.py", "/app/skip/keep.py"),
+]  # fmt: skip
+
+
+def test_what_a_rule_means(project, tmp_path: Path) -> None:
+    from minirt.compose.watch import rules_of
+
+    for name in ("src", "other", "srcs"):
+        (tmp_path / name).mkdir()
+    (tmp_path / ".dockerignore").write_text("src/left\n")
+    rule = "{path: ./src/, action: sync, target: /app, include: '**/*.py', ignore: [skip, '!skip/keep.py']}"
+    made = project(f"services:\n  web:\n    build: .\n    develop: {{watch: [{rule}]}}\n")
+    (rule,) = rules_of(made, ["web"])
+    found = {path: rule.below(str(tmp_path / path)) for path, _ in MEANT}
+    assert {path: rule.place(name) if name is not None else "" for path, name in found.items()} == dict(MEANT)
