@@ -142,6 +142,9 @@ def remember(error: MinirtError) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a test's has not
+            stream.reconfigure(errors="surrogateescape")  # names of files are bytes
     if words[:1] == ["oci"]:  # its words follow Go's rules for flags, not argparse's
         from minirt.runtime.command import main as oci
 

@@ -57,6 +57,14 @@ for kind, path in changes(box):
     assert {"A /a", "C /etc", "D /bin/ls"} <= set(lines) and not [line for line in lines if "/a/" in line]
 
 
+def test_diff_tells_of_names_that_are_no_text(own_store: Minirt) -> None:
+    own_store.good("run", "--name", "bad", "busybox", "sh", "-ec", "touch /$(printf 'a\\377b')")
+    own_store.env["PYTHONIOENCODING"] = "utf-8:strict"  # as in most locales
+    done = subprocess.run([*own_store.program, "diff", "bad"], env=own_store.env, capture_output=True, timeout=60)
+    own_store.good("rm", "bad")
+    assert (done.returncode, done.stderr) == (0, b"") and b"A /a\xffb\n" in done.stdout
+
+
 def test_diff_tells_of_directories_however_deep(own_store: Minirt) -> None:
     script = "i=0; while test $i -lt 1500; do mkdir d; cd d; i=$((i + 1)); done"
     own_store.good("run", "--name", "deep", "busybox", "sh", "-ec", script)
