@@ -97,6 +97,7 @@ def row(container: Container, whole: bool, size: bool) -> dict[str, Any]:
     from minirt.cli.formats import ago
     from minirt.cli.formats import size as as_size
     from minirt.engine.container_view import listed
+    from minirt.template.show import quoted
 
     seen = listed(container, size)
     labels, command = seen["Labels"], seen["Command"]
@@ -108,7 +109,7 @@ def row(container: Container, whole: bool, size: bool) -> dict[str, Any]:
         "ID": container.id if whole else container.id[:12],
         "Names": container.label,
         "Image": seen["Image"],
-        "Command": f'"{command}"',
+        "Command": quoted(command, '"'),
         "CreatedAt": time.strftime("%Y-%m-%d %H:%M:%S +0000 UTC", time.gmtime(seen["Created"])),
         "RunningFor": ago(seen["Created"]),
         "Ports": ports(seen["Ports"]),

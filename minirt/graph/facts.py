@@ -59,7 +59,7 @@ def of_container(container: Container, host: dict[str, int]) -> dict[str, Any] |
         own = namespaces(pid)
         mounts, layers = of_mounts(pid)
         with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
-            program = file.read().strip()
+            program = plain(file.read().rstrip("\n"))
     except OSError:
         return None
     return {
@@ -99,8 +99,14 @@ def of_mounts(pid: int) -> tuple[list[dict[str, Any]], dict[str, Any]]:
             layers = {"upper": words.get("upperdir", ""), "lower": words.get("lowerdir", "").split(":")}
         if mount.point != "/" and not mount.point.startswith(EVERYWHERE):
             shown = mount.root if mount.kind not in ("tmpfs", "proc", "sysfs", "devpts", "mqueue") else mount.source
-            found.append({"target": mount.point, "type": mount.kind, "source": shown, "read_only": "ro" in mount.options})
+            read_only = "ro" in mount.options
+            found.append({"target": plain(mount.point), "type": mount.kind, "source": plain(shown), "read_only": read_only})
     return found, layers
+
+
+def plain(text: str) -> str:
+    """Return a text with what is no visible sign written out: a container's words are to draw nothing by themselves."""
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
 
 
 # -- cgroups -------------------------------------------------------------------------------------------------------------

@@ -98,6 +98,17 @@ def test_text_is_a_tree_without_colours_where_nobody_looks(machine: Host) -> Non
     assert "\x1b" not in out and "shared     net with side" in out and "══" in out and "network back" in out
 
 
+def test_a_program_s_name_draws_nothing_of_its_own(host: Host, tmp_path: Path) -> None:
+    """It may call itself anything (man 5 proc_pid_comm)."""
+    script = "printf 'a\\033[2J<' >/proc/$$/comm; touch /ready; while :; do sleep 1; done"
+    host.good("run", "-d", "--name", "box", "busybox", "sh", "-c", script)
+    host.good("exec", "box", "sh", "-c", "until test -e /ready; do sleep 0.1; done")
+    assert "  a\\x1b[2J<, process" in host.good("graph")
+    host.good("graph", "--format", "svg", "-o", tmp_path / "picture.svg")
+    assert "a\\x1b[2J<" in "".join(ElementTree.parse(tmp_path / "picture.svg").getroot().itertext())
+    host.good("rm", "-f", "box")
+
+
 def test_a_machine_without_containers_is_drawn_too(host: Host) -> None:
     assert facts(host)["containers"] == []
     ElementTree.fromstring(host.good("graph", "--format", "svg"))

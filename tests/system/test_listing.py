@@ -79,6 +79,15 @@ def test_filters_of_ps(two, filters: list[str], want: str) -> None:
     assert good(two, "ps", "-a", "--format", "{{.Names}}", *words).split() == want.split()
 
 
+def test_a_command_writes_nothing_to_our_terminal(minirt) -> None:
+    """It may be an image's: in the list it is quoted as Go does that, and on one line."""
+    good(minirt, "create", "--name", "box", "busybox", 'a\x1b[31m\nb"')
+    try:
+        assert '"a\\x1b[31m\\nb\\""' in good(minirt, "ps", "-a").splitlines()[1]
+    finally:
+        good(minirt, "rm", "box")
+
+
 def test_a_filter_that_is_none_is_refused(minirt) -> None:
     for text in ("nothing=1", "name", "status=asleep", "health=tired"):
         done = minirt("ps", "--filter", text)
