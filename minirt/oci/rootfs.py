@@ -7,7 +7,6 @@ from errno import EINVAL, EPERM
 
 from minirt.errors import MinirtError
 from minirt.linux import constants as k
-from minirt.linux import mountinfo
 from minirt.oci.options import PROPAGATION
 from minirt.oci.step import Context, step
 from minirt.oci.targets import jump
@@ -156,6 +155,8 @@ def move_root(p: Plan, c: Context) -> None:
 
 def whole_views(root: str) -> list[str]:
     """Return where a whole /proc or /sys is mounted outside a directory."""
+    from minirt.linux import mountinfo
+
     whole = [mount.point for mount in mountinfo.read() if mount.kind in ("proc", "sysfs") and mount.root == "/"]
     return [point for point in reversed(whole) if not f"{point}/".startswith(f"{root}/")]  # what was mounted last first
 

@@ -6,7 +6,6 @@ validate.py. Where the document leaves a range open and the kernel does not, the
 
 from __future__ import annotations
 
-from minirt.linux.cpulist import numbers
 from minirt.oci.shapes import List, Map, Number, Object, Switch, Text
 
 __all__ = ["CONFIG", "HOOKS", "MEMORY_FLAGS", "MEMORY_MODES", "NAMESPACES", "PROCESS", "RESOURCES", "RLIMITS"]
@@ -35,6 +34,8 @@ def filled(text: str) -> str:
 
 def cpu_list(text: str) -> str:
     """Numbers and ranges with commas between: 0-3,7 (man 7 cpuset, List format)."""
+    from minirt.linux.cpulist import numbers
+
     try:
         numbers(text)
     except ValueError as error:
