@@ -84,6 +84,19 @@ def test_what_a_trace_says_is_text_and_nothing_else(browser: Browser, tmp_path: 
     assert browser.run("return document.images.length") == 0
 
 
+def test_on_a_telephone_the_call_is_seen_beside_the_list(browser: Browser, tmp_path: Path) -> None:
+    try:
+        browser.width(390)
+        opened(browser, tmp_path / "t.html", page({"kind": "container"}, trace(60)))
+        browser.type(RIGHT)
+        box = "document.getElementById('why').getBoundingClientRect()"
+        place = browser.run(f"return [{box}.top, {box}.bottom, innerHeight]")
+        assert 0 <= place[0] < place[1] <= place[2] and browser.text("#why") == "reason 1"
+        assert browser.run("return document.documentElement.scrollWidth") <= 390
+    finally:
+        browser.width(1100)
+
+
 def test_light_and_dark_are_both_readable(browser: Browser, tmp_path: Path) -> None:
     opened(browser, tmp_path / "t.html", page({"kind": "container"}, trace()))
     lightness = {}
