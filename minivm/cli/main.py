@@ -124,6 +124,7 @@ def build_parser(chosen: str | None, alone: bool = False) -> argparse.ArgumentPa
     import argparse
     from importlib import import_module
 
+    from minirt import __version__
     from minirt.cli.help import Help
 
     parser = argparse.ArgumentParser(
@@ -132,6 +133,7 @@ def build_parser(chosen: str | None, alone: bool = False) -> argparse.ArgumentPa
         epilog=EPILOG,
         formatter_class=Help,
     )
+    parser.add_argument("--version", action="version", version=f"minivm {__version__}", help="print the version")
     parser.add_argument("--debug", action="store_true", help="show where an error came from")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     done = set()

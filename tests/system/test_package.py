@@ -151,11 +151,25 @@ def test_minirt_runs_a_container_where_it_is_installed(installed: Path, minirt: 
 
 
 def test_the_commands_start_where_they_are_installed(installed: Path) -> None:
-    assert run(installed / "minirt", "--version", cwd="/") == "minirt 0.1.0\n"
+    for command in ("minirt", "minivm"):
+        assert run(installed / command, "--version", cwd="/") == f"{command} 0.1.0\n"
     modules = run(installed / "python", "-c", "import minirt, minivm; print(minirt.__file__, minivm.__file__)", cwd="/")
     assert all(str(installed.parent) in path for path in modules.split())
     oci = subprocess.run([installed / "minirt-oci", "state", "none"], capture_output=True, text=True, cwd="/", timeout=60)
     assert oci.returncode == 1 and "Traceback" not in oci.stderr and oci.stderr.count("\n") == 1
+
+
+def test_a_command_without_an_interpreter_beside_it_takes_the_search_path_s(installed: Path, tmp_path: Path) -> None:
+    """As `pip install --user` has it; what lies in the working directory is not what it runs."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "minirt").mkdir()
+    (tmp_path / "minirt" / "__init__.py").write_text("raise SystemExit('not this one')")
+    for command in ("minirt-oci", "minivm"):
+        there = shutil.copy(installed / command, tmp_path / "bin")
+        found = run(there, "--version", cwd=tmp_path, env={"PATH": f"{installed}:/usr/bin:/bin"})
+        assert found == run(installed / command, "--version", cwd="/") and "0.1.0" in found
+        lost = subprocess.run([there, "--version"], capture_output=True, text=True, env={"PATH": str(tmp_path)}, timeout=60)
+        assert lost.returncode == 127 and "python3" in lost.stderr
 
 
 def test_the_oci_command_s_modules_come_from_one_file_where_it_is_installed(installed: Path) -> None:

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from minirt import __version__
 from tutorials.tutor.errors import TutorError
 from tutorials.tutor.lessons import TOP, Lesson, find, lessons
 from tutorials.tutor.state import State
@@ -54,6 +55,7 @@ def parser() -> argparse.ArgumentParser:
     what = "Learn how containers and virtual machines are made, with the inside of real ones to write."
     plain = argparse.RawDescriptionHelpFormatter
     top = argparse.ArgumentParser(prog="tutor", description=what, epilog=EXAMPLES, formatter_class=plain)
+    top.add_argument("--version", action="version", version=f"tutor {__version__}", help="print the version")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     def add(name: str, run: Any, help: str, lesson: str | None = "?", more: str = "") -> argparse.ArgumentParser:
