@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from minirt.image.errors import Attempt, Damaged, ImageError, StoreError, UnknownImage
+from minirt.image.errors import Attempt, Damaged, ImageError, StoreError
 from minirt.image.index import INDEXES
 from minirt.image.remote.errors import Denied, Lied, NotThere, RegistryError, Unreachable
 from minirt.image.remote.platform import Platform, choose
@@ -174,11 +174,3 @@ def _configuration(
     except (Damaged, KeyError, TypeError):
         pass
     raise Lied(f"{reference} has a configuration that does not fit its {len(layers)} layers: it is no image to run")
-
-
-def find_or_pull(store: Store, name: str, progress: Progress | None = None) -> Image:
-    """Return an image of the store, pulled if it is not there. Raises what `pull` does."""
-    try:
-        return store.resolve(name)
-    except UnknownImage:
-        return pull(store, name, progress=progress)
