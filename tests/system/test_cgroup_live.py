@@ -223,14 +223,22 @@ def test_a_paused_group_that_is_signalled_stays_paused(group):
         assert status_of(pid) == -signal.SIGTERM
 
 
+def ticks_of(pid):
+    """Return the processor time that a process has used, as proc_pid_stat(5) has it."""
+    return sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]))
+
+
 def test_statistics_say_what_a_process_used(group):
     def work():
         while time.process_time() < 0.2:
             pass
         sleep()
 
-    with child(group, work):
-        time.sleep(0.5)
+    with child(group, work) as pid:
+        end = time.monotonic() + 60
+        while ticks_of(pid) < 19:  # of 10 ms each
+            assert time.monotonic() < end
+            time.sleep(0.01)
         said = group.stats()
         assert said["pids"]["current"] == 1
         assert said["cpu"]["usage"]["total"] > 150_000_000
