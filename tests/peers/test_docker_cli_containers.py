@@ -177,8 +177,8 @@ def test_update_changes_the_restart_policy(api: Api) -> None:
 
 
 def test_events_tell_a_container_s_life(api: Api) -> None:
-    following = api.start("events", "--format", "{{.Type}} {{.Action}}", "--filter", "container=box")
-    time.sleep(0.5)
+    now = f"{time.time():.9f}"  # who follows says nothing when he has begun
+    following = api.start("events", "--since", now, "--format", "{{.Type}} {{.Action}}", "--filter", "container=box")
     box(api)
     api.good("rm", "-f", "box")
     seen: list[str] = []

@@ -31,6 +31,11 @@ def until(holds: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
+def connected(pid: int) -> bool:
+    """Say whether a process has a socket."""
+    return any(os.readlink(fd).startswith("socket:") for fd in Path(f"/proc/{pid}/fd").iterdir())
+
+
 def folder(minirt: Minirt, name: str) -> Path:
     return minirt.root / "lib" / "containers" / inspect(minirt, name)["Id"]
 
@@ -470,7 +475,7 @@ def test_a_detached_exec_has_none_of_our_streams(mine: Minirt) -> None:
 def test_several_may_look_at_once(mine: Minirt) -> None:
     mine.good("run", "-d", "--name", "box", "-i", "busybox", "sh", "-c", "read x; echo got $x; exit 4")
     lookers = [mine.start("attach", "--no-stdin", "box") for _ in range(2)]
-    time.sleep(1)
+    until(lambda: all(connected(looker.pid) for looker in lookers))
     typist = mine("attach", "box", input="word\n")
     assert typist.returncode == 4 and typist.stdout == "got word\n"
     for looker in lookers:

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from command import Minirt
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a container without a user namespace takes root")
 LIMIT = 30.0  # seconds that something may take on a busy machine
+LATELY = ("--since", "10m")  # who follows says nothing when he has begun, which may be after what he is to see
 
 
 def told(minirt: Minirt, *words: str) -> list[dict]:  # type: ignore[type-arg]
@@ -69,9 +69,8 @@ def test_what_never_began_is_not_told(mine: Minirt) -> None:
 
 def test_who_follows_sees_it_as_it_happens_and_only_what_is_wanted(mine: Minirt) -> None:
     mine.good("run", "-d", "--name", "before", "busybox", "true")
-    follower = mine.start("events", "--filter", "event=die", "--filter", "event=start", "--filter", "container=box",
-                          "--format", "{{.Action}} {{.Actor.Attributes.name}}")  # fmt: skip
-    time.sleep(1.0)  # it says nothing when it has begun
+    wanted = ("--filter", "event=die", "--filter", "event=start", "--filter", "container=box")
+    follower = mine.start("events", *LATELY, *wanted, "--format", "{{.Action}} {{.Actor.Attributes.name}}")
     mine.good("run", "-d", "--name", "other", "busybox", "true")
     mine.good("run", "-d", "--name", "box", "busybox", "true")
     assert follower.stdout.readline() == "start box\n" and follower.stdout.readline() == "die box\n"
@@ -82,8 +81,8 @@ def test_who_follows_sees_it_as_it_happens_and_only_what_is_wanted(mine: Minirt)
 def test_an_end_that_no_monitor_saw_is_told_to_who_follows(mine: Minirt) -> None:
     mine.good("run", "-d", "--name", "box", "busybox", "sleep", "1000")
     pid = json.loads(mine.good("inspect", "box"))[0]["State"]["Pid"]
-    follower = mine.start("events", "--filter", "type=container", "--format", "{{.Action}} {{.Actor.Attributes.exitCode}}")
-    time.sleep(1.0)
+    wanted = ("--filter", "type=container", "--filter", "event=die")
+    follower = mine.start("events", *LATELY, *wanted, "--format", "{{.Action}} {{.Actor.Attributes.exitCode}}")
     monitor = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
     assert Path(f"/proc/{monitor}/comm").read_text() == "minirt-monitor\n"
     os.kill(monitor, signal.SIGKILL)

@@ -172,14 +172,16 @@ def test_exec_detached_writes_its_pid_and_goes_on(oci: Runtime) -> None:
 
 
 def test_kill_by_number_name_and_in_runc_s_order_of_flags(oci: Runtime) -> None:
-    oci.config["process"]["args"] = ["sh", "-c", "trap 'echo term' TERM; trap 'echo usr1' USR1; while :; do sleep 0.05; done"]
+    script = "trap 'echo term' TERM; trap 'echo usr1' USR1; echo ready; while :; do sleep 0.05; done"
+    oci.config["process"]["args"] = ["sh", "-c", script]
     oci.create()
     oci.good("start", "box")
-    time.sleep(0.2)
+    said = ["ready"]
+    wait_for(lambda: (oci.path / "out").read_text().split() == said)
     for words in (("box",), ("box", "USR1"), ("box", "10")):
         oci.good("kill", *words)
-        time.sleep(0.3)
-    assert (oci.path / "out").read_text().split() == ["term", "usr1", "usr1"]
+        said.append("usr1" if words[1:] else "term")
+        wait_for(lambda: (oci.path / "out").read_text().split() == said)
     assert "unknown signal" in oci("kill", "box", "NONE").stderr
     pid = oci.pid
     oci.good("kill", "box", "KILL", "--all")
