@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from virtio_driver import AREA, EVENT_IDX, INDIRECT, LIMIT, RAM, VERSION_1, Driver, Memory, until
 
 from minivm.devices.virtio.fs import Fs
+from minivm.devices.virtio.mmio import F_RING_PACKED
 from minivm.devices.virtio.vhost_user import Backend
 from minivm.errors import MinivmError, UsageError
 from minivm.machine import host, shares
@@ -198,6 +199,12 @@ class Impostor:
 def test_a_back_end_that_speaks_nonsense_is_refused_in_one_line(answers):
     with Impostor(answers) as fd, pytest.raises(MinivmError, match="impostor"):
         Backend(fd, "impostor", limit=0.05).say(1)
+
+
+def test_packed_rings_of_a_back_end_are_not_offered():
+    """vhost-user: SET_VRING_BASE is the index alone for split rings; for packed ones it has the wrap counters, too."""
+    with Impostor([struct.pack("<IIIQ", 1, 1 | 1 << 2, 8, VERSION_1 | F_RING_PACKED)]) as fd:
+        assert Fs(Backend(fd, "impostor"), "t", []).ring_features == VERSION_1
 
 
 # --- words ---

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from struct import pack
 
+from minivm.devices.virtio.mmio import F_RING_PACKED
 from minivm.devices.virtio.vhost_user import Backend, Remote
 from minivm.kvm._kvm import lib
 
@@ -52,7 +53,8 @@ class Fs:
         if not 0 < len(self._tag) <= TAG_BYTES:
             raise ValueError(f"a tag has 1 to {TAG_BYTES} bytes")
         self.features = 0  # of its own it has none
-        self.ring_features = backend.features
+        # A packed ring begins elsewhere than at 0: SET_VRING_BASE would have to carry its wrap counters.
+        self.ring_features = backend.features & ~F_RING_PACKED
         self.transport: Mmio | None = None
 
     def config(self) -> bytes:
