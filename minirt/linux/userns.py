@@ -22,15 +22,11 @@ CAUSES = {
 # One line of a map as config.json has it: {"containerID": 0, "hostID": 100000, "size": 65536}.
 
 INITIAL = "user:[4026531837]"  # PROC_USER_INIT_INO, linux/proc_ns.h
-_in_initial: bool | None = None
 
 
 def in_initial() -> bool:
     """Say whether this process is in the user namespace that the kernel started with. By its number: another may map all ids."""
-    global _in_initial
-    if _in_initial is None:
-        _in_initial = os.readlink("/proc/self/ns/user") == INITIAL
-    return _in_initial
+    return os.readlink("/proc/self/ns/user") == INITIAL
 
 
 def map_text(mappings: Sequence[dict[str, int]]) -> str:

@@ -31,7 +31,7 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="a container without a user namespace takes root"),
 ]
 LIMIT = 40.0  # seconds that something may take on a busy machine
-NAMES = st.sampled_from("abc")
+NAMES = st.sampled_from("xyz")  # no beginning of an id, which would be found by it
 
 
 def until(holds: Callable[[], object]) -> None:
@@ -173,7 +173,7 @@ class Engine(RuleBasedStateMachine):
 
     @rule(name=NAMES)
     def rename(self, name: str) -> None:
-        other = {"a": "b", "b": "c", "c": "a"}[name]
+        other = {"x": "y", "y": "z", "z": "x"}[name]
         if name not in self.model:
             self.refused(name, lambda: control.rename(find(name), other))
         elif other in self.model:
