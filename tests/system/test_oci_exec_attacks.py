@@ -6,7 +6,6 @@ Each guard is a record of the plan of minirt/oci/join.py; where it can be taken 
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
@@ -148,7 +147,7 @@ def test_who_has_the_executor_open_cannot_change_it(guarded: bool, monkeypatch: 
     """CVE-2019-5736: /proc/PID/exe outlives its process in a descriptor, and then no ETXTBSY is in the way."""
     monkeypatch.setattr(executors, "_executor", -1)
     if not guarded:
-        monkeypatch.setattr(fcntl, "F_SEAL_WRITE", 0)
+        monkeypatch.setattr(executors.k, "F_SEAL_WRITE", 0)
     with Birth(Plan().barrier("waits").exit_group(0)) as birth:
         next(iter(birth.barriers()))
         exe = os.open(f"/proc/{birth.pid}/exe", os.O_RDONLY)
