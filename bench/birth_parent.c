@@ -68,7 +68,7 @@ static void birth(int exe, const struct shared *image)
     static char stack[16384] __attribute__((aligned(16)));
     sigset_t all, old;
     int pair[2], status;
-    char byte;
+    char byte, name[64];
     struct iovec part = {&byte, 1};
     struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
 
@@ -84,6 +84,8 @@ static void birth(int exe, const struct shared *image)
     close(pair[1]);
     if (helper < 0 || pwrite(memory, image, sizeof *image, 0) != sizeof *image || sendmsg(pair[0], &message, MSG_NOSIGNAL) != 1)
         err(1, "the helper");
+    if (readlink("/proc/self/ns/user", name, sizeof name) < 0)  /* is it the initial one? There device nodes can be made */
+        err(1, "the user namespace");
     /* minirt writes the rest of its plan here: the records again with the others, and where they are. */
     if (pwrite(memory, image, sizeof *image, sizeof *image) != sizeof *image || pwrite(memory, &image->kcore, 1, sizeof *image) != 1
         || sendmsg(pair[0], &message, MSG_NOSIGNAL) != 1)

@@ -71,6 +71,7 @@ class Context:
         "ground",
         "hooks",
         "init",
+        "initial",
         "join",
         "made",
         "network",
@@ -132,6 +133,7 @@ class Context:
         self.fresh = namespace_types(config) if not join else set()
         self.slots: dict[str, Any] = {}  # where one step leaves a descriptor for a later one
         self.read: list[Mount] | None = None
+        self.initial: bool | None = None  # is the caller in the initial user namespace? Asked once for a birth
         self.made: set[str] = {"/"}  # directories that need not be made again
         self.ground: dict[str, bool] = {}  # mount points so far: may paths below be followed as they are (targets.py)?
 
@@ -158,9 +160,11 @@ class Context:
         """
         if any(ns["type"] == "user" for ns in self.linux.get("namespaces") or ()):
             return True
-        from minirt.linux.userns import in_initial
+        if self.initial is None:
+            from minirt.linux.userns import in_initial
 
-        return not in_initial()
+            self.initial = in_initial()
+        return not self.initial
 
     @property
     def shared_root(self) -> bool:
