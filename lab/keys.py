@@ -12,6 +12,7 @@ users in a hurry: without this file that machine lives for seconds.)
                          hear of preemption
     cgroups              any group with a quota of processor time; with a BPF program for devices, or for packets
     time stamps          any socket that wants to know when a packet came
+    performance events   any that follows a process, as a breakpoint in hardware does that a debugger, or CRIU, sets (man 2 ptrace)
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ import time
 KVM_CREATE_VM, KVM_CREATE_VCPU, KVM_CREATE_IRQCHIP = 0xAE01, 0xAE41, 0xAE60  # linux/kvm.h
 GROUP = "/sys/fs/cgroup/held"
 SYS_BPF, BPF_PROG_LOAD, BPF_PROG_ATTACH = 321, 5, 8  # asm/unistd_64.h, linux/bpf.h
+SYS_PERF_EVENT_OPEN, PERF_FLAG_FD_CLOEXEC = 298, 8  # linux/perf_event.h
+DUMMY = struct.pack("<IIQ48x", 1, 64, 9)  # PERF_TYPE_SOFTWARE, the attributes' size, PERF_COUNT_SW_DUMMY: it counts nothing
 SKB, DEVICE = 8, 15  # program types
 ATTACHED = ((SKB, 0), (SKB, 1), (DEVICE, 6))  # with the places: incoming packets, outgoing packets, devices
 ALLOW = struct.pack("<BBhiBBhi", 0xB7, 0, 0, 1, 0x95, 0, 0, 0)  # r0 = 1; exit
@@ -56,6 +59,15 @@ def hold_cgroups() -> None:
     os.close(group)
 
 
+def hold_performance() -> int:
+    """Open an event that follows this process. Returns the descriptor that keeps it. Raises OSError. man 2 perf_event_open."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    fd = libc.syscall(SYS_PERF_EVENT_OPEN, DUMMY, 0, -1, -1, PERF_FLAG_FD_CLOEXEC)
+    if fd < 0:
+        raise OSError(ctypes.get_errno(), "perf_event_open")
+    return int(fd)
+
+
 def bpf(command: int, attributes: bytes) -> int:
     """man 2 bpf. Raises OSError."""
     libc = ctypes.CDLL(None, use_errno=True)
@@ -76,6 +88,7 @@ def main() -> None:
     if os.path.exists("/dev/kvm"):
         held.append(hold_kvm())
     hold_cgroups()
+    held.append(hold_performance())
     stamped = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     stamped.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMP, 1)
     held.append(stamped)
