@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
-__all__ = ["HELP", "Column", "ago", "show", "show_objects", "size", "span", "table"]
+__all__ = ["HELP", "Column", "ago", "scaled", "show", "show_objects", "size", "span", "table"]
 
 HELP = "table, json, or a template as '{{.Name}}', 'table {{.Name}}\\t{{.ID}}'"
 GAP = 3  # blanks between two columns
@@ -109,12 +109,15 @@ def show_objects(how: str, names: Iterable[str], look: Callable[[str], dict[str,
 
 def size(number: float | None) -> str:
     """Return bytes as docker writes them: units of a thousand, four digits (12.3MB)."""
-    if number is None:
-        return "-"
+    return "-" if number is None else scaled(number, 1000, ("B", "kB", "MB", "GB", "TB", "PB"))
+
+
+def scaled(number: float, step: int, units: tuple[str, ...]) -> str:
+    """Return a number in the largest of the units, each `step` of the one before, that leaves it at least 1."""
     value, unit = float(number), 0
-    while value >= 1000 and unit < 5:
-        value, unit = value / 1000, unit + 1
-    return f"{value:.4g}{('B', 'kB', 'MB', 'GB', 'TB', 'PB')[unit]}"
+    while value >= step and unit < len(units) - 1:
+        value, unit = value / step, unit + 1
+    return f"{value:.4g}{units[unit]}"
 
 
 def ago(moment: float) -> str:

@@ -99,12 +99,9 @@ def percent(number: float | None) -> str:
 
 def binary(number: float | None) -> str:
     """Return bytes of memory for people: units of 1024; `--` for what is not counted."""
-    if number is None:
-        return "--"
-    value, unit = float(number), 0
-    while value >= 1024 and unit < 4:
-        value, unit = value / 1024, unit + 1
-    return f"{value:.4g}{('B', 'KiB', 'MiB', 'GiB', 'TiB')[unit]}"
+    from minirt.cli.formats import scaled
+
+    return "--" if number is None else scaled(number, 1024, ("B", "KiB", "MiB", "GiB", "TiB"))
 
 
 class Plot:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -110,6 +110,19 @@ def test_login_tells_that_a_token_server_does_not_take_the_password(home: Minirt
     assert list(json.loads((home.root / "home" / "config.json").read_text())["auths"]) == [registry.host]
 
 
+def sends_on(server: TokenServer, storage: Registry) -> Callable[[Handler], bool]:
+    """Return what a registry with a token server does that keeps its blobs elsewhere."""
+
+    def answer(handler: Handler) -> bool:
+        if server(handler):
+            return True
+        if handler.blob:
+            handler.answer(307, Location=f"http://{storage.host}{handler.path}")
+        return handler.blob
+
+    return answer
+
+
 def test_a_password_is_not_shown_to_where_a_registry_redirects(home: Minirt) -> None:
     seen: list[str] = []
 
@@ -118,18 +131,8 @@ def test_a_password_is_not_shown_to_where_a_registry_redirects(home: Minirt) -> 
         return False
 
     content = Content()
-    with Registry(content, listen) as storage:
-        server = TokenServer()
-
-        def send_on(handler: Handler) -> bool:
-            if server(handler):
-                return True
-            if handler.blob:
-                handler.answer(307, Location=f"http://{storage.host}{handler.path}")
-            return handler.blob
-
-        with Registry(content, send_on) as registry:
-            done = home("pull", PLAIN, "--creds=ada:secret", f"{registry.host}/team/app:1")
+    with Registry(content, listen) as storage, Registry(content, sends_on(TokenServer(), storage)) as registry:
+        done = home("pull", PLAIN, "--creds=ada:secret", f"{registry.host}/team/app:1")
     assert done.returncode == 0 and seen == [""], done.stderr
 
 
@@ -141,18 +144,9 @@ def test_a_server_that_a_registry_redirects_to_cannot_ask_for_the_password(home:
         handler.answer(401, WWW_Authenticate=f'Bearer realm="http://{handler.server.host}/token",service="test"')
         return True
 
-    content, server = Content(), TokenServer()
-    with Registry(content, phish) as storage:
-
-        def send_on(handler: Handler) -> bool:
-            if server(handler):
-                return True
-            if handler.blob:
-                handler.answer(307, Location=f"http://{storage.host}{handler.path}")
-            return handler.blob
-
-        with Registry(content, send_on) as registry:
-            done = home("pull", PLAIN, "--creds=ada:secret", f"{registry.host}/team/app:1")
+    content = Content()
+    with Registry(content, phish) as storage, Registry(content, sends_on(TokenServer(), storage)) as registry:
+        done = home("pull", PLAIN, "--creds=ada:secret", f"{registry.host}/team/app:1")
     assert done.returncode == 1 and set(seen) == {""} and "401" in done.stderr, (seen, done.stderr)
 
 
