@@ -45,6 +45,7 @@ def config_of(options: argparse.Namespace) -> Config:
         hvc=options.console == "virtio",
         affinity=_affinity(options),
         cgroup=options.cgroup,
+        jail=options.jail,
     )
     if config.irqchip is False and config.virtio():
         raise UsageError("virtio devices need --irqchip kernel: they interrupt through the IOAPIC")

@@ -141,8 +141,6 @@ def _create(options: argparse.Namespace) -> int:
         config = from_words(options)
         name = kernel_name(options)
         document = document_of(config, name if name and name != config.kernel else None)
-        if options.jail:
-            document.setdefault("minivm", {})["jail"] = True
     print(create(options.name, document).name)
     return 0
 

@@ -78,7 +78,8 @@ def _run(options: argparse.Namespace, config: Config, start: Start, sinks: list[
         if options.jail:
             from minivm.machine.jail import enter
 
-            enter(sinks[0] if options.explain else None, looked_at=bool(options.gdb or options.dump))
+            looked_at = bool(options.gdb or options.dump)
+            enter(sinks[0] if options.explain else None, looked_at, machine.connections)
         if debugger:
             debugger.begin()
         if options.step:

@@ -1,4 +1,4 @@
-"""Which system calls a machine's process still makes once it is built: the profile of its seccomp filter.
+"""Which system calls a machine's process still makes once it is built: the profile of its seccomp filter. And its connector's.
 
 As Firecracker's filters (resources/seccomp in its source): a list of what is needed, arguments included where they decide,
 and death for the rest, for a call that is not on the list is somebody else's. Opening files, which an interpreter tries
@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["profile"]
+__all__ = ["connector_profile", "profile"]
 
 # Of files that are open: the console, disks, eventfds, the trace. (The C library's fstat is newfstatat without a path.)
 FILES = ("read", "write", "readv", "writev", "pread64", "pwrite64", "preadv", "pwritev", "preadv2", "pwritev2", "lseek", "fstat",
@@ -36,7 +36,10 @@ TERMINAL = {"TCGETS": 0x5401, "TCSETS": 0x5402, "TCSETSW": 0x5403, "TCSETSF": 0x
 # Those by which a debugger, or the writer of a dump, looks at the guest's processors and changes their state.
 LOOKING = ("KVM_GET_MSRS", "KVM_GET_FPU", "KVM_GET_MP_STATE", "KVM_TRANSLATE", "KVM_SET_GUEST_DEBUG", "KVM_SET_REGS",
            "KVM_SET_SREGS", "KVM_SET_FPU", "KVM_SET_MP_STATE")  # fmt: skip
-CLONE_THREAD, PROT_EXEC = 0x10000, 4  # linux/sched.h, asm-generic/mman-common.h
+# Of the process that makes the guest's connections (connector.py): those, and what the interpreter does of itself.
+CONNECTS = ("recvfrom", "sendto", "sendmsg", "connect", "close", "brk", "munmap", "mremap", "madvise", "futex", "clock_gettime",
+            "getsockname", "rt_sigreturn", "rt_sigaction", "rt_sigprocmask", "restart_syscall", "exit", "exit_group")  # fmt: skip
+CLONE_THREAD, PROT_EXEC, AF_UNIX = 0x10000, 4, 1  # linux/sched.h, asm-generic/mman-common.h, linux/socket.h
 EACCES, ENOSYS = 13, 38
 
 
@@ -49,31 +52,44 @@ def profile(pid: int, looked_at: bool = False) -> dict[str, Any]:
     """
     from minivm.kvm import lib
 
-    def allow(names: tuple[str, ...], *args: dict[str, Any]) -> dict[str, Any]:
-        return {"names": list(names), "action": "SCMP_ACT_ALLOW"} | ({"args": list(args)} if args else {})
-
-    def refuse(names: tuple[str, ...], errno: int) -> dict[str, Any]:
-        return {"names": list(names), "action": "SCMP_ACT_ERRNO", "errnoRet": errno}
-
-    def equal(index: int, value: int) -> dict[str, Any]:
-        return {"index": index, "value": value, "op": "SCMP_CMP_EQ"}
-
-    def bits(index: int, mask: int, value: int) -> dict[str, Any]:
-        return {"index": index, "value": mask, "valueTwo": value, "op": "SCMP_CMP_MASKED_EQ"}
-
     requests = [getattr(lib, name) for name in KVM + LOOKING * looked_at] + list(TERMINAL.values())
-    return {
-        "defaultAction": "SCMP_ACT_KILL_PROCESS",
-        "architectures": ["SCMP_ARCH_X86_64"],
-        "syscalls": [
-            allow(FILES + SOCKETS + THREADS),
-            *(allow(("ioctl",), equal(1, request)) for request in requests),
-            allow(("mmap", "mprotect"), bits(2, PROT_EXEC, 0)),  # no new code
-            allow(("clone",), bits(0, CLONE_THREAD, CLONE_THREAD)),  # no new process
-            refuse(("clone3",), ENOSYS),  # its flags are in memory, where a filter cannot look: the C library takes clone then
-            allow(("tgkill", "kill"), equal(0, pid)),
-            allow(("fcntl",), {"index": 1, "value": 5, "op": "SCMP_CMP_LT"}),  # F_DUPFD to F_SETFL
-            allow(("prctl",), equal(0, 15)),  # PR_SET_NAME, of threads
-            refuse(REFUSED, EACCES),
-        ],
-    }
+    return _or_death(
+        _allow(FILES + SOCKETS + THREADS),
+        *(_allow(("ioctl",), _equal(1, request)) for request in requests),
+        _allow(("mmap", "mprotect"), _bits(2, PROT_EXEC, 0)),  # no new code
+        _allow(("clone",), _bits(0, CLONE_THREAD, CLONE_THREAD)),  # no new process
+        _refuse(("clone3",), ENOSYS),  # its flags are in memory, where a filter cannot look: the C library takes clone then
+        _allow(("tgkill", "kill"), _equal(0, pid)),
+        _allow(("fcntl",), {"index": 1, "value": 5, "op": "SCMP_CMP_LT"}),  # F_DUPFD to F_SETFL
+        _allow(("prctl",), _equal(0, 15)),  # PR_SET_NAME, of threads
+        _refuse(REFUSED, EACCES),
+    )
+
+
+def connector_profile() -> dict[str, Any]:
+    """Return that of the connector, in the same form."""
+    return _or_death(
+        _allow(CONNECTS),
+        _allow(("socket",), _equal(0, AF_UNIX)),
+        _allow(("mmap", "mprotect"), _bits(2, PROT_EXEC, 0)),
+    )
+
+
+def _or_death(*syscalls: dict[str, Any]) -> dict[str, Any]:
+    return {"defaultAction": "SCMP_ACT_KILL_PROCESS", "architectures": ["SCMP_ARCH_X86_64"], "syscalls": list(syscalls)}
+
+
+def _allow(names: tuple[str, ...], *args: dict[str, Any]) -> dict[str, Any]:
+    return {"names": list(names), "action": "SCMP_ACT_ALLOW"} | ({"args": list(args)} if args else {})
+
+
+def _refuse(names: tuple[str, ...], errno: int) -> dict[str, Any]:
+    return {"names": list(names), "action": "SCMP_ACT_ERRNO", "errnoRet": errno}
+
+
+def _equal(index: int, value: int) -> dict[str, Any]:
+    return {"index": index, "value": value, "op": "SCMP_CMP_EQ"}
+
+
+def _bits(index: int, mask: int, value: int) -> dict[str, Any]:
+    return {"index": index, "value": mask, "valueTwo": value, "op": "SCMP_CMP_MASKED_EQ"}

@@ -6,7 +6,7 @@ calls as a container's birth is one (minirt/plan), run by the process itself bef
     namespaces   no network, none of the host's mounts, host names, IPC objects, cgroup paths
     root         an empty, read-only file system of one directory is /
     user         a number that no user has; no groups, no capabilities, none to be had
-    limits       no more descriptors than are open now (and the threads' few), no core files
+    limits       no more descriptors than are open now (and the threads' few, and the guest's connections), no core files
     seccomp      the calls of confinement.py, on all threads to come
 
 Firecracker's jailer does this before it starts its program (docs/jailer.md there). Ours is an interpreter, whose files an
@@ -40,13 +40,14 @@ NEEDED = (  # what is imported while a machine runs and ends, by name, for there
 )  # fmt: skip
 
 
-def jail_plan(uid: int, root: bool, looked_at: bool = False) -> Plan:
+def jail_plan(uid: int, root: bool, looked_at: bool = False, connections: int = 0) -> Plan:
     """Return the plan.
 
     Args:
         uid: the user and group to become.
         root: whether this process may do all that; else it makes a user namespace first, and stays who it is.
         looked_at: whether a debugger or a dump is asked for (confinement.py).
+        connections: descriptors that the guest may come to hold, besides our own.
     """
     from minirt.linux import constants as k
     from minirt.plan import Plan
@@ -65,7 +66,7 @@ def jail_plan(uid: int, root: bool, looked_at: bool = False) -> Plan:
     p.pivot_root(".", ".", why="this is / now; the old root lies on it")
     p.umount2(".", k.MNT_DETACH, why="and is taken off: no path leads to the host's files any more")
     p.chdir("/", why="nor does the working directory")
-    _limits(p)
+    _limits(p, DESCRIPTORS + connections)
     p.step("user", ("root",), why="be nobody")
     _capabilities(p)
     if root:
@@ -79,13 +80,16 @@ def jail_plan(uid: int, root: bool, looked_at: bool = False) -> Plan:
     return p
 
 
-def _limits(p: Plan) -> None:
+def _limits(p: Plan, more: int) -> None:
+    from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit
+
     from minirt.linux import constants as k
     from minirt.plan import Words
 
-    most = max(map(int, os.listdir("/proc/self/fd"))) + 1 + DESCRIPTORS
+    most, hard = max(map(int, os.listdir("/proc/self/fd"))) + 1 + more, getrlimit(RLIMIT_NOFILE)[1]
+    most = most if hard == RLIM_INFINITY else min(most, hard)
     p.step("limits", why="what a broken machine cannot use up")
-    p.prlimit64(0, k.RLIMIT_NOFILE, Words(most, most), why=f"{DESCRIPTORS} more descriptors than there are")
+    p.prlimit64(0, k.RLIMIT_NOFILE, Words(most, most), why=f"{more} more descriptors than there are")
     p.prlimit64(0, k.RLIMIT_CORE, Words(0, 0), why="a core file would hold the guest's memory")
 
 
@@ -115,12 +119,13 @@ def _seccomp(p: Plan, looked_at: bool) -> None:
     p.seccomp(k.SECCOMP_SET_MODE_FILTER, 0, program, why=f"{filter.instructions} instructions, before each call from now on")
 
 
-def enter(sink: Sink | None = None, looked_at: bool = False) -> None:
+def enter(sink: Sink | None = None, looked_at: bool = False, connections: int = 0) -> None:
     """Confine this process, which must have one thread. There is no way back.
 
     Args:
         sink: told each call.
         looked_at: whether a debugger or a dump is asked for.
+        connections: Machine.connections of the machine that it runs.
 
     Raises MinivmError where something of it cannot be done here: then the process must end.
     """
@@ -135,6 +140,6 @@ def enter(sink: Sink | None = None, looked_at: bool = False) -> None:
     try:
         from minirt.plan.here import perform
 
-        perform(jail_plan(USERS + os.getpid() % (1 << 22), os.geteuid() == 0, looked_at), sink)
+        perform(jail_plan(USERS + os.getpid() % (1 << 22), os.geteuid() == 0, looked_at, connections), sink)
     except MinirtError as error:
         raise MinivmError(f"cannot jail this process: {error}") from None

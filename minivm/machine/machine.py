@@ -162,6 +162,11 @@ class Machine:
         served: list[Path | Loop | Remote | Watchdog] = [path for transport in self.transports for path in transport.paths]
         return [*served, self._watchdog] if self._watchdog else served
 
+    @property
+    def connections(self) -> int:
+        """How many descriptors the guest may come to hold, by connections to programs of the host."""
+        return sum(getattr(transport.device, "most", 0) for transport in self.transports)
+
     def bytes_at(self, address: int, length: int) -> memoryview:
         """Return guest memory itself, not a copy; valid until close().
 

@@ -15,6 +15,7 @@ from minivm.machine.mapping import file_behind
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from socket import socket
     from typing import Any
 
     from minivm.boot.start import Bytes
@@ -29,7 +30,8 @@ class Made:
     """What the calls so far have left for those to come."""
 
     __slots__ = (
-        "eventfd", "irqchip", "leaves", "memfd", "offered", "opened", "run_size", "shown_as", "sregs", "system", "vcpu_fds", "vm",
+        "connector", "eventfd", "irqchip", "leaves", "memfd", "offered", "opened", "run_size", "shown_as", "sregs", "system",
+        "vcpu_fds", "vm",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -43,6 +45,7 @@ class Made:
         self.opened: list[int] = []  # for the device that comes next
         self.shown_as: dict[str, str] = {}  # path of a disk -> a file where it is shown as raw
         self.eventfd = self.memfd = -1  # made last
+        self.connector: socket | None = None  # leads to who connects for the guest
 
 
 def function(call: str) -> Callable[..., Done]:
@@ -105,6 +108,15 @@ def do_write(machine: Machine, path: str) -> Done:
 
     join_cgroup(path)
     return 0, (f"this process is in the control group {path}",)
+
+
+def do_fork(machine: Machine, path: str) -> Done:
+    from minivm.machine.connector import start
+
+    connector = start(path)
+    machine.made.connector = connector.end
+    machine.undo(f"wait4 {connector.pid}", connector.stop)
+    return connector.pid, (f"process {connector.pid} connects to {path}_PORT when it is told a PORT",)
 
 
 def do_openat(machine: Machine, path: str, flags: str) -> Done:

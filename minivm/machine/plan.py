@@ -45,7 +45,7 @@ class Operation:
     __slots__ = ("args", "call", "step", "why")
 
     def __init__(self, step: str, call: str, why: str, **args: Any) -> None:
-        self.step = step  # place, open, vm, memory, irqchip, virtio, vcpu, boot, run
+        self.step = step  # place, connector, open, vm, memory, irqchip, virtio, vcpu, boot, run
         self.call = call  # system call or ioctl, by its kernel name
         self.why = why  # one sentence for a learner
         self.args = args  # by name: numbers, strings, bytes, or mappings of register fields
@@ -71,7 +71,7 @@ def machine_plan(config: Config, start: Start) -> list[Operation]:
     """
     irqchip = start.irqchip if config.irqchip is None else config.irqchip
     operations: list[Operation] = []
-    parts = (_place(config), _open(irqchip, bool(config.virtio())), _vm(), _memory(config), _irqchip(irqchip))
+    parts = (_place(config), _connector(config), _open(irqchip, bool(config.virtio())), _vm(), _memory(config), _irqchip(irqchip))
     for step in (*parts, _virtio(config), _vcpus(config, irqchip), _boot(start, config), _run()):
         operations.extend(step)
     return operations
@@ -81,6 +81,13 @@ def _place(config: Config) -> Iterator[Operation]:
     if config.cgroup:
         why = "Before there is any memory: what is touched from now on counts for this control group."
         yield Operation("place", "write", why, path=config.cgroup)
+
+
+def _connector(config: Config) -> Iterator[Operation]:
+    """Before there is a machine: the child has no part of it."""
+    if config.jail and config.vsock:
+        why = "In the jail no path leads to the sockets of the host's programs: this process will connect to them for the guest."
+        yield Operation("connector", "fork", why, path=config.vsock.path)
 
 
 def _open(irqchip: bool, virtio: bool) -> Iterator[Operation]:

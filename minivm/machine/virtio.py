@@ -91,7 +91,7 @@ def _vsock(machine: Machine, vsock: Any) -> VirtioDevice:
 
     listener = host.listen(vsock.path)
     machine.undo(f"close {vsock.path}", lambda: host.unlisten(listener, vsock.path))
-    return Vsock(vsock.cid, vsock.path, listener)
+    return Vsock(vsock.cid, vsock.path, listener, machine.made.connector)
 
 
 def _balloon(machine: Machine, balloon: Any) -> VirtioDevice:

@@ -19,8 +19,8 @@ __all__ = ["absolute", "config_of", "document_of"]
 MIB = 1 << 20
 # The settings of a Config that a document can say.
 SAYS = {
-    "affinity", "balloon", "boot", "cgroup", "cmdline", "cpus", "disks", "hotplug", "hvc", "initrd", "irqchip", "kernel",
-    "memory", "modules", "nets", "packed", "ports", "rng", "rootfs", "shares", "vsock", "watchdog",
+    "affinity", "balloon", "boot", "cgroup", "cmdline", "cpus", "disks", "hotplug", "hvc", "initrd", "irqchip", "jail",
+    "kernel", "memory", "modules", "nets", "packed", "ports", "rng", "rootfs", "shares", "vsock", "watchdog",
 }  # fmt: skip
 
 
@@ -59,6 +59,7 @@ def config_of(document: dict[str, Any]) -> Config:
         watchdog=bool(ours.get("watchdog")),
         hotplug=_hotplug(document.get("memory-hotplug"), ours),
         packed=not ours.get("split_queues"),
+        jail=bool(ours.get("jail")),
     )
 
 
@@ -113,6 +114,7 @@ def document_of(config: Config, kernel: str | None = None) -> dict[str, Any]:
         "cgroup": config.cgroup,
         "ports": [{"name": name, "path": _absolute(path)} for name, path in config.ports],
         "watchdog": config.watchdog,
+        "jail": config.jail,
         "plugged_mib": config.hotplug.requested // MIB if config.hotplug else 0,
         "split_queues": not config.packed,
         "shares": [_said_share(share) for share in config.shares],

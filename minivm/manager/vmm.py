@@ -62,7 +62,6 @@ def _run(named: NamedMachine, ready: int, started: float) -> tuple[int, str]:
     """Run the machine. Returns its exit status, and the reason where the guest did not end it itself."""
     document = named.document()
     config = config_of(document)
-    jailed = bool((document.get("minivm") or {}).get("jail"))
     console, output = os.pipe2(os.O_CLOEXEC)
     with Machine(config, prepare(config), console=output) as machine:
         machine.build()
@@ -70,8 +69,8 @@ def _run(named: NamedMachine, ready: int, started: float) -> tuple[int, str]:
         try:
             server.listen(named.path)
             named.save(status="running", pid=os.getpid(), started=started)
-            if jailed:
-                _enter_jail(named)
+            if config.jail:
+                _enter_jail(named, machine.connections)
             with Running(machine, server.take_output) as look:
                 _tell(ready, "")
                 server.serve(look)
@@ -86,7 +85,7 @@ def _run(named: NamedMachine, ready: int, started: float) -> tuple[int, str]:
     return machine.outcome.status, machine.outcome.reason
 
 
-def _enter_jail(named: NamedMachine) -> None:
+def _enter_jail(named: NamedMachine, connections: int) -> None:
     """Give up all rights, now that everything is open; also what is imported later, by a request to the control socket."""
     global outcome
     from importlib import import_module
@@ -96,7 +95,7 @@ def _enter_jail(named: NamedMachine) -> None:
     outcome = os.open(named.file(OUTCOME), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     for name in ("minirt", "minivm.machine.dump", "minivm.inspect.core"):
         import_module(name)
-    enter()
+    enter(connections=connections)
 
 
 def _tell(ready: int, text: str) -> None:

@@ -214,8 +214,10 @@ def echo(end: socket.socket, size: int) -> bool:
 
 @linux
 @pytest.mark.skipif(not ECHO.exists(), reason="tests/native/vsock_echo.elf is not built: make test-lab does that")
-def test_programs_of_debians_kernel_and_of_the_host_meet_on_ports_and_vsock(tmp_path, rootfs):
-    """A port of the console, and AF_VSOCK in both directions; a megabyte goes there and back again."""
+@pytest.mark.parametrize("jail", [[], ["--jail"]], ids=["free", "jailed"])
+def test_programs_of_debians_kernel_and_of_the_host_meet_on_ports_and_vsock(tmp_path, rootfs, jail):
+    """A port of the console, and AF_VSOCK in both directions; a megabyte goes there and back again. Also where the machine's
+    process is in a jail, and another connects to the host's program, which is for its owner alone."""
     (rootfs / "echo").write_bytes(ECHO.read_bytes())
     (rootfs / "echo").chmod(0o755)
     (rootfs / "up").write_text(
@@ -226,9 +228,10 @@ def test_programs_of_debians_kernel_and_of_the_host_meet_on_ports_and_vsock(tmp_
         "busybox cat /sys/class/virtio-ports/*p1/name; busybox sleep 1; exit 44\n"
     )
     words = ["--vsock", tmp_path / "v", "--port", f"org.x={tmp_path / 'p'}", "--rootfs", rootfs, "--init", "sh /up"]
-    command = [str(word) for word in (*COMMAND, KERNELS[-1], "-m", "256m", "--cmdline", "quiet", *words)]
+    command = [str(word) for word in (*COMMAND, KERNELS[-1], "-m", "256m", "--cmdline", "quiet", *words, *jail)]
     with socket.socket(socket.AF_UNIX) as server, subprocess.Popen(command, stdout=subprocess.PIPE) as child:
         server.bind(f"{tmp_path / 'v'}_53")
+        os.chmod(f"{tmp_path / 'v'}_53", 0o600)
         server.listen()
         server.settimeout(LIMIT)
         text = b""

@@ -8,8 +8,10 @@ import shutil
 import signal
 import socket
 import stat
+import struct
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -213,6 +215,94 @@ def test_sockets_of_ports_and_vsock_go_into_the_jail_and_what_is_left_of_them_is
             child.stdout.read()
             assert child.wait(LIMIT) == 9
     assert (tmp_path / "p").is_socket() and (tmp_path / "v").is_socket()
+
+
+# A driver of the device (tests/unit/virtio_driver.py) in a process that enters the jail before its threads begin.
+CONNECTS = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import test_minivm_vsock as t
+from minivm.machine.jail import enter
+
+class Jailed(t.Guest):
+    def begin_threads(self):
+        enter(connections=self.device.most)
+        super().begin_threads()
+
+with Jailed(sys.argv[2], connector=True) as guest:
+    for peer in range(60):
+        guest.say(t.vs.REQUEST, 1234, peer)
+        assert guest.hear()[:3] == (t.vs.RESPONSE, 1234, peer)
+    guest.say(t.vs.REQUEST, 1235, 7)
+    assert guest.hear()[:3] == (t.vs.RST, 1235, 7)
+    guest.say(t.vs.RW, 1234, 59, b"from the jail")
+    assert guest.hear()[:5] == (t.vs.RW, 1234, 59, 0, b"to the jail")
+"""
+
+
+@pytest.fixture
+def place():
+    """A directory that any user can reach."""
+    with tempfile.TemporaryDirectory(prefix="minivm-jail-") as made:
+        yield Path(made)
+
+
+@root
+@pytest.mark.parametrize("user", [0, NOBODY])
+def test_a_guest_in_a_jail_reaches_programs_of_the_host_that_are_the_callers(place, user):
+    """A driver of the device in a process that has entered the jail: more connections than it has descriptors for itself, to a
+    socket that only its owner may connect to."""
+    where = str(place / "v_1234")
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": os.getcwd(), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-c", CONNECTS, str(Path(__file__).parents[1] / "unit"), str(place)]
+    os.chown(place, user, user)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.settimeout(LIMIT)
+        listener.bind(where)
+        listener.listen(100)
+        os.chmod(where, 0o600)
+        os.chown(where, user, user)
+        ends = []
+        with subprocess.Popen(command, cwd="/", env=environment, user=user, group=user, extra_groups=[]) as child:
+            while len(ends) < 60:
+                ends.append(listener.accept()[0])
+            pid, uid, _ = struct.unpack("iii", ends[0].getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+            assert uid == user and pid != child.pid and pid in [number for number, _ in beside(child.pid)]
+            assert ends[59].recv(100) == b"from the jail"
+            ends[59].sendall(b"to the jail")
+            assert child.wait(LIMIT) == 0
+        for end in ends:
+            assert end.recv(100) == b""
+            end.close()
+
+
+@root
+@pytest.mark.parametrize("killed", [False, True], ids=["ends", "killed"])
+def test_who_connects_for_the_guest_stays_outside_the_jail_and_ends_with_the_machine(killed, tmp_path):
+    with subprocess.Popen([*COMMAND, "--vsock", "v"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=tmp_path) as child:
+        text = b""
+        while b"Type a line" not in text and (more := os.read(child.stdout.fileno(), 4096)):
+            text += more
+        ((connector, name),) = beside(child.pid)
+        assert name == "minivm-connect" and status_of(connector)["Seccomp"] == status_of(child.pid)["Seccomp"] == "2"
+        assert os.readlink(f"/proc/{connector}/cwd") == str(tmp_path) and os.readlink(f"/proc/{child.pid}/cwd") == "/"
+        assert len(os.listdir(f"/proc/{connector}/fd")) == 4
+        if killed:
+            child.kill()
+        else:
+            child.stdin.write(b"exit 9\n")
+        child.stdin.close()
+        child.stdout.read()
+        assert child.wait(LIMIT) == (-signal.SIGKILL if killed else 9)
+        assert gone([connector])
+
+
+def test_nothing_is_forked_without_a_vsock_or_without_a_jail():
+    for words in (["--jail"], ["--vsock", "v"]):
+        command = [sys.executable, "-m", "minivm", "run", *words, "--plan"]
+        assert b"fork" not in subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=LIMIT).stdout
+    done = subprocess.run([*command, "--jail"], stdout=subprocess.PIPE, check=True, timeout=LIMIT)
+    assert b'fork(path="v")' in done.stdout
 
 
 @pytest.mark.skipif(shutil.which("gdb") is None, reason="gdb is not installed")

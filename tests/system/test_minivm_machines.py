@@ -95,6 +95,14 @@ def until(question, limit: float = LIMIT):
     return answer
 
 
+def ended(pid: str) -> bool:
+    """Say whether a process is gone, or waits for its parent to look."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
 # --- life ---
 
 
@@ -148,6 +156,22 @@ def test_a_machine_in_a_jail_has_a_life_and_its_end_is_known(minivm):
 def test_a_machine_in_a_jail_has_a_network_in_user_mode(minivm):
     minivm.started("box", "--jail", "--net", "user")
     assert minivm.ok("stop", "box", "--time", "0") == "box\n" and minivm.about("box")["exit_status"] == 128 + signal.SIGTERM
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="another user is given up by root alone")
+def test_a_machine_in_a_jail_has_a_process_that_connects_for_it_and_ends_with_it(minivm):
+    """Which holds none of its files, vmm.lock least of all; a killed machine can be started again at once."""
+    minivm.started("box", "--jail", "--vsock", minivm.machines.parent / "v")
+    pid = minivm.about("box")["pid"]
+    (connector,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    assert Path(f"/proc/{connector}/comm").read_text() == "minivm-connect\n" and len(os.listdir(f"/proc/{connector}/fd")) == 4
+    limit = Path(f"/proc/{pid}/limits").read_text().partition("Max open files")[2].split()[0]
+    assert int(limit) > 150, "the guest's connections leave room for those of the control socket"
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: minivm.about("box")["status"] == "stopped")
+    minivm.ok("start", "box")
+    minivm.ok("stop", "box", "--time", "0")
+    assert until(lambda: ended(connector))
 
 
 def test_a_balloon_is_aimed_and_read_in_firecrackers_words(minivm):

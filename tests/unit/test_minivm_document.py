@@ -220,7 +220,7 @@ def test_a_config_survives_as_a_document(data):
         draw(st.none() | PATHS), boot=draw(st.sampled_from(["auto", "pvh", "bzimage"])), memory=draw(st.integers(1, 64)) << 20,
         cmdline=draw(WORDS), irqchip=draw(st.sampled_from(chips)), initrd=draw(st.lists(PATHS, max_size=2)),
         modules=draw(st.lists(PATHS, max_size=2)), cpus=cpus, disks=disks, rootfs=rootfs, affinity=lists,
-        cgroup=draw(st.just("") | PATHS), nets=nets, **more,
+        cgroup=draw(st.just("") | PATHS), nets=nets, jail=draw(st.booleans()), **more,
     )  # fmt: skip
     document = json.loads(json.dumps(document_of(config)))
     assert settings_of(config_of(check(document))) == settings_of(config)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import signal
 import socket
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -15,25 +17,30 @@ from hypothesis import strategies as st
 from virtio_driver import EVENT_IDX, PACKED, VERSION_1, Driver, until
 
 from minivm.devices.virtio import vsock_stream as vs
-from minivm.devices.virtio.vsock import Vsock
+from minivm.devices.virtio.vsock import FIRST_PORT, Vsock
 from minivm.machine import host
+from minivm.machine.connector import start
 
-CID, MAXIMUM = 42, 0xFFFFFFFF
+CID, MAXIMUM, MANY = 42, 0xFFFFFFFF, 2000
 
 
 class Guest(Driver):
     """A driver of the device, and packets."""
 
-    def __init__(self, directory, features=VERSION_1 | EVENT_IDX, buffers=16):
+    def __init__(self, directory, features=VERSION_1 | EVENT_IDX, buffers=16, connector=False):
         self.path = os.path.join(directory, "v")
         self.listener = host.listen(self.path)
-        super().__init__(Vsock(CID, self.path, self.listener), features, size=32)
+        self.connector = start(self.path) if connector else None
+        end = self.connector.end if self.connector else None
+        super().__init__(Vsock(CID, self.path, self.listener, end), features, size=32)
         for _ in range(buffers):
             self.supply()
 
     def close(self):
         super().close()
         host.unlisten(self.listener, self.path)
+        if self.connector:
+            self.connector.stop()
 
     def supply(self):
         self.offer([4096], 0)
@@ -76,12 +83,26 @@ def guest(tmp_path, request):
         yield guest
 
 
-def service(guest, port):
+@pytest.fixture(params=[False, True], ids=["itself", "connector"])
+def caller(tmp_path, request):
+    """A guest whose connections are made by its own process, or by the connector."""
+    with Guest(tmp_path, connector=request.param) as guest:
+        yield guest
+
+
+@pytest.fixture
+def jailed(tmp_path):
+    """The same, by the connector alone."""
+    with Guest(tmp_path, connector=True) as guest:
+        yield guest
+
+
+def service(guest, port, backlog=128):
     """A program of the host that listens at a port."""
     listener = socket.socket(socket.AF_UNIX)
     listener.settimeout(10)
     listener.bind(f"{guest.path}_{port}")
-    listener.listen(128)
+    listener.listen(backlog)
     return listener
 
 
@@ -124,20 +145,20 @@ def test_other_words_close_the_client(guest, line):
             pass  # closed before all of it was read
 
 
-def test_a_program_of_the_guest_reaches_one_of_the_host(guest):
-    with service(guest, 1234) as listener:
-        guest.say(vs.REQUEST, 1234, 77)
+def test_a_program_of_the_guest_reaches_one_of_the_host(caller):
+    with service(caller, 1234) as listener:
+        caller.say(vs.REQUEST, 1234, 77)
         with listener.accept()[0] as end:
-            assert guest.hear()[:3] == (vs.RESPONSE, 1234, 77)
-            guest.say(vs.RW, 1234, 77, b"hello")
+            assert caller.hear()[:3] == (vs.RESPONSE, 1234, 77)
+            caller.say(vs.RW, 1234, 77, b"hello")
             assert end.recv(10) == b"hello"
             end.sendall(b"hello yourself")
-            assert guest.hear()[:5] == (vs.RW, 1234, 77, 0, b"hello yourself")
+            assert caller.hear()[:5] == (vs.RW, 1234, 77, 0, b"hello yourself")
 
 
-def test_where_nobody_listens_the_guest_is_refused(guest):
-    guest.say(vs.REQUEST, 1235, 77)
-    assert guest.hear()[:3] == (vs.RST, 1235, 77)
+def test_where_nobody_listens_the_guest_is_refused(caller):
+    caller.say(vs.REQUEST, 1235, 77)
+    assert caller.hear()[:3] == (vs.RST, 1235, 77)
 
 
 @contextlib.contextmanager
@@ -153,13 +174,13 @@ def no_descriptor_free():
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
-def test_a_guest_that_connects_when_no_descriptor_is_free_is_refused_and_goes_on(guest):
-    with service(guest, 1236) as listener:
+def test_a_guest_that_connects_when_no_descriptor_is_free_is_refused_and_goes_on(caller):
+    with service(caller, 1236) as listener:
         with no_descriptor_free():
-            guest.say(vs.REQUEST, 1236, 77)
-            assert guest.hear()[:3] == (vs.RST, 1236, 77)
-        guest.say(vs.REQUEST, 1236, 78)
-        assert guest.hear()[:3] == (vs.RESPONSE, 1236, 78)
+            caller.say(vs.REQUEST, 1236, 77)
+            assert caller.hear()[:3] == (vs.RST, 1236, 77)
+        caller.say(vs.REQUEST, 1236, 78)
+        assert caller.hear()[:3] == (vs.RESPONSE, 1236, 78)
         listener.accept()[0].close()
 
 
@@ -177,6 +198,101 @@ def test_a_client_for_whom_no_descriptor_is_free_waits_for_one_and_costs_no_time
         assert len(calls) < 10, "the loop sleeps though somebody waits at the listener"
         guest.say(vs.RST, port, 52)  # whose descriptor is free now
         assert guest.hear()[::2][:2] == (vs.REQUEST, 60)
+
+
+def test_a_program_that_takes_nobody_in_is_not_waited_for(caller):
+    with service(caller, 1238, backlog=0) as full, service(caller, 1239):
+        with socket.socket(socket.AF_UNIX) as first:
+            first.connect(full.getsockname())
+            caller.say(vs.REQUEST, 1238, 77)
+            assert caller.hear()[:3] == (vs.RST, 1238, 77)
+        caller.say(vs.REQUEST, 1239, 77)
+        assert caller.hear()[:3] == (vs.RESPONSE, 1239, 77)
+
+
+@contextlib.contextmanager
+def halted(guest):
+    """Let the connector do nothing for a while."""
+    pid = guest.connector.pid
+    os.kill(pid, signal.SIGSTOP)
+    until(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("thinks_better", ["reset", "other", "driver"])
+def test_a_guest_that_does_not_wait_for_the_connector_is_not_connected(jailed, thinks_better):
+    with service(jailed, 1240) as listener:
+        with halted(jailed):
+            jailed.say(vs.REQUEST, 1240, 77)
+            if thinks_better == "driver":
+                jailed.write(0x70, 0)
+                jailed.negotiate(jailed.features)
+                jailed.rings = {number: jailed.set_up(number) for number in jailed.queues}
+                jailed.write(0x70, 15)
+                for _ in range(16):
+                    jailed.supply()
+            else:
+                jailed.say({"reset": vs.RST, "other": vs.RW}[thinks_better], 1240, 77)
+            if thinks_better == "other":
+                assert jailed.hear()[:3] == (vs.RST, 1240, 77)
+        with listener.accept()[0] as end:
+            end.settimeout(10)
+            assert end.recv(10) == b"" and jailed.collect(0) is None and not jailed.device._by_fd
+        jailed.say(vs.REQUEST, 1240, 77)
+        assert jailed.hear()[:3] == (vs.RESPONSE, 1240, 77)
+
+
+def test_a_guest_that_asks_thousands_of_times_at_once_has_no_more_answered_than_it_may_hold(jailed):
+    """Each answer is a descriptor, and each question is kept: so they count, and what is too much is refused at once."""
+    jailed.device.most, refused, made = 150, 0, 0
+    with service(jailed, 1241) as listener:
+        with halted(jailed):
+            for peer in range(MANY):
+                jailed.say(vs.REQUEST, 1241, peer)
+                while answer := jailed.collect(0):
+                    jailed.supply()
+                    assert vs.HEADER.unpack_from(answer[2][0])[6] == vs.RST
+                    refused += 1
+            assert len(jailed.device._calls) <= 150
+            waiting = len(jailed.device._calls)
+            refused += sum(1 for _ in range(MANY - waiting - refused) if jailed.hear()[0] == vs.RST)
+        assert refused == MANY - waiting and waiting > 100
+        listener.setblocking(False)
+        ends = []
+        while made < waiting:
+            with contextlib.suppress(BlockingIOError):
+                ends.append(listener.accept()[0])
+            if answer := jailed.collect(0):
+                jailed.supply()
+                op = vs.HEADER.unpack_from(answer[2][0])[6]
+                made, refused = made + 1, refused + (op == vs.RST)
+        assert len(jailed.device._by_fd) == MANY - refused <= 150
+        for end in ends:
+            end.close()
+
+
+def test_where_the_connector_is_gone_the_guest_is_refused_and_nothing_spins(jailed, monkeypatch):
+    calls, serve = [], jailed.device.serve_descriptor
+    monkeypatch.setattr(jailed.device, "serve_descriptor", lambda fd, events: (calls.append(fd), serve(fd, events)))
+    with service(jailed, 1242):
+        with halted(jailed):
+            jailed.say(vs.REQUEST, 1242, 77)
+            os.kill(jailed.connector.pid, signal.SIGKILL)
+        assert jailed.hear()[:3] == (vs.RST, 1242, 77)
+        jailed.say(vs.REQUEST, 1242, 78)
+        assert jailed.hear()[:3] == (vs.RST, 1242, 78)
+        until(lambda: jailed.device._calls.fd < 0)
+        assert len(calls) < 10
+
+
+def test_a_client_of_the_host_does_not_get_a_port_that_the_guest_is_being_connected_to(jailed):
+    with service(jailed, FIRST_PORT), halted(jailed):
+        jailed.say(vs.REQUEST, FIRST_PORT, 52)
+        with jailed.client(b"CONNECT 52\n"):
+            assert jailed.hear()[:3] == (vs.REQUEST, FIRST_PORT + 1, 52)
 
 
 def test_half_of_the_processs_descriptors_are_not_the_guests_to_use_up(tmp_path):
@@ -318,10 +434,10 @@ PACKETS = st.lists(
 
 
 @settings(max_examples=60, deadline=None)
-@given(PACKETS)
-def test_no_packet_does_harm(tmp_path_factory, packets):
+@given(PACKETS, st.booleans())
+def test_no_packet_does_harm(tmp_path_factory, packets, connector):
     clients = []
-    with Guest(tmp_path_factory.mktemp("v")) as guest:
+    with Guest(tmp_path_factory.mktemp("v"), connector=connector) as guest:
         for packet in packets:
             if packet == "connect":
                 clients.append(guest.client(b"CONNECT 52\nmore"))

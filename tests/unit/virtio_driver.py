@@ -146,9 +146,7 @@ class Driver:
         self.eventfd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.ram = Ram([(0, self.memory.pages)])
         self.mmio = Mmio(device, self.ram, self.eventfd)
-        self.threads = [threading.Thread(target=path.run, daemon=True) for path in self.mmio.paths]
-        for thread in self.threads:
-            thread.start()
+        self.begin_threads()
         self.next = BUFFERS
         self.tables = TABLES
         self.places = {}
@@ -157,6 +155,11 @@ class Driver:
         self.rings = {number: self.set_up(number) for number in self.queues} if self.agreed else {}
         if begin:
             self.write(0x70, 1 | 2 | 8 | 4)
+
+    def begin_threads(self):
+        self.threads = [threading.Thread(target=path.run, daemon=True) for path in self.mmio.paths]
+        for thread in self.threads:
+            thread.start()
 
     def negotiate(self, features):
         self.write(0x70, 1 | 2)

@@ -4,7 +4,8 @@ On the host's side they are AF_UNIX sockets, as Firecracker has them:
 
     host to guest   connect to PATH, write "CONNECT 52\\n": if a program of the guest listens at port 52, "OK 1073741824\\n"
                     comes back, and then the stream is joined to it
-    guest to host   a connection to cid 2, port 52 is one to PATH_52, where a program of the host listens
+    guest to host   a connection to cid 2, port 52 is one to PATH_52, where a program of the host listens; in a jail, where no
+                    path leads there, another process makes it (vsock_call.py)
 
 Queue 0 carries packets to the guest, queue 1 packets from it, queue 2 events (none is sent). Configuration: the guest's cid (8).
 Payload goes between the guest's memory and the sockets by sendmsg and recvmsg, without a copy, but each packet is handled
@@ -19,6 +20,7 @@ import socket
 from struct import pack
 
 from minivm.devices.virtio.loop import Loop
+from minivm.devices.virtio.vsock_call import Call, Calls
 from minivm.devices.virtio.vsock_stream import (
     ASKING,
     BUFFER,
@@ -62,6 +64,8 @@ class Vsock:
         cid: the guest's, from 3 on.
         path: where the host's socket is; PATH_PORT are those of the host's programs.
         listener: listens at path; not blocking; stays the caller's.
+        connector: leads to the process that makes the guest's connections (machine/connector.py); not blocking; stays the
+            caller's. None: they are made here.
     """
 
     name = "virtio-vsock"
@@ -70,13 +74,17 @@ class Vsock:
     queues = 3
     in_python = frozenset((RECEIVE, SEND, EVENT))
 
-    def __init__(self, cid: int, path: str, listener: socket.socket) -> None:
+    def __init__(self, cid: int, path: str, listener: socket.socket, connector: socket.socket | None = None) -> None:
         self._cid, self._path, self._listener = cid, path, listener
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        self._most = MOST if limit == resource.RLIM_INFINITY else min(MOST, limit // 2)  # the process has more to do than this
+        # descriptors of connections: the process has more to do than this
+        self.most = MOST if limit == resource.RLIM_INFINITY else min(MOST, limit // 2)
         self.transport: Mmio | None = None
         self._loop = Loop(self, range(self.queues))
         self._loop.watch(listener.fileno(), select.EPOLLIN | select.EPOLLET)
+        self._connector, self._calls = connector, Calls(connector)
+        if connector is not None:
+            self._loop.watch(connector.fileno(), select.EPOLLIN)
         self._new: dict[int, tuple[socket.socket, bytes]] = {}  # by descriptor: who has not said CONNECT yet
         self._streams: dict[tuple[int, int], Stream] = {}  # by (host's port, guest's port)
         self._by_fd: dict[int, Stream] = {}
@@ -97,6 +105,7 @@ class Vsock:
         with self._loop.lock:
             for stream in list(self._streams.values()):
                 self._drop(stream)
+            self._calls.cancel_all()
             self._replies.clear()
 
     def close(self) -> None:
@@ -126,6 +135,8 @@ class Vsock:
         """A client, or the host's end of a stream."""
         if fd == self._listener.fileno():
             self._accept()
+        elif fd == self._calls.fd:
+            self._hear_connector(fd)
         elif fd in self._new:
             self._hear_client(fd)
         elif stream := self._by_fd.get(fd):
@@ -140,12 +151,16 @@ class Vsock:
                 client, _ = self._listener.accept()
             except OSError:
                 return
-            if len(self._new) + len(self._by_fd) >= self._most:
+            if self._full:
                 client.close()
                 continue
             client.setblocking(False)
             self._new[client.fileno()] = client, b""
             self._loop.watch(client.fileno(), select.EPOLLIN)
+
+    @property
+    def _full(self) -> bool:
+        return len(self._new) + len(self._by_fd) + len(self._calls) >= self.most
 
     def _hear_client(self, fd: int) -> None:
         """Read a client's line, byte by byte, for what follows is the guest's."""
@@ -173,7 +188,7 @@ class Vsock:
         self._reply(stream.header(self._cid, REQUEST))
 
     def _free_port(self) -> int:
-        used = {port for port, _ in self._streams}
+        used = {port for port, _ in (*self._streams, *self._calls.wanted)}
         while self._next in used:
             self._next = self._next + 1 if self._next < 0xFFFF_FFFE else FIRST_PORT
         port, self._next = self._next, self._next + 1 if self._next < 0xFFFF_FFFE else FIRST_PORT
@@ -219,6 +234,10 @@ class Vsock:
         source, target, peer, port, length, kind, op, flags, buffer, passed_on = fields
         if source != self._cid or target != HOST:
             return
+        if self._calls.cancel(port, peer):  # a guest that waits for an answer has nothing to say but that it waits no more
+            if op != RST:
+                self._refuse(port, peer)
+            return
         stream = self._streams.get((port, peer))
         if kind != STREAM or sum(map(len, payload)) != length or (stream is None and op != REQUEST):
             if op != RST:
@@ -238,18 +257,33 @@ class Vsock:
 
     def _request(self, port: int, peer: int, buffer: int, passed_on: int) -> None:
         """The guest wants to connect to a program of the host."""
-        end = self._connected(port) if len(self._new) + len(self._by_fd) < self._most else None
-        if end is None:
+        call = Call(port, peer, buffer, passed_on)
+        if self._full:
             self._refuse(port, peer)
+        elif self._connector is None:
+            self._answer(call, self._connected(port))
+        elif not self._calls.begin(call):
+            self._refuse(port, peer)
+
+    def _answer(self, call: Call, end: socket.socket | None) -> None:
+        """Tell the guest what came of it: a socket, or None."""
+        if end is None:
+            self._refuse(call.port, call.peer)
             return
-        stream = Stream(end, port, peer, OPEN)
-        stream.hear(buffer, passed_on)
+        stream = Stream(end, call.port, call.peer, OPEN)
+        stream.hear(call.buffer, call.passed_on)
         self._add(stream)
         self._reply(stream.header(self._cid, RESPONSE))
 
+    def _hear_connector(self, fd: int) -> None:
+        """Take what the connector has answered; a connector that is gone is asked no more."""
+        for call, end in self._calls.answers():
+            self._answer(call, end)
+        if self._calls.fd < 0:
+            self._loop.forget(fd)
+
     def _connected(self, port: int) -> socket.socket | None:
-        """Return a socket that a program of the host listens to; None where there is none, or no descriptor free, or no right to
-        make a socket (machine/jail.py)."""
+        """Return a socket that a program of the host listens to; None where there is none, or no descriptor free."""
         try:
             end = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
         except OSError:
