@@ -51,6 +51,13 @@ class Lock:
     ) -> None:
         os.close(self._fd)
 
+    def is_current(self) -> bool:
+        """Say, of a lock that is held, whether its file is still the one by that name: who waited may hold what is removed."""
+        try:
+            return os.path.samestat(os.fstat(self._fd), os.stat(self._path))
+        except OSError:
+            return False
+
 
 def _try(fd: int, how: int, seconds: float) -> None:
     """Take a lock within some time: flock(2) itself knows only at once and without an end. Raises BlockingIOError."""

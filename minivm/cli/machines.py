@@ -217,12 +217,15 @@ def _wait(options: argparse.Namespace) -> int:
 
 
 def _remove(options: argparse.Namespace) -> int:
+    from contextlib import suppress
+
     from minivm.manager.life import stop
-    from minivm.manager.machines import remove
+    from minivm.manager.machines import MachineError, remove
 
     def one(machine: NamedMachine) -> None:
-        if options.force and machine.runs():
-            stop(machine, 0)
+        if options.force:
+            with suppress(MachineError):  # it does not run, or no longer
+                stop(machine, 0)
         remove(machine)
 
     return _for_all(options.names, one)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 
-from minivm.manager.machines import MachineError
+from minivm.manager.machines import MachineError, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["connect", "request", "short_path"]
 
 SOCKET = "api.sock"
+LONGEST = 2 << 20  # bytes of an answer; a machine keeps less for a client (serve.py)
+CHUNK = 1 << 16
 PATIENCE = 10.0  # seconds that a machine's process may take to answer
 
 
@@ -49,20 +51,34 @@ def request(machine: NamedMachine, method: str, path: str, body: dict[str, Any] 
 
 
 def ask(machine: NamedMachine, stream: socket.socket, method: str, path: str, body: dict[str, Any] | None) -> Any:
-    """Make a request on a connection that stays open."""
+    """Make a request on a connection that stays open. Raises MachineError, also for an answer that is none."""
     try:
         stream.sendall(json.dumps({"method": method, "path": path, "body": body or {}}).encode() + b"\n")
-        line = b""
-        while not line.endswith(b"\n"):
-            byte = stream.recv(1)  # no further: the console's bytes may follow
-            if not byte:
-                raise MachineError(f"machine {machine.name} ended before it answered")
-            line += byte
+        line = _line(stream)
     except TimeoutError:
         raise MachineError(f"machine {machine.name} does not answer: minivm stop --time 0 {machine.name} ends it") from None
     except OSError as error:
         raise MachineError(f"machine {machine.name} ended before it answered ({error.strerror})") from None
-    answer = json.loads(line)
-    if answer["status"] >= 400:
-        raise MachineError(f"machine {machine.name}: {answer['body']['fault_message']}")
-    return answer.get("body")
+    if not line:
+        raise MachineError(f"machine {machine.name} ended before it answered")
+    try:
+        answer = json.loads(line)
+        status, body = answer["status"], answer.get("body")
+        fault = printable(body["fault_message"]) if status >= 400 else ""
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise MachineError(f"machine {machine.name} answers with something else than an answer") from None
+    if status >= 400:
+        raise MachineError(f"machine {machine.name}: {fault}")
+    return body
+
+
+def _line(stream: socket.socket) -> bytes:
+    """Receive a line, and nothing that follows it, for that may be the console's. Returns b"" where none comes."""
+    line = b""
+    while not line.endswith(b"\n") and len(line) < LONGEST:
+        seen = stream.recv(CHUNK, socket.MSG_PEEK)
+        got = stream.recv(seen.find(b"\n") + 1 or len(seen)) if seen else b""
+        if not got:
+            return b""
+        line += got
+    return line

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from contextlib import ExitStack, contextmanager
 
 from minirt.image.index import replace_file
 from minirt.image.scratch import Lock, Scratch, remove_tree
@@ -16,14 +17,17 @@ from minivm.errors import MinivmError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
-__all__ = ["Busy", "MachineError", "NamedMachine", "create", "find", "machines", "remove", "root_of"]
+__all__ = ["Busy", "MachineError", "NamedMachine", "create", "find", "machines", "printable", "remove", "root_of"]
 
 LONGEST = 64
 ROOT = "root.ext4"
 OUTCOME = "outcome.json"
 KILLED = "its process was killed"
+STATUSES = ("created", "starting", "running", "stopped")  # that a file may say
+FILE_SIZE = 1 << 16  # bytes of such a file that are looked at
 
 
 class MachineError(MinivmError):
@@ -64,30 +68,23 @@ class NamedMachine:
         `status` is created, starting, running, stopping or stopped; with `pid`, `started`, `ended` (seconds since 1970),
         `exit_status` and `reason` where there are such.
         """
-        import json
-
-        alive = self.runs()  # asked first: what a process wrote as it ended is there when its lock is free
-        try:
-            with open(self.file("state.json"), encoding="utf-8") as file:
-                state: dict[str, Any] = json.load(file)
-        except (FileNotFoundError, ValueError):
-            state = {"status": "created"}
-        if state["status"] in ("starting", "running") and not alive:
-            state = self._outcome(state) or {**state, "status": "stopped", "exit_status": None, "reason": KILLED}
+        for _ in range(2):  # a start may come between the look and the reading: then the second look sees it
+            alive = self.runs()  # asked first: what a process wrote as it ended is there when its lock is free
+            state = _read(self.file("state.json"))
+            if alive or state["status"] not in ("starting", "running"):
+                break
+        else:
+            return self._outcome(state) or {**state, "status": "stopped", "exit_status": None, "reason": KILLED}
         if state["status"] == "stopped" and alive:
             state["status"] = "stopping"
         return state
 
     def _outcome(self, state: dict[str, Any]) -> dict[str, Any] | None:
         """Return how the run that `state` tells of ended, where its process could only write that to an open file (vmm.py)."""
-        import json
-
-        try:
-            with open(self.file(OUTCOME), encoding="utf-8") as file:
-                outcome: dict[str, Any] = json.load(file)
-        except (FileNotFoundError, ValueError):  # a file cut short: killed as it wrote
-            return None
-        return outcome if outcome.get("started") == state.get("started") else None
+        outcome = _read(self.file(OUTCOME))
+        if outcome["status"] != "stopped" or "started" not in state or outcome.get("started") != state["started"]:
+            return None  # of an earlier run; or a file cut short: killed as it wrote
+        return outcome
 
     def save(self, **state: Any) -> None:
         """Write state.json, as a whole; its process does that, or a command that holds the lock."""
@@ -95,30 +92,38 @@ class NamedMachine:
 
         replace_file(self.file("state.json"), json.dumps(state).encode() + b"\n")
 
-    def lock(self) -> Lock:
-        """Return the lock of commands that change it. Raises MachineError where it has gone meanwhile, as it is taken."""
-        if not os.path.isdir(self.path):
-            raise _unknown(self.name)
-        return Lock(self.file("lock"))
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the lock of commands that change it, for the body. Raises MachineError where the machine has gone meanwhile."""
+        while True:
+            with ExitStack() as undo:
+                try:
+                    held = undo.enter_context(Lock(self.file("lock")))
+                except (FileNotFoundError, NotADirectoryError):
+                    raise _unknown(self.name) from None
+                if held.is_current():  # else who held it before has removed the machine, and there may be another by its name
+                    yield
+                    return
 
     def runs(self) -> bool:
-        """Say whether its process lives."""
+        """Say whether its process lives. The look is shared: none takes another, that looks too, for the process."""
         try:
-            os.close(self.take())
-        except Busy:
-            return True
-        except OSError:  # removed, or not ours to open
+            fd = os.open(self.file("vmm.lock"), os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:  # never started, removed, or not ours to open
             return False
-        return False
+        try:
+            return not _locked(fd, fcntl.LOCK_SH)
+        finally:
+            os.close(fd)
 
     def take(self) -> int:
         """Take vmm.lock. Returns a descriptor that holds it. Raises Busy where its process lives, OSError."""
         fd = os.open(self.file("vmm.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(fd)
-            raise Busy(f"machine {self.name} is running") from None
+        while not _locked(fd, fcntl.LOCK_EX):
+            if not _locked(fd, fcntl.LOCK_SH):
+                os.close(fd)
+                raise Busy(f"machine {self.name} is running")
+            fcntl.flock(fd, fcntl.LOCK_UN)  # somebody only looks, for a moment
         return fd
 
     def wait(self, seconds: float | None) -> bool:
@@ -133,6 +138,42 @@ class NamedMachine:
             sleep(pause)
             pause = min(pause * 1.5, 0.1)
         return True
+
+
+def _locked(fd: int, how: int) -> bool:
+    """Take a lock if nobody holds one that forbids it. Returns whether it was taken."""
+    try:
+        fcntl.flock(fd, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _read(path: str) -> dict[str, Any]:
+    """Return what a file says that became of a machine, as far as it makes sense: a process in a jail may write anything."""
+    import json
+
+    try:
+        with open(path, encoding="utf-8") as file:
+            said = json.loads(file.read(FILE_SIZE))
+    except (FileNotFoundError, ValueError, RecursionError):
+        said = None
+    if not isinstance(said, dict) or said.get("status") not in STATUSES:
+        return {"status": "created"}
+    state: dict[str, Any] = {"status": said["status"]}
+    for name in ("pid", "started", "ended"):
+        if type(said.get(name)) in (int, float) and 0 < said[name] < 1 << 40:
+            state[name] = said[name]
+    if said["status"] == "stopped":
+        status, reason = said.get("exit_status"), said.get("reason")
+        state["exit_status"] = status if type(status) is int and 0 <= status <= 255 else None
+        state["reason"] = printable(reason) if isinstance(reason, str) else ""
+    return state
+
+
+def printable(text: str) -> str:
+    """Return what another process says as one line that no terminal takes for a command."""
+    return "".join(char if char.isprintable() else " " for char in text)
 
 
 def create(name: str, document: dict[str, Any], disk: str = "") -> NamedMachine:
