@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 
 from minivm.manager.machines import MachineError, printable
@@ -27,21 +28,40 @@ def short_path(directory: int) -> str:
 
 
 def connect(machine: NamedMachine) -> socket.socket:
-    """Return a connection. Raises MachineError where the machine does not run."""
-    import os
-
+    """Return a connection. Raises MachineError where the machine does not run, or is too busy."""
     stream = socket.socket(socket.AF_UNIX)
     stream.settimeout(PATIENCE)
     try:
         directory = os.open(machine.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            stream.connect(short_path(directory))
+            _connect(stream, short_path(directory))
         finally:
             os.close(directory)
+    except (BlockingIOError, TimeoutError):
+        stream.close()
+        raise _silent(machine) from None
     except OSError:
         stream.close()
         raise MachineError(f"machine {machine.name} is not running: minivm start {machine.name}") from None
     return stream
+
+
+def _connect(stream: socket.socket, path: str) -> None:
+    """Connect, also where as many wait as the socket lets: connect(2) with a time limit does not (man 2 connect)."""
+    from time import monotonic, sleep
+
+    end = monotonic() + PATIENCE
+    while True:
+        try:
+            return stream.connect(path)
+        except BlockingIOError:
+            if monotonic() > end:
+                raise
+        sleep(0.02)
+
+
+def _silent(machine: NamedMachine) -> MachineError:
+    return MachineError(f"machine {machine.name} does not answer: minivm stop --time 0 {machine.name} ends it")
 
 
 def request(machine: NamedMachine, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
@@ -56,7 +76,7 @@ def ask(machine: NamedMachine, stream: socket.socket, method: str, path: str, bo
         stream.sendall(json.dumps({"method": method, "path": path, "body": body or {}}).encode() + b"\n")
         line = _line(stream)
     except TimeoutError:
-        raise MachineError(f"machine {machine.name} does not answer: minivm stop --time 0 {machine.name} ends it") from None
+        raise _silent(machine) from None
     except OSError as error:
         raise MachineError(f"machine {machine.name} ended before it answered ({error.strerror})") from None
     if not line:

@@ -1,6 +1,7 @@
 """What a machine's process does beside running it: keep the console's log, and serve the control socket.
 
-One thread, one poll(2). A client that does not read loses what is too much to keep for it, never stops the machine.
+One thread, one poll(2). A client that does not read loses what is too much to keep for it, never stops the machine. One that
+asks for what the console has said before gets that out of the log, as fast as it reads.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import os
 import select
 import socket
 from functools import partial
-from time import sleep
+from time import monotonic, sleep
 
 from minivm.machine.foreground import drain
 from minivm.manager.client import short_path
@@ -17,7 +18,7 @@ from minivm.manager.control import LONGEST
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from minivm.machine.machine import Machine
     from minivm.manager.control import Control
@@ -27,6 +28,8 @@ __all__ = ["Server"]
 
 CHUNK = 1 << 16
 KEPT = 1 << 20  # bytes that wait for a client to read them
+MOST = 64  # clients at a time; who comes then waits
+LAST = 1.0  # seconds for the clients to take what the machine said last
 MOMENT = 0.001  # seconds to wait after output: a UART's guest writes byte for byte, and each would wake us
 
 
@@ -37,6 +40,7 @@ class Client:
         self.stream = stream
         self.received = b""  # the beginning of a request
         self.waiting = bytearray()  # to be sent
+        self.replay: Iterator[bytes] | None = None  # to be sent then: what is in the log, and what comes into it meanwhile
         self.console = False
         self.listens_only = False  # it follows the console, but what it sends is no input
 
@@ -46,11 +50,25 @@ class Client:
             self.waiting += data
         self.flush()
 
+    def say(self, data: bytes) -> None:
+        """Pass on what the console says; to who still reads the log, that does."""
+        if self.replay is None:
+            self.put(data)
+
+    @property
+    def wants(self) -> bool:
+        """Whether there is something to send."""
+        return bool(self.waiting) or self.replay is not None
+
     def flush(self) -> None:
         """Send what waits. Raises OSError where the client is gone."""
         try:
-            while self.waiting:
-                del self.waiting[: self.stream.send(self.waiting)]
+            while self.wants:
+                if not self.waiting and self.replay is not None:
+                    self.waiting += (piece := next(self.replay, b""))
+                    self.replay = self.replay if piece else None
+                while self.waiting:
+                    del self.waiting[: self.stream.send(self.waiting)]
         except BlockingIOError:
             pass
 
@@ -71,7 +89,6 @@ class Server:
         self._clients: dict[int, Client] = {}
         self._listener = socket.socket(socket.AF_UNIX)
         self._room = True  # for input of the guest's console
-        self._poll = select.poll()
 
     def listen(self, path: str) -> None:
         """Make the socket in the machine's directory, in place of one that a killed process left."""
@@ -110,11 +127,11 @@ class Server:
 
     def _wait(self, look: int) -> dict[int, int]:
         poll = select.poll()
-        for fd in (look, self._console, self._listener.fileno()):
+        for fd in (look, self._console, *[self._listener.fileno()] * (len(self._clients) < MOST)):
             poll.register(fd, select.POLLIN)
         for fd, client in self._clients.items():
             wants = 0 if client.console and not self._room else select.POLLIN
-            poll.register(fd, wants | (select.POLLOUT if client.waiting else 0))
+            poll.register(fd, wants | (select.POLLOUT if client.wants else 0))
         return dict(poll.poll())
 
     def take_output(self) -> None:
@@ -122,7 +139,7 @@ class Server:
         data = self._read()
         self._log.write(data)
         for client in [client for client in self._clients.values() if client.console]:
-            self._guarded(client, partial(client.put, data))
+            self._guarded(client, partial(client.say, data))
 
     def _read(self) -> bytes:
         """Return what the console said; b"" where there is no more now. (A virtio-console has a descriptor of its own, so that the
@@ -186,8 +203,8 @@ class Server:
         if console is not None:
             if console.get("replay"):
                 self.take_output()  # what is on its way belongs to the log too: only there does this client get it from
-                for data in self._log.replay():
-                    client.put(data)
+                client.replay = self._log.replay()
+                client.flush()
             client.console, client.listens_only = True, bool(console.get("listen"))
 
     def finish(self, output: int) -> None:
@@ -199,12 +216,18 @@ class Server:
         os.close(output)
         while data := self._read():
             self._log.write(data)
-            for client in self._clients.values():
-                if client.console and len(client.waiting) + len(data) <= KEPT:
-                    client.waiting += data
-        for client in list(self._clients.values()):
-            client.stream.settimeout(1)
-            self._guarded(client, partial(client.stream.sendall, client.waiting))
+            for client in [client for client in self._clients.values() if client.console]:
+                self._guarded(client, partial(client.say, data))
+        end = monotonic() + LAST
+        while monotonic() < end:
+            poll = select.poll()
+            left = [fd for fd, client in self._clients.items() if client.wants]
+            for fd in left:
+                poll.register(fd, select.POLLOUT)
+            if not left:
+                break
+            for fd, _ in poll.poll(max(0, end - monotonic()) * 1000):
+                self._guarded(self._clients[fd], self._clients[fd].flush)
 
     def close(self) -> None:
         """Close everything, and remove the socket."""

@@ -214,3 +214,26 @@ def test_a_fault_is_told_in_one_line_without_a_terminals_commands(box):
         assert str(caught.value).isprintable()
     finally:
         peer.close()
+
+
+def test_a_machine_that_is_busy_is_not_called_one_that_does_not_run(box, monkeypatch):
+    """man 2 connect: EAGAIN where as many wait at the socket already as it lets."""
+    monkeypatch.setattr(client, "PATIENCE", 0.1)
+    directory, waiting = os.open(box.path, os.O_PATH), []
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(client.short_path(directory))
+        listener.listen(0)
+        try:
+            while True:
+                waiting.append(socket.socket(socket.AF_UNIX))
+                waiting[-1].setblocking(False)
+                waiting[-1].connect(client.short_path(directory))
+        except BlockingIOError:
+            pass
+        with pytest.raises(MachineError, match="does not answer"):
+            client.connect(box)
+    for stream in waiting:
+        stream.close()
+    os.unlink(box.file(client.SOCKET))
+    with pytest.raises(MachineError, match="not running"):
+        client.connect(box)

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import os
 import socket
 import tempfile
+import threading
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from minivm.manager.control import Control
 from minivm.manager.log import ConsoleLog, tail
-from minivm.manager.serve import KEPT, Client
+from minivm.manager.machines import NamedMachine
+from minivm.manager.serve import KEPT, MOST, Client, Server
 
 
 @given(st.lists(st.binary(min_size=1, max_size=40), max_size=30), st.integers(1, 60))
@@ -56,3 +64,101 @@ def test_what_waits_for_a_client_is_bounded_and_never_cut_in_a_piece():
                 break
             client.flush()
         assert len(got) >= KEPT and len(got) % len(piece) == 0 and got == piece * (len(got) // len(piece))
+
+
+class Served:
+    """A server of a machine without processors: its console is `said`."""
+
+    def __init__(self, directory: Path) -> None:
+        self.machine = SimpleNamespace(outcome=None, gate=SimpleNamespace(closed=False))
+        console, self.said = os.pipe()
+        look, self._poke = os.pipe()
+        control = Control(NamedMachine("box"), {}, self.machine)
+        server = Server(self.machine, control, ConsoleLog(str(directory / "console.log")), console)
+        server.listen(str(directory))
+        self.path = str(directory / "api.sock")
+
+        def serve() -> None:
+            server.serve(look)
+            server.finish(self.said)
+            server.close()
+            os.close(look)
+
+        self._thread = threading.Thread(target=serve)
+        self._thread.start()
+
+    def ask(self, method: str, path: str, **body: object) -> socket.socket:
+        """Return a connection with a request on its way."""
+        stream = socket.socket(socket.AF_UNIX)
+        stream.connect(self.path)
+        stream.settimeout(60)
+        stream.sendall(json.dumps({"method": method, "path": path, "body": body}).encode() + b"\n")
+        return stream
+
+    def end(self) -> None:
+        if self.machine.outcome is None:
+            self.machine.outcome = "ended"
+            os.write(self._poke, b"x")
+            os.close(self._poke)
+        self._thread.join(60)
+        assert not self._thread.is_alive()
+
+
+@pytest.fixture
+def served(tmp_path):
+    made = Served(tmp_path)
+    yield made
+    made.end()
+
+
+def lines(first: int, last: int) -> bytes:
+    return b"".join(b"line %010d\n" % number for number in range(first, last))
+
+
+def read_exactly(stream: socket.socket, size: int) -> bytes:
+    got = bytearray()
+    while len(got) < size and (data := stream.recv(size - len(got))):
+        got += data
+    return bytes(got)
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_who_follows_from_the_start_gets_all_of_it_however_slowly_it_reads(served, ends):
+    """Three times what is kept for a client; then the machine goes on, or ends."""
+    before = lines(0, 3 * KEPT // 16)
+    for start in range(0, len(before), 4096):
+        os.write(served.said, before[start : start + 4096])
+    with served.ask("PUT", "/console", replay=True, listen=True) as stream:
+        answer = read_exactly(stream, len(b'{"status": 200}\n'))
+        assert json.loads(answer)["status"] == 200
+        after = lines(len(before) // 16, len(before) // 16 + 100)
+        os.write(served.said, after)
+        if ends:
+            served.machine.outcome = "ended"
+            os.write(served._poke, b"x")
+            os.close(served._poke)
+        assert read_exactly(stream, len(before) + len(after)) == before + after
+
+
+def test_more_clients_than_it_serves_wait_and_cost_it_nothing(served):
+    streams = [served.ask("GET", "/version") for _ in range(MOST)]
+    for stream in streams:
+        assert stream.recv(1) == b"{"
+    last = served.ask("GET", "/version")
+    thread = served._thread.native_id
+    before = processor_time(thread)
+    time.sleep(0.5)
+    assert processor_time(thread) - before < 0.25, "it does not spin"
+    last.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        last.recv(1)
+    streams.pop().close()
+    last.settimeout(60)
+    assert last.recv(1) == b"{"
+    for stream in (*streams, last):
+        stream.close()
+
+
+def processor_time(thread: int | None) -> float:
+    fields = Path(f"/proc/self/task/{thread}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
