@@ -15,7 +15,6 @@ Protocol") and zero-page.rst in the kernel's source; names and offsets are their
 
 from __future__ import annotations
 
-import os
 from struct import calcsize, pack, pack_into, unpack_from
 
 from minivm.boot import layout, longmode, setup_data
@@ -90,13 +89,17 @@ def read_header(image: Bytes) -> SetupHeader:
 
 
 def kernel_release(image: Bytes) -> str:
-    """Return the version that the kernel calls itself, as "6.1.0-9-amd64", or "" where it does not say.
+    """Return the version that the kernel calls itself, as "6.1.0-9-amd64", or "" where it does not say, or says no name.
 
     It is the name of its directory below /lib/modules. Source: boot.rst, kernel_version.
     """
-    start = read_header(image)["kernel_version"] + SECTOR
-    text = bytes(image[start : start + 256]).partition(b"\0")[0]
-    return os.fsdecode(text.partition(b" ")[0])
+    place = read_header(image)["kernel_version"]
+    if not place:
+        return ""
+    text = bytes(image[place + SECTOR : place + SECTOR + 256]).partition(b"\0")[0].partition(b" ")[0]
+    release = text.decode("ascii", "replace")
+    plain = all(char.isalnum() or char in "._+~-" for char in release) and not release.startswith(".")
+    return release if plain else ""
 
 
 def prepare(image: Bytes, memory: int, cmdline: str, initrd: Bytes = b"", rsdp: int = 0) -> Start:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Archive", "Entry", "join", "read_archive"]
 
 MAGIC = b"070701"
+DIGITS = frozenset(b"0123456789abcdefABCDEF")
 HEADER_SIZE = 110
 TRAILER = "TRAILER!!!"
 
@@ -79,7 +80,7 @@ class Archive:
     def tree(self, source: str, name: str = "") -> None:
         """Add a directory of the host with all below it, with its owners and permissions; sockets are left out.
 
-        Raises OSError where something cannot be read.
+        Raises OSError where something cannot be read, BootError for a file of 4 GiB or more.
         """
         self._copy(source, name.strip("/"))
 
@@ -98,33 +99,48 @@ class Archive:
         return whole + bytes(-len(whole) % 512)
 
     def _copy(self, source: str, name: str) -> None:
-        status = os.lstat(source)
-        kind, device, data = stat.S_IFMT(status.st_mode), (0, 0), b""
-        if kind == stat.S_IFSOCK:
-            return
-        if kind == stat.S_IFLNK:
-            data = os.fsencode(os.readlink(source))
-        elif kind == stat.S_IFREG:
-            with open(source, "rb") as file:
-                data = file.read()
-        elif kind in (stat.S_IFCHR, stat.S_IFBLK):
-            device = os.major(status.st_rdev), os.minor(status.st_rdev)
-        if name:
-            owner = status.st_uid, status.st_gid
-            self.add(Entry(name, status.st_mode, data, owner=owner, device=device, mtime=int(status.st_mtime)))
-        if kind == stat.S_IFDIR:
-            for child in sorted(os.listdir(source)):
-                self._copy(os.path.join(source, child), f"{name}/{child}".strip("/"))
+        """Add what is below a directory: each before what is in it. (A tree may be deeper than calls may be.)"""
+        left = [(source, name)]
+        while left:
+            source, name = left.pop()
+            status = os.lstat(source)
+            if name and not stat.S_ISSOCK(status.st_mode):
+                self.add(_entry(source, name, status))
+            if stat.S_ISDIR(status.st_mode):
+                left += [(os.path.join(source, child), f"{name}/{child}".strip("/")) for child in sorted(os.listdir(source))[::-1]]
 
     def _write(self, entry: Entry, name: str) -> None:
         self._count += 1
         raw = os.fsencode(name) + b"\0"
-        size = len(entry.data)
+        size = _checked_size(len(entry.data), name)
         numbers = (
             self._count, entry.mode, *entry.owner, 1, entry.mtime & 0xFFFF_FFFF, size, 0, 0, *entry.device, len(raw), 0
         )  # fmt: skip
         header = MAGIC + b"".join(b"%08X" % number for number in numbers)
         self._parts += [header + raw + bytes(-(len(header) + len(raw)) % 4), entry.data, bytes(-size % 4)]
+
+
+def _entry(source: str, name: str, status: os.stat_result) -> Entry:
+    """Return a file of the host as an entry."""
+    kind, device, data = stat.S_IFMT(status.st_mode), (0, 0), b""
+    if kind == stat.S_IFLNK:
+        data = os.fsencode(os.readlink(source))
+    elif kind == stat.S_IFREG:
+        _checked_size(status.st_size, source)
+        # Who may write to the tree may have put something else there since: no link of theirs is followed, no FIFO waited for.
+        with open(os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            data = file.read()
+    elif kind in (stat.S_IFCHR, stat.S_IFBLK):
+        device = os.major(status.st_rdev), os.minor(status.st_rdev)
+    owner = status.st_uid, status.st_gid
+    return Entry(name, status.st_mode, data, owner=owner, device=device, mtime=int(status.st_mtime))
+
+
+def _checked_size(size: int, name: str) -> int:
+    """Return a file's size. Raises BootError for one that eight hexadecimal digits do not hold."""
+    if size >> 32:
+        raise BootError(f"{name!r} is too large for an initramfs: a file in a cpio archive has less than 4 GiB")
+    return size
 
 
 def join(archives: Iterable[Bytes]) -> bytes:
@@ -149,10 +165,9 @@ def _read_entry(data: Bytes, place: int) -> tuple[Entry, int]:
     header = bytes(data[place : place + HEADER_SIZE])
     if header[:6] != MAGIC or len(header) < HEADER_SIZE:
         raise BootError(f"damaged cpio archive: no newc header at byte {place}")
-    try:
-        numbers = [int(header[start : start + 8], 16) for start in range(6, HEADER_SIZE, 8)]
-    except ValueError:
-        raise BootError(f"damaged cpio archive: the header at byte {place} holds something else than digits") from None
+    if not DIGITS.issuperset(header):  # int() takes signs, spaces and underscores for a number's too
+        raise BootError(f"damaged cpio archive: the header at byte {place} holds something else than digits")
+    numbers = [int(header[start : start + 8], 16) for start in range(6, HEADER_SIZE, 8)]
     _, mode, uid, gid, _, mtime, size, _, _, major, minor, name_size, _ = numbers
     start = place + (HEADER_SIZE + name_size + 3 & ~3)
     end = start + (size + 3 & ~3)

@@ -30,7 +30,7 @@ MAGICS = {
     LZ4_LEGACY: "lz4",
     b"\x28\xb5\x2f\xfd": "zstd",
     b"BZh": "bzip2",
-    b"\x5d\0\0\0": "lzma",
+    b"\x5d\0\0": "lzma",
 }
 
 
@@ -73,6 +73,12 @@ def _xz(payload: Bytes) -> bytes:
     import lzma
 
     return _bounded(lzma.LZMADecompressor(), payload)
+
+
+def _lzma(payload: Bytes) -> bytes:
+    import lzma
+
+    return _bounded(lzma.LZMADecompressor(lzma.FORMAT_ALONE), payload)
 
 
 def _bzip2(payload: Bytes) -> bytes:
@@ -132,4 +138,6 @@ def _lz4(payload: Bytes) -> bytes:
 
 # What has no size behind it, such as a module's file.
 UNPACK_STREAM: dict[str, Callable[[Bytes], bytes]] = {"gzip": _gzip, "xz": _xz, "zstd": _zstd_stream}
-UNPACK: dict[str, Callable[[Bytes], bytes]] = {"gzip": _gzip, "xz": _xz, "bzip2": _bzip2, "zstd": _zstd, "lz4": _lz4}
+UNPACK: dict[str, Callable[[Bytes], bytes]] = {
+    "gzip": _gzip, "xz": _xz, "lzma": _lzma, "bzip2": _bzip2, "zstd": _zstd, "lz4": _lz4,
+}  # fmt: skip

@@ -85,6 +85,8 @@ def prepare(image: Bytes, memory: int, cmdline: str, modules: Sequence[tuple[str
     if header.flags & VIDEO_MODE:
         raise BootError("the Multiboot header demands a video mode, and this machine has no video")
     pieces, entry, end = _kernel(image, header, memory)
+    if max(entry, end) > layout.HOLE_END:
+        raise BootError("a Multiboot kernel is entered in 32 bits: link it below 4 GiB")
     placed = []
     for string, contents in modules:
         at = max(end + 0xFFF & ~0xFFF, layout.HIGH_START)
@@ -123,7 +125,7 @@ def _kernel(image: Bytes, header: Header, memory: int) -> tuple[list[Piece], int
     at, load_start, load_end, bss_end, entry = unpack_from("<IIIII", image, header.offset + 12)
     start = header.offset - (at - load_start)  # in the file
     size = load_end - load_start if load_end else len(image) - start
-    if start < 0 or size < 0 or start + size > len(image):
+    if at < load_start or start < 0 or size < 0 or start + size > len(image):
         raise BootError("the addresses in the Multiboot header do not lie in the file")
     end = max(load_start + size, bss_end)
     layout.check_room(load_start, end - load_start, memory, "the kernel", layout.MULTIBOOT_LOW)

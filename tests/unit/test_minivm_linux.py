@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import bz2
+import itertools
 import lzma
+import os
 import shutil
 import struct
 import subprocess
 import zlib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernels import KERNEL, MIB, make_bzimage, make_pvh
 
@@ -62,6 +64,16 @@ def test_the_release_is_the_name_of_its_modules_directory():
     image = bytearray(make_bzimage(kernel_version=0x100))
     image[0x300 : 0x300 + 30] = b"6.1.0-9-amd64 (debian) #1 SMP\0"
     assert bzimage.kernel_release(bytes(image)) == "6.1.0-9-amd64"
+
+
+@pytest.mark.parametrize(
+    ("where", "text"), [(0, b""), (0x100, b"../../../etc #1\0"), (0x100, b"/etc\0"), (0x100, b"..\0"), (0x100, b"a\xff\0"), (0xFFFF, b"")]
+)
+def test_a_kernel_that_does_not_say_its_release_or_lies_has_none(where, text):
+    """It becomes part of a path; 0 says that there is none (boot.rst, kernel_version)."""
+    image = bytearray(make_bzimage(kernel_version=where))
+    image[0x300 : 0x300 + len(text)] = text
+    assert bzimage.kernel_release(bytes(image)) == ""
 
 
 @pytest.mark.parametrize(
@@ -120,6 +132,7 @@ COMPRESS = {
     "gzip": lambda data: zlib.compress(data, wbits=31),
     "xz": lambda data: lzma.compress(data, check=lzma.CHECK_CRC32) + struct.pack("<I", len(data)),
     "bzip2": lambda data: bz2.compress(data) + struct.pack("<I", len(data)),
+    "lzma": lambda data: lzma.compress(data, lzma.FORMAT_ALONE) + struct.pack("<I", len(data)),
     "zstd": zstd,
     "lz4": lz4_legacy,
 }
@@ -138,6 +151,46 @@ def test_the_vmlinux_comes_out_as_it_went_in(name):
     assert extract.extract(memoryview(image)) == TWO_BLOCKS
     with pytest.raises(BootError, match=r"damaged|truncated"):
         extract.extract(make_bzimage(packed[: len(packed) // 2]))
+
+
+SMALL = {name: pack(KERNEL) for name, pack in COMPRESS.items() if name not in ("lz4", "zstd")}
+
+
+@given(st.sampled_from(sorted(SMALL)), st.integers(0, 600), st.binary(min_size=1, max_size=6))
+@settings(deadline=None)
+def test_a_damaged_vmlinux_is_refused_or_comes_out(name, place, rubbish):
+    _check_damaged(SMALL[name], place, rubbish)
+
+
+@pytest.mark.parametrize("name", ["lz4", "zstd"])
+def test_one_damaged_that_a_library_unpacks_too(name):
+    pytest.importorskip({"lz4": "lz4.block", "zstd": "zstandard"}[name])
+    if name == "lz4" and not shutil.which("lz4"):
+        pytest.skip("the program lz4 is not installed")
+    packed = COMPRESS[name](KERNEL)
+
+    @given(st.integers(0, len(packed)), st.binary(min_size=1, max_size=6))
+    @settings(deadline=None)
+    def check(place, rubbish):
+        _check_damaged(packed, place, rubbish)
+
+    check()
+
+
+def _check_damaged(packed: bytes, place: int, rubbish: bytes) -> None:
+    for damaged in (packed[:place] + rubbish + packed[place + len(rubbish) :], packed[:place]):
+        try:
+            assert len(extract.extract(make_bzimage(damaged))) <= extract.MAXIMUM
+        except BootError:
+            pass
+
+
+@given(st.lists(st.integers(0, 0xFFFF_FFFF), min_size=2, max_size=2))
+def test_wherever_a_payload_is_said_to_lie_nothing_else_is_read(place):
+    try:
+        extract.extract(make_bzimage(SMALL["gzip"], payload_offset=place[0], payload_length=place[1]))
+    except BootError:
+        pass
 
 
 def test_a_bzimage_asked_for_by_pvh_is_entered_at_its_vmlinux():
@@ -242,6 +295,39 @@ def test_what_is_wrong_with_a_multiboot_kernel_is_said(image, words):
         multiboot.prepare(image, RAM, "")
 
 
+def test_a_multiboot_kernel_above_4_gib_is_refused():
+    """It is entered in 32 bits, and its modules are told by addresses of 32 bits."""
+    high = 1 << 32
+    head = b"\x7fELF\x02\x01\x01".ljust(16, b"\0")
+    head += struct.pack("<HHIQQQIHHHHHH", 2, 62, 1, high, 64, 0, 0, 64, 56, 1, 0, 0, 0)
+    head += struct.pack("<IIQQQQQQ", 1, 7, 120, high, high, 100, 4096, 4096)
+    image = head + make_multiboot(skip=0).ljust(100, b"\0")[:100]
+    with pytest.raises(BootError, match="4 GiB"):
+        formats.prepare(image, "multiboot", 8 << 30, "", modules=[("m", b"m")])
+
+
+def test_a_header_behind_the_end_of_what_it_loads_is_refused():
+    """Section 3.1.3: the header lies in what is loaded; a load address behind it says something else."""
+    with pytest.raises(BootError, match="do not lie in the file"):
+        multiboot.prepare(make_multiboot(1 << 16, (MIB, MIB + 64, 0, 0, MIB + 96)), RAM, "")
+
+
+@given(st.integers(0, 200), st.binary(min_size=1, max_size=8), st.integers(0, 8300))
+def test_a_header_is_found_where_it_is_or_not_at_all(place, rubbish, length):
+    whole = make_multiboot(1 << 16, (MIB + 64, MIB, 0, 0, MIB + 96))
+    damaged = whole[:place] + rubbish + whole[place + len(rubbish) :]
+    for image in (damaged, whole[:length], bytes(length) + whole):
+        header = multiboot.find_header(image)
+        if header:
+            assert header.offset % 4 == 0 and header.offset + 12 <= 8192
+            assert struct.unpack_from("<I", image, header.offset) == (0x1BADB002,)
+        try:
+            start = multiboot.prepare(image, RAM, "")
+        except BootError:
+            continue
+        assert all(piece.address + len(piece.data) <= RAM for piece in start.pieces)
+
+
 @given(st.lists(st.integers(0, 0xFFFF_FFFF), min_size=5, max_size=5))
 def test_any_addresses_are_refused_or_fit_into_ram(addresses):
     try:
@@ -286,3 +372,60 @@ def test_rubbish_archives_never_get_past_booterror(rubbish):
             list(cpio.read_archive(data))
         except BootError:
             pass
+
+
+@given(st.lists(st.sampled_from(["0000000A", "FFFFFFFF", "-0000100", "+0000010", "0x000010", "1_000_00", "     010", "00000001"]),
+                min_size=13, max_size=13))  # fmt: skip
+@settings(deadline=None)
+def test_a_header_of_anything_but_digits_is_damaged(numbers):
+    """What Python takes for a number besides: with a sign, the reader would go backwards."""
+    data = cpio.MAGIC + "".join(numbers).encode() + bytes(4096)
+    try:
+        entries = list(itertools.islice(cpio.read_archive(data), 50))
+    except BootError:
+        return
+    assert len(entries) <= 1 and all(number.isalnum() and "x" not in number for number in numbers)
+
+
+def test_a_file_too_large_for_the_format_is_refused_before_it_is_read(tmp_path):
+    """Its size has eight hexadecimal digits; one more would damage all that follows."""
+    (tmp_path / "large").touch()
+    os.truncate(tmp_path / "large", 1 << 32)
+    with pytest.raises(BootError, match=r"large.*4 GiB"):
+        cpio.Archive().tree(str(tmp_path))
+
+
+def test_a_tree_may_be_deeper_than_the_interpreters_stack(tmp_path):
+    fd, depth = os.open(tmp_path, os.O_RDONLY), 1500
+    for _ in range(depth):
+        os.mkdir("d", dir_fd=fd)
+        following = os.open("d", os.O_RDONLY, dir_fd=fd)
+        os.close(fd)
+        fd = following
+    os.close(fd)
+    archive = cpio.Archive()
+    try:
+        archive.tree(str(tmp_path))
+    finally:
+        subprocess.run(["rm", "-rf", tmp_path / "d"], check=True, timeout=60)  # nor can Python remove it
+    assert sum(1 for _ in cpio.read_archive(archive.finish())) == depth
+
+
+def test_a_file_that_became_a_link_meanwhile_is_not_followed(tmp_path, monkeypatch):
+    """Who may write to the root must not have the host's files read for the guest."""
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "file").write_bytes(b"harmless")
+    (tmp_path / "secret").write_bytes(b"secret")
+    real = os.lstat
+
+    def lstat(path, **more):
+        status = real(path, **more)
+        if str(path).endswith("file"):
+            os.unlink(path)
+            os.symlink(tmp_path / "secret", path)
+        return status
+
+    monkeypatch.setattr(os, "lstat", lstat)
+    archive = cpio.Archive()
+    with pytest.raises(OSError, match="symbolic links"):
+        archive.tree(str(tmp_path / "root"))
