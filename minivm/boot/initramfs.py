@@ -86,9 +86,14 @@ def script(modules: Iterable[str], image: str, read_only: bool, command: str, sh
         read_only: whether that disk is.
         command: a command with its words, or "" for the root's own init.
         shares: tags of virtio-fs that are absolute paths: where they are mounted.
+
+    Raises BootError for a command that no shell would understand.
     """
     text = BEGIN.format(modules=" ".join(modules), register=layout.DEBUG_EXIT)
-    words = " ".join(shlex.quote(word) for word in shlex.split(command))
+    try:
+        words = " ".join(shlex.quote(word) for word in shlex.split(command))
+    except ValueError as error:
+        raise BootError(f"the command {command!r} is none: {error}") from None
     root = "/.minivm/root" if image else ""
     places = [shlex.quote(f"{root}{tag}") for tag in shares]
     mounts = "".join(SHARE.format(tag=shlex.quote(tag), place=place) for tag, place in zip(shares, places, strict=True))
@@ -121,7 +126,7 @@ def build(modules: Mapping[str, bytes], tree: str | None, text: str, busybox: st
         raise BootError(f"cannot read {error.filename!r}: {error.strerror}") from None
     for name, data in modules.items():
         archive.file(f".minivm/{name}.ko", data)
-    archive.file(".minivm/init", text.encode(), 0o755)
+    archive.file(".minivm/init", os.fsencode(text), 0o755)
     return archive.finish()
 
 

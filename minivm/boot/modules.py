@@ -76,10 +76,13 @@ class Modules:
         return name in self._files
 
     def read(self, name: str) -> bytes:
-        """Return a module's ELF file. Raises BootError."""
+        """Return a module's ELF file. Raises BootError, also for a link: whose file would the guest get?"""
         path, ending = self._files[name]
-        with open(path, "rb") as file:
-            data = file.read()
+        try:
+            with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+                data = file.read()
+        except OSError as error:
+            raise BootError(f"cannot read module {path!r}: {error.strerror}") from None
         if not ending:
             return data
         try:

@@ -6,7 +6,16 @@ import os
 
 from minivm.errors import UsageError
 
-__all__ = ["resolve"]
+__all__ = ["is_path", "resolve"]
+
+
+def is_path(text: str, directory: str = "") -> bool:
+    """Say whether a word is a file's path, seen from a directory, rather than a kernel's name.
+
+    A directory in the way is none: `debian` is one in the source of each Debian package.
+    """
+    path = os.path.join(directory, text)
+    return "/" in text or (os.path.exists(path) and not os.path.isdir(path))
 
 
 def resolve(text: str, boot: str) -> str:
@@ -18,7 +27,7 @@ def resolve(text: str, boot: str) -> str:
 
     Raises UsageError for a name whose kernel has not been fetched.
     """
-    if "/" in text or os.path.exists(text):
+    if is_path(text):
         return text
     from minivm.kernels.cache import find
     from minivm.kernels.debian import NAMES

@@ -253,11 +253,11 @@ def _check_ids(name: str, id: str, items: list[dict[str, Any]]) -> None:
 
 def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Make an object of JSON, in which a key must not come twice: which one would count?"""
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        names = [name for name, _ in pairs]
-        twin = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {twin!r} comes twice")
+    made: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in made:
+            raise ValueError(f"the key {name!r} comes twice")
+        made[name] = value
     return made
 
 
@@ -275,10 +275,10 @@ def _key(text: str) -> str:
 
 def _kind(value: Any) -> str:
     names = {bool: "true or false", str: "a string", int: "a whole number", float: "a number", list: "a list", dict: "an object"}
-    return names.get(type(value), "null")
+    return "null" if value is None else names.get(type(value), "a date or time")  # which TOML has
 
 
 def _shown(value: Any) -> str:
     import json
 
-    return json.dumps(value)[:60]
+    return json.dumps(value, default=str)[:60]

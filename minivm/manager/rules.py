@@ -4,7 +4,8 @@ into each other, and what needs something else. The flags of `minivm run` have t
 
 from __future__ import annotations
 
-from minivm.machine.config import HOTPLUG_BLOCK, host_memory
+from minivm.errors import UsageError
+from minivm.machine.config import HOTPLUG_BLOCK, host_memory, parse_affinity
 from minivm.machine.devices import (
     MOST_PORTS,
     is_mac,
@@ -52,6 +53,11 @@ def _machine(machine: dict[str, Any], ours: dict[str, Any]) -> Iterator[Fault]:
     if size > most:
         yield "machine-config.mem_size_mib", f"{size} is more than this host has ({most})"
     count, lists = machine["vcpu_count"], len(ours.get("cpu_affinity") or [])
+    for number, text in enumerate(ours.get("cpu_affinity") or []):
+        try:
+            parse_affinity(text)
+        except UsageError as error:
+            yield f"minivm.cpu_affinity[{number}]", str(error)
     if count > 1 and ours.get("irqchip") == "none":
         yield "minivm.irqchip", f"must be kernel for {count} processors: they start each other through their local APICs"
     if lists > 1 and lists != count:
@@ -100,5 +106,12 @@ def _roots(drives: list[dict[str, Any]], ours: dict[str, Any]) -> Iterator[Fault
     for name in ("init", "program", "modules_directory"):
         if ours.get(name) and not roots and not ours.get("root_directory"):
             yield f"minivm.{name}", "needs a root: a drive that is_root_device, or minivm.root_directory"
+    if ours.get("init"):
+        import shlex
+
+        try:
+            shlex.split(ours["init"])
+        except ValueError as error:
+            yield "minivm.init", f"is no command: {error}"
     if ours.get("program") and not ours["program"]["args"]:
         yield "minivm.program.args", "must name a program"

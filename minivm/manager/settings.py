@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from minivm.errors import MinivmError
+from minivm.kernels.resolve import is_path
 from minivm.machine.config import Config, Disk, Program, Rootfs, parse_affinity
 from minivm.machine.devices import Hotplug, Share, Vsock
 from minivm.manager.devices import card_of, disk_of, drive_of, net_of
@@ -153,15 +154,15 @@ def absolute(document: dict[str, Any], directory: str) -> dict[str, Any]:
     places += [(share, "path") for share in ours.get("shares") or []]
     for drive in made.get("drives") or []:
         places += [(drive, "path_on_host"), (drive.get("minivm") or {}, "overlay")]
-    kernel = source.get("kernel_image_path") or ""
-    if "/" in kernel or os.path.exists(os.path.join(directory, kernel)):
+    if is_path(source.get("kernel_image_path") or "", directory):
         places.append((source, "kernel_image_path"))
     for section, name in places:
         if section.get(name):
             section[name] = os.path.normpath(os.path.join(directory, section[name]))
-    for name in ("initrds", "modules"):
-        if ours.get(name):
-            ours[name] = [os.path.normpath(os.path.join(directory, path)) for path in ours[name]]
+    if ours.get("initrds"):
+        ours["initrds"] = [os.path.normpath(os.path.join(directory, path)) for path in ours["initrds"]]
+    if ours.get("modules"):
+        ours["modules"] = [_absolute_module(words, directory) for words in ours["modules"]]
     return made
 
 
@@ -189,6 +190,6 @@ def _absolute(path: str | None) -> str | None:
     return os.path.abspath(path) if path else None
 
 
-def _absolute_module(words: str) -> str:
+def _absolute_module(words: str, directory: str = "") -> str:
     path, space, rest = words.partition(" ")
-    return f"{os.path.abspath(path)}{space}{rest}"
+    return f"{os.path.abspath(os.path.join(directory, path))}{space}{rest}"

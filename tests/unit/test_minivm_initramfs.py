@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import lzma
+import os
 import subprocess
 
 import pytest
@@ -112,6 +113,36 @@ def test_every_script_is_good_shell(image, command, modules):
 def test_a_commands_words_stay_words():
     assert "chroot /.minivm/root sh -c 'echo $HOME; exit 7'\n" in initramfs.script([], "ext4", True, "sh -c 'echo $HOME; exit 7'")
     assert "mount -t ext4 -o ro /dev/vda" in initramfs.script([], "ext4", True, "true")
+
+
+def test_a_command_that_is_none_is_refused_and_any_bytes_arrive(tmp_path):
+    with pytest.raises(BootError, match="No closing quotation"):
+        initramfs.script([], "", False, "sh -c 'exit")
+    (tmp_path / "busybox").write_bytes(b"box")
+    text = initramfs.script([], "", False, os.fsdecode(b"echo \xff\xe4"))
+    entries = cpio.read_archive(initramfs.build({}, None, text, busybox=str(tmp_path / "busybox")))
+    assert b"echo '\xff\xe4'" in next(bytes(entry.data) for entry in entries if entry.name == ".minivm/init")
+
+
+def test_a_module_that_is_a_link_out_of_its_directory_is_not_followed(tmp_path):
+    """Else a stranger's modules would take any file of the host into the guest."""
+    modules = make_modules(tmp_path, {"a": ()})
+    (tmp_path / "secret").write_text("secret")
+    (tmp_path / "kernel" / "drivers" / "a.ko").unlink()
+    (tmp_path / "kernel" / "drivers" / "a.ko").symlink_to(tmp_path / "secret")
+    with pytest.raises(BootError, match=r"a\.ko"):
+        modules.closure(["a"])
+
+
+@given(st.binary(max_size=60), st.sampled_from(["", ".gz", ".xz"]))
+def test_whatever_a_modules_file_holds_it_is_read_or_refused(tmp_path_factory, data, ending):
+    directory = tmp_path_factory.mktemp("modules")
+    (directory / "kernel").mkdir()
+    (directory / "kernel" / f"m.ko{ending}").write_bytes(data)
+    try:
+        assert set(Modules(str(directory)).closure(["m"])) == {"m"}
+    except BootError as error:
+        assert "m" in str(error)
 
 
 def test_the_archive_holds_root_busybox_modules_and_script(tmp_path):
