@@ -79,15 +79,30 @@ class Kernel:
         """Return the path of the vmlinux, taken out of the vmlinuz now if it was not; the vmlinuz where that cannot be."""
         if os.path.exists(self.vmlinux):
             return self.vmlinux
-        from minirt.image.index import replace_file
         from minivm.boot.extract import extract
-        from minivm.boot.formats import read_kernel
+        from minivm.boot.formats import ELF, read_kernel
 
         try:
-            replace_file(self.vmlinux, extract(read_kernel(self.vmlinuz)))
+            data = extract(read_kernel(self.vmlinuz))
+            if data[:4] != ELF:
+                return self.vmlinuz
+            _appear(self.vmlinux, data)
         except (BootError, OSError):  # no library for its compression; another's cache
             return self.vmlinuz
         return self.vmlinux
+
+
+def _appear(path: str, data: bytes) -> None:
+    """Write a file that appears whole, whoever else writes it now."""
+    from minirt.image.index import replace_file
+
+    place, fd = scratch().directory()
+    try:
+        replace_file(f"{place}/file", data)
+        os.rename(f"{place}/file", path)
+    finally:
+        remove_tree(place)
+        os.close(fd)
 
 
 def kernels() -> list[Kernel]:
@@ -103,9 +118,11 @@ def kernels() -> list[Kernel]:
         path = os.path.join(directory(), name)
         try:
             with open(f"{path}/kernel.json", encoding="utf-8") as file:
-                found.append(Kernel(name, path, json.load(file)))
-        except (FileNotFoundError, NotADirectoryError, ValueError):
+                about = json.load(file)
+        except (OSError, ValueError, RecursionError):
             continue
+        if isinstance(about, dict):
+            found.append(Kernel(name, path, about))
     found.sort(key=lambda kernel: _version(kernel.release), reverse=True)
     return sorted(found, key=lambda kernel: kernel["name"])
 

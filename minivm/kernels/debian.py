@@ -26,6 +26,7 @@ NAMES = {
     "debian-cloud": ("linux-image-cloud-amd64", "for virtual machines: few drivers, starts fast"),
     "debian": ("linux-image-amd64", "for any machine"),
 }
+VMLINUZ = re.compile(r"vmlinuz-([0-9][0-9A-Za-z._+~-]*)")  # and its release, which becomes a directory's name
 LIMIT = 900  # seconds for one of the programs
 
 
@@ -78,37 +79,72 @@ def _download(package: str, path: str) -> str:
 
 
 def _keep(name: str, deb: str, root: str) -> Kernel:
-    """Unpack a package and move what is in it into the cache."""
+    """Unpack a package and move the kernel in it into the cache.
+
+    A package may hold links to anywhere. So what is wanted is moved out of it into a directory that is ours: regular files, and
+    directories that are reached by no link.
+    """
     import json
 
-    os.mkdir(root)
-    _run(["dpkg-deb", "-x", os.path.abspath(deb), root], f"cannot unpack {deb!r}")
+    package = f"{root}.package"
+    os.mkdir(package)
+    _run(["dpkg-deb", "-x", os.path.abspath(deb), package], f"cannot unpack {deb!r}")
     fields = _run(["dpkg-deb", "-f", os.path.abspath(deb), "Package", "Version"], f"cannot read {deb!r}")
     about = dict(re.findall(r"^(Package|Version): (.*)$", fields, re.M))
-    boot = os.path.join(root, "boot")
-    found = [entry for entry in os.listdir(boot) if entry.startswith("vmlinuz-")] if os.path.isdir(boot) else []
+    files = _files(f"{package}/boot")
+    found = [match[1] for file in files if (match := VMLINUZ.fullmatch(file))]
     if len(found) != 1:
-        raise MinivmError(f"{deb!r} is no package of a kernel: it has {len(found)} files boot/vmlinuz-*")
-    if os.path.isdir(f"{root}/usr/lib/modules"):  # newer ones have everything below /usr
-        os.makedirs(f"{root}/lib", exist_ok=True)
-        os.rename(f"{root}/usr/lib/modules", f"{root}/lib/modules")
-    for extra in ("usr", "etc", "var"):  # documentation, and the bug reporter's scripts
-        shutil.rmtree(f"{root}/{extra}", ignore_errors=True)
-    release = found[0].removeprefix("vmlinuz-")
+        raise MinivmError(f"{deb!r} is no package of a kernel: it has {len(found)} files boot/vmlinuz-RELEASE")
+    release = found[0]
+    os.makedirs(f"{root}/boot")
+    os.makedirs(f"{root}/lib/modules")
+    for file in files:
+        os.rename(f"{package}/boot/{file}", f"{root}/boot/{file}")
+    for modules in ("usr/lib/modules", "lib/modules"):  # newer packages have everything below /usr
+        if _is_inside(package, f"{modules}/{release}/kernel"):
+            os.rename(f"{package}/{modules}/{release}", f"{root}/lib/modules/{release}")
+            break
     Kernel(release, root, {}).unpack()
-    with open(f"{root}/kernel.json", "w", encoding="utf-8") as file:
-        json.dump({"name": name, "package": about.get("Package", ""), "version": about.get("Version", "")}, file)
+    with open(f"{root}/kernel.json", "w", encoding="utf-8") as stream:
+        json.dump({"name": name, "package": about.get("Package", ""), "version": about.get("Version", "")}, stream)
     return _publish(root, release)
 
 
+def _files(path: str) -> list[str]:
+    """Return the names of the regular files in a directory; none in what is none, or a link."""
+    if not _is_inside(*os.path.split(path)):
+        return []
+    return [entry.name for entry in os.scandir(path) if entry.is_file(follow_symlinks=False)]
+
+
+def _is_inside(root: str, path: str) -> bool:
+    """Say whether a directory is below another, by no link."""
+    for name in path.split("/"):
+        root = os.path.join(root, name)
+        if os.path.islink(root) or not os.path.isdir(root):
+            return False
+    return True
+
+
 def _publish(root: str, release: str) -> Kernel:
-    """Give the directory its name, in place of an older one of the same release."""
+    """Give the directory its name, in place of an older one of the same release; or of one that another fetched just now."""
+    import errno
+
     final = os.path.join(directory(), release)
-    if os.path.isdir(final):
-        os.rename(final, root + ".old")
-    os.rename(root, final)
+    for number in range(100):
+        try:
+            os.rename(root, final)
+            break
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+        try:
+            os.rename(final, f"{root}.old{number}")
+        except FileNotFoundError:
+            pass  # another did it
     kept = find(release)
-    assert kept is not None
+    if kept is None:
+        raise MinivmError(f"kernel {release} was removed as it was fetched")
     return kept
 
 

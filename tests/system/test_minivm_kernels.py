@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernels import make_bzimage, make_pvh
 
-from minivm.kernels.cache import _version
+from minivm.kernels.cache import Kernel, _version, directory, find
 
 LIMIT = 60
 VMLINUX = make_pvh()
@@ -154,6 +154,87 @@ def test_a_killed_fetch_leaves_nothing_that_the_next_does_not_remove(archive, mi
     assert list((cache / "tmp").iterdir()) and minivm("kernel", "ls", "--format", "json").stdout == "[]\n"
     assert minivm("kernel", "fetch", "debian", "--deb", deb).stdout == "6.1.0-9-amd64\n"
     assert not list((cache / "tmp").iterdir())
+
+
+@pytest.mark.parametrize(
+    "name", ["kernel.json", "lib", "boot", "usr", "boot/vmlinux-6.1-x", "boot/vmlinuz-6.1-x", "boot/System.map-6.1-x"]
+)
+def test_a_package_of_a_strangers_writes_nothing_and_shows_nothing_outside_of_the_cache(minivm, tmp_path, name):
+    """dpkg-deb makes the links that a package has, wherever they lead."""
+    image = make_bzimage(zlib.compress(VMLINUX, wbits=31))
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "vmlinuz-6.1-x").write_bytes(image)
+    (outside / "secret").write_text("secret" * 1000)
+    before = {path.name: path.read_bytes() for path in outside.iterdir()}
+    root = tmp_path / "root-6.1-x-1"
+    make_package(tmp_path, "6.1-x", "1", image, usr="usr")
+    target = root / name
+    subprocess.run(["rm", "-rf", target], check=True, timeout=LIMIT)
+    whole = name in ("lib", "boot", "usr")
+    target.symlink_to(outside if whole else outside / ("new.json" if name == "kernel.json" else "secret"))
+    subprocess.run(["dpkg-deb", "--build", root, tmp_path / "bad.deb"], check=True, stdout=subprocess.DEVNULL, timeout=LIMIT)
+    done = minivm("kernel", "fetch", "debian", "--deb", tmp_path / "bad.deb", "--format", "json")
+    assert {path.name: path.read_bytes() for path in outside.iterdir()} == before
+    assert "a bug" not in done.stderr
+    if done.returncode == 0:
+        kernel = json.loads(done.stdout)
+        kept = Path(kernel["path"])
+        assert not [path for path in kept.rglob("*") if path.is_symlink()]
+        assert not [path for path in kept.rglob("*") if path.is_file() and b"secretsecret" in path.read_bytes()]
+
+
+@pytest.mark.parametrize("release", ["", ".hidden", "tmp", "a b"])
+def test_a_release_that_cannot_name_a_directory_is_refused(minivm, tmp_path, release):
+    image = make_bzimage(zlib.compress(VMLINUX, wbits=31))
+    make_package(tmp_path, "6.1-x", "1", image)
+    root = tmp_path / "root-6.1-x-1"
+    (root / "boot" / "vmlinuz-6.1-x").rename(root / "boot" / f"vmlinuz-{release}")
+    subprocess.run(["dpkg-deb", "--build", root, tmp_path / "bad.deb"], check=True, stdout=subprocess.DEVNULL, timeout=LIMIT)
+    done = minivm("kernel", "fetch", "debian", "--deb", tmp_path / "bad.deb")
+    assert done.returncode == 125 and "no package of a kernel" in done.stderr
+    assert minivm("kernel", "ls", "--format", "json").stdout == "[]\n"
+
+
+def test_a_kernel_is_unpacked_by_two_at_once_and_never_seen_half(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINIRT_ROOT", str(tmp_path / "root"))
+    whole = VMLINUX + os.urandom(4 << 20)
+    boot = tmp_path / "root/cache/kernels/6.1-x/boot"
+    boot.mkdir(parents=True)
+    (boot / "vmlinuz-6.1-x").write_bytes(make_bzimage(zlib.compress(whole, 1, wbits=31)))
+    kernel = Kernel("6.1-x", str(boot.parent), {})
+    code = "import sys\nfrom minivm.kernels.cache import Kernel\nprint(Kernel('6.1-x', sys.argv[1], {}).unpack())"
+    for _ in range(3):
+        children = [
+            subprocess.Popen([sys.executable, "-c", code, kernel.path], stdout=subprocess.PIPE, text=True) for _ in range(4)
+        ]
+        while any(child.poll() is None for child in children):
+            if os.path.exists(kernel.vmlinux):
+                assert Path(kernel.vmlinux).stat().st_size == len(whole)
+        assert {child.communicate(timeout=LIMIT)[0] for child in children} == {kernel.vmlinux + "\n"}
+        assert Path(kernel.vmlinux).read_bytes() == whole
+        os.unlink(kernel.vmlinux)
+
+
+def test_what_is_unpacked_must_be_a_kernel(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINIRT_ROOT", str(tmp_path / "root"))
+    (tmp_path / "boot").mkdir()
+    (tmp_path / "boot" / "vmlinuz-x").write_bytes(make_bzimage(zlib.compress(b"no ELF file", wbits=31)))
+    kernel = Kernel("x", str(tmp_path), {})
+    assert kernel.unpack() == kernel.vmlinuz and not os.path.exists(kernel.vmlinux)
+
+
+@given(st.binary(max_size=40) | st.sampled_from([b"[]", b"7", b"null", b'{"name": 7}', b"[" * 100_000]))
+@settings(deadline=None)
+def test_whatever_a_kernels_description_says_the_others_are_listed(tmp_path_factory, text):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MINIRT_ROOT", str(tmp_path_factory.mktemp("root")))
+        for name, data in (("1", text), ("2", b'{"name": "debian"}')):
+            path = Path(directory()) / name
+            path.mkdir(parents=True)
+            (path / "kernel.json").write_bytes(data)
+        found = find("debian")
+        assert found and found.release == "2" and isinstance(found["name"], str)
 
 
 @given(st.lists(st.tuples(*[st.integers(0, 30)] * 4), min_size=2, max_size=2))
