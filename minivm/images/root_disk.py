@@ -68,8 +68,11 @@ def _sweep(directory: str) -> None:
 
     for name in os.listdir(directory):
         path = os.path.join(directory, name)
-        if name.endswith(".ext4") and time() - os.stat(path).st_mtime > UNUSED_LIMIT:
-            os.unlink(path)
+        try:
+            if name.endswith(".ext4") and time() - os.stat(path).st_mtime > UNUSED_LIMIT:
+                os.unlink(path)
+        except FileNotFoundError:
+            pass  # another does the same just now
 
 
 def _fill(disk: str, layers: list[str], mounted: str) -> None:
@@ -126,26 +129,39 @@ def _size(directory: str) -> int:
 
 
 def copy_sparse(source: str, target: str) -> None:
-    """Copy a disk; its holes stay holes, and where the file system shares blocks nothing is copied (man 2 ioctl_ficlone)."""
-    import fcntl
+    """Copy a disk; its holes stay holes, and where the file system shares blocks nothing is copied (man 2 ioctl_ficlone).
 
+    Raises FileExistsError, OSError; nothing is left of a copy that failed.
+    """
     with open(source, "rb") as ours, open(target, "xb") as theirs:
         try:
-            fcntl.ioctl(theirs, FICLONE, ours.fileno())
-            return
-        except OSError:
-            pass  # another file system, or one that shares no blocks
-        size = os.fstat(ours.fileno()).st_size
-        theirs.truncate(size)
-        place = 0
-        while place < size:
-            try:
-                begin = os.lseek(ours.fileno(), place, os.SEEK_DATA)
-            except OSError:  # ENXIO: only a hole is left
-                break
-            place = os.lseek(ours.fileno(), begin, os.SEEK_HOLE)
-            while begin < place:
-                begin += os.copy_file_range(ours.fileno(), theirs.fileno(), min(place - begin, CHUNK), begin, begin)
+            _copy(ours.fileno(), theirs.fileno())
+        except BaseException:
+            os.unlink(target)
+            raise
+
+
+def _copy(source: int, target: int) -> None:
+    """Copy by sendfile(2): copy_file_range(2) does not go from one file system to another (Linux 5.19)."""
+    import fcntl
+
+    try:
+        fcntl.ioctl(target, FICLONE, source)
+        return
+    except OSError:
+        pass  # another file system, or one that shares no blocks
+    size = os.fstat(source).st_size
+    os.truncate(target, size)
+    place = 0
+    while place < size:
+        try:
+            begin = os.lseek(source, place, os.SEEK_DATA)
+        except OSError:  # ENXIO: only a hole is left
+            break
+        place = os.lseek(source, begin, os.SEEK_HOLE)
+        os.lseek(target, begin, os.SEEK_SET)
+        while begin < place and (sent := os.sendfile(target, source, begin, min(place - begin, CHUNK))):
+            begin += sent
 
 
 FICLONE = 0x40049409  # _IOW(0x94, 9, int), <linux/fs.h>: Python has no name for it

@@ -12,6 +12,7 @@ docs.cloudinit.io, reference/datasources/nocloud, reference/modules (Users and G
 from __future__ import annotations
 
 import os
+import re
 
 from minivm.errors import MinivmError, UsageError
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["network", "seed", "user_data", "write_iso"]
 
 LABEL = "cidata"
+NOT_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")  # as they are (YAML 1.2, 5.1)
 KEY_TYPES = ("ssh-", "ecdsa-", "sk-")
 
 
@@ -53,8 +55,8 @@ def user_data(user: str, keys: Sequence[str], commands: Sequence[str]) -> dict[s
     if not user:
         said: dict[str, Any] = {"ssh_authorized_keys": list(keys)} if keys else {}
     else:
-        if not (user.isascii() and user.replace("-", "").replace("_", "").isalnum() and not user[0].isdigit()):
-            raise UsageError(f"--user {user!r}: letters, digits, _ and -, and no digit first")
+        if not (user.isascii() and user.replace("-", "").replace("_", "").isalnum() and (user[0].isalpha() or user[0] == "_")):
+            raise UsageError(f"--user {user!r}: letters, digits, _ and -, and a letter or _ first")
         account = {"name": user, "shell": "/bin/bash", "sudo": "ALL=(ALL) NOPASSWD:ALL", "lock_passwd": True}
         said = {"users": [account | ({"ssh_authorized_keys": list(keys)} if keys else {})]}
     return said | ({"runcmd": list(commands)} if commands else {})
@@ -85,7 +87,8 @@ def network(text: str) -> dict[str, Any]:
         raise UsageError(f"--net {text!r}: how long is the network's prefix? Write {own.ip}/24, say")
     card["addresses"] = [str(own)]
     if others:
-        card["routes"] = [{"to": "default", "via": others[0]}]
+        everything = "0.0.0.0/0" if own.version == 4 else "::/0"  # `default` is netplan's: others than it fail on that
+        card["routes"] = [{"to": everything, "via": others[0]}]
     if others[1:]:
         card["nameservers"] = {"addresses": others[1:]}
     return {"version": 2, "ethernets": {"card": card}}
@@ -107,13 +110,18 @@ def write_iso(path: str, files: dict[str, bytes]) -> None:
     for number, (name, data) in enumerate(files.items()):
         iso.add_fp(BytesIO(data), len(data), f"/FILE{number}.;1", rr_name=name, joliet_path=f"/{name}")
     with open(path, "xb") as file:
-        iso.write_fp(file)
+        try:
+            iso.write_fp(file)
+            file.flush()
+        except BaseException:
+            os.unlink(path)
+            raise
     iso.close()
 
 
 def _key(text: str) -> str:
     """Return a public key: what was given, or what is in the file of that name. Raises UsageError."""
-    if text.startswith(KEY_TYPES):
+    if text.startswith(KEY_TYPES) and " " in text:  # a file's name may begin so too
         return text.strip()
     try:
         with open(text, encoding="utf-8") as file:
@@ -126,6 +134,8 @@ def _key(text: str) -> str:
 
 
 def _json(value: object) -> bytes:
+    """Return JSON that is YAML too: characters beyond 16 bits as they are, for in two halves YAML would not know them."""
     import json
 
-    return json.dumps(value, indent=1).encode() + b"\n"
+    text = json.dumps(value, indent=1, ensure_ascii=False)
+    return NOT_IN_YAML.sub(lambda odd: f"\\u{ord(odd[0]):04x}", text).encode() + b"\n"

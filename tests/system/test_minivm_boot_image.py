@@ -132,6 +132,13 @@ def test_a_disk_that_nobody_used_for_long_goes_when_another_is_made(own_store, t
     assert not old.exists() and used.exists() and len(disks(own_store)) == 2
 
 
+def test_a_disk_that_another_command_removes_just_now_is_no_error(own_store, tmp_path, kernel):
+    (own_store.root / "cache").unlink()
+    (own_store.root / "cache" / "disks").mkdir(parents=True)
+    (own_store.root / "cache" / "disks" / "gone.ext4").symlink_to("nowhere")  # listed, and not there
+    plan(own_store, kernel, "busybox", "true")
+
+
 def test_a_machine_with_a_name_keeps_its_disk_and_its_program(minirt, kernel):
     words = ["--kernel", kernel, "--modules", kernel.parent / "modules", "-d", "--name", "box"]
     done = minivm(minirt, "boot", *words, "-e", "A=1", "-w", "/w", "--hostname", "h", "busybox", "sleep", "9")

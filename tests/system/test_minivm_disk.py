@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minivm.errors import UsageError
-from minivm.images.seed import network, user_data
+from minivm.images.seed import network, seed, user_data
 
 LIMIT = 60
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI me@host"
@@ -56,6 +56,7 @@ def test_a_qcow2_disk_may_begin_as_another_whose_format_is_written_down(tmp_path
         (["create", "x", "--format", "qcow2", "--base", "none"], "cannot read --base 'none': No such file", 125),
         (["seed", "x", "--key", "/nonexistent"], "neither a public key nor a file", 2),
         (["seed", "x", "--user", "no body"], "letters, digits", 2),
+        (["seed", "x", "--user=-r"], "letters, digits", 2),
         (["seed", "x", "--net", "10.0.0.1"], "/24", 2),
         (["seed", "x", "--net", "10.0.0.1/33"], "write dhcp, none", 2),
     ],
@@ -89,7 +90,7 @@ def test_a_seed_is_an_iso_with_cloud_inits_label_and_its_three_files(tmp_path):
     meta = json.loads(files["meta-data"].getvalue())
     assert meta["local-hostname"] == "box" and meta["instance-id"].startswith("iid-")
     card = json.loads(files["network-config"].getvalue())["ethernets"]["card"]
-    assert card["addresses"] == ["10.9.8.7/24"] and card["routes"] == [{"to": "default", "via": "10.9.8.1"}]
+    assert card["addresses"] == ["10.9.8.7/24"] and card["routes"] == [{"to": "0.0.0.0/0", "via": "10.9.8.1"}]
     assert card["nameservers"] == {"addresses": ["9.9.9.9"]}
     again = json.loads(disk("seed", "-", "--print", *words, cwd=tmp_path).stdout)
     assert again["user-data"] == user and json.loads(again["meta-data"])["instance-id"] != meta["instance-id"]
@@ -105,6 +106,42 @@ def test_a_network_is_right_or_refused(text):
     assert made["version"] == 2
     for card in made["ethernets"].values():
         assert card.get("dhcp4") or ipaddress.ip_interface(card["addresses"][0])
+
+
+def test_a_default_route_is_written_so_that_each_cloud_init_knows_it():
+    """Only netplan takes `default`; cloud-init's other ways to set up a network fail on it before 25.3."""
+    for text, to in (("10.0.0.2/24,10.0.0.1", "0.0.0.0/0"), ("fd00::2/64,fd00::1", "::/0")):
+        (route,) = network(text)["ethernets"]["card"]["routes"]
+        assert route["to"] == to and ipaddress.ip_address(route["via"]) in ipaddress.ip_network(network_of(text))
+
+
+def network_of(text: str) -> str:
+    return str(ipaddress.ip_interface(text.partition(",")[0]).network)
+
+
+def test_a_file_whose_name_begins_as_a_key_does_is_read(tmp_path):
+    """As ssh-key-2026.pub, which some clouds name it."""
+    (tmp_path / "ssh-me.pub").write_text(f"{KEY}\n")
+    done = disk("seed", "-", "--print", "--key", "ssh-me.pub", "--key", KEY, cwd=tmp_path)
+    user = json.loads(done.stdout)["user-data"]
+    assert json.loads(user.partition("\n")[2])["ssh_authorized_keys"] == [KEY, KEY]
+    assert disk("seed", "-", "--print", "--key", "ssh-none.pub", cwd=tmp_path).returncode == 2
+
+
+@given(st.text(st.characters(blacklist_characters="\0", blacklist_categories=["Cs"]), max_size=12))
+@settings(deadline=None)
+def test_a_reader_of_yaml_gets_each_character_of_a_command(text):
+    """JSON says those beyond 16 bits in two halves, which YAML does not put together."""
+    yaml = pytest.importorskip("yaml")
+    assert yaml.safe_load(seed(commands=[text])["user-data"])["runcmd"] == [text]
+
+
+def test_a_disk_that_is_full_leaves_no_half_of_a_seed(tmp_path):
+    code = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))"
+    command = [sys.executable, "-c", f"{code}; from minivm.cli.main import main; sys.exit(main())", "disk", "seed", "x.iso"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=LIMIT)
+    assert (done.returncode, done.stderr.count("\n")) == (125, 1) and "too large" in done.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_without_a_user_the_images_own_gets_the_key():

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import struct
+import subprocess
+import sys
+import tempfile
 
 import pytest
 from hypothesis import given, settings
@@ -65,6 +68,27 @@ def test_a_copy_of_a_disk_is_the_same_and_not_larger(tmp_path_factory, pieces):
     assert (directory / "b").stat().st_blocks <= (directory / "a").stat().st_blocks + 8
     with pytest.raises(FileExistsError):
         copy_sparse(str(directory / "a"), str(directory / "b"))
+
+
+@pytest.mark.skipif(not os.path.isdir("/dev/shm"), reason="there is no second file system")
+def test_a_disk_is_copied_into_another_file_system(tmp_path):
+    """copy_file_range(2) refuses that since Linux 5.19."""
+    data = os.urandom(3 << 20)
+    with tempfile.NamedTemporaryFile(dir="/dev/shm", prefix="minivm-") as source:
+        source.write(data)
+        source.truncate(8 << 20)
+        source.flush()
+        copy_sparse(source.name, str(tmp_path / "copy"))
+    assert (tmp_path / "copy").read_bytes() == data.ljust(8 << 20, b"\0")
+    assert (tmp_path / "copy").stat().st_blocks * 512 < 4 << 20
+
+
+def test_a_copy_that_fails_leaves_nothing(tmp_path):
+    (tmp_path / "disk").write_bytes(bytes(range(256)) * 64)
+    code = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))"
+    code += "; from minivm.images.root_disk import copy_sparse; copy_sparse('disk', 'copy')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert "OSError" in done.stderr and os.listdir(tmp_path) == ["disk"]
 
 
 @pytest.mark.parametrize(("text", "number"), [("SIGQUIT", 3), ("term", 15), ("9", 9), ("SIGRTMIN+3", int(signal.SIGRTMIN) + 3)])
