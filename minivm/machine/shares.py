@@ -63,7 +63,8 @@ def _words(path: str, directory: str, read_only: bool) -> list[str]:
         return [*words, "--log-level", "error", *["--readonly"] * read_only]
     if read_only:
         raise MinivmError("ro: QEMU's own virtiofsd cannot serve a directory read-only; Debian 13's package virtiofsd can")
-    return [path, "-f", "-o", f"source={directory},log_level=err", f"--rlimit-nofile={most}"]
+    quoted = directory.replace("\\", "\\\\").replace(",", "\\,")  # a comma would begin another option
+    return [path, "-f", "-o", f"source={quoted},log_level=err", f"--rlimit-nofile={most}"]
 
 
 def _sockets() -> tuple[socket, socket]:

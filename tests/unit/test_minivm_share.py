@@ -119,6 +119,22 @@ def test_what_the_guest_writes_is_in_the_hosts_file(guest, tmp_path):
 
 
 @real
+@pytest.mark.parametrize("name", ["a,b", "a,sandbox=chroot", "a\\b", "\\054", "a b", "a=b", "-o"])
+def test_a_directory_may_have_any_name(tmp_path, name):
+    """In the options of QEMU's virtiofsd a comma separates, and a backslash quotes."""
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "here").touch()
+    helper, fd = shares.serve(str(tmp_path / name), False)
+    try:
+        with Guest(fd) as guest:
+            guest.begin()
+            assert guest.look_up(b"here")[0] == 0
+    finally:
+        os.close(fd)
+        helper.stop()
+
+
+@real
 def test_no_name_leads_out_of_the_share(guest, tmp_path):
     (tmp_path / "up").symlink_to("/etc")
     error, above = guest.look_up(b"..")
@@ -171,9 +187,10 @@ def test_a_notification_before_the_driver_is_ready_reaches_nobody(server):
 
 
 class Impostor:
-    """Answers each request with the bytes that it is given."""
+    """Answers each request with the bytes that it is given, and then hangs up, or only listens."""
 
-    def __init__(self, answers):
+    def __init__(self, answers, stays=False):
+        self.stays = stays
         self.ours, self.theirs = socket.socketpair()
         self.answers = list(answers)
         self.thread = threading.Thread(target=self._serve, daemon=True)
@@ -185,6 +202,8 @@ class Impostor:
                 if not self.theirs.recv(4096):
                     return
                 self.theirs.sendall(answer)
+            while self.stays and self.theirs.recv(4096):
+                pass
 
     def __enter__(self):
         return self.ours.fileno()
@@ -203,7 +222,7 @@ def test_a_back_end_that_speaks_nonsense_is_refused_in_one_line(answers):
 
 def test_packed_rings_of_a_back_end_are_not_offered():
     """vhost-user: SET_VRING_BASE is the index alone for split rings; for packed ones it has the wrap counters, too."""
-    with Impostor([struct.pack("<IIIQ", 1, 1 | 1 << 2, 8, VERSION_1 | F_RING_PACKED)]) as fd:
+    with Impostor([struct.pack("<IIIQ", 1, 1 | 1 << 2, 8, VERSION_1 | F_RING_PACKED)], stays=True) as fd:
         assert Fs(Backend(fd, "impostor"), "t", []).ring_features == VERSION_1
 
 
