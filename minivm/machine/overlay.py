@@ -38,11 +38,15 @@ class Overlay:
         header = HEADER.pack(MAGIC, VERSION, CLUSTER, size, os.fstat(base).st_mtime_ns)
         bitmap = -(-size // CLUSTER // 8)
         data = PAGE + -(-(bitmap + 8) // PAGE) * PAGE
-        if os.fstat(fd).st_size == 0:
-            os.truncate(fd, data + size)
-            os.pwrite(fd, header, 0)
-        else:
+        there = os.fstat(fd).st_size
+        if there:
             _check(os.pread(fd, HEADER.size, 0), header)
+        else:
+            os.pwrite(fd, header, 0)
+        if there <= HEADER.size:  # new; or whoever made it was killed just then
+            os.truncate(fd, data + size)
+        elif there < data + size:
+            raise MinivmError("the overlay's file was cut short: what is missing of it would be zeroes")
         out = ffi.new("struct overlay **")
         result = lib.overlay_create(fd, base, size, PAGE, data, out)
         if result < 0:

@@ -226,6 +226,37 @@ def test_what_was_flushed_is_there_after_a_crash(tmp_path, base):
         overlay.close()
 
 
+def test_an_overlay_whose_maker_was_killed_is_made_to_the_end(tmp_path, base):
+    """At each moment of its making: nothing is there yet, or the header, or all."""
+    with open(tmp_path / "overlay", "x+b") as file:
+        sizes = []
+        for length in (0, 32):
+            file.truncate(length)
+            over(base, file.fileno())[1].close()
+            sizes.append(os.fstat(file.fileno()).st_size)
+        assert len(set(sizes)) == 1 and sizes[0] > 64 << 10
+
+
+@pytest.mark.parametrize("length", [33, 4096, 8192, 64 << 10])
+def test_an_overlay_that_was_cut_short_is_refused(tmp_path, base, length):
+    """What is missing would be zeroes where the guest had written something else."""
+    with open(tmp_path / "overlay", "x+b") as file:
+        over(base, file.fileno())[1].close()
+        file.truncate(length)
+        with pytest.raises(MinivmError, match="cut short"):
+            over(base, file.fileno())
+
+
+@pytest.mark.parametrize("start", [b"", b"MINIVMOV", b"MINIVMOV\1\0\0\0"])
+def test_a_file_that_is_no_overlay_is_refused_and_stays(tmp_path, base, start):
+    with open(tmp_path / "overlay", "x+b") as file:
+        file.write(start.ljust(200, b"x"))
+        file.flush()
+        with pytest.raises(MinivmError):
+            over(base, file.fileno())
+    assert (tmp_path / "overlay").read_bytes() == start.ljust(200, b"x")
+
+
 def test_an_overlay_discards_into_holes(tmp_path, base):
     with open(tmp_path / "overlay", "x+b") as file:
         driver, overlay = over(base, file.fileno())
