@@ -129,6 +129,9 @@ struct window {
     uint64_t acknowledged, prompted;
     struct prompt prompts[...];
 };
+#define ABSENT ...
+struct asked { uint32_t key, count; };
+struct absent { uint8_t ports[...]; struct asked asked[...]; };
 struct vcpu {
     int fd;
     struct kvm_run *run;
@@ -137,6 +140,7 @@ struct vcpu {
     uint64_t inside_ns, here_ns;
     struct shortcut shortcuts[...];
     struct window window;
+    struct absent absent;
 };
 int vcpu_create(int fd, uint64_t run_size, struct vcpu **vcpu);
 int vcpu_destroy(struct vcpu *vcpu);

@@ -58,6 +58,20 @@ struct window {
     struct prompt prompts[PROMPT];
 };
 
+#define ABSENT 64
+
+struct asked {
+    uint32_t key;   /* port << 1 | direction */
+    uint32_t count; /* how often; 0: the entry is free */
+};
+
+/* Ports where there is no device: an `in` reads all ones, an `out` is lost. Linux asks dozens of them, for a PCI bus and for
+ * three more UARTs. */
+struct absent {
+    uint8_t ports[0x10000 / 8];  /* bit N % 8 of byte N / 8: nobody is at port N; else Python is asked */
+    struct asked asked[ABSENT];  /* those that were asked, for the exit counts */
+};
+
 /* One virtual processor, from vcpu_create to vcpu_destroy. */
 struct vcpu {
     int fd;              /* borrowed: Python opened it with KVM_CREATE_VCPU and closes it */
@@ -70,6 +84,7 @@ struct vcpu {
     uint64_t here_ns;    /* time inside vcpu_run, that included */
     struct shortcut shortcuts[SHORTCUTS];
     struct window window;
+    struct absent absent;
 };
 
 int vcpu_create(int fd, uint64_t run_size, struct vcpu **vcpu);

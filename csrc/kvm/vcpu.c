@@ -94,6 +94,27 @@ static int answered(struct vcpu *vcpu)
     return 0;
 }
 
+/* Answer an I/O exit to a port where nobody is. Returns 1 if it was one, and is counted: others than the first ABSENT are not. */
+static int unanswered(struct vcpu *vcpu)
+{
+    struct kvm_run *run = vcpu->run;
+    struct absent *absent = &vcpu->absent;
+    uint32_t key = run->io.port << 1 | run->io.direction;
+
+    if (!(absent->ports[run->io.port / 8] & 1 << run->io.port % 8))
+        return 0;
+    for (int i = 0; i < ABSENT; i++) {
+        if (absent->asked[i].count && absent->asked[i].key != key)
+            continue;
+        absent->asked[i].key = key;
+        absent->asked[i].count++;
+        if (run->io.direction == KVM_EXIT_IO_IN)
+            memset((uint8_t *)run + run->io.data_offset, 0xff, (size_t)run->io.size * run->io.count);
+        return 1;
+    }
+    return 0;
+}
+
 /* Serve a queue that the guest notifies of, if it is one of those that are served at once. Returns 1 if it was. */
 static int prompted(struct window *window, uint64_t address, uint32_t queue)
 {
@@ -132,7 +153,7 @@ static int acknowledged(struct vcpu *vcpu)
 /* Say whether the loop has answered an exit by itself. */
 static int handled(struct vcpu *vcpu)
 {
-    return (vcpu->run->exit_reason == KVM_EXIT_IO && answered(vcpu)) ||
+    return (vcpu->run->exit_reason == KVM_EXIT_IO && (answered(vcpu) || unanswered(vcpu))) ||
            (vcpu->run->exit_reason == KVM_EXIT_MMIO && acknowledged(vcpu));
 }
 

@@ -208,6 +208,19 @@ class Vcpu:
         entry = self._c.window.prompts[index]
         entry.address, entry.queue, entry.path = address, queue, path
 
+    def answer_absent(self, ports: bytes) -> None:
+        """Let the loop answer for ports where there is no device.
+
+        Args:
+            ports: a bit for each: N % 8 of byte N / 8 is set where nobody is at port N.
+        """
+        ffi.memmove(self._c.absent.ports, ports, len(ports))
+
+    @property
+    def absent(self) -> dict[int, int]:
+        """How often the loop has answered for each of them, by port << 1 | direction."""
+        return {int(entry.key): int(entry.count) for entry in self._c.absent.asked if entry.count}
+
     @property
     def window(self) -> tuple[int, int]:
         """How many acknowledgements, and how many notifications, the loop has answered."""

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 __all__ = ["Bus", "MemoryBus"]
 
 
+PORTS = 0x10000
+
+
 class Bus:
     """Ports 0 to 0xffff. A port that nobody answers to reads as all ones, and what is written there is lost."""
 
@@ -50,6 +53,13 @@ class Bus:
     def name(self, port: int) -> str:
         """Return the name of the device at a port, or ""."""
         return self._names.get(port, "")
+
+    def absent(self) -> bytes:
+        """Return a bit for each port, bit N % 8 of byte N / 8 for port N: it is set where there is no device."""
+        bits = bytearray(b"\xff" * (PORTS // 8))
+        for port in self._names:
+            bits[port // 8] &= ~(1 << port % 8)
+        return bytes(bits)
 
     def read(self, port: int, size: int) -> int:
         """Do an `in` of 1, 2 or 4 bytes."""

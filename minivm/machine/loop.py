@@ -36,6 +36,7 @@ def loop(machine: Machine, number: int) -> None:
         if machine.recorder.watches("KVM_RUN"):
             _told_loop(machine, number, exits)
             return
+        vcpu.answer_absent(machine.bus.absent())
         machine.refresh_shortcuts()
         run, handle = vcpu.run, exits.handlers.get
         while machine.outcome is None:
@@ -188,6 +189,7 @@ class Exits:
             for direction, count in ((lib.KVM_EXIT_IO_IN, cut.ins), (lib.KVM_EXIT_IO_OUT, cut.outs)):
                 if count:
                     self.counts.in_c[cut.port << 1 | direction] = int(count)
+        self.counts.in_c.update(self.vcpu.absent)
         self.counts.acknowledged, self.counts.prompted = self.vcpu.window
         self.machine.exits.add(self.counts)
 

@@ -112,6 +112,28 @@ def test_stats_count_the_same_exits_in_c_as_in_python(tmp_path):
     assert in_c == [30, 0]
 
 
+def test_a_port_without_a_device_reads_as_ones_whoever_answers(tmp_path):
+    """80 ports by the byte, more than the loop in C counts; four bytes at once; a hundred by `rep insb`. The status tells."""
+    program = tmp_path / "absent.bin"
+    program.write_bytes(bytes.fromhex(
+        "b3 ff  ba 00 30  b9 50 00  ec 20 c3 ee 42 e2 f9"  # bl = ff; for 80 ports from 0x3000: in al, dx; and bl, al; out dx, al
+        "ba f8 0c  66 ed  66 40  0f 95 c0  f6 d3  08 c3"  # in eax of port 0xcf8; add 1: al = (eax != 0); bl = ~bl | al
+        "bf 00 90  b9 64 00  ba 23 01  f3 6c"  # 100 bytes of port 0x123 to 0x9000
+        "be 00 90  b9 64 00  ac f6 d0 08 c3 e2 f9"  # each: bl |= ~byte
+        "88 d8  ba 01 05  ee  f4"  # end with bl
+    ))  # fmt: skip
+    fast, slow = (
+        run(str(program), "--boot", "flat16", "-m", "1m", "--stats", "--format", "json", *more)
+        for more in ([], ["--trace", str(tmp_path / "t")])
+    )
+    assert (fast.returncode, slow.returncode) == (0, 0), fast.stderr + slow.stderr
+    rows = [json.loads(done.stderr)["exits"] for done in (fast, slow)]
+    counts = [{row["what"]: row["count"] for row in stats} for stats in rows]
+    assert counts[0] == counts[1]
+    assert counts[0].keys() >= {"in 0x3000", "out 0x304f", "in 0xcf8", "in 0x123"} and len(counts[0]) == 163
+    assert [sum(row["in_c"] > 0 for row in stats) for stats in rows] == [64, 0], "the loop in C counts the first ones"
+
+
 def test_plan_runs_nothing():
     done = run("--plan", before=("strace", "-f", "-e", "trace=ioctl,openat")) if shutil.which("strace") else None
     if done is None or "PTRACE" in done.stderr:
