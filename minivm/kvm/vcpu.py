@@ -103,21 +103,21 @@ class Vcpu:
     taken for interrupt().
     """
 
-    __slots__ = ("_c", "_page", "fd", "kvm_run")
+    __slots__ = ("_c", "fd", "kvm_run", "page")
 
     def __init__(self, fd: int, size: int) -> None:
         lib.kick_prepare()
         self.fd = fd
         self._c: Any = map_run(fd, size)
         self.kvm_run: Any = self._c.run  # struct kvm_run, shared with the kernel
-        self._page = memoryview(ffi.buffer(self.kvm_run, size)).cast("B")
+        self.page = memoryview(ffi.buffer(self.kvm_run, size)).cast("B")  # the bytes of it
 
     @property
     def data(self) -> memoryview:
         """The bytes of the I/O exit: `count` items of `size` bytes, to read for `out` and to fill in for `in`."""
         io = self.kvm_run.io
         start = io.data_offset
-        return self._page[start : start + io.size * io.count]
+        return self.page[start : start + io.size * io.count]
 
     @property
     def entries(self) -> int:
@@ -228,7 +228,7 @@ class Vcpu:
 
     def close(self) -> None:
         """Unmap kvm_run; no thread may be in run()."""
-        self._page.release()
+        self.page.release()
         lib.vcpu_destroy(self._c)
         self._c = self.kvm_run = None
 

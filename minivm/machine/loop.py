@@ -94,6 +94,7 @@ class Exits:
     def __init__(self, machine: Machine, vcpu: Vcpu) -> None:
         self.machine, self.vcpu = machine, vcpu
         self.run = vcpu.kvm_run
+        self._io, self._bus, self._page = vcpu.kvm_run.io, machine.bus, vcpu.page  # to look them up for each exit costs a tenth
         self.counts = machine.exits.another()  # of its own: two threads that add to one number lose some
         self.handlers: dict[int, Callable[[], None]] = {
             lib.KVM_EXIT_IO: self.io,
@@ -108,11 +109,17 @@ class Exits:
 
     def io(self) -> None:
         """`in` and `out`, and with a count above 1 their string forms."""
-        io = self.run.io
+        io, bus = self._io, self._bus
         port, size, direction = io.port, io.size, io.direction
         key = port << 1 | direction
         self.counts.io[key] = self.counts.io.get(key, 0) + 1
-        data, bus = self.vcpu.data, self.machine.bus
+        if size == io.count == 1:  # as nearly always: without slices
+            if direction == IN:
+                self._page[io.data_offset] = bus.read(port, 1)
+            else:
+                bus.write(port, 1, self._page[io.data_offset])
+            return
+        data = self.vcpu.data
         for start in range(0, len(data), size):
             if direction == IN:
                 data[start : start + size] = bus.read(port, size).to_bytes(size, "little")
