@@ -3,7 +3,8 @@
  *   packet    | flags (1) | gso_type (1) | hdr_len (2) | gso_size (2) | csum_start (2) | csum_offset (2) | num_buffers (2) |
  *             | Ethernet frame |
  *
- * A tap that was told IFF_VNET_HDR and a header of 12 bytes takes and gives the same, so that what the guest left to
+ * num_buffers is not there in the interface of before the specification, unless VIRTIO_NET_F_MRG_RXBUF is agreed on (5.1.6.1).
+ * A tap that was told IFF_VNET_HDR and the size of this header takes and gives the same, so that what the guest left to
  * "hardware" (checksums, cutting 64 KiB into segments) is left to the host's kernel: often nobody ever does it. A packet
  * goes from the guest's parts to the tap by one writev, and back by one readv. With VIRTIO_NET_F_MRG_RXBUF a packet may
  * take several buffers, whose number goes into the first; all of them appear at once.
@@ -22,9 +23,10 @@
 
 #define RECEIVE 0 /* queues */
 #define SEND 1
-#define HEADER 12
+#define HEADER 12 /* at most */
 #define NUM_BUFFERS 10 /* its offset in the header */
-#define LARGEST (HEADER + 65536 + 18) /* header, IP packet, Ethernet and a VLAN */
+#define FRAME (65536 + 18) /* IP packet, Ethernet and a VLAN */
+#define LARGEST (HEADER + FRAME)
 #define STREAM (4 * LARGEST)
 #define BATCH 256 /* packets, before others have their turn */
 
@@ -39,6 +41,7 @@ struct net {
     struct path path;      /* first: the path is the net */
     int fd, stream;        /* fd borrowed; stream: passt's socket, else a tap */
     int mergeable;         /* agreed: a packet may take several buffers */
+    uint32_t header;       /* bytes of it: 12, or 10 without num_buffers */
     uint32_t largest;      /* bytes of the largest packet that may come, with its header */
     struct bucket in, out; /* limits, in bytes */
     struct chain chain;
@@ -69,6 +72,7 @@ struct path *net_create(uint8_t *registers, int interrupt, int fd, int stream)
     new->path.forget = net_forget;
     new->fd = fd;
     new->stream = stream;
+    new->header = HEADER;
     new->largest = LARGEST;
     if (path_begin(&new->path, registers, interrupt) < 0 ||
         path_watch(&new->path, SOURCE_FD, fd, EPOLLIN | (stream ? EPOLLOUT : 0)) < 0) {
@@ -78,12 +82,14 @@ struct path *net_create(uint8_t *registers, int interrupt, int fd, int stream)
     return &new->path;
 }
 
-/* Say what was agreed on with the driver; before it has queues. */
-void net_agree(struct path *path, int mergeable, uint32_t largest)
+/* Say what was agreed on with the driver; before it has queues. `header` is 12, or 10 without num_buffers; `largest` has it
+ * in it. */
+void net_agree(struct path *path, int mergeable, uint32_t header, uint32_t largest)
 {
     struct net *net = (struct net *)path;
 
     net->mergeable = mergeable;
+    net->header = header == NUM_BUFFERS ? NUM_BUFFERS : HEADER;
     net->largest = largest < LARGEST ? largest : LARGEST;
 }
 
@@ -131,13 +137,13 @@ static void send_packet(struct net *net, struct chain *chain)
     struct cursor frame = {chain->parts, chain->readable};
     uint8_t header[HEADER];
 
-    if (chain->readable_bytes <= HEADER + 14 || chain->readable_bytes > LARGEST)
+    if (chain->readable_bytes <= net->header + 14 || chain->readable_bytes > net->header + FRAME)
         return;
     net->path.bytes += chain->readable_bytes;
     bucket_spend(&net->out, chain->readable_bytes);
     if (net->stream) {
-        cursor_take(&frame, header, HEADER);
-        send_stream(net, &frame, chain->readable_bytes - HEADER);
+        cursor_take(&frame, header, net->header);
+        send_stream(net, &frame, chain->readable_bytes - net->header);
     } else if (writev(net->fd, chain->parts, chain->readable) < 0) {
         return; /* not up, full, or a header that makes no sense: dropped too */
     }
@@ -188,7 +194,7 @@ static int hold(struct net *net, struct queue *queue)
             return 1; /* smaller parts than this are not useful to anybody */
         if ((result = queue_pop(queue, chain)) <= 0)
             return result;
-        if (chain->readable || chain->writable_bytes < HEADER)
+        if (chain->readable || chain->writable_bytes < net->header)
             return queue_broken(queue, "a buffer for packets that has no room for a header");
         net->held[net->held_count++] = (struct held){chain->head, chain->entries, chain->writable, chain->writable_bytes};
         memcpy(net->parts + net->held_parts, chain->parts, chain->writable * sizeof chain->parts[0]);
@@ -198,13 +204,13 @@ static int hold(struct net *net, struct queue *queue)
     return 1;
 }
 
-/* Write the number of buffers into the header at the front of the parts. */
+/* Write the number of buffers into the header at the front of the parts, if it has a place for it. */
 static void put_number(struct net *net, uint16_t number)
 {
     uint32_t at = 0;
 
-    for (uint32_t i = 0; i < net->held_parts && at < HEADER; i++) {
-        for (uint32_t j = 0; j < net->parts[i].iov_len && at < HEADER; j++, at++)
+    for (uint32_t i = 0; i < net->held_parts && at < net->header; i++) {
+        for (uint32_t j = 0; j < net->parts[i].iov_len && at < net->header; j++, at++)
             if (at >= NUM_BUFFERS)
                 ((uint8_t *)net->parts[i].iov_base)[j] = number >> 8 * (at - NUM_BUFFERS);
     }
@@ -243,12 +249,12 @@ static int deliver(struct net *net, struct queue *queue, const uint8_t *header, 
     struct iovec parts[2 * QUEUE_LARGEST];
     struct cursor cursor = {parts, net->held_parts};
 
-    if (room < HEADER + length)
+    if (room < net->header + length)
         return 0;
     memcpy(parts, net->parts, net->held_parts * sizeof parts[0]);
-    cursor_put(&cursor, header, HEADER);
+    cursor_put(&cursor, header, net->header);
     cursor_put(&cursor, frame, length);
-    use(net, queue, HEADER + length);
+    use(net, queue, net->header + length);
     return 1;
 }
 
@@ -267,25 +273,25 @@ static int receive_tap(struct net *net, struct queue *queue, int room)
     ssize_t length;
 
     if (net->waiting) {
-        if (!deliver_waiting(net, queue, net->packet, net->packet + HEADER, net->waiting - HEADER))
+        if (!deliver_waiting(net, queue, net->packet, net->packet + net->header, net->waiting - net->header))
             return 0;
         net->waiting = 0;
         return 1;
     }
     if (room && net->mergeable) {
         length = readv(net->fd, net->parts, net->held_parts < QUEUE_LARGEST ? net->held_parts : QUEUE_LARGEST);
-        if (length > HEADER)
+        if (length > net->header)
             use(net, queue, length);
         return length >= 0;
     }
     if (room && net->held[0].bytes >= net->largest) {
         length = readv(net->fd, net->parts, net->held[0].parts);
-        if (length > HEADER)
+        if (length > net->header)
             use(net, queue, length);
         return length >= 0;
     }
     length = read(net->fd, net->packet, sizeof net->packet);
-    net->waiting = length > HEADER ? length : 0;
+    net->waiting = length > net->header ? length : 0;
     return length >= 0;
 }
 
@@ -315,7 +321,7 @@ static int receive_stream(struct net *net, struct queue *queue)
         memcpy(&length, net->arrived + net->begin, 4);
         length = ntohl(length);
     }
-    if (length > LARGEST - HEADER) {
+    if (length > FRAME) {
         net->path.look |= 1ULL << SOURCE_FD;
         return 0;
     }

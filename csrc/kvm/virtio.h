@@ -182,7 +182,7 @@ void blk_limit(struct path *path, uint64_t bytes, uint64_t bytes_refill, uint64_
 /* net.c */
 
 struct path *net_create(uint8_t *registers, int interrupt, int fd, int stream);
-void net_agree(struct path *path, int mergeable, uint32_t largest);
+void net_agree(struct path *path, int mergeable, uint32_t header, uint32_t largest);
 void net_limit(struct path *path, uint64_t in, uint64_t in_refill, uint64_t out, uint64_t out_refill);
 
 /* console.c */

@@ -28,7 +28,7 @@ class Config:
 
     __slots__ = (
         "affinity", "balloon", "boot", "cgroup", "cmdline", "cpus", "disks", "hotplug", "hvc", "initrd", "irqchip", "jail",
-        "kernel", "memory", "modules", "nets", "packed", "ports", "rng", "rootfs", "shares", "vsock", "watchdog",
+        "kernel", "legacy", "memory", "modules", "nets", "packed", "ports", "rng", "rootfs", "shares", "vsock", "watchdog",
     )  # fmt: skip
 
     def __init__(
@@ -57,6 +57,7 @@ class Config:
         hotplug: Hotplug | None = None,
         packed: bool = True,
         jail: bool = False,
+        legacy: bool = False,
     ) -> None:
         self.kernel = kernel  # path; None is the in-tree guest
         self.boot = boot  # "auto" or a key of minivm.boot.formats.FORMATS
@@ -71,6 +72,7 @@ class Config:
         self.shares = shares  # directories of the host; with one, guest memory is a memfd that virtiofsd maps too
         self.packed = packed  # whether virtio devices offer packed queues besides split ones
         self.jail = jail  # whether the process is to give up its rights once the machine is built (jail.py)
+        self.legacy = legacy  # whether they are for drivers that are older than VIRTIO 1.0 (minivm/devices/virtio/legacy.py)
         self.hotplug = hotplug
         self.watchdog = watchdog  # whether there is one (minivm/devices/watchdog.py)
         self.balloon = balloon  # bytes that a virtio-balloon holds at first; None: there is none

@@ -30,7 +30,8 @@ REFUSED = ("open", "openat", "openat2", "stat", "lstat", "statx", "access", "fac
            "getcwd", "getdents64", "socket", "socketpair", "getuid", "geteuid", "getgid", "getegid", "uname", "sysinfo",
            "unlink", "unlinkat")  # fmt: skip
 # Requests of ioctl to KVM and to a tap that a running machine makes, by their names in minivm.kvm.lib; and to a terminal or socket.
-KVM = ("KVM_RUN", "KVM_IRQ_LINE", "KVM_GET_REGS", "KVM_GET_SREGS", "KVM_KVMCLOCK_CTRL", "TUNSETOFFLOAD")
+KVM = ("KVM_RUN", "KVM_IRQ_LINE", "KVM_GET_REGS", "KVM_GET_SREGS", "KVM_KVMCLOCK_CTRL", "TUNSETOFFLOAD",
+       "TUNSETVNETHDRSZ")  # fmt: skip
 TERMINAL = {"TCGETS": 0x5401, "TCSETS": 0x5402, "TCSETSW": 0x5403, "TCSETSF": 0x5404, "TIOCGWINSZ": 0x5413,
             "FIONBIO": 0x5421}  # asm-generic/ioctls.h; the last of a socket that Python makes of an accepted descriptor
 # Those by which a debugger, or the writer of a dump, looks at the guest's processors and changes their state.

@@ -97,8 +97,13 @@ def set_header_size(fd: int, size: int) -> None:
     ioctl(fd, "TUNSETVNETHDRSZ", pointer(number), str(size))
 
 
-def offload(fd: int, checksums: bool, tso4: bool, tso6: bool) -> None:
-    """Say what frames may come out of the tap: with checksums still to be made, and of many segments. Raises KvmError."""
+def offload(fd: int, checksums: bool, tso4: bool, tso6: bool, header: int) -> None:
+    """Say what frames may come out of the tap: with checksums still to be made, and of many segments. Raises KvmError.
+
+    Args:
+        header: bytes of virtio-net's header before each: 12, or 10 for some old drivers.
+    """
+    set_header_size(fd, header)
     bits = lib.TUN_F_CSUM if checksums else 0
     if checksums:  # the kernel takes segments only with it
         bits |= (lib.TUN_F_TSO4 if tso4 else 0) | (lib.TUN_F_TSO6 if tso6 else 0)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from minivm.devices.virtio.mmio import VirtioDevice
+    from minivm.machine.config import Config
     from minivm.machine.machine import Machine
 
 __all__ = ["transport"]
@@ -30,10 +31,19 @@ def transport(machine: Machine, number: int, eventfd: int) -> Mmio:
     """
     what = machine.config.virtio()[number]
     device = MAKERS[what.kind](machine, what)
-    made = Mmio(device, Ram(machine.memory), eventfd, machine.registers, number, packed=machine.config.packed)
+    made = _interface(machine.config)(device, Ram(machine.memory), eventfd, machine.registers, number, packed=machine.config.packed)
     if hasattr(device, "changed"):
         device.changed = made.changed
     return made
+
+
+def _interface(config: Config) -> type[Mmio]:
+    """Return which registers the devices have: only an old driver's are worth another file to load."""
+    if not config.legacy:
+        return Mmio
+    from minivm.devices.virtio.legacy import Legacy
+
+    return Legacy
 
 
 def _blk(machine: Machine, disk: Any) -> VirtioDevice:

@@ -38,10 +38,11 @@ SIZES, WIDE = st.sampled_from([1, 2, 4]), st.sampled_from([1, 2, 4, 4, 4, 8])
 EDGES = [0, 1, 2, 3, 4, 7, 8, 11, 15, 16, 0x80, 0xFF, 256, 1 << 15, 1 << 16, (1 << 32) - 1, 1 << 31, (1 << 64) - 1, 0x100000,
          MEMORY - 16, MEMORY, 0xFFFF_F000]  # fmt: skip
 VALUES = st.one_of(st.sampled_from(EDGES), st.integers(0, (1 << 64) - 1))
-NAMED = [0x14, 0x10, 0x20, 0x24, 0x30, 0x38, 0x44, 0x50, 0x64, 0x70, 0x80, 0x84, 0x90, 0x94, 0xA0, 0xA4]
+NAMED = [0x14, 0x10, 0x20, 0x24, 0x28, 0x30, 0x38, 0x3C, 0x40, 0x44, 0x50, 0x64, 0x70, 0x80, 0x84, 0x90, 0x94, 0xA0, 0xA4]
 REGISTERS = st.one_of(st.sampled_from(NAMED), st.integers(0, PAGE - 1))
 ELSEWHERE = st.sampled_from([layout.DEBUG_EXIT, layout.DEBUG_EXIT + 0xFFF, 0xFEE00000, 1 << 40, (1 << 64) - 1])
 SOMEWHERE = st.sampled_from([0x200000, 0x300000, 0x400000, MEMORY - 4096, MEMORY, 0, 1 << 63])
+SHIFTED = st.one_of(st.integers(0, 31).map(lambda bit: 1 << bit), st.integers(0, (1 << 32) - 1), st.sampled_from([0, 3, 0x300]))
 PLACES = st.sampled_from([0x200000, 0x300000, 0x400000, 0x100000, MEMORY - 4096])
 
 # What a buffer may hold to be read: requests that make sense to one of the devices, and others.
@@ -103,6 +104,8 @@ class LineCount:
 class Malice(RuleBasedStateMachine):
     """Everything that a guest, and the person at its console, can do to the devices."""
 
+    old = False  # whether the devices are for drivers that are older than VIRTIO 1.0
+
     def __init__(self) -> None:
         super().__init__()
         self.disk = os.memfd_create("disk", 0)
@@ -112,6 +115,7 @@ class Malice(RuleBasedStateMachine):
         config = Config(
             memory=MEMORY, disks=[Disk(f"/proc/self/fd/{self.disk}")], rng=True, hvc=True, ports=[("a", f"{self.directory}/a")],
             vsock=Vsock(f"{self.directory}/v"), balloon=0, hotplug=Hotplug(8 << 20, 4 << 20), watchdog=True,
+            legacy=self.old,
         )  # fmt: skip
         kernel = formats.read_kernel(formats.default_kernel())
         start = formats.prepare(kernel, "auto", config.memory, "", processors=1, virtio=DEVICES)
@@ -166,13 +170,17 @@ class Malice(RuleBasedStateMachine):
         """By the book up to the queue's contents, so that what lies behind the first checks is reached."""
         page = self.pages[device]
         words = [(0x70, 0), (0x70, 3), (0x24, 1), (0x20, 1 | 4 * packed), (0x24, 0), (0x20, 3 << 28), (0x70, 11)]
-        words += [(0x30, queue), (0x38, size)]
-        for register, place in zip((0x80, 0x90, 0xA0), places, strict=True):
-            words += [(register, place & 0xFFFF_FFFF), (register + 4, place >> 32)]
         self.live.pop(device, None)
         with LineCount():
-            for register, value in (*words, (0x44, 1), (0x70, 15), (0x50, queue)):
+            for register, value in (*words, *self.queue_at(queue, size, places), (0x70, 15), (0x50, queue)):
                 self.machine.memory_bus.write(page + register, 4, value)
+
+    def queue_at(self, queue, size, places):
+        """What is written to have a queue."""
+        words = [(0x30, queue), (0x38, size)]
+        for register, place in zip((0x80, 0x90, 0xA0), places, strict=True):
+            words += [(register, place & 0xFFFF_FFFF), (register + 4, place >> 32)]
+        return [*words, (0x44, 1)]
 
     @rule(device=st.integers(0, DEVICES - 1), size=st.sampled_from([4, 16]), packed=st.booleans(), features=st.booleans())
     def brings_a_device_up(self, device, size, packed, features):
@@ -184,15 +192,16 @@ class Malice(RuleBasedStateMachine):
         for queue in range(queues):
             place = area(device, queue)
             self.machine.bytes_at(place, 0x4000)[:] = bytes(0x4000)
-            words += [(0x30, queue), (0x38, size)]
-            for register, address in ((0x80, place), (0x90, place + 0x1000), (0xA0, place + 0x2000)):
-                words += [(register, address), (register + 4, 0)]
-            words += [(0x44, 1)]
+            words += self.queue_at(queue, size, (place, self.ring(place, size), place + 0x2000))
         with LineCount():
             for register, value in (*words, (0x70, 15)):
                 bus.write(page + register, 4, value)
         assert bus.read(page + 0x70, 4) == 15
-        self.live[device] = Live(size, packed, queues)
+        self.live[device] = Live(size, packed and not self.old, queues)
+
+    def ring(self, place, size):
+        """Where the driver's area of a queue is that begins at this place."""
+        return place + 0x1000
 
     @rule(where=st.sampled_from(QUEUES), data=st.data(), parts=PARTS, late=RARELY, packed=st.booleans())
     def gives_a_buffer(self, where, data, parts, late, packed):
@@ -213,7 +222,7 @@ class Malice(RuleBasedStateMachine):
         if live.packed:
             live.places[queue] += len(whole)
         else:
-            ring = area(device, queue) + 0x1000
+            ring = self.ring(area(device, queue), live.size)
             self.machine.bytes_at(ring + 4 + 2 * (live.given[queue] % live.size), 2)[:] = struct.pack("<H", place % live.size)
             live.given[queue] += 1
             self.machine.bytes_at(ring + 2, 2)[:] = struct.pack("<H", live.given[queue] & 0xFFFF)
@@ -241,7 +250,8 @@ class Malice(RuleBasedStateMachine):
         page, bus = self.pages[device], self.machine.memory_bus
         self.live.pop(device, None)
         bus.write(page + 0x70, 4, 0)
-        assert [bus.read(page + at, 4) for at in (0x00, 0x04, 0x44, 0x60, 0x70)] == [0x74726976, 2, 0, 0, 0]
+        version, in_use = (1, 0x40) if self.old else (2, 0x44)
+        assert [bus.read(page + at, 4) for at in (0x00, 0x04, in_use, 0x60, 0x70)] == [0x74726976, version, 0, 0, 0]
 
     @invariant()
     def what_ends_the_machine_is_a_status_or_nothing(self):
@@ -249,5 +259,31 @@ class Malice(RuleBasedStateMachine):
         assert outcome is None or (outcome.error is None and 0 <= outcome.status <= 255)
 
 
+class OldMalice(Malice):
+    """The same, to devices of before VIRTIO 1.0 (all of them, though some are offered to no old driver)."""
+
+    old = True
+
+    def queue_at(self, queue, size, places):
+        """The first place counts, as the number of a page; the used ring is at the third, where that is not before the second."""
+        start, _, used = places
+        words = [(0x28, 4096), (0x30, queue), (0x38, size), (0x3C, 0x2000 if used - start == 0x2000 else used & 0xFFFF_FFFF)]
+        return [*words, (0x40, start >> 12 & 0xFFFF_FFFF)]
+
+    def ring(self, place, size):
+        return place + 16 * size
+
+    @rule(device=st.integers(0, DEVICES - 1), queue=st.integers(0, 6), sizes=st.lists(SHIFTED, min_size=4, max_size=4))
+    def places_a_queue_anywhere(self, device, queue, sizes):
+        """In any state, with pages of any size, and any alignment."""
+        page_size, size, align, page = sizes
+        with LineCount():
+            for register, value in ((0x28, page_size), (0x30, queue), (0x38, size), (0x3C, align), (0x40, page), (0x50, queue)):
+                self.machine.memory_bus.write(self.pages[device] + register, 4, value)
+        self.live.pop(device, None)
+
+
+OldMalice.TestCase.settings = settings(max_examples=40, stateful_step_count=80, deadline=None)
+TestOldMalice = OldMalice.TestCase
 Malice.TestCase.settings = settings(max_examples=80, stateful_step_count=80, deadline=None)
 TestMalice = Malice.TestCase

@@ -130,7 +130,7 @@ def test_packets_wait_for_buffers():
 
 def test_the_tap_is_told_what_the_driver_accepts():
     with Card(socket.SOCK_DGRAM, VERSION_1 | net.F_GUEST_CSUM | net.F_GUEST_TSO4) as card:
-        assert card.told == [(True, True, False)]
+        assert card.told == [(True, True, False, 12)]
         assert card.read(0x100, 4) == int.from_bytes(MAC[:4], "little") and card.read(0x106, 2) == 1
 
 

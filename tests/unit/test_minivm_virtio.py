@@ -9,7 +9,7 @@ import struct
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from virtio_driver import AREA, EVENT_IDX, INDIRECT, PACKED, RAM, VERSION_1, Driver, until
+from virtio_driver import AREA, EVENT_IDX, INDIRECT, PACKED, RAM, VERSION_1, Driver, OldDriver, until
 
 from minivm.devices.virtio import mmio
 from minivm.devices.virtio.blk import Blk
@@ -161,15 +161,17 @@ def test_a_broken_rule_stops_the_device_until_it_is_reset(tmp_path, kind, packed
 
 ACTIONS = st.one_of(
     st.tuples(st.just("write"), st.sampled_from(sorted({*mmio.ADDRESSES, *range(0, 0x110, 4)})), st.integers(0, 0xFFFFFFFF)),
-    st.tuples(st.just("write"), st.sampled_from([0x30, 0x38, 0x44, 0x50, 0x70]), st.integers(0, 255)),
+    st.tuples(st.just("write"), st.sampled_from([0x30, 0x38, 0x3C, 0x40, 0x44, 0x50, 0x70]), st.integers(0, 255)),
+    st.tuples(st.just("write"), st.sampled_from([0x28, 0x38, 0x3C, 0x40]), st.integers(0, 31).map(lambda bit: 1 << bit)),
     st.tuples(st.just("memory"), st.integers(AREA, AREA + 0x3100), st.binary(min_size=1, max_size=16)),
     st.tuples(st.just("read"), st.integers(0, 0xFF8), st.sampled_from([1, 2, 4, 8])),
 )
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.sampled_from(["rng", "blk", "console", "net", "tap"]), KINDS, st.lists(ACTIONS, max_size=60))
-def test_nothing_that_a_guest_writes_gets_out_of_the_device(kind, features, actions):
+@given(st.sampled_from([Driver, OldDriver]), st.sampled_from(["rng", "blk", "console", "net", "tap"]), KINDS,
+       st.lists(ACTIONS, max_size=60))  # fmt: skip
+def test_nothing_that_a_guest_writes_gets_out_of_the_device(interface, kind, features, actions):
     fd = os.memfd_create("disk")
     os.truncate(fd, 64 << 10)
     packets = socket.SOCK_SEQPACKET if kind == "tap" else socket.SOCK_STREAM
@@ -178,7 +180,7 @@ def test_nothing_that_a_guest_writes_gets_out_of_the_device(kind, features, acti
         "rng": Rng, "blk": lambda: Blk(fd, 64 << 10), "console": lambda: Console(fd),
         "net": lambda: Net(ours.fileno(), bytes(6), None), "tap": lambda: Net(ours.fileno(), bytes(6), lambda *what: None),
     }[kind]()  # fmt: skip
-    with ours, theirs, Driver(device, features) as driver:
+    with ours, theirs, interface(device, features) as driver:
         theirs.send(bytes(99))
         driver.offer([b"\0" * 16, 512, 1] if kind == "blk" else [64])
         for action, where, what in actions:

@@ -7,6 +7,7 @@ import struct
 import threading
 import time
 
+from minivm.devices.virtio.legacy import Legacy
 from minivm.devices.virtio.mmio import Mmio
 from minivm.devices.virtio.queue import Ram
 from minivm.kvm import GuestMemory
@@ -141,11 +142,13 @@ class Packed:
 class Driver:
     """A driver of a device: the steps of 3.1.1, then buffers; threads serve the device's paths until close()."""
 
+    interface = Mmio
+
     def __init__(self, device, features=VERSION_1 | EVENT_IDX | INDIRECT, queues=None, size=16, begin=True, memory=None):
         self.memory, self.device, self.size = memory or Memory(), device, size
         self.eventfd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.ram = Ram([(0, self.memory.pages)])
-        self.mmio = Mmio(device, self.ram, self.eventfd)
+        self.mmio = self.interface(device, self.ram, self.eventfd)
         self.begin_threads()
         self.next = BUFFERS
         self.tables = TABLES
@@ -154,7 +157,10 @@ class Driver:
         self.negotiate(features)
         self.rings = {number: self.set_up(number) for number in self.queues} if self.agreed else {}
         if begin:
-            self.write(0x70, 1 | 2 | 8 | 4)
+            self.begin()
+
+    def begin(self):
+        self.write(0x70, 1 | 2 | 8 | 4)
 
     def begin_threads(self):
         self.threads = [threading.Thread(target=path.run, daemon=True) for path in self.mmio.paths]
@@ -267,6 +273,38 @@ class Driver:
         got, written, filled = self.wait(queue)
         assert got == head
         return written, filled
+
+
+class OldDriver(Driver):
+    """A driver of the interface of before VIRTIO 1.0 (4.2.4)."""
+
+    interface = Legacy
+    page_size, align = 4096, 4096
+
+    def begin(self):
+        self.write(0x70, 1 | 2 | 4)
+
+    def negotiate(self, features):
+        self.write(0x28, self.page_size)
+        self.write(0x70, 0)
+        self.write(0x70, 1 | 2)
+        offered = [self.write(0x14, half) or self.read(0x10) for half in (0, 1)]
+        self.offered = offered[0] | offered[1] << 32
+        self.write(0x24, 0)
+        self.write(0x20, features & 0xFFFFFFFF)
+        self.agreed, self.features = True, features & 0xFFFFFFFF
+
+    def set_up(self, number):
+        ring = Split(self.memory, AREA * (number + 1), self.size, bool(self.features & EVENT_IDX))
+        # struct virtq of 2.7.2: desc[size]; avail { flags, idx, ring[size], used_event }; pad; used
+        ring.driver = ring.descriptors + 16 * self.size
+        end = ring.driver + 2 + 2 + 2 * self.size + 2
+        ring.device = end + -end % self.align
+        self.write(0x30, number)
+        self.write(0x38, self.size)
+        self.write(0x3C, self.align)
+        self.write(0x40, ring.descriptors // self.page_size)
+        return ring
 
 
 def until(what, limit=LIMIT):

@@ -7,5 +7,5 @@ is a thread there that serves queues, and comes back to Python for what must be 
 
 May import: the standard library, minivm.kvm's C module and guest memory, and other files here. Read first: queue.py, then
 rng.py (all in Python), mmio.py, path.py, blk.py, net.py, console.py; loop.py and vsock.py (a thread in Python);
-vhost_user.py and fs.py (another process).
+vhost_user.py and fs.py (another process); legacy.py (the registers that old drivers know).
 """

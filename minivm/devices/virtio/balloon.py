@@ -73,9 +73,12 @@ class Balloon:
         self._agreed, self._asked, self.held = features, None, 0
 
     def write_config(self, offset: int, data: bytes) -> None:
-        """The driver says how many pages the balloon holds."""
-        if offset == ACTUAL and len(data) == 4:
-            self.held = int.from_bytes(data, "little")
+        """The driver says how many pages the balloon holds; an old one says it byte by byte."""
+        start = offset - ACTUAL
+        if 0 <= start <= NUMBER.size - len(data):
+            said = bytearray(NUMBER.pack(self.held))
+            said[start : start + len(data)] = data
+            (self.held,) = NUMBER.unpack(said)
 
     def aim(self, size: int) -> None:
         """Have the driver inflate or deflate the balloon until it holds so many bytes."""

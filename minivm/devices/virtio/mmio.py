@@ -24,6 +24,8 @@ why interrupts are edges and none is lost.
 The order matters: the driver accepts features, sets FEATURES_OK and reads it back; a device that does not agree leaves it
 off, and DRIVER_OK without it too. A bit stays until a reset, so that nothing is agreed on anew while queues are in use. A
 driver that breaks a rule in its queues finds DEVICE_NEEDS_RESET set and the device deaf until it resets it.
+
+The interface of before the specification has a few other registers and another order: legacy.py.
 """
 
 from __future__ import annotations
@@ -59,9 +61,9 @@ if TYPE_CHECKING:
         def connect(self, registers: Any, interrupt: int) -> Sequence[Path | Loop | Remote]: ...
 
 
-__all__ = ["QUEUE_NOTIFY", "Mmio"]
+__all__ = ["QUEUE_NOTIFY", "Mmio", "Setup"]
 
-MAGIC, VERSION, VENDOR = int.from_bytes(b"virt", "little"), 2, int.from_bytes(b"MNVM", "little")
+MAGIC, VENDOR = int.from_bytes(b"virt", "little"), int.from_bytes(b"MNVM", "little")
 MAGIC_VALUE, VERSION_REGISTER, DEVICE_ID, VENDOR_ID, DEVICE_FEATURES, DEVICE_FEATURES_SEL = 0, 4, 8, 0xC, 0x10, 0x14
 DRIVER_FEATURES, DRIVER_FEATURES_SEL, QUEUE_SEL, QUEUE_SIZE_MAX, QUEUE_SIZE, QUEUE_READY = 0x20, 0x24, 0x30, 0x34, 0x38, 0x44
 QUEUE_NOTIFY, INTERRUPT_STATUS, INTERRUPT_ACK, STATUS, CONFIG_GENERATION, CONFIG = 0x50, 0x60, 0x64, 0x70, 0xFC, 0x100
@@ -99,6 +101,9 @@ class Mmio:
     Raises KvmError. Threads: any; a lock makes one call wait for another.
     """
 
+    version = 2
+    setup: type[Setup] = Setup
+
     def __init__(
         self, device: VirtioDevice, ram: Ram, interrupt: int = -1, registers: GuestMemory | None = None, slot: int = 0,
         *, packed: bool = True,
@@ -107,8 +112,7 @@ class Mmio:
         self._ram, self._interrupt = ram, interrupt
         self._pages = registers or GuestMemory(PAGE)
         self._page, self._registers = self._pages.view(slot * PAGE, PAGE), self._pages.at(slot * PAGE)
-        rings = getattr(device, "ring_features", RINGS) & (RINGS if packed else RINGS & ~F_RING_PACKED)
-        self._offered = device.features | rings
+        self._offered = self._offer(packed)
         self.lock = threading.RLock()
         self.paths = device.connect(self._registers, interrupt)
         self._served = {number: path for path in self.paths for number in path.queues}
@@ -123,12 +127,17 @@ class Mmio:
         self._reset()
         self._store_constants()
 
+    def _offer(self, packed: bool) -> int:
+        """Return the features: the device's, and those of its queues."""
+        rings: int = getattr(self.device, "ring_features", RINGS)
+        return self.device.features | rings & (RINGS if packed else RINGS & ~F_RING_PACKED)
+
     def _reset(self) -> None:
         for number in range(len(self._setups)):
             self._take_back(number)
         self._status = self._accepted = 0
         self._device_select = self._driver_select = self._queue_select = 0
-        self._setups = [Setup() for _ in range(self.device.queues)]
+        self._setups = [self.setup() for _ in range(self.device.queues)]
         lib.registers_acknowledge(self._registers, 0xFFFF_FFFF)
         self._store()
 
@@ -139,7 +148,12 @@ class Mmio:
 
     def queue(self, number: int) -> Queue | None:
         """Return a queue that Python serves, or None while the device may not use it."""
-        return self._setups[number].queue if self._status & (DRIVER_OK | NEEDS_RESET) == DRIVER_OK else None
+        return self._setups[number].queue if self._live and not self._status & NEEDS_RESET else None
+
+    @property
+    def _live(self) -> bool:
+        """Whether the driver has said that the device may begin."""
+        return bool(self._status & DRIVER_OK)
 
     def after(self) -> None:
         """Interrupt the driver, where it wants to hear of what a queue that Python serves has given back."""
@@ -153,6 +167,7 @@ class Mmio:
         with self.lock:
             self._generation = (self._generation + 1) & 0xFFFF_FFFF
             self._store_config()
+            self._store()
             if self._status & DRIVER_OK:
                 lib.registers_interrupt(self._registers, self._interrupt, CONFIG_CHANGED)
 
@@ -181,11 +196,11 @@ class Mmio:
     # --- the page ---
 
     def _store_constants(self) -> None:
-        for offset, value in ((MAGIC_VALUE, MAGIC), (VERSION_REGISTER, VERSION), (VENDOR_ID, VENDOR)):
+        for offset, value in ((MAGIC_VALUE, MAGIC), (VERSION_REGISTER, self.version), (VENDOR_ID, VENDOR)):
             self._put(offset, value)
-        for offset in range(SHM_LENGTH, SHM_LENGTH + 16, 4):
-            self._put(offset, 0xFFFF_FFFF)  # of a region that is not there (4.2.2)
         self._put(DEVICE_ID, self.device.device_id)
+        for offset in range(SHM_LENGTH, SHM_LENGTH + 16, 4) if self.version > 1 else ():
+            self._put(offset, 0xFFFF_FFFF)  # of a region that is not there (4.2.2)
         self._store_config()
 
     def _store(self) -> None:
@@ -194,13 +209,18 @@ class Mmio:
         chosen = self._offered >> 32 * self._device_select & 0xFFFF_FFFF if self._device_select < 2 else 0
         self._put(DEVICE_FEATURES, chosen)
         self._put(QUEUE_SIZE_MAX, LARGEST if setup else 0)
-        self._put(QUEUE_READY, int(setup is not None and setup.queue is not None))
         self._put(STATUS, self._status)
+        self._store_more()
+
+    def _store_more(self) -> None:
+        """Store the registers that the other version of the interface has not."""
+        setup = self._setup()
+        self._put(QUEUE_READY, int(setup is not None and setup.queue is not None))
+        self._put(CONFIG_GENERATION, self._generation)
 
     def _store_config(self) -> None:
         config = self.device.config()
         self._page[CONFIG : CONFIG + len(config)] = config
-        self._put(CONFIG_GENERATION, self._generation)
 
     def _put(self, offset: int, value: int) -> None:
         pack_into("<I", self._page, offset, value)
