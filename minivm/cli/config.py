@@ -6,7 +6,7 @@ import os
 
 from minivm.errors import UsageError
 from minivm.machine.config import Config, Disk, Rootfs, parse_affinity, parse_disk, parse_hotplug, parse_size
-from minivm.machine.devices import MOST_PORTS, parse_net, parse_port, parse_share, parse_vsock
+from minivm.machine.devices import LEGACY_KINDS, MOST_PORTS, parse_net, parse_port, parse_share, parse_vsock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def config_of(options: argparse.Namespace) -> Config:
         watchdog=options.watchdog,
         hotplug=parse_hotplug(options.hotplug) if options.hotplug else None,
         packed=not options.split_queues,
+        legacy=options.virtio == "legacy",
         vsock=parse_vsock(options.vsock) if options.vsock else None,
         rootfs=_rootfs(options, name),
         rng=options.rng,
@@ -49,6 +50,8 @@ def config_of(options: argparse.Namespace) -> Config:
     )
     if config.irqchip is False and config.virtio():
         raise UsageError("virtio devices need --irqchip kernel: they interrupt through the IOAPIC")
+    if config.legacy:
+        _check_legacy(config)
     return config
 
 
@@ -120,6 +123,14 @@ def _check_twins(flag: str, names: list[str]) -> None:
     for name in names:
         if names.count(name) > 1:
             raise UsageError(f"{flag}: two are called {name!r}")
+
+
+def _check_legacy(config: Config) -> None:
+    """Refuse devices that no driver from before VIRTIO 1.0 knows."""
+    flags = {"fs": "--share (-v)", "mem": "--hotplug", "vsock": "--vsock"}
+    for device in config.virtio():
+        if device.kind not in LEGACY_KINDS:
+            raise UsageError(f"{flags[device.kind]} needs --virtio modern: virtio-{device.kind} has no legacy interface")
 
 
 def _rootfs(options: argparse.Namespace, kernel: str | None) -> Rootfs | None:

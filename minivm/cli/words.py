@@ -34,6 +34,7 @@ examples:
   minivm run vmlinuz --initrd initrd.img -m 512m --cmdline 'console=ttyS0'
   minivm run debian-cloud --rootfs DIR --init 'ls -l /' --cpus 2
   minivm run vmlinuz --rootfs root.ext4 --console virtio --rng
+  minivm run my-kernel.elf --disk fs.img --virtio legacy    a kernel that knows virtio-mmio's Version 1 only
   minivm run debian-cloud --rootfs DIR --share ~/src:/src --init 'ls /src'
   minivm run --explain </dev/null                 tell every ioctl and exit, on stderr
   minivm run --plan --format json                 the list of ioctls as data
@@ -167,6 +168,13 @@ def add_machine(parser: Any, root: bool = True) -> None:
         help="a port of the virtio-console: /dev/virtio-ports/NAME in the guest, a socket at PATH here; may be given again",
     )
     add("--split-queues", action="store_true", help="offer virtio's older form of queues alone, not the packed one")
+    add(
+        "--virtio",
+        choices=("modern", "legacy"),
+        default="modern",
+        help="which interface virtio devices have: legacy is for drivers from before VIRTIO 1.0 (virtio-mmio Version 1), and for"
+        " disks, cards, consoles, --rng and --balloon only",
+    )
     add(
         "--balloon",
         nargs="?",

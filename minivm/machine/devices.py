@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = [
-    "MOST_PORTS", "Balloon", "Console", "Disk", "Hotplug", "Net", "Rng", "Share", "Vsock", "is_mac", "is_port_name",
+    "LEGACY_KINDS", "MOST_PORTS", "Balloon", "Console", "Disk", "Hotplug", "Net", "Rng", "Share", "Vsock", "is_mac", "is_port_name",
     "is_socket_path", "is_tag", "is_tap_name", "is_vsock_path",
     "parse_disk", "parse_net", "parse_port", "parse_rate", "parse_share", "parse_vsock",
 ]  # fmt: skip
@@ -23,6 +23,7 @@ __all__ = [
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 BURST = 100_000_000  # ns in which a bucket of a rate limit fills: a burst is a tenth of a second's worth
 MOST_RATE = 10**15  # a second: more is no limit
+LEGACY_KINDS = ("balloon", "blk", "console", "net", "rng")  # older than the specification: old drivers know them (4.1.2.1)
 MOST_QUEUES = 16
 MOST_PORTS = 6  # of a virtio-console, besides the console itself
 LONGEST_TAG = 36  # bytes (VIRTIO 1.2, 5.11.4)

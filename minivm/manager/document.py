@@ -118,6 +118,7 @@ SECTIONS: dict[str, dict[str, Field]] = {
         "watchdog": FLAG,
         "jail": FLAG,
         "split_queues": FLAG,
+        "virtio": Field(("modern", "legacy")),  # which interface the devices have
         "plugged_mib": Field(int),  # of memory-hotplug: what is there at first
         "shares": Field(
             list,

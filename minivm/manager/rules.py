@@ -28,6 +28,7 @@ __all__ = ["faults"]
 MIB = 1 << 20
 BLOCK = HOTPLUG_BLOCK // MIB
 VIRTIO = ("drives", "network-interfaces", "vsock", "balloon", "memory-hotplug")
+NOT_LEGACY = ("vsock", "memory-hotplug", "minivm.shares")  # devices that no driver from before VIRTIO 1.0 knows
 
 
 def faults(document: dict[str, Any]) -> Iterator[Fault]:
@@ -46,6 +47,9 @@ def faults(document: dict[str, Any]) -> Iterator[Fault]:
     needs += ["minivm.console"] * (ours.get("console") == "virtio")
     if ours.get("irqchip") == "none" and needs:
         yield "minivm.irqchip", f"must be kernel for {needs[0]}: virtio devices interrupt through the IOAPIC"
+    newer = [name for name in needs if name in NOT_LEGACY]
+    if ours.get("virtio") == "legacy" and newer:
+        yield "minivm.virtio", f"must be modern for {newer[0]}: that device has no legacy interface"
 
 
 def _machine(machine: dict[str, Any], ours: dict[str, Any]) -> Iterator[Fault]:

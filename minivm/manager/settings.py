@@ -21,7 +21,7 @@ MIB = 1 << 20
 # The settings of a Config that a document can say.
 SAYS = {
     "affinity", "balloon", "boot", "cgroup", "cmdline", "cpus", "disks", "hotplug", "hvc", "initrd", "irqchip", "jail",
-    "kernel", "memory", "modules", "nets", "packed", "ports", "rng", "rootfs", "shares", "vsock", "watchdog",
+    "kernel", "legacy", "memory", "modules", "nets", "packed", "ports", "rng", "rootfs", "shares", "vsock", "watchdog",
 }  # fmt: skip
 
 
@@ -61,6 +61,7 @@ def config_of(document: dict[str, Any]) -> Config:
         hotplug=_hotplug(document.get("memory-hotplug"), ours),
         packed=not ours.get("split_queues"),
         jail=bool(ours.get("jail")),
+        legacy=ours.get("virtio") == "legacy",
     )
 
 
@@ -118,6 +119,7 @@ def document_of(config: Config, kernel: str | None = None) -> dict[str, Any]:
         "jail": config.jail,
         "plugged_mib": config.hotplug.requested // MIB if config.hotplug else 0,
         "split_queues": not config.packed,
+        "virtio": "legacy" if config.legacy else None,
         "shares": [_said_share(share) for share in config.shares],
         "program": _said_program(root.program) if root else None,
     }

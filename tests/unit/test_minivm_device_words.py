@@ -1,4 +1,4 @@
-"""The words of --disk and --net."""
+"""The words of --disk, --net and --virtio."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from minivm.cli import plain
+from minivm.cli import words as words_of_run
+from minivm.cli.config import config_of
 from minivm.errors import UsageError
 from minivm.machine.devices import bucket, parse_disk, parse_net
 
@@ -36,6 +39,24 @@ def test_a_card_is_on_a_tap_or_in_user_mode():
 def test_other_words_are_refused(parse, text):
     with pytest.raises(UsageError):
         parse(text)
+
+
+@pytest.mark.parametrize(
+    ("words", "flag", "kind"),
+    [(["--hotplug", "2m"], "--hotplug", "mem"), (["--vsock", "/v"], "--vsock", "vsock"),
+     (["--share", "/:r"], "--share (-v)", "fs")],
+)  # fmt: skip
+def test_what_old_drivers_do_not_know_is_refused_for_them(words, flag, kind):
+    known = ["--disk", "d", "--net", "user", "--console", "virtio", "--rng", "--balloon"]
+    assert not machine(known + words).legacy and machine([*known, "--virtio", "legacy"]).legacy
+    with pytest.raises(UsageError) as caught:
+        machine([*known, *words, "--virtio=legacy"])
+    assert str(caught.value) == f"{flag} needs --virtio modern: virtio-{kind} has no legacy interface"
+
+
+def machine(given):
+    """Return the machine that the words of `minivm run` describe."""
+    return config_of(plain.read(words_of_run.declare, given, command="run", debug=False))
 
 
 @given(st.integers(1, 10**11))

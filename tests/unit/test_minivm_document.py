@@ -88,6 +88,7 @@ def test_a_whole_document_is_right_and_means_what_it_says():
         (("minivm", "cpu_affinity"), ["0", "1", "2"], "minivm.cpu_affinity: must have one list, or one for each of 2 processors"),
         (("minivm", "irqchip"), "none",
          "minivm.irqchip: must be kernel for 2 processors: they start each other through their local APICs"),
+        (("minivm", "virtio"), "old", 'minivm.virtio: must be one of modern, legacy, not "old"'),
         (("memory-hotplug",), {"total_size_mib": 3}, "memory-hotplug.total_size_mib: must be a multiple of 2"),
         (("balloon",), {"amount_mib": 257}, "balloon.amount_mib: must not be more than machine-config.mem_size_mib"),
         (("drives", 1, "is_root_device"), False,
@@ -122,6 +123,18 @@ def test_no_machine_is_larger_than_its_host_and_none_interrupts_without_a_contro
     for more in ({"entropy": {}}, {"balloon": {"amount_mib": 0}}, {"vsock": {"guest_cid": 3, "uds_path": "/v"}}):
         with pytest.raises(DocumentError, match=f"^minivm.irqchip: must be kernel for {next(iter(more))}"):
             check(plain | more | {"minivm": {"irqchip": "none"}})
+
+
+def test_what_old_drivers_do_not_know_is_not_for_them():
+    plain = {"machine-config": {"vcpu_count": 1, "mem_size_mib": 64}, "minivm": {"virtio": "legacy"}}
+    known = {"entropy": {}, "balloon": {"amount_mib": 0}, "network-interfaces": [{"iface_id": "e"}]}
+    assert config_of(check(plain | known)).legacy and not config_of(check(known | plain | {"minivm": {}})).legacy
+    assert document_of(config_of(check(plain | known)))["minivm"]["virtio"] == "legacy"
+    share = {"minivm": {"virtio": "legacy", "shares": [{"path": "/a", "tag": "t"}]}}
+    for name, more in (("vsock", {"vsock": {"guest_cid": 3, "uds_path": "/v"}}), ("memory-hotplug", {"memory-hotplug": {
+        "total_size_mib": 2}}), ("minivm.shares", share)):  # fmt: skip
+        with pytest.raises(DocumentError, match=f"^minivm.virtio: must be modern for {name}: that device has no legacy interface"):
+            check(plain | more)
 
 
 def test_a_file_is_json_or_by_its_name_toml(tmp_path):
