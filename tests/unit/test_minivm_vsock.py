@@ -231,6 +231,7 @@ def test_a_guest_that_does_not_wait_for_the_connector_is_not_connected(jailed, t
                 jailed.write(0x70, 0)
                 jailed.memory.bytes[AREA : 4 * AREA] = bytes(3 * AREA)  # else the request of before stands in the ring again
                 jailed.negotiate(jailed.features)
+                jailed.memory.bytes[AREA : AREA * (1 + len(jailed.queues))] = bytes(AREA * len(jailed.queues))  # or it asks again
                 jailed.rings = {number: jailed.set_up(number) for number in jailed.queues}
                 jailed.write(0x70, 15)
                 for _ in range(16):
