@@ -6,7 +6,8 @@
               has two headers and lies in the file once. What is mapped nowhere has p_vaddr 0, for crash.
     notes     per processor: NT_PRSTATUS by "CORE" (struct elf_prstatus: the general registers as ptrace gives them), and one by
               "QEMU" (include/hw/core/cpu and target/i386/arch_dump.c there): control registers and segments. crash finds
-              the kernel's page tables and offset by it, and so do we.
+              the kernel's page tables and offset by it, and so do we. Of Linux also "VMCOREINFO" (vmcoreinfo.py), by which
+              crash, drgn and makedumpfile know the kernel's release, its random offset and the layout of its memory.
 
 Pages of zeroes are holes in the file. man 5 elf, man 5 core.
 """
@@ -21,10 +22,11 @@ from minivm import kvm
 from minivm.errors import MinivmError
 from minivm.inspect.mappings import mappings
 from minivm.inspect.paging import Modes
+from minivm.inspect.vmcoreinfo import NAME, vmcoreinfo
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any, BinaryIO
 
     Memory = Sequence[tuple[int, memoryview]]  # (guest-physical address, bytes) of each range of RAM
@@ -56,8 +58,11 @@ def write_core(path: str, memory: Memory, vcpus: Sequence[int], file: BinaryIO |
 
     Returns how many bytes of it are not holes. Raises MinivmError.
     """
+    modes, read = Modes.of(kvm.get_sregs(vcpus[0])), _reader(memory)
     notes = b"".join(_notes(number, fd) for number, fd in enumerate(vcpus))
-    segments = _segments(memory, Modes.of(kvm.get_sregs(vcpus[0])))
+    about = vmcoreinfo(memory, modes, read)
+    notes += _note(NAME, 0, about) if about else b""
+    segments = _segments(memory, modes, read)
     start = -(-(HEADER + PROGRAM * (1 + len(segments)) + len(notes)) // PAGE) * PAGE
     places, place = [], start
     for base, view in memory:
@@ -75,9 +80,8 @@ def write_core(path: str, memory: Memory, vcpus: Sequence[int], file: BinaryIO |
         raise MinivmError(f"cannot write dump {path!r}: {error.strerror}") from None
 
 
-def _segments(memory: Memory, modes: Modes) -> list[tuple[int, int, int]]:
-    """Return (virtual address, physical address, bytes) of what each PT_LOAD says; 0 is a virtual address for "none"."""
-    ranges = [(base, len(view)) for base, view in memory]
+def _reader(memory: Memory) -> Callable[[int, int], memoryview]:
+    """Return what reads guest-physical memory, as the walks want it."""
 
     def read(address: int, length: int) -> memoryview:
         for base, view in memory:
@@ -85,6 +89,12 @@ def _segments(memory: Memory, modes: Modes) -> list[tuple[int, int, int]]:
                 return view[address - base : address - base + length]
         raise IndexError(address)
 
+    return read
+
+
+def _segments(memory: Memory, modes: Modes, read: Callable[[int, int], memoryview]) -> list[tuple[int, int, int]]:
+    """Return (virtual address, physical address, bytes) of what each PT_LOAD says; 0 is a virtual address for "none"."""
+    ranges = [(base, len(view)) for base, view in memory]
     mapped = [
         part for virtual, physical, length in mappings(modes, read) for part in _inside(virtual, physical, length, ranges)
     ]

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
+from struct import pack
 
 import pytest
 from elftools.elf.elffile import ELFFile
@@ -130,6 +131,18 @@ def test_a_dump_is_sparse_and_pyelftools_reads_it(core):
         loads = list(elf.iter_segments("PT_LOAD"))
         flat = next(segment for segment in loads if not segment["p_vaddr"] and not segment["p_paddr"])
         assert b"found in the dump" in io.BytesIO(flat.data()).read(0x100000)
+
+
+def test_what_a_kernel_says_of_itself_is_a_note_of_the_dump(tmp_path):
+    """As crash, drgn and makedumpfile look for it; QEMU writes the same one where the guest's driver told it where."""
+    text = b"OSRELEASE=6.1.0-test\nPAGESIZE=4096\nKERNELOFFSET=0\n"
+    code = b"\xf4".ljust(4096, b"\0")  # hlt
+    (tmp_path / "kernel").write_bytes(code + pack("<3I", 11, len(text), 0) + b"VMCOREINFO\0\0" + text)
+    minivm_("run", tmp_path / "kernel", "--boot", "flat64", "--irqchip", "none", "--dump", tmp_path / "core")
+    with (tmp_path / "core").open("rb") as file:
+        notes = [note for segment in ELFFile(file).iter_segments("PT_NOTE") for note in segment.iter_notes()]
+    assert [(note["n_name"], note["n_type"]) for note in notes] == [("CORE", "NT_PRSTATUS"), ("QEMU", 0), ("VMCOREINFO", 0)]
+    assert notes[-1]["n_descdata"] == text
 
 
 @pytest.mark.skipif(shutil.which("gdb") is None, reason="gdb is not installed")

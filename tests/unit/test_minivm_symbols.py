@@ -21,6 +21,7 @@ from minivm.inspect.profile import Profile
 from minivm.inspect.symbolfile import symbol_file
 from minivm.inspect.symbols import Symbols, parse_map
 from minivm.inspect.times import bar
+from minivm.inspect.vmcoreinfo import vmcoreinfo
 
 BASE = 0xFFFFFFFF81000000
 
@@ -151,3 +152,54 @@ def test_a_bar_is_as_wide_as_it_is_told_to_be(part, width):
 
 def test_a_profile_of_nothing_is_a_table_of_nothing():
     assert Profile().table(None).splitlines()[-1].split() == ["0", "total"] and Profile().rows(None) == []
+
+
+def note(text: bytes, name: bytes = b"VMCOREINFO\0", size: int | None = None) -> bytes:
+    """An ELF note of type 0, at the beginning of a page of its own."""
+    data = pack("<3I", len(name), len(text) if size is None else size, 0) + name.ljust(12, b"\0") + text
+    return data + bytes(-len(data) % 4096)
+
+
+def lines(release: str, loaded: int) -> bytes:
+    return f"OSRELEASE={release}\nSYMBOL(_stext)=ffffffff81000000\nNUMBER(phys_base)={loaded}\nKERNELOFFSET=0\n".encode()
+
+
+def found_in(memory: bytes, base: int = 0x40000) -> bytes:
+    """What is found in memory whose page tables, at 4 KiB, map the kernel's code to 16 MiB."""
+    tables = longmode.PageTables(0x1000)
+    tables.map(BASE, 0x100_0000, 0x1000)
+    ranges = [(0x1000, memoryview(tables.tobytes())), (base, memoryview(memory))]
+
+    def read(address: int, length: int) -> memoryview:
+        for start, view in ranges:
+            if start <= address <= address + length <= start + len(view):
+                return view[address - start : address - start + length]
+        raise IndexError(address)
+
+    return vmcoreinfo(ranges, Modes(1 << 31, 0x1000, 1 << 5, 0x500), read)
+
+
+def test_what_a_kernel_says_of_itself_is_found_where_a_page_begins():
+    assert found_in(bytes(4096) + note(lines("6.1", 0))) == lines("6.1", 0)
+    assert found_in(bytes(96) + note(lines("6.1", 0)), base=0x40000 - 96) == lines("6.1", 0), "the guest's page, not the range's"
+    assert not found_in(bytes(96) + note(lines("6.1", 0)) + bytes(4000))
+    assert not found_in(bytes(8192))
+
+
+def test_of_several_kernels_it_is_the_one_that_is_mapped():
+    assert found_in(note(lines("6.0", -0x20_0000)) + note(lines("6.1", 0)) + note(lines("6.2", 4096))) == lines("6.1", 0)
+    assert found_in(note(lines("6.0", 4096)) + note(lines("6.2", 8192))) == lines("6.0", 4096), "of two strangers the first"
+
+
+@pytest.mark.parametrize("size", [4097 * 16, 1 << 31, (1 << 32) - 1])
+def test_a_note_that_says_it_is_longer_than_memory_is_none(size):
+    assert not found_in(note(lines("6.1", 0), size=size))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.binary(max_size=300), st.integers(0, 300))
+def test_any_text_of_the_guests_is_found_as_it_is(text, cut):
+    whole = (b"OSRELEASE=" + text)[:]
+    memory = note(whole)
+    assert found_in(memory) == whole
+    assert found_in(memory[: 24 + cut]) in (b"", whole), "nothing behind the memory's end"
