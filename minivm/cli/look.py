@@ -144,7 +144,7 @@ def _dump(options: argparse.Namespace) -> int:
     from minivm.manager.client import request
     from minivm.manager.machines import find
 
-    answer = request(find(options.name), "PUT", "/dump", {"path": os.path.abspath(options.file)})
+    answer = request(find(options.name), "PUT", "/dump", {"path": os.path.abspath(options.file)}, long=True)
     print(f"minivm: {answer['written'] >> 10} KiB that are not zero in {options.file}", file=sys.stderr)
     return 0
 

@@ -19,7 +19,7 @@ __all__ = ["connect", "request", "short_path"]
 SOCKET = "api.sock"
 LONGEST = 2 << 20  # bytes of an answer; a machine keeps less for a client (serve.py)
 CHUNK = 1 << 16
-PATIENCE = 10.0  # seconds that a machine's process may take to answer
+PATIENCE = 10.0  # seconds that a machine's process may take to answer, but where it has much to do
 
 
 def short_path(directory: int) -> str:
@@ -64,9 +64,11 @@ def _silent(machine: NamedMachine) -> MachineError:
     return MachineError(f"machine {machine.name} does not answer: minivm stop --time 0 {machine.name} ends it")
 
 
-def request(machine: NamedMachine, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-    """Make one request and return the body of the answer. Raises MachineError."""
+def request(machine: NamedMachine, method: str, path: str, body: dict[str, Any] | None = None, long: bool = False) -> Any:
+    """Make one request and return the body of the answer; `long`: wait for it as long as the machine lives. Raises MachineError."""
     with connect(machine) as stream:
+        if long:
+            stream.settimeout(None)
         return ask(machine, stream, method, path, body)
 
 

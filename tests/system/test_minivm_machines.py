@@ -479,6 +479,22 @@ def test_a_machine_is_born_into_its_control_group(minivm):
         group.rmdir()
 
 
+def test_a_dump_may_take_longer_than_other_answers(minivm, tmp_path, monkeypatch):
+    """Gigabytes on a slow disk do: the machine's process is stopped, and goes on after the time that others are given."""
+    from minivm.cli.main import main
+
+    name, core = minivm.started("box"), tmp_path / "core"
+    pid = minivm.about(name)["pid"]
+    monkeypatch.setenv("MINIRT_ROOT", minivm.env["MINIRT_ROOT"])
+    monkeypatch.setattr("minivm.manager.client.PATIENCE", 0.1)
+    os.kill(pid, signal.SIGSTOP)
+    waker = subprocess.Popen(["sh", "-c", f"sleep 1; kill -CONT {pid}"])
+    try:
+        assert main(["dump", name, str(core)]) == 0 and core.stat().st_size > 1 << 20
+    finally:
+        waker.wait()
+
+
 def test_a_running_machine_is_dumped_and_runs_on(minivm, tmp_path):
     name, core = minivm.started("box", "--cpus", "2", "--cmdline", "seen in the dump"), tmp_path / "core"
     assert "KiB" in minivm("dump", name, core).stderr
