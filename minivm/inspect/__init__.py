@@ -5,7 +5,7 @@ May import: minivm.kvm, minivm.boot (where a kernel's file is read), minirt.trac
     profile.py, sites.py, disassembly.py, times.py   exits by guest function, the code there, where the time goes
     steps.py                                         an instruction at a time, and what it changed
     paging.py, mappings.py                           the page-table walk, and all of them at once
-    core.py                                          memory and registers as an ELF core
+    core.py, vmcoreinfo.py                           memory and registers as an ELF core; what Linux says of itself there
     symbols.py, kallsyms.py, symbolfile.py           names for addresses, also those a stripped Linux carries
     probe.py, gdb/                                   what a debugger can have of this KVM, and gdb's remote protocol
 """
