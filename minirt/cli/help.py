@@ -12,11 +12,14 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import NoReturn
+    from collections.abc import Iterable
+    from typing import Any, NoReturn
 
-__all__ = ["Help", "Parser", "width"]
+__all__ = ["Help", "Parser", "UsualParser", "width"]
 
 WRONG = 125  # docker's exit code for words that are none of its own: 2 could be the container's
+QUOTES = "'"  # around argparse's choices, up to Python 3.11
+LIKE = 0.7  # how much a word is to be like another (difflib): 1 is the same
 
 
 def untranslated(text: str) -> str:
@@ -49,8 +52,37 @@ class Help(argparse.RawDescriptionHelpFormatter):
 class Parser(argparse.ArgumentParser):
     """argparse's parser, and of those that it makes for commands: what is wrong is said in one line, with docker's exit code."""
 
+    wrong = WRONG  # exit code
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """As argparse's, but a command says itself what it does not know, and nothing is left over."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            name, known = unknown[0].partition("=")[0], (option for option in self._option_string_actions if option[:2] == "--")
+            what = f"no option {name}{_near(name, known)}"
+            self.error(what if name.startswith("-") else f"takes no {unknown[0]!r}")
+        return found, unknown
+
     def error(self, message: str) -> NoReturn:
+        """Say what is wrong with the words, and end."""
         argument, _, rest = message.partition(": invalid choice: ")
         if argument in ("argument COMMAND", "argument VERB"):
-            message = f"no command {rest.partition(' (')[0]}"
-        self.exit(WRONG, f"{self.prog}: {message} (see {self.prog} --help)\n")
+            word, _, known = rest.partition(" (choose from ")
+            message = f"no command {word}{_near(word.strip(QUOTES), known.rstrip(')').replace(QUOTES, '').split(', '))}"
+        text = " ".join(message.splitlines())
+        self.exit(self.wrong, f"{self.prog}: {text} (see {self.prog} --help)\n")
+
+
+class UsualParser(Parser):
+    """The same with exit code 2, which programs have for wrong words that need not do as docker does: minivm, tutor."""
+
+    wrong = 2
+
+
+def _near(word: str, known: Iterable[str]) -> str:
+    """Return a question after the known word that is most like it; "" where none is."""
+    from difflib import get_close_matches
+
+    bare = {name.lstrip("-"): name for name in known}
+    near = get_close_matches(word.lstrip("-"), bare, 1, LIKE)
+    return f"; did you mean {bare[near[0]]}?" if near else ""

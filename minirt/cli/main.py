@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from minirt import __version__
-from minirt.cli.help import WRONG, Help, Parser
+from minirt.cli.help import Help, Parser
 from minirt.errors import MinirtError
 
 TYPE_CHECKING = False
@@ -152,11 +152,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = shorter(words)
     chosen = next((word for word in words if not word.startswith("-")), "")
     parser = build_parser(chosen if chosen in COMMANDS else "", alone=words[:1] == [chosen])
-    args, unknown = parser.parse_known_args(words)
-    if unknown:
-        what = f"no option {unknown[0]}" if unknown[0].startswith("-") else f"takes no {unknown[0]!r}"
-        print(f"minirt {chosen}: {what} (see minirt {chosen} --help)".replace("  ", " "), file=sys.stderr)
-        return WRONG
+    args = parser.parse_args(words)
     if args.version:
         print(f"minirt {__version__}")
         return 0

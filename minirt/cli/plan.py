@@ -79,7 +79,5 @@ def load(text: str) -> dict[str, Any]:
         words = shlex.split(text)
     except ValueError as error:
         raise UsageError(f"{text!r}: {error}") from None
-    args, unknown = build_parser("run").parse_known_args(["run", *words])
-    if unknown:
-        raise UsageError(f"{text!r}: no option {unknown[0]} (see minirt run --help)")
+    args = build_parser("run").parse_args(["run", *words])
     return plan_as_dict(plan_of(options_of(args)))

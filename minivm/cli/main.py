@@ -121,13 +121,12 @@ def build_parser(chosen: str | None, alone: bool = False) -> argparse.ArgumentPa
     Args:
         alone: it is the first word, so that nobody asks for the list of all: the others are left out.
     """
-    import argparse
     from importlib import import_module
 
     from minirt import __version__
-    from minirt.cli.help import Help
+    from minirt.cli.help import Help, UsualParser
 
-    parser = argparse.ArgumentParser(
+    parser = UsualParser(
         prog="minivm",
         description="A hypervisor made of KVM ioctls, to read and to use.",
         epilog=EPILOG,

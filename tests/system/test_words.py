@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from command import Minirt
 
@@ -21,12 +24,31 @@ from command import Minirt
         (("container", "bogus"), 125, "minirt container: no command 'bogus' (see minirt container --help)"),
         (("compose", "bogus"), 125, "minirt compose: no command 'bogus' (see minirt compose --help)"),
         (("bogus",), 125, "minirt: no command 'bogus' (see minirt --help)"),
+        (("netwrok", "ls"), 125, "minirt: no command 'netwrok'; did you mean network? (see minirt --help)"),
+        (("image", "lss"), 125, "minirt image: no command 'lss'; did you mean ls? (see minirt image --help)"),
+        (("image", "ls", "--formt=x"), 125, "image ls: no option --formt; did you mean --format? (see minirt image ls --help)"),
     ],
 )  # fmt: skip
 def test_words_that_are_none_are_refused_in_one_line(minirt: Minirt, words: tuple[str, ...], code: int, said: str) -> None:
     done = minirt(*words)
     assert (done.returncode, done.stdout) == (code, "")
     assert done.stderr.startswith("minirt") and done.stderr.endswith(said + "\n") and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "tutor: the following arguments are required: COMMAND (see tutor --help)"),
+        (("chek",), "tutor: no command 'chek'; did you mean check? (see tutor --help)"),
+        (("watch", "--plian"), "tutor watch: no option --plian; did you mean --plain? (see tutor watch --help)"),
+        (("list", "c1"), "tutor list: takes no 'c1' (see tutor list --help)"),
+        (("read", "c99"), "tutor: c99: no lesson of this name; there are "),
+    ],
+)  # fmt: skip
+def test_tutors_words_are_refused_alike(words: tuple[str, ...], said: str) -> None:
+    command = [sys.executable, "-m", "tutorials.tutor.cli", *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1) and done.stderr.startswith(said), done.stderr
 
 
 @pytest.mark.parametrize("how", [("run", "--rm"), ("run", "-d"), ("create",)])

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from minirt import __version__
+from minirt.cli.help import UsualParser
 from tutorials.tutor.errors import TutorError
 from tutorials.tutor.lessons import TOP, Lesson, find, lessons
 from tutorials.tutor.state import State
@@ -54,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     what = "Learn how containers and virtual machines are made, with the inside of real ones to write."
     plain = argparse.RawDescriptionHelpFormatter
-    top = argparse.ArgumentParser(prog="tutor", description=what, epilog=EXAMPLES, formatter_class=plain)
+    top = UsualParser(prog="tutor", description=what, epilog=EXAMPLES, formatter_class=plain)
     top.add_argument("--version", action="version", version=f"tutor {__version__}", help="print the version")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
