@@ -64,10 +64,12 @@ def read_kernel(path: str, what: str = "kernel") -> Bytes:
 
 def _advice(path: str, what: str, error: OSError) -> str:
     """Say what to do about a file that cannot be opened."""
-    from errno import EACCES, ENOENT
+    from errno import EACCES, EISDIR, ENOENT
 
     if error.errno == EACCES:
         return f"; `ls -l {path}` shows who may"
+    if error.errno == EISDIR and what == "kernel":
+        return "; a kernel is a file: `--rootfs DIR` is what a Linux has as its root"
     if error.errno != ENOENT:
         return ""
     if what != "kernel":

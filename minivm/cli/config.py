@@ -37,10 +37,10 @@ def config_of(options: argparse.Namespace) -> Config:
         ports=_ports(options),
         balloon=_balloon(options, memory),
         watchdog=options.watchdog,
-        hotplug=parse_hotplug(options.hotplug) if options.hotplug else None,
+        hotplug=parse_hotplug(options.hotplug) if options.hotplug is not None else None,
         packed=not options.split_queues,
         legacy=options.virtio == "legacy",
-        vsock=parse_vsock(options.vsock) if options.vsock else None,
+        vsock=parse_vsock(options.vsock) if options.vsock is not None else None,
         rootfs=_rootfs(options, name),
         rng=options.rng,
         hvc=options.console == "virtio",
@@ -98,7 +98,7 @@ def _disks(options: argparse.Namespace) -> list[Disk]:
 def _balloon(options: argparse.Namespace, memory: int) -> int | None:
     if options.balloon is None:
         return None
-    size = parse_size(options.balloon) if options.balloon.strip("0") else 0
+    size = parse_size(options.balloon, what="--balloon size") if options.balloon.strip("0") else 0
     if size > memory:
         raise UsageError(f"--balloon {options.balloon}: more than the machine's memory, which is {memory >> 20}m")
     return size

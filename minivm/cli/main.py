@@ -86,10 +86,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         if options.debug:
             raise
-        return _complain(str(error), MinivmError.status)
+        return _complain(f"{error.filename}: {error.strerror}" if error.filename else str(error), MinivmError.status)
     except Exception as error:
         if options.debug:
             raise
+        from minirt.errors import MinirtError, UsageError
+
+        if isinstance(error, MinirtError):  # of what is minirt's here: images, keys, seccomp
+            return _complain(str(error), 2 if isinstance(error, UsageError) else MinivmError.status)
         if isinstance(error, ImportError) and "_kvm" in str(error):
             return _complain("the part in C is not built (minivm.kvm._kvm is missing): run `make build`", 125)
         return _complain(f"{type(error).__name__}: {error} (a bug; --debug shows where)", MinivmError.status)

@@ -178,7 +178,7 @@ def parse_size(text: str, most: int | None = None, what: str = "memory size") ->
 def parse_hotplug(text: str) -> Hotplug:
     """Return what `SIZE[,plugged=SIZE]` means, in whole blocks of 2 MiB. Raises UsageError."""
     words = text.split(",plugged=")
-    sizes = [parse_size(word, HOTPLUG_MOST) if word.strip("0") else 0 for word in words]
+    sizes = [parse_size(word, HOTPLUG_MOST, "--hotplug size") if word.strip("0") else 0 for word in words]
     if len(sizes) > 2 or not sizes[0] or any(size % HOTPLUG_BLOCK for size in sizes) or sizes[-1] > sizes[0]:
         raise UsageError(f"--hotplug {text!r}: write SIZE[,plugged=SIZE], multiples of 2m, the second not above the first")
     return Hotplug(sizes[0], sizes[1] if len(sizes) > 1 else 0)

@@ -165,11 +165,26 @@ def split(text: str, flag: str, known: Sequence[str], what: str) -> tuple[str, d
         rest, _, word = text.rpartition(",")
         name, _, value = word.partition("=")
         if name not in known:
+            _check_stray(text, flag, known)
             break
         text, words[name] = rest, value if "=" in word else ""
     if not text:
         raise UsageError(f"{flag} {text!r}: no {what} is named")
     return text, words
+
+
+def _check_stray(text: str, flag: str, known: Sequence[str]) -> None:
+    """Refuse what looks like an option and is none, rather than take it for the end of a name. Raises UsageError."""
+    if os.path.exists(text):
+        return
+    from difflib import get_close_matches
+
+    rest, _, word = text.rpartition(",")
+    name, equals, value = word.partition("=")
+    near = get_close_matches(name, known, 1, 0.7)
+    if near or os.path.exists(rest) or (equals and name.isalpha() and "/" not in value):
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+        raise UsageError(f"{flag} {text!r}: no option {name!r}; {hint}")
 
 
 def number(flag: str, name: str, text: str, most: int) -> int:
@@ -247,7 +262,7 @@ def parse_share(text: str) -> Share:
     if not os.path.isdir(path):
         raise UsageError(f"--share {text!r}: {path!r} is no directory")
     if not is_tag(tag):
-        raise UsageError(f"--share {text!r}: the tag {tag!r} must have 1 to {LONGEST_TAG} bytes: say DIR:TAG")
+        raise UsageError(f"--share {text!r}: the tag {tag!r} must have 1 to {LONGEST_TAG} bytes and no comma: say DIR:TAG")
     return Share(path, tag, "ro" in words)
 
 

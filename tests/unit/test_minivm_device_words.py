@@ -10,7 +10,8 @@ from minivm.cli import plain
 from minivm.cli import words as words_of_run
 from minivm.cli.config import config_of
 from minivm.errors import UsageError
-from minivm.machine.devices import bucket, parse_disk, parse_net
+from minivm.machine.config import parse_hotplug
+from minivm.machine.devices import bucket, parse_disk, parse_net, parse_share, parse_vsock
 
 
 def test_a_disk_is_a_file_with_options():
@@ -57,6 +58,30 @@ def test_what_old_drivers_do_not_know_is_refused_for_them(words, flag, kind):
 def machine(given):
     """Return the machine that the words of `minivm run` describe."""
     return config_of(plain.read(words_of_run.declare, given, command="run", debug=False))
+
+
+@pytest.mark.parametrize(
+    ("parse", "text", "said"),
+    [
+        (parse_disk, "nofile,overlai=/tmp/o", "no option 'overlai'; did you mean overlay?"),
+        (parse_disk, "nofile,rw=3,cache=none", "no option 'cache'; there are ro, rw, queues, "),
+        (parse_disk, "/dev/null,snapshot", "no option 'snapshot'"),
+        (parse_net, "user,mc=52:54:00:00:00:01", "no option 'mc'; did you mean mac?"),
+        (parse_vsock, "v,port=3", "no option 'port'; there are cid"),
+        (parse_share, "/tmp:x,readonly", "no comma: say DIR:TAG"),
+        (parse_hotplug, "1g,plug=2m", "--hotplug size '1g,plug=2m': write a number"),
+    ],
+)
+def test_what_looks_like_an_option_and_is_none_is_not_taken_for_a_name(parse, text, said):
+    with pytest.raises(UsageError) as error:
+        parse(text)
+    assert said in str(error.value)
+
+
+def test_a_file_that_is_there_may_be_called_like_an_option(tmp_path):
+    (tmp_path / "disk").touch()
+    (tmp_path / "disk,cache=none").touch()
+    assert parse_disk(f"{tmp_path}/disk,cache=none,ro").path == f"{tmp_path}/disk,cache=none"
 
 
 @given(st.integers(1, 10**11))

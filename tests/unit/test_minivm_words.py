@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import json
+import os
+import re
+import shlex
 import subprocess
 import sys
 
@@ -11,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minivm.boot import formats
+from minivm.cli.main import build_parser
 from minivm.devices.debug_exit import DebugExit
 from minivm.errors import KvmError, UsageError
 from minivm.machine.bus import Bus
@@ -135,10 +141,55 @@ def test_help_loads_almost_nothing():
     assert not loaded & {"typing", "dataclasses", "json", "tempfile", "logging", "subprocess", "_cffi_backend"}
 
 
-def test_every_help_shows_examples():
-    for words in ([], ["run"], ["doctor"]):
-        done = minivm(*words, "--help")
-        assert done.returncode == 0 and "examples:" in done.stdout
+def commands(parser, words=()):
+    """Yield (words, parser) of a parser and of those of its commands."""
+    yield words, parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, below in action.choices.items():
+                yield from commands(below, (*words, name))
+
+
+EVERY = [pytest.param(words, parser, id=" ".join(("minivm", *words))) for words, parser in commands(build_parser(None))]
+
+
+@pytest.mark.parametrize(("words", "parser"), EVERY)
+def test_every_help_has_examples_and_our_parser_takes_each(words, parser):
+    _, found, examples = (parser.epilog or "").rpartition("example")
+    assert found
+    shown = re.findall(r"\bminivm(?: [^ \n;|&()`<>']+|  ?'[^'\n]*')*", examples)
+    assert [text for text in shown if text.startswith(" ".join(("minivm", *words)))], "none is of this command"
+    for text in shown:
+        if len(text.split()) > 1 and text != "minivm COMMAND --help":
+            build_parser(None).parse_args(shlex.split(text)[1:])  # ends the test with SystemExit where it is wrong
+
+
+def test_the_completion_knows_each_flag():
+    known = dict(re.findall(r"^_shtab_(\w+)_option_strings=\((.*)\)$", minivm("completion", "bash").stdout, re.M))
+    for words, parser in commands(build_parser(None)):
+        flags = {flag for action in parser._actions for flag in action.option_strings}
+        assert set(known["_".join(("minivm", *words))].replace("'", "").split()) == flags
+
+
+def at_a_terminal(words, environment):
+    """Return what a command writes to a terminal."""
+    ours, theirs = os.openpty()
+    with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=theirs, env=environment):
+        os.close(theirs)
+        text = b""
+        with contextlib.suppress(OSError):  # EIO: nobody holds the other side any more
+            while more := os.read(ours, 4096):
+                text += more
+    os.close(ours)
+    return text
+
+
+def test_no_color_is_heeded_at_a_terminal():
+    words = [sys.executable, "-m", "minivm", "doctor"]
+    for more, colored in (({}, True), ({"NO_COLOR": "1"}, False)):
+        environment = {name: value for name, value in os.environ.items() if name != "NO_COLOR"} | {"TERM": "xterm"} | more
+        text = at_a_terminal(words, environment)
+        assert b"/dev/kvm" in text and (b"\x1b[" in text) == colored
 
 
 def test_plan_needs_no_kvm_and_names_every_step(tmp_path):
@@ -156,7 +207,13 @@ def test_plan_needs_no_kvm_and_names_every_step(tmp_path):
         (["run", "/nonexistent/kernel"], 125, "cannot read kernel '/nonexistent/kernel': No such file"),
         (["run", "/nonexistent/kernel"], 125, "`minivm kernel fetch debian-cloud` gets one"),
         (["run", "/proc/self/exe", "--initrd", "/nonexistent"], 125, "initrd '/nonexistent': No such file or directory; is"),
-        (["run", "/"], 125, "Is a directory"),
+        (["run", "/"], 125, "Is a directory; a kernel is a file: `--rootfs DIR`"),
+        (["run", "--vsock", ""], 2, "no path is named"),
+        (["run", "--hotplug", "1"], 2, "--hotplug size '1' is too small: 1m is the least"),
+        (["run", "--balloon", "9q"], 2, "--balloon size '9q'"),
+        (["run", "--disk", "nofile,cache=none"], 2, "no option 'cache'; there are ro, rw, "),
+        (["start", "--attach", "--detach-keys", "zz", "box"], 2, "minivm: detach keys 'zz': 'zz' is no key: write "),
+        (["disk", "create", "/nonexistent/x", "--size", "1m"], 125, "minivm: /nonexistent/x: No such file or directory\n"),
         (["run", "/dev/zero"], 125, "not a file"),
         (["run", "-m", "1m", "--plan"], 125, "see --memory"),
         (["run", "/proc/self/cmdline"], 125, "--boot flat16"),
