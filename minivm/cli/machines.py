@@ -189,6 +189,9 @@ def _stay(machine: NamedMachine, keys: bytes, replay: bool) -> int:
 def _stop(options: argparse.Namespace) -> int:
     from minivm.manager.life import stop
 
+    if not options.time >= 0:  # nan neither
+        raise UsageError(f"--time {options.time:g}: must not be less than 0; 0 ends it at once")
+
     def one(machine: NamedMachine) -> None:
         if not stop(machine, options.time) and options.time > 0:
             print(f"minivm: {machine.name} did not switch off within {options.time:g} s and was ended", file=sys.stderr)

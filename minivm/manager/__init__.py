@@ -2,7 +2,7 @@
 
     machines/NAME/machine.json   what it is to be (document.py)
                   state.json     what became of it (machines.py)
-                  outcome.json   how it ended, where its process was in a jail by then (vmm.py)
+                  outcome.json   how it ended, where its process was in a jail by then, or the disk full (vmm.py)
                   console.log    what its console said; console.log.1 before that (log.py)
                   vmm.log        what its process had to complain of
                   root.ext4      its root disk, where it was made of an image

@@ -80,7 +80,7 @@ class NamedMachine:
         return state
 
     def _outcome(self, state: dict[str, Any]) -> dict[str, Any] | None:
-        """Return how the run that `state` tells of ended, where its process could only write that to an open file (vmm.py)."""
+        """Return how the run that `state` tells of ended, where its process could write that only to an open file (vmm.py)."""
         outcome = _read(self.file(OUTCOME))
         if outcome["status"] != "stopped" or "started" not in state or outcome.get("started") != state["started"]:
             return None  # of an earlier run; or a file cut short: killed as it wrote
@@ -155,7 +155,7 @@ def _read(path: str) -> dict[str, Any]:
 
     try:
         with open(path, encoding="utf-8") as file:
-            said = json.loads(file.read(FILE_SIZE))
+            said = json.loads(file.read(FILE_SIZE).rstrip("\0"))
     except (FileNotFoundError, ValueError, RecursionError):
         said = None
     if not isinstance(said, dict) or said.get("status") not in STATUSES:

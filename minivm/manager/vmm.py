@@ -46,16 +46,23 @@ def main(argv: list[str]) -> int:
     return status
 
 
-outcome = -1  # of a jailed process: the descriptor of the file that says how it ended, for it cannot open state.json any more
+# The descriptor of the file that says how it ended where state.json cannot: in a jail it cannot be opened any more, and a disk
+# may be full by then. So this one is open from the start, and its room is its own.
+outcome = -1
+ROOM = 4096  # bytes
 
 
 def _write_down(named: NamedMachine, **state: Any) -> None:
-    if outcome < 0:
-        named.save(**state)
-        return
     import json
 
-    os.write(outcome, json.dumps(state).encode() + b"\n")
+    if outcome >= 0:
+        state["reason"] = state["reason"][: ROOM // 8]
+        os.pwrite(outcome, json.dumps(state).encode() + b"\n", 0)
+    try:
+        named.save(**state)
+    except OSError:
+        if outcome < 0:
+            raise
 
 
 def _run(named: NamedMachine, ready: int, started: float) -> tuple[int, str]:
@@ -68,9 +75,10 @@ def _run(named: NamedMachine, ready: int, started: float) -> tuple[int, str]:
         server = Server(machine, Control(named, document, machine), ConsoleLog(named.file("console.log")), console)
         try:
             server.listen(named.path)
+            _open_outcome(named)
             named.save(status="running", pid=os.getpid(), started=started)
             if config.jail:
-                _enter_jail(named, machine.connections)
+                _enter_jail(machine.connections)
             with Running(machine, server.take_output) as look:
                 _tell(ready, "")
                 server.serve(look)
@@ -85,14 +93,18 @@ def _run(named: NamedMachine, ready: int, started: float) -> tuple[int, str]:
     return machine.outcome.status, machine.outcome.reason
 
 
-def _enter_jail(named: NamedMachine, connections: int) -> None:
-    """Give up all rights, now that everything is open; also what is imported later, by a request to the control socket."""
+def _open_outcome(named: NamedMachine) -> None:
     global outcome
+    outcome = os.open(named.file(OUTCOME), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    os.posix_fallocate(outcome, 0, ROOM)
+
+
+def _enter_jail(connections: int) -> None:
+    """Give up all rights, now that everything is open; also what is imported later, by a request to the control socket."""
     from importlib import import_module
 
     from minivm.machine.jail import enter
 
-    outcome = os.open(named.file(OUTCOME), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     for name in ("minirt", "minivm.machine.dump", "minivm.inspect.core"):
         import_module(name)
     enter(connections=connections)

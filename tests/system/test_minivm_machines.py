@@ -128,6 +128,26 @@ def test_a_machine_is_created_started_typed_to_and_keeps_its_status(minivm):
     assert minivm.ok("rm", "box") == "box\n" and minivm.ok("ps", "-a", "--format", "json") == "[]\n"
 
 
+def test_how_a_machine_ended_is_kept_where_no_new_file_can_be_written(minivm):
+    """As on a disk that has filled up meanwhile."""
+    box = minivm.machines / minivm.started("box")
+    (box / "state.json.new").mkdir()
+    assert minivm("console", "box", input="exit 6\n").returncode == 6
+    assert minivm.ok("wait", "box") == "6\n" and (box / "outcome.json").stat().st_blocks * 512 >= 4096, "its room was kept"
+    (box / "state.json.new").rmdir()
+    minivm.ok("start", "box")
+    (box / "state.json.new").mkdir()
+    os.kill(minivm.about("box")["pid"], signal.SIGKILL)
+    assert minivm.ok("wait", "box") == "killed\n", "what is kept is of an earlier run"
+
+
+@pytest.mark.parametrize("seconds", ["nan", "-1", "x"])
+def test_a_time_that_is_none_stops_nothing(minivm, seconds):
+    minivm.started("box")
+    done = minivm("stop", f"--time={seconds}", "box")
+    assert done.returncode == 2 and "--time" in done.stderr and minivm.about("box")["status"] == "running"
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="another user is given up by root alone")
 def test_a_machine_in_a_jail_has_a_life_and_its_end_is_known(minivm):
     minivm.started("box", "--jail")
