@@ -66,7 +66,7 @@ class Modules:
 
     def _read_builtin(self) -> set[str]:
         try:
-            with open(os.path.join(self.directory, "modules.builtin"), encoding="ascii") as file:
+            with open(os.path.join(self.directory, "modules.builtin"), encoding="ascii", errors="replace") as file:
                 return {os.path.basename(line.strip()).removesuffix(".ko").replace("-", "_") for line in file}
         except FileNotFoundError:
             return set()

@@ -55,6 +55,11 @@ def test_acpicas_compiler_reads_the_tables_and_writes_the_same_aml(tmp_path, pro
         done = subprocess.run(["iasl", "-d", f"{name}.aml"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
         text = (tmp_path / f"{name}.dsl").read_text()
         assert done.returncode == 0 and "rror" not in done.stderr + text and "nvalid" not in done.stderr + text
+        done = subprocess.run(["iasl", "-p", "again", f"{name}.dsl"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        assert "0 Errors, 0 Warnings, 0 Remarks" in done.stdout, done.stdout
+        if name != "DSDT":  # the compiler's name and revision in the header are its own
+            again = (tmp_path / "again.aml").read_bytes()
+            assert (again[10:28], again[36:]) == (piece.data[10:28], piece.data[36:])
     done = subprocess.run(["iasl", "-oa", "-p", "again", "DSDT.dsl"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert "0 Errors, 0 Warnings" in done.stdout
     assert (tmp_path / "again.aml").read_bytes()[36:] == (tmp_path / "DSDT.aml").read_bytes()[36:]

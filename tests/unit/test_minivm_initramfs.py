@@ -145,6 +145,16 @@ def test_whatever_a_modules_file_holds_it_is_read_or_refused(tmp_path_factory, d
         assert "m" in str(error)
 
 
+@given(st.binary(max_size=40) | st.just(b"kernel/fs/\xe4.ko\nkernel/fs/ext4.ko\n"))
+def test_whatever_the_list_of_what_is_built_in_holds_modules_are_found(tmp_path_factory, text):
+    directory = tmp_path_factory.mktemp("modules")
+    make_modules(directory, {"a": ()})
+    (directory / "modules.builtin").write_bytes(text)
+    modules = Modules(str(directory))
+    assert list(modules.closure(["a"])) == ["a"]
+    assert b"ext4.ko\n" not in text or not modules.closure(["ext4"])
+
+
 def test_the_archive_holds_root_busybox_modules_and_script(tmp_path):
     (tmp_path / "root" / "etc").mkdir(parents=True)
     (tmp_path / "root" / "etc" / "motd").write_text("hello")
