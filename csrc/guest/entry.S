@@ -58,6 +58,7 @@ syscall_entry:
     pushq $VECTOR_SYSCALL
 
 enter_kernel:
+    cld                             /* C expects it, and a trap leaves it as the task had it */
     push %rax
     push %rcx
     push %rdx

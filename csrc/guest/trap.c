@@ -15,11 +15,13 @@ struct gate {
     u32 offset32, reserved;
 };
 
-/* The task state segment: in 64-bit mode it only says which stack a trap out of ring 3 uses. */
+/* The task state segment: in 64-bit mode it says which stack a trap out of ring 3 uses, and which ports ring 3 may use: by
+ * a map of them that begins `ports` bytes into it. Behind its end there is none, and no port (SDM volume 1, 19.5.2). */
 struct __attribute__((packed)) tss {
     u32 reserved;
     u64 rsp0;
-    u8 rest[92];
+    u8 rest[90];
+    u16 ports;
 };
 
 struct __attribute__((packed)) table { /* what lidt and sgdt move */
@@ -29,9 +31,9 @@ struct __attribute__((packed)) table { /* what lidt and sgdt move */
 
 enum { PRESENT = 1 << 7, INTERRUPT_GATE = 0xe, TSS_AVAILABLE = 0x9 };
 enum { MSR_EFER = 0xc0000080, MSR_STAR = 0xc0000081, MSR_LSTAR = 0xc0000082, MSR_SFMASK = 0xc0000084 };
-enum { EFER_SYSCALL = 1 << 0, RFLAGS_TF = 1 << 8, RFLAGS_IF = 1 << 9, RFLAGS_DF = 1 << 10 };
+enum { EFER_SYSCALL = 1 << 0, RFLAGS_TF = 1 << 8, RFLAGS_IF = 1 << 9, RFLAGS_DF = 1 << 10, RFLAGS_NT = 1 << 14 };
 
-struct tss tss; /* entry.S reads rsp0 */
+struct tss tss = {.ports = sizeof tss}; /* entry.S reads rsp0 */
 u64 ticks;
 
 static struct gate gates[VECTORS];
@@ -67,13 +69,14 @@ static void load_tss(void)
 }
 
 /* Let ring 3 enter by `syscall`: where, with which selectors (SS is the one after CS), and with which flags
- * cleared, interrupts among them. We go back by iretq, so the half of STAR for sysret is not set. */
+ * cleared, interrupts among them; iretq would fault on a task's NT flag. We go back by iretq, so the half of STAR for
+ * sysret is not set. */
 static void allow_syscall(void)
 {
     wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_SYSCALL);
     wrmsr(MSR_STAR, (u64)KERNEL_CODE << 32);
     wrmsr(MSR_LSTAR, (u64)syscall_entry);
-    wrmsr(MSR_SFMASK, RFLAGS_TF | RFLAGS_IF | RFLAGS_DF);
+    wrmsr(MSR_SFMASK, RFLAGS_TF | RFLAGS_IF | RFLAGS_DF | RFLAGS_NT);
 }
 
 void trap_init(void)
@@ -108,10 +111,12 @@ static void exception(struct frame *frame)
 
 /* Some hypervisors (kvm-pvm, which emulates ring 0) take ring 3's `syscall` to the address in LSTAR but leave the
  * processor in ring 3, so that its first fetch there faults. It is as good: the fault brings us to ring 0, and RCX
- * says where to go back to. Nothing is given away: a task that jumps there by itself has only made a system call. */
+ * says where to go back to. Nothing is given away: a task that jumps there by itself has only made a system call. But what
+ * it has in RCX must be an address at all, of the lower half: iretq would fault on another. */
 static int half_a_syscall(struct frame *frame)
 {
-    if (frame->vector != VECTOR_PAGE_FAULT || !from_user(frame) || frame->rip != (u64)syscall_entry)
+    if (frame->vector != VECTOR_PAGE_FAULT || !from_user(frame) || frame->rip != (u64)syscall_entry ||
+        frame->rcx >> 47)
         return 0;
     frame->rip = frame->rcx;
     frame->rflags = USER_FLAGS;
