@@ -28,7 +28,7 @@ __all__ = ["TIMED_OUT", "Running", "attend", "drain", "send"]
 TIMED_OUT = 124  # as timeout(1)
 CHUNK = 4096
 HOUR = 3_600_000  # ms
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SIGNALS = {signal.SIGINT: "SIGINT", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "SIGHUP"}
 
 
 def attend(machine: Machine, stdin: int | None, timeout: float | None) -> Outcome:
@@ -50,10 +50,11 @@ class Running:
 
     Args:
         read: called as long as output waits to be written in __exit__, where the caller is who reads it.
+        last: the process ends with the machine, and has to say how: a signal that comes then comes too late.
     """
 
-    def __init__(self, machine: Machine, read: Callable[[], None] = lambda: None) -> None:
-        self._machine, self._read = machine, read
+    def __init__(self, machine: Machine, read: Callable[[], None] = lambda: None, *, last: bool = False) -> None:
+        self._machine, self._read, self._last = machine, read, last
         self._threads = [
             threading.Thread(target=machine.vcpu_thread, args=(number,), name=f"vcpu{number}")
             for number in range(len(machine.vcpus))
@@ -63,7 +64,7 @@ class Running:
     def __enter__(self) -> int:
         self._look, self._poke = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._machine.wake = lambda: _poke(self._poke)
-        self._signals = _Signals(self._machine, self._poke)
+        self._signals = _Signals(self._machine, self._poke, self._last)
         self._signals.__enter__()
         try:
             for thread in (*self._paths, *self._threads):
@@ -176,10 +177,13 @@ class _Signals:
     """End the machine by SIGINT, SIGTERM or SIGHUP, with the status that a shell shows for them: 128 + number.
 
     Only in the process's main thread, for only there Python runs handlers.
+
+    Args:
+        last: whether signals that come after the machine's end are ignored.
     """
 
-    def __init__(self, machine: Machine, poke: int) -> None:
-        self._machine, self._poke = machine, poke
+    def __init__(self, machine: Machine, poke: int, last: bool) -> None:
+        self._machine, self._poke, self._last = machine, poke, last
         self._before: dict[int, Any] = {}
         self._wakeup = -1
 
@@ -190,12 +194,10 @@ class _Signals:
                 self._before[number] = signal.signal(number, self._handle)
 
     def _handle(self, number: int, _: object) -> None:
-        from signal import Signals
-
-        self._machine.stop(Outcome(128 + number, f"stopped by {Signals(number).name}"))
+        self._machine.stop(Outcome(128 + number, f"stopped by {SIGNALS[number]}"))  # imports nothing: another may come meanwhile
 
     def __exit__(self, *_: object) -> None:
         for number, before in self._before.items():
-            signal.signal(number, before)
+            signal.signal(number, signal.SIG_IGN if self._last else before)
         if self._before:
             signal.set_wakeup_fd(self._wakeup)

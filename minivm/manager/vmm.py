@@ -79,7 +79,7 @@ def _run(named: NamedMachine, ready: int, started: float) -> tuple[int, str]:
             named.save(status="running", pid=os.getpid(), started=started)
             if config.jail:
                 _enter_jail(machine.connections)
-            with Running(machine, server.take_output) as look:
+            with Running(machine, server.take_output, last=True) as look:
                 _tell(ready, "")
                 server.serve(look)
             server.finish(output)

@@ -141,6 +141,20 @@ def test_how_a_machine_ended_is_kept_where_no_new_file_can_be_written(minivm):
     assert minivm.ok("wait", "box") == "killed\n", "what is kept is of an earlier run"
 
 
+def test_however_often_it_is_told_to_end_it_ends_once_and_says_how(minivm):
+    """As by two who stop it at once."""
+    for _ in range(3):
+        if not (minivm.machines / "box").exists():
+            minivm.ok("create", "box")
+        minivm.ok("start", "box")
+        pidfd = os.pidfd_open(minivm.about("box")["pid"])
+        with contextlib.suppress(ProcessLookupError):
+            for _ in range(100_000):
+                signal.pidfd_send_signal(pidfd, signal.SIGTERM)
+        os.close(pidfd)
+        assert minivm.ok("wait", "box") == f"{128 + signal.SIGTERM}\n" and minivm.about("box")["reason"] == "stopped by SIGTERM"
+
+
 @pytest.mark.parametrize("seconds", ["nan", "-1", "x"])
 def test_a_time_that_is_none_stops_nothing(minivm, seconds):
     minivm.started("box")
