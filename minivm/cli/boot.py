@@ -86,10 +86,11 @@ def _stay(options: argparse.Namespace, config: Config, image: Any, base: str) ->
 def _detach(options: argparse.Namespace, config: Config, image: Any, base: str) -> int:
     """Make a machine with a name and start it."""
     from minivm.manager import life
-    from minivm.manager.machines import create, root_of
+    from minivm.manager.machines import LONGEST, create, root_of
     from minivm.manager.settings import document_of
 
-    name = options.name or f"{image.name.rpartition('/')[2].partition(':')[0]}-{os.urandom(2).hex()}"
+    called = image.label.rpartition("/")[2].partition(":")[0]
+    name = options.name or f"{called[: LONGEST - 5]}-{os.urandom(2).hex()}"
     config = _rooted(options, config, image, root_of(name), overlay=None)
     kept = options.kernel_option if options.kernel_option != config.kernel else None  # a name stays a name
     machine = create(name, document_of(config, kept), base)

@@ -152,6 +152,22 @@ def test_a_machine_with_a_name_keeps_its_disk_and_its_program(minirt, kernel):
     assert not root.exists()
 
 
+def test_a_machine_is_named_after_whatever_its_image_is_called(own_store, kernel):
+    """An image without a name, or with one that is longer than a machine's may be."""
+    from minirt.image.store import Store
+
+    inner = Store(str(own_store.root / "lib" / "image"))
+    identity = inner.resolve("busybox").id
+    inner.set_name("registry.example:5000/a/" + "long" * 30 + ":tag", inner.resolve("busybox").descriptor)
+    words = ["--kernel", kernel, "--modules", kernel.parent / "modules", "-d"]
+    for image in (identity.partition(":")[2][:12], "registry.example:5000/a/" + "long" * 30 + ":tag"):
+        done = minivm(own_store, "boot", *words, image, "true")
+        assert "cannot name" not in done.stderr and done.returncode in (0, 1), done.stderr  # the kernel is none
+    names = [row["name"] for row in json.loads(minivm(own_store, "ps", "-a", "--format", "json").stdout)]
+    assert len(names) == 2 and all(len(name) <= 64 for name in names)
+    minivm(own_store, "rm", "-f", *names)
+
+
 @pytest.mark.parametrize(
     ("words", "text", "status"),
     [
