@@ -22,6 +22,7 @@ __all__ = ["UNPACK_STREAM", "compression_of", "extract"]
 
 LZ4_LEGACY = b"\x02\x21\x4c\x18"
 LZ4_BLOCK = 8 << 20  # bytes that a block of the legacy format holds unpacked, but for the last
+CHUNK = 8 << 20
 MAXIMUM = 1 << 30  # of an unpacked kernel: a damaged file shall not fill the host's memory
 
 MAGICS = {
@@ -95,21 +96,21 @@ def _bounded(unpacker: object, payload: Bytes) -> bytes:
     return data
 
 
-def _zstd_stream(data: Bytes) -> bytes:
-    """Unpack a whole file of frames, whose sizes need not be known before."""
+def _zstd_stream(data: Bytes, most: int = MAXIMUM) -> bytes:
+    """Unpack a frame whose size need not be known before, no more than so many bytes of it."""
     import zstandard
 
+    parts, size = [], 0
     with zstandard.ZstdDecompressor().stream_reader(bytes(data)) as reader:
-        whole: bytes = reader.read(MAXIMUM)
-    return whole
+        while size < most and (part := reader.read(min(CHUNK, most - size))):
+            parts.append(part)
+            size += len(part)
+    return b"".join(parts)
 
 
 def _zstd(payload: Bytes) -> bytes:
-    import zstandard
-
     (total,) = unpack_from("<I", payload, len(payload) - 4)
-    with zstandard.ZstdDecompressor().stream_reader(bytes(payload)) as reader:
-        data: bytes = reader.read(min(total, MAXIMUM))
+    data = _zstd_stream(payload, min(total, MAXIMUM))
     if len(data) != total:  # a frame that stops short is no error to the library
         raise ValueError(f"{len(data)} bytes unpacked, and {total} expected")
     return data

@@ -42,7 +42,7 @@ def follow(machine: NamedMachine, stdout: int) -> None:
     with connect(machine) as stream:
         ask(machine, stream, "PUT", "/console", {"replay": True, "listen": True})
         stream.setblocking(True)
-        while data := stream.recv(CHUNK):
+        while data := _receive(stream):
             _write(stdout, data)
 
 

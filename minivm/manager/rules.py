@@ -4,6 +4,7 @@ into each other, and what needs something else. The flags of `minivm run` have t
 
 from __future__ import annotations
 
+from minivm.boot.layout import VIRTIO_INTERRUPTS
 from minivm.errors import UsageError
 from minivm.machine.config import HOTPLUG_BLOCK, host_memory, parse_affinity
 from minivm.machine.devices import (
@@ -45,6 +46,11 @@ def faults(document: dict[str, Any]) -> Iterator[Fault]:
     needs = [name for name in VIRTIO if document.get(name)] + ["entropy"] * (document.get("entropy") is not None)
     needs += [f"minivm.{name}" for name in ("ports", "shares") if ours.get(name)]
     needs += ["minivm.console"] * (ours.get("console") == "virtio")
+    count = sum(len(value) if isinstance(value := document.get(name), list) else bool(value) for name in VIRTIO)
+    count += (document.get("entropy") is not None) + len(ours.get("shares") or [])
+    count += bool(ours.get("ports") or ours.get("console") == "virtio")
+    if count > len(VIRTIO_INTERRUPTS):
+        yield needs[0], f"with them there are {count} virtio devices; {len(VIRTIO_INTERRUPTS)} have an interrupt"
     if ours.get("irqchip") == "none" and needs:
         yield "minivm.irqchip", f"must be kernel for {needs[0]}: virtio devices interrupt through the IOAPIC"
     newer = [name for name in needs if name in NOT_LEGACY]

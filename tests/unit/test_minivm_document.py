@@ -93,6 +93,8 @@ def test_a_whole_document_is_right_and_means_what_it_says():
         (("balloon",), {"amount_mib": 257}, "balloon.amount_mib: must not be more than machine-config.mem_size_mib"),
         (("drives", 1, "is_root_device"), False,
          "minivm.init: needs a root: a drive that is_root_device, or minivm.root_directory"),
+        (("drives",), [{"drive_id": f"{n}", "path_on_host": "/d", "is_root_device": n == 0} for n in range(17)],
+         "drives: with them there are 19 virtio devices; 17 have an interrupt"),
         (("minivm", "init"), "sh -c 'true", "minivm.init: is no command: No closing quotation"),
         (("minivm", "cpu_affinity", 1), "2-1", "minivm.cpu_affinity[1]: processors '2-1': 2-1 names none that a host may have"),
         (("minivm", "format"), datetime.date(1979, 5, 27), 'minivm.format: must be one of '

@@ -196,6 +196,17 @@ def test_wherever_a_payload_is_said_to_lie_nothing_else_is_read(place):
         pass
 
 
+def test_a_stream_is_unpacked_without_room_for_the_largest(tmp_path):
+    """A module has some KiB: whoever may have little address space shall be able to read it."""
+    zstandard = pytest.importorskip("zstandard")
+    (tmp_path / "packed").write_bytes(zstandard.ZstdCompressor().compress(KERNEL))
+    code = "import resource, sys; from minivm.boot import extract; import zstandard"
+    code += "; resource.setrlimit(resource.RLIMIT_AS, (700 << 20, 700 << 20)); data = open('packed', 'rb').read()"
+    code += "; sys.stdout.buffer.write(extract.UNPACK_STREAM['zstd'](data))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, timeout=60)
+    assert (done.stdout, done.stderr) == (KERNEL, b"")
+
+
 def test_a_bzimage_asked_for_by_pvh_is_entered_at_its_vmlinux():
     start = formats.prepare(make_bzimage(COMPRESS["xz"](make_pvh())), "pvh", RAM, "")
     assert start.regs["rip"] == MIB + 4
