@@ -198,6 +198,7 @@ def test_a_machine_in_a_jail_has_a_process_that_connects_for_it_and_ends_with_it
     minivm.started("box", "--jail", "--vsock", minivm.machines.parent / "v")
     pid = minivm.about("box")["pid"]
     (connector,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    assert until(lambda: "\nSeccomp:\t2\n" in Path(f"/proc/{connector}/status").read_text()), "it does that to itself"
     assert Path(f"/proc/{connector}/comm").read_text() == "minivm-connect\n" and len(os.listdir(f"/proc/{connector}/fd")) == 4
     limit = Path(f"/proc/{pid}/limits").read_text().partition("Max open files")[2].split()[0]
     assert int(limit) > 150, "the guest's connections leave room for those of the control socket"
