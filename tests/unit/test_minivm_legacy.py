@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import socket
 import struct
+import subprocess
+import threading
 
 import pytest
 from hypothesis import given, settings
@@ -19,7 +22,9 @@ from minivm.devices.virtio.legacy import layout
 from minivm.devices.virtio.net import Net
 from minivm.devices.virtio.queue import QueueError
 from minivm.devices.virtio.rng import Rng
+from minivm.machine.host import become_tap, offload
 
+CLONE_NEWNET = 0x40000000  # linux/sched.h
 ANY_LAYOUT, NEEDS_RESET = 1 << 27, 0x40
 MAC = bytes.fromhex("020102030405")
 KINDS = st.sampled_from([a | b for a in (0, EVENT_IDX) for b in (0, INDIRECT)])
@@ -63,11 +68,14 @@ def test_the_page_size_outlives_a_reset_and_nothing_else_does():
 
 
 def test_features_that_were_not_offered_are_not_agreed_on_and_those_of_the_first_use_hold():
-    with OldDriver(Rng(), EVENT_IDX | 1 << 30 | 1) as driver:
-        assert driver.mmio.features == EVENT_IDX
+    with OldDriver(Rng(), EVENT_IDX | 1 << 30 | 1, queues=(), begin=False) as driver:
+        for half, value in ((1, 0), (1, 0xFFFF_FFFF)):
+            driver.write(0x24, half)
+            driver.write(0x20, value)
+            assert driver.mmio.features == EVENT_IDX, "there are no others"
+        driver.rings = {0: driver.set_up(0)}
+        driver.write(0x24, 0)
         driver.write(0x20, 0)
-        driver.write(0x24, 1)
-        driver.write(0x20, 0xFFFF_FFFF)
         assert driver.mmio.features == EVENT_IDX
         assert driver.ask([16])[0] == 16
 
@@ -227,6 +235,51 @@ def test_it_is_as_it_is_now_where_buffers_may_be_put_together():
         assert card.told == [(False, False, False, 12)]
         card.host.send(bytes(12) + b"f" * 100)
         assert card.receive(2000) == bytes(10) + b"\1\0" + b"f" * 100
+
+
+@pytest.mark.skipif(os.geteuid() or not os.path.exists("/dev/net/tun"), reason="not root, or no /dev/net/tun")
+@pytest.mark.parametrize(("features", "header"), [(0, 10), (net.F_MRG_RXBUF, 12)])
+def test_a_real_tap_has_the_drivers_header(features, header):
+    """In a network namespace of a thread's own; a packet socket there says what passed, and sends."""
+    frame, seen, failed = b"\2\0\0\0\0\1\2\0\0\0\0\2\x88\xb5" + os.urandom(100), [], []
+
+    def passes():
+        if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), "unshare")
+        tap = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
+        become_tap(tap, "mvm-old", "IFF_TAP|IFF_NO_PI|IFF_VNET_HDR")
+        for words in ("addrgenmode none", "up"):
+            subprocess.run(["ip", "link", "set", "mvm-old", *words.split()], check=True)
+        with (
+            socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x88B5)) as wire,
+            OldDriver(Net(tap, MAC, lambda *what: offload(tap, *what)), features) as driver,
+        ):
+            wire.bind(("mvm-old", 0x88B5))
+            wire.settimeout(10)
+            driver.ask([bytes(header) + frame], 1)
+            seen.append(wire.recv(2000))
+            for _ in range(8):  # the kernel may say something of its own
+                driver.offer([2000], 0)
+            driver.notify(0)
+            wire.send(frame)
+            until(lambda: frame in came(driver, header))
+        os.close(tap)
+
+    def came(driver, header):
+        if got := driver.collect(0):
+            seen.append(got[2][0][header : got[1]])
+        return seen[1:]
+
+    def body():
+        try:
+            passes()
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=body)
+    thread.start()
+    thread.join()
+    assert not failed and seen[0] == seen[-1] == frame
 
 
 @settings(max_examples=20, deadline=None)
