@@ -206,6 +206,7 @@ int console_pending(struct path *path);
 void console_want_room(struct path *path, uint32_t number);
 void net_agree(struct path *path, int mergeable, uint32_t header, uint32_t largest);
 void net_limit(struct path *path, uint64_t in, uint64_t in_refill, uint64_t out, uint64_t out_refill);
+void blk_agree(struct path *path, int write_through);
 void blk_limit(struct path *path, uint64_t bytes, uint64_t bytes_refill, uint64_t requests, uint64_t requests_refill);
 """
 

@@ -28,7 +28,7 @@ struct blk {
     struct path path; /* first: the path is the blk */
     int fd;           /* borrowed */
     uint64_t sectors;
-    int read_only;
+    int read_only, write_through;
     char serial[VIRTIO_BLK_ID_BYTES];
     struct overlay *overlay; /* borrowed; NULL where the file itself is written */
     struct bucket bandwidth, requests;
@@ -57,6 +57,13 @@ struct path *blk_create(uint8_t *registers, int interrupt, int fd, uint64_t size
         return NULL;
     }
     return &new->path;
+}
+
+/* Say whether each write is to be on the host's disk when it is answered, as the driver knows no flush. Before the path has
+ * queues. VIRTIO 1.2, 5.2.6.2. */
+void blk_agree(struct path *path, int write_through)
+{
+    ((struct blk *)path)->write_through = write_through;
 }
 
 /* Limit bytes and requests; a size of 0 is no limit. See bucket.c. Before the path runs. */
@@ -153,6 +160,12 @@ static int clear_ranges(struct blk *blk, struct cursor *cursor, uint64_t length,
     return 0;
 }
 
+/* Finish what has written: where the driver knows no flush, here is one. Takes and returns 0, REFUSED or -errno. */
+static int finish(struct blk *blk, int result)
+{
+    return result == 0 && blk->write_through ? flush(blk) : result;
+}
+
 /* Carry out what the header says. *written is how many bytes went to the guest. Returns 0, REFUSED or -errno. */
 static int perform(struct blk *blk, const struct virtio_blk_outhdr *head, struct cursor *in, uint64_t in_bytes,
                    struct cursor *out, uint64_t out_bytes, uint32_t *written)
@@ -165,15 +178,16 @@ static int perform(struct blk *blk, const struct virtio_blk_outhdr *head, struct
         *written = result == 0 ? out_bytes : 0;
         return result;
     case VIRTIO_BLK_T_OUT:
-        return transfer(blk, in, 1, head->sector, in_bytes);
+        return finish(blk, transfer(blk, in, 1, head->sector, in_bytes));
     case VIRTIO_BLK_T_FLUSH:
         return flush(blk);
     case VIRTIO_BLK_T_GET_ID:
         *written = cursor_put(out, blk->serial, sizeof blk->serial);
         return 0;
     case VIRTIO_BLK_T_DISCARD:
+        return clear_ranges(blk, in, in_bytes, 0);
     case VIRTIO_BLK_T_WRITE_ZEROES:
-        return clear_ranges(blk, in, in_bytes, head->type == VIRTIO_BLK_T_WRITE_ZEROES);
+        return finish(blk, clear_ranges(blk, in, in_bytes, 1));
     default:
         return REFUSED;
     }

@@ -177,6 +177,7 @@ int overlay_flush(struct overlay *overlay);
 
 struct path *blk_create(uint8_t *registers, int interrupt, int fd, uint64_t size, int read_only, const char *serial,
                         struct overlay *overlay);
+void blk_agree(struct path *path, int write_through);
 void blk_limit(struct path *path, uint64_t bytes, uint64_t bytes_refill, uint64_t requests, uint64_t requests_refill);
 
 /* net.c */

@@ -177,6 +177,8 @@ int main(int argc, char **argv)
             return 2;
         if (kind == 2 || kind == 3)
             net_agree(path, rnd(2), rnd(2) ? 12 : 10, rnd(2) ? 65566 : 1530);
+        if (kind < 2)
+            blk_agree(path, rnd(2));
         if (kind < 2 && rnd(2))
             blk_limit(path, rnd(4096), 1 + rnd(1u << 30), rnd(3), 1 + rnd(1u << 30));
         if (kind / 2 == 1 && rnd(2))

@@ -8,7 +8,7 @@ import struct
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from virtio_driver import EVENT_IDX, INDIRECT, PACKED, VERSION_1, Driver
+from virtio_driver import EVENT_IDX, INDIRECT, PACKED, VERSION_1, Driver, OldDriver
 
 from minivm.devices.virtio import blk
 from minivm.devices.virtio.blk import Blk
@@ -181,7 +181,7 @@ def base(tmp_path):
 
 def over(base, fd, **more):
     overlay = Overlay(fd, base, 64 << 10)
-    return Driver(Blk(base, 64 << 10, overlay=overlay.c, **more)), overlay
+    return Driver(Blk(base, 64 << 10, overlay=overlay.c, **more), VERSION_1 | blk.F_FLUSH), overlay
 
 
 @settings(max_examples=60, deadline=None)
@@ -224,6 +224,35 @@ def test_what_was_flushed_is_there_after_a_crash(tmp_path, base):
             assert driver.ask([head(blk.READ), 1536, 1])[1][0] == os.pread(base, 512, 0) + b"kept" * 128 + os.pread(base, 512, 1024)
             assert driver.ask([head(blk.READ, 40), 512, 1])[1][0] == os.pread(base, 512, 40 * 512), "the base's, not zeroes"
         overlay.close()
+
+
+def test_a_driver_that_knows_no_flush_finds_each_write_kept(tmp_path, base):
+    """5.2.6.2. Of an overlay: what is marked as written in the file, before its end."""
+    with open(tmp_path / "overlay", "x+b") as file:
+        overlay = Overlay(file.fileno(), base, 64 << 10)
+        with OldDriver(Blk(base, 64 << 10, overlay=overlay.c), 0) as driver:
+            driver.ask([head(blk.WRITE, 1), b"kept" * 128, 1])
+            (tmp_path / "copy").write_bytes((tmp_path / "overlay").read_bytes())
+        overlay.close()
+    with open(tmp_path / "copy", "r+b") as file:
+        driver, overlay = over(base, file.fileno())
+        with driver:
+            assert driver.ask([head(blk.READ, 1), 512, 1])[1][0] == b"kept" * 128
+        overlay.close()
+
+
+@pytest.mark.parametrize(("interface", "version"), [(Driver, VERSION_1), (OldDriver, 0)])
+@pytest.mark.parametrize("request_", [[blk.WRITE, b"x" * 512], [blk.WRITE_ZEROES, struct.pack("<QII", 3, 5, 0)]])
+def test_a_write_that_was_not_kept_has_failed_where_there_is_no_flush(disk, interface, version, request_):
+    """fdatasync is asked for, as it says EINVAL of a file that only takes what is written (man 2 fdatasync)."""
+    kind, data = request_
+    null = os.open(os.devnull, os.O_RDWR)
+    for flushes, status in ((blk.F_FLUSH, b"\0"), (0, b"\1")):
+        with interface(Blk(null, MIB), version | flushes) as driver:
+            assert driver.ask([head(kind, 3), data, 1]) == (1, [status])
+    with interface(Blk(disk, MIB), version) as driver:
+        assert driver.ask([head(kind, 3), data, 1]) == (1, [b"\0"])
+    os.close(null)
 
 
 def test_an_overlay_whose_maker_was_killed_is_made_to_the_end(tmp_path, base):

@@ -6,7 +6,8 @@
               | max_write_zeroes_seg (4) | write_zeroes_may_unmap (1) | unused (3) |
 
 Data goes between the file and the guest's memory in one preadv or pwritev. A flush is an fdatasync: when it returns,
-what was written before is on the host's disk. Each queue has a thread: while one waits for the disk, another goes on.
+what was written before is on the host's disk; for a driver that knows no flush each write is followed by one (5.2.6.2).
+Each queue has a thread: while one waits for the disk, another goes on.
 """
 
 from __future__ import annotations
@@ -62,7 +63,13 @@ class Blk:
 
     def connect(self, registers: Any, interrupt: int) -> list[Path]:
         """Return the paths: one a queue. Raises KvmError."""
-        return [self._path(number, registers, interrupt) for number in range(self.queues)]
+        self._paths = [self._path(number, registers, interrupt) for number in range(self.queues)]
+        return self._paths
+
+    def begin(self, features: int) -> None:
+        """The driver has agreed on these features: without flushes among them a write is to last once it is answered."""
+        for path in self._paths:
+            lib.blk_agree(path.c, not features & F_FLUSH)
 
     def _path(self, number: int, registers: Any, interrupt: int) -> Path:
         c = lib.blk_create(registers, interrupt, self._fd, self._size, self._read_only, self._serial, self._overlay)
