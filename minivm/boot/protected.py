@@ -18,6 +18,7 @@ __all__ = ["gdt32", "special_registers32"]
 
 CODE32 = Segment(0x08, CODE)
 DATA32 = Segment(0x10, DATA)
+VECTORS = 256  # of real mode, 4 bytes each
 
 
 def gdt32() -> bytes:
@@ -41,7 +42,7 @@ def special_registers32(gdt_address: int, gdt_size: int) -> Registers:
         "ss": data,
         "tr": {"base": 0, "limit": 0x67, "selector": 0, "type": TSS_BUSY, "present": 1, "s": 0},
         "gdt": {"base": gdt_address, "limit": gdt_size - 1},
-        "idt": {"base": 0, "limit": 0},
+        "idt": {"base": 0, "limit": VECTORS * 4 - 1},  # as a BIOS leaves it: a kernel may go on in real mode with no LIDT
         "cr0": CR0_PE | CR0_ET,  # ET is always 1 on processors since the 486
         "cr4": 0,
         "efer": 0,

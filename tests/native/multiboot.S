@@ -1,8 +1,8 @@
 /* A Multiboot image that asks of a machine what kvm-unit-tests do: the information of the loader, a UART at 0x3f8 whose speed is
- * set and whose line status is waited for, the count of processors by fw_cfg, real mode and back, a time stamp counter that
- * grows, long mode by page tables of its own, the other processors by INIT and a SIPI right behind it with vector 0, and the end
- * by 32 bits through debug-exit at 0xf4: status 1 where all is well, 3 where something is not. Beyond them it reads the MP table,
- * which old kernels count processors by.
+ * set and whose line status is waited for, the count of processors by fw_cfg, real mode with an interrupt in it and back, a time
+ * stamp counter that grows, long mode by page tables of its own, the other processors by INIT and a SIPI right behind it with
+ * vector 0, and the end by 32 bits through debug-exit at 0xf4: status 1 where all is well, 3 where something is not. Beyond them
+ * it reads the MP table, which old kernels count processors by.
  *
  *     gcc -m32 -nostdlib -static -no-pie -Wl,--build-id=none -Wl,-Ttext=0x100000 -o multiboot.elf multiboot.S */
 #define SCRATCH 0x9000   /* what real mode leaves */
@@ -70,7 +70,7 @@ back:
     mov %eax, %es
     mov %eax, %ss
     mov $stack, %esp
-    cmpl $0x5678, SCRATCH           /* through a segment of real mode, and a stack of its own */
+    cmpl $0x5678, SCRATCH           /* through a segment of real mode, an interrupt, and a stack of its own */
     jne fail
     say "PASS: realmode"
 
@@ -251,19 +251,25 @@ real:
     and $~1, %eax
     mov %eax, %cr0
     ljmp $0, $(REAL + 1f - real)
-1:  mov $(SCRATCH >> 4), %ax        /* segment * 16 */
+1:  xor %ax, %ax
     mov %ax, %ds
-    xor %ax, %ax
     mov %ax, %ss
     mov $0x6000, %sp
-    pushw $0x5678
+    movw $(REAL + 2f - real), 0x11 * 4  /* the table at 0, since no LIDT said another: offset, segment */
+    mov %ax, 0x11 * 4 + 2
+    pushw $0x5600
     popw %ax
+    int $0x11
+    mov $(SCRATCH >> 4), %dx        /* segment * 16 */
+    mov %dx, %ds
     movzwl %ax, %eax
     mov %eax, 0
     mov %cr0, %eax
     or $1, %eax
     mov %eax, %cr0
     ljmpl $0x8, $back
+2:  mov $0x78, %al
+    iret
 real_end:
 
 ap: xor %ax, %ax
