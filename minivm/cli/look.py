@@ -38,7 +38,12 @@ examples:
 DUMP = """\
 examples:
   minivm dump box box.core; minivm walk box.core 0x100000
-  gdb kernel.elf box.core
+  minivm symbols debian-cloud -o kernel.elf; gdb kernel.elf box.core
+  crash vmlinux box.core                   vmlinux: of Debian's linux-image-...-dbg, below /usr/lib/debug/boot
+
+crash finds by itself where KASLR put the kernel. With Linux 6.1.x of today it must be 8.0.6 (Debian 13's) or newer to list all
+tasks; and of kernels without CONFIG_X86_MCE, as Debian's for the cloud, it may refuse the dump of an idle machine ("read of
+stack ... failed"), QEMU's too: linux-image-amd64 has it, and `crash --minimal` shows memory and the log.
 """
 
 
