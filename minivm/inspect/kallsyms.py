@@ -1,17 +1,19 @@
 """The symbols that a Linux kernel carries in itself, for its own stack traces: of a stripped vmlinux the only ones.
 
 Debian's System.map holds one line that says so and its vmlinux of 900 MB is another package's. scripts/kallsyms.c of the kernel's
-source writes these tables into .rodata, each aligned to 8 bytes, in one of three orders:
+source writes these tables into .rodata, each aligned to 8 bytes, in one of four forms:
 
     6.1         offsets | relative_base | num_syms | names | markers |        token_table | token_index
     6.2 (and 6.1 as it is kept)               the same               | seqs | the same
     from 6.4    num_syms | names | markers | token_table | token_index | offsets | relative_base | seqs
+    7.3         num_syms | the same, aligned to 4 bytes                 | offsets | seqs
 
     token_table   256 strings, each ended by NUL; token_index their places (u16): common pieces of names
     names         a symbol: length (a byte, or two where the first has bit 7), then so many tokens; the text that comes
                   of it is the type, as nm writes it, and the name
     markers       where in `names` each 256th symbol begins (u32)
-    offsets       a symbol's address (s32): below zero it is relative_base - 1 - offset, else absolute (a per-CPU variable's)
+    offsets       a symbol's address (s32): below zero it is relative_base - 1 - offset, else absolute (a per-CPU variable's).
+                  Without a relative_base: its distance from the place of its own offset
 
 The digits from 0 to 9 are tokens of their own in every kernel, one behind the other: there the tables are found.
 """
@@ -48,13 +50,14 @@ def kallsyms(image: bytes) -> list[tuple[int, str, str]]:
     Raises ValueError where no such tables are found.
     """
     for at in _all(image, DIGITS):
-        try:
-            return _read(image, at)
-        except (ValueError, IndexError, OverflowError, StopIteration):
-            continue
-        except Exception as error:
-            if type(error).__name__ != "error":  # struct.error: a table that would go beyond the image
-                raise
+        for read in (_read, _read_close):
+            try:
+                return read(image, at)
+            except (ValueError, IndexError, OverflowError, StopIteration):
+                continue
+            except Exception as error:
+                if type(error).__name__ != "error":  # struct.error: a table that would go beyond the image
+                    raise
     raise ValueError("no kallsyms tables (a kernel without CONFIG_KALLSYMS, or no kernel)")
 
 
@@ -75,12 +78,36 @@ def _read(image: bytes, digits: int) -> list[tuple[int, str, str]]:
     return sorted(zip(addresses, *_expand(image, names, number, tokens), strict=True))
 
 
-def _align(place: int) -> int:
-    return place + 7 & ~7
+def _read_close(image: bytes, digits: int) -> list[tuple[int, str, str]]:
+    """Read the newest form, in which nothing has more than four bytes: addresses are distances from where they stand."""
+    start, tokens, index = _tokens(image, digits, 4)
+    number, names = _names(image, *_markers(image, start), 4)
+    offsets = index + 512
+    here = _loaded_at(image, offsets)
+    addresses = [here + 4 * n + value for n, value in enumerate(unpack_from(f"<{number}i", image, offsets))]
+    if not all(address >= KERNEL for address in addresses):
+        raise ValueError("addresses that are not the kernel's")
+    return sorted(zip(addresses, *_expand(image, names, number, tokens), strict=True))
 
 
-def _tokens(image: bytes, digits: int) -> tuple[int, list[bytes], int]:
-    """Return where the tokens begin, the 256 of them, and where their index begins.
+def _loaded_at(image: bytes, place: int) -> int:
+    """Return the address at which a byte of an ELF file lies: its program headers say so (man 5 elf)."""
+    if image[:5] != b"\x7fELF\x02":
+        raise ValueError("the addresses need the headers of an ELF file")
+    (table,), (size, count) = unpack_from("<Q", image, 32), unpack_from("<2H", image, 54)
+    for number in range(count):
+        kind, _, offset, address, _, length = unpack_from("<IIQQQQ", image, table + size * number)
+        if kind == 1 and offset <= place < offset + length:
+            return int(address + place - offset)
+    raise ValueError("no segment holds the addresses")
+
+
+def _align(place: int, unit: int = 8) -> int:
+    return place + unit - 1 & -unit
+
+
+def _tokens(image: bytes, digits: int, unit: int = 8) -> tuple[int, list[bytes], int]:
+    """Return where the tokens begin, the 256 of them, and where their index begins, aligned to so many bytes.
 
     Where the first one begins only the index tells: what stands before it need not end with NUL.
     """
@@ -88,7 +115,7 @@ def _tokens(image: bytes, digits: int) -> tuple[int, list[bytes], int]:
     for _ in range(ZERO - 1):
         second = image.rindex(b"\0", 0, second - 1) + 1
     tokens = image[second : second + (1 << 14)].split(b"\0", 255)[:255]
-    index = _align(second + sum(len(token) + 1 for token in tokens))
+    index = _align(second + sum(len(token) + 1 for token in tokens), unit)
     places = unpack_from("<256H", image, index)
     start = second - places[1]
     tokens.insert(0, image[start : second - 1])
@@ -114,16 +141,14 @@ def _markers(image: bytes, end: int) -> tuple[int, list[int]]:
         place -= 4
 
 
-def _names(image: bytes, end: int, markers: list[int]) -> tuple[int, int]:
-    """Return how many symbols there are, and where their names begin: the number is right before them."""
+def _names(image: bytes, end: int, markers: list[int], unit: int = 8) -> tuple[int, int]:
+    """Return how many symbols there are, and where their names begin: the number, of `unit` bytes, is right before them."""
     most = len(markers) * BLOCK
     last = end - markers[-1]
-    for place in range(_align(last) - 8, last - BLOCK * NAME_BYTES, -8):
-        (number,) = unpack_from("<Q", image, place)
-        if most - BLOCK < number <= most and all(
-            _block(image, place + 8 + a, BLOCK) == place + 8 + b for a, b in pairwise(markers[:3])
-        ):
-            return number, place + 8
+    for place in range(_align(last, unit) - unit, last - BLOCK * NAME_BYTES, -unit):
+        number, names = int.from_bytes(image[place : place + unit], "little"), place + unit
+        if most - BLOCK < number <= most and all(_block(image, names + a, BLOCK) == names + b for a, b in pairwise(markers[:3])):
+            return number, names
     raise ValueError("the names are not found")
 
 

@@ -26,12 +26,15 @@ from minivm.inspect.vmcoreinfo import vmcoreinfo
 BASE = 0xFFFFFFFF81000000
 
 
-def align(data: bytes) -> bytes:
-    return data + bytes(-len(data) % 8)
+def align(data: bytes, unit: int = 8) -> bytes:
+    return data + bytes(-len(data) % unit)
 
 
-def tables(symbols: list[tuple[int, str, str]], order: str) -> bytes:
-    """What scripts/kallsyms.c writes, without its compression, but for one token of two letters."""
+def parts(symbols: list[tuple[int, str, str]], unit: int = 8) -> list[bytes]:
+    """What scripts/kallsyms.c writes but for the addresses: number, names, markers, tokens, their index.
+
+    Without its compression, but for one token of two letters.
+    """
     tokens = [chr(n).encode() if 32 < n < 127 else b"in" if n == 200 else b"\x01" for n in range(256)]
     names, markers = b"", []
     for number, (_, kind, name) in enumerate(symbols):
@@ -44,13 +47,30 @@ def tables(symbols: list[tuple[int, str, str]], order: str) -> bytes:
     for token in tokens:
         places.append(place)
         place += len(token) + 1
+    tables = [names, pack(f"<{len(markers)}I", *markers), b"".join(token + b"\0" for token in tokens), pack("<256H", *places)]
+    return [pack("<Q", len(symbols)), *(align(table, unit) for table in tables)]
+
+
+def tables(symbols: list[tuple[int, str, str]], order: str) -> bytes:
+    """The same with the addresses, in the order of a kernel."""
     offsets = [address if kind == "A" else BASE - 1 - address for address, kind, _ in symbols]
     first = [align(pack(f"<{len(offsets)}i", *offsets)), align(pack("<Q", BASE))]
-    rest = [pack("<Q", len(symbols)), align(names), align(pack(f"<{len(markers)}I", *markers)),
-            align(b"".join(token + b"\0" for token in tokens)), align(pack("<256H", *places))]  # fmt: skip
+    rest = parts(symbols)
     seqs = align(Random(0).randbytes(3 * len(symbols)))
     whole = {"6.1": first + rest, "6.2": first + rest[:3] + [seqs] + rest[3:], "6.4": [*rest, *first, seqs]}[order]
     return b"".join([bytes(64), *whole, b"\x90" * 64])
+
+
+def close_tables(symbols: list[tuple[int, str, str]]) -> bytes:
+    """The form of 7.3, in an ELF file of one segment: aligned to 4 bytes, and an address is the distance from its own place."""
+    number, *rest = parts(symbols, 4)
+    body = number[:4] + b"".join(rest)
+    where, begin = BASE + 0x200_0000, 64 + 56
+    place = where + begin + len(body)
+    body += b"".join(pack("<i", address - place - 4 * n) for n, (address, _, _) in enumerate(symbols)) + b"\x90" * 64
+    size = begin + len(body)
+    header = b"\x7fELF\x02\x01\x01".ljust(16, b"\0") + pack("<HHIQQQIHHHHHH", 2, 62, 1, 0, 64, 0, 0, 64, 56, 1, 0, 0, 0)
+    return header + pack("<IIQQQQQQ", 1, 5, 0, where, where, size, size, 4096) + body
 
 
 def some(random: Random, count: int) -> list[tuple[int, str, str]]:
@@ -66,6 +86,15 @@ def test_what_a_kernel_carries_is_read_back_in_each_order(seed, count, order):
     symbols = some(Random(seed), count)
     symbols[3] = (0x1234, "A", "per_cpu")
     assert kallsyms(tables(symbols, order)) == sorted(symbols)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 1 << 32), st.integers(260, 900))
+def test_what_a_kernel_without_a_base_carries_is_read_back(seed, count):
+    symbols = some(Random(seed), count)
+    assert kallsyms(close_tables(symbols)) == sorted(symbols)
+    with pytest.raises(ValueError, match="no kallsyms"):
+        kallsyms(close_tables(symbols)[64 + 56 :])
 
 
 @given(st.binary(max_size=600))
