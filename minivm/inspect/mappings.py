@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from minivm.inspect.paging import ADDRESS, LARGE, PAE, PRESENT, PSE
+from minivm.inspect.paging import ADDRESS, LARGE, LEVELS, PAE, PRESENT, PSE, page_address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["mappings"]
 
+RESERVED = LEVELS["PML4"]  # from here up an entry is never a page
 MOST_TABLES = 1 << 16  # a guest whose tables point to each other in circles has no end
 
 
@@ -54,9 +55,11 @@ def _pages(modes: Modes, memory: Memory) -> Iterator[tuple[int, int, int]]:
             if not value & PRESENT:
                 continue
             virtual = above | number << shift
-            large = shift > 12 and value & LARGE and (shift < 30 or len(levels) > 3) and shift < 39 and modes.cr4 & (PAE | PSE)
+            if shift >= RESERVED and value & LARGE:
+                continue
+            large = shift > 12 and value & LARGE and (shift < 30 or len(levels) > 3) and modes.cr4 & (PAE | PSE)
             if large or shift == 12:
-                yield _canonical(virtual, levels), value & ADDRESS & -1 << shift, 1 << shift
+                yield _canonical(virtual, levels), page_address(value, shift), 1 << shift
             else:
                 seen += 1
                 if seen > MOST_TABLES:

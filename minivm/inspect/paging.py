@@ -7,8 +7,9 @@
     entry                      |NX 63| ... |physical address 51-12| ... |G|PS|D|A|PCD|PWT|US|RW|P 0|
 
 Each index chooses one of the 512 entries (1024 in 32 bits) of the table to which the entry above points; CR3 points to the
-first. PS in a PDPT's or PD's entry makes it the page itself: 1 GiB or 2 MiB (4 MiB in 32 bits). What the guest may do is
-the strictest of all levels. Intel SDM volume 3A, chapter 4.
+first. PS in a PDPT's or PD's entry makes it the page itself: 1 GiB or 2 MiB (4 MiB in 32 bits, where bits 20-13 are the
+address's 39-32); higher up it is reserved. What the guest may do is the strictest of all levels, but for PAE's PDPT, which says
+nothing of it. Intel SDM volume 3A, chapter 4.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     Memory = Callable[[int, int], bytes | memoryview]  # (guest-physical address, length) -> bytes; IndexError
 
-__all__ = ["Entry", "Modes", "Walk", "pieces", "walk"]
+__all__ = ["Entry", "Modes", "Walk", "page_address", "pieces", "walk"]
 
 PRESENT, WRITABLE, USER, ACCESSED, DIRTY, LARGE, GLOBAL, NO_EXECUTE = 1, 2, 4, 1 << 5, 1 << 6, 1 << 7, 1 << 8, 1 << 63
 FLAGS = {PRESENT: "P", WRITABLE: "RW", USER: "US", 1 << 3: "PWT", 1 << 4: "PCD", ACCESSED: "A", DIRTY: "D", GLOBAL: "G",
@@ -64,12 +65,13 @@ class Modes:
 class Entry:
     """One entry on the way."""
 
-    __slots__ = ("address", "index", "large", "level", "shift", "value")
+    __slots__ = ("address", "bits", "index", "large", "level", "shift", "value")
 
-    def __init__(self, level: str, index: int, address: int, value: int, shift: int, large: bool) -> None:
+    def __init__(self, level: str, index: int, address: int, value: int, shift: int, bits: int, large: bool) -> None:
         self.level, self.index = level, index
         self.address = address  # where the entry lies, guest-physical
         self.value, self.shift = value, shift
+        self.bits = bits  # of the index
         self.large = large  # whether it is the page itself, above the last level
 
     def flags(self) -> list[str]:
@@ -93,8 +95,10 @@ class Walk:
     @property
     def rights(self) -> list[str]:
         """What the guest may do there: the strictest of all levels."""
+        entries = self.entries[1:] if self.entries[0].bits == 2 else self.entries  # of 2 bits' index is but PAE's PDPT
+
         def every(bit: int) -> bool:
-            return all(entry.value & bit for entry in self.entries)
+            return all(entry.value & bit for entry in entries)
 
         words = ["write"] if every(WRITABLE) else ["read only (unless CR0.WP is 0 and it is ring 0)"]
         words += ["ring 3"] if every(USER) else ["ring 0 to 2 only"]
@@ -137,8 +141,13 @@ def _size(size: int) -> str:
 
 def _target(entry: Entry) -> int:
     """Return the physical address to which an entry points: a page's own low bits may hold other flags (PAT)."""
-    value = entry.value & ADDRESS
-    return value & -1 << entry.shift if entry.large else value
+    return page_address(entry.value, entry.shift) if entry.large else entry.value & ADDRESS
+
+
+def page_address(value: int, shift: int) -> int:
+    """Return the physical address of the page that an entry is; `shift`: the lowest bit of its index."""
+    high = value >> 13 & 0xFF if shift == 22 else 0  # a PD's of 32 bits: PSE-36, SDM 3A, table 4-4
+    return high << 32 | value & ADDRESS & -1 << shift
 
 
 def walk(linear: int, modes: Modes, memory: Memory) -> Walk:
@@ -174,10 +183,13 @@ def walk(linear: int, modes: Modes, memory: Memory) -> Walk:
             result.fault = f"the {level} lies outside the guest's memory"
             return result
         large = shift > 12 and level in ("PD", "PDPT") and bool(value & LARGE) and _has_large(level, modes)
-        entry = Entry(level, index, address, value, shift, large)
+        entry = Entry(level, index, address, value, shift, bits, large)
         result.entries.append(entry)
         if not value & PRESENT:
             result.fault = f"page fault: the {level} entry is not present"
+            return result
+        if shift >= LEVELS["PML4"] and value & LARGE:
+            result.fault = f"page fault: a reserved bit is set, PS in the {level} entry"
             return result
         table = _target(entry)
         if large or shift == 12:

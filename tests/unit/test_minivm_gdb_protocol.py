@@ -19,6 +19,7 @@ from minivm.inspect.gdb.packets import INTERRUPT, Reader, escape, frame, unescap
 from minivm.inspect.gdb.registers import TABLE, target_xml
 from minivm.inspect.gdb.server import listen
 from minivm.inspect.gdb.trapflag import is_frame
+from minivm.inspect.mappings import mappings
 from minivm.inspect.paging import Modes, walk
 from minivm.inspect.probe import Abilities
 
@@ -168,6 +169,36 @@ def test_thirty_two_bits_with_large_pages_and_without():
     assert walk(0x405678, modes, read).physical == 0x123678
     assert walk(0x812345, modes, read).physical == 0x812345
     assert walk(0x7000, modes, read).fault == "page fault: the PD entry is not present"
+
+
+def test_a_large_page_of_thirty_two_bits_may_lie_above_four_gib():
+    """PSE-36: bits 20 to 13 of the entry are the address's bits 39 to 32 (SDM 3A, table 4-4)."""
+    memory = bytearray(0x1000)
+    pack_into("<I", memory, 8, 0x800083 | 3 << 13)
+    read, modes = memory_of(0x1000, bytes(memory)), Modes(1 << 31, 0x1000, 1 << 4, 0)
+    assert walk(0x812345, modes, read).physical == 3 << 32 | 0x812345
+    assert list(mappings(modes, read)) == [(0x800000, 3 << 32 | 0x800000, 4 << 20)]
+
+
+def test_with_pae_the_four_entries_of_the_top_say_nothing_of_rights():
+    """Their bits for writing and for ring 3 must be 0 (SDM 3A, table 4-8): what holds is below them."""
+    memory = bytearray(0x3000)
+    for place, value in ((8, 0x2001), (0x1000, 0x3007), (0x2000, 0x5007), (0x2008, 0x6001)):
+        pack_into("<Q", memory, place, value)
+    read, modes = memory_of(0x1000, bytes(memory)), Modes(1 << 31, 0x1000, 1 << 5, 0)
+    assert walk(0x4000_0123, modes, read).rights == ["write", "ring 3"]
+    assert walk(0x4000_1123, modes, read).rights[0].startswith("read only") and "ring 0" in walk(0x4000_1123, modes, read).rights[1]
+
+
+def test_a_page_at_a_level_that_has_none_is_a_fault():
+    """PS in a PML4 or PML5 entry is a reserved bit (SDM 3A, 4.5.4)."""
+    memory = bytearray(0x3000)
+    pack_into("<Q", memory, 0, 0x2083)
+    pack_into("<Q", memory, 0x1000, 0x83)
+    read = memory_of(0x1000, bytes(memory))
+    found = walk(0x123, LONG, read)
+    assert found.physical is None and "reserved" in found.fault and "PML4" in found.fault
+    assert not list(mappings(LONG, read))
 
 
 # --- breakpoints in memory ---
