@@ -8,7 +8,7 @@
     0x00007c00  a 16-bit flat guest              (flat.py)
     0x00010000  page tables, up to 0x9ffff       (longmode.py)
     0x000a0000  on a PC: video memory and BIOS; reserved
-    0x000e0000  ACPI tables                      (acpi/)
+    0x000e0000  ACPI tables                      (acpi.py)
     0x000f0000  MP table                         (mptable.py); 0x000ffff0 code that resets the machine (reset.py)
     0x00100000  kernels                          (elf.py); an initrd as high as it may lie
     0xc0000000  no RAM up to 4 GiB: the addresses of devices: 0xcffff000 debug-exit, 0xd0000000 virtio-mmio,

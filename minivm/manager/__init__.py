@@ -15,6 +15,6 @@ kill -9 of anything at any moment leaves a state that the next command reads rig
 
 May import minivm.machine, minivm.devices, minivm.boot, minivm.images, minivm.kernels, and of minirt minirt.terminal and
 minirt.image (its scratch directory). Read in this order:
-document.py, settings.py (a document as a machine's Config, and back), machines.py, life.py, vmm.py, control.py,
-memory.py (balloon, hot-plug), log.py, client.py.
+document.py, rules.py, settings.py and devices.py (a document as a machine's Config, and back), machines.py, life.py, vmm.py,
+serve.py, control.py, memory.py (balloon, hot-plug), log.py, client.py, console.py.
 """
