@@ -209,12 +209,15 @@ def _each(verb: str) -> Callable[[argparse.Namespace], int]:
 
 
 def _wait(options: argparse.Namespace) -> int:
-    from minivm.manager.machines import find
+    from minivm.manager.machines import MachineError, find
 
     for name in options.names:
         machine = find(name)
         machine.wait(None)
-        status = machine.state().get("exit_status")
+        state = machine.state()
+        if state["status"] == "created":
+            raise MachineError(f"machine {name} was never started: minivm start {name}")
+        status = state.get("exit_status")
         print("killed" if status is None else status)
     return 0
 

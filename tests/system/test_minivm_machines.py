@@ -155,6 +155,12 @@ def test_however_often_it_is_told_to_end_it_ends_once_and_says_how(minivm):
         assert minivm.ok("wait", "box") == f"{128 + signal.SIGTERM}\n" and minivm.about("box")["reason"] == "stopped by SIGTERM"
 
 
+def test_to_wait_for_what_never_ran_is_an_error_and_no_kill(minivm):
+    minivm.ok("create", "box")
+    done = minivm("wait", "box")
+    assert (done.returncode, done.stdout) == (1, "") and "was never started: minivm start box" in done.stderr
+
+
 @pytest.mark.parametrize("seconds", ["nan", "-1", "x"])
 def test_a_time_that_is_none_stops_nothing(minivm, seconds):
     minivm.started("box")
