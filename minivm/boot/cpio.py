@@ -82,7 +82,7 @@ class Archive:
 
         Raises OSError where something cannot be read, BootError for a file of 4 GiB or more.
         """
-        self._copy(source, name.strip("/"))
+        self._copy(os.path.join(source, ""), name.strip("/"))  # with a slash behind it a link is where it leads to
 
     def add(self, entry: Entry) -> None:
         """Add an entry, after the directories above it."""

@@ -421,6 +421,16 @@ def test_a_tree_may_be_deeper_than_calls_may_be(tmp_path):
     assert sum(1 for _ in cpio.read_archive(archive.finish())) == depth
 
 
+def test_a_tree_may_be_named_by_a_link(tmp_path):
+    """As releases are: current -> 2026-11. A link in the tree stays a link."""
+    (tmp_path / "2026-11" / "etc").mkdir(parents=True)
+    (tmp_path / "current").symlink_to("2026-11")
+    for name in ("current", "current/", "2026-11"):
+        archive = cpio.Archive()
+        archive.tree(f"{tmp_path}/{name}")
+        assert [entry.name for entry in cpio.read_archive(archive.finish())] == ["etc"]
+
+
 def test_a_file_that_became_a_link_meanwhile_is_not_followed(tmp_path, monkeypatch):
     """Who may write to the root must not have the host's files read for the guest."""
     (tmp_path / "root").mkdir()
