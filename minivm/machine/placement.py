@@ -6,7 +6,7 @@ import os
 
 from minivm.errors import KvmError
 
-__all__ = ["join_cgroup", "pin"]
+__all__ = ["check", "join_cgroup", "pin"]
 
 ROOT = "/sys/fs/cgroup"
 
@@ -41,3 +41,10 @@ def pin(cpus: set[int]) -> None:
         there = ",".join(map(str, sorted(os.sched_getaffinity(0))))
         shown = ",".join(map(str, sorted(cpus)))
         raise KvmError("sched_setaffinity", error.errno or 0, shown, f"this process may use processors {there}") from None
+
+
+def check(cpus: set[int]) -> None:
+    """Raise KvmError where no thread of this process may run on these processors; the calling one runs where it did before."""
+    before = os.sched_getaffinity(0)
+    pin(cpus)
+    os.sched_setaffinity(0, before)

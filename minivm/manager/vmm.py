@@ -13,6 +13,7 @@ import sys
 import time
 
 from minivm.errors import MinivmError
+from minivm.machine import placement
 from minivm.machine.foreground import Running
 from minivm.machine.machine import Machine
 from minivm.machine.prepare import prepare
@@ -70,6 +71,8 @@ def _run(named: NamedMachine, ready: int, started: float) -> tuple[int, str]:
     document = named.document()
     config = config_of(document)
     console, output = os.pipe2(os.O_CLOEXEC)
+    for cpus in config.affinity:  # each processor's thread says so itself, but only after the start
+        placement.check(cpus)
     with Machine(config, prepare(config), console=output) as machine:
         machine.build()
         server = Server(machine, Control(named, document, machine), ConsoleLog(named.file("console.log")), console)

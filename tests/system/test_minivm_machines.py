@@ -501,6 +501,13 @@ def test_a_processors_thread_runs_where_it_may(minivm):
     assert done.returncode == 125 and "sched_setaffinity(8000): EINVAL" in done.stderr and "may use processors" in done.stderr
 
 
+def test_a_start_on_processors_that_the_host_lacks_is_no_success(minivm):
+    minivm.ok("create", "box", "--cpus", "2", "--cpu-affinity", f"{min(os.sched_getaffinity(0))}:8000")
+    done = minivm("start", "box")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1) and "sched_setaffinity(8000)" in done.stderr
+    assert minivm.about("box")["status"] == "stopped"
+
+
 def test_a_machine_is_born_into_its_control_group(minivm):
     unified = Path("/sys/fs/cgroup/unified")
     group = (unified if unified.is_dir() else unified.parent) / f"minivm-{os.getpid()}"

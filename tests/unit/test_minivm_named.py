@@ -103,7 +103,7 @@ def test_a_lock_on_what_was_removed_is_not_a_lock_on_its_successor(box):
     with machine.lock():
         thread.start()
         entered.wait()
-        while not _waiters(machine.file("lock")):
+        while thread.is_alive() and not _waiters(machine.file("lock")):
             time.sleep(0.001)
         os.rename(machine.path, f"{machines.directory()}/tmp/gone")
         machines.create("heir", DOCUMENT)

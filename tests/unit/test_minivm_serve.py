@@ -123,8 +123,9 @@ def read_exactly(stream: socket.socket, size: int) -> bytes:
 
 
 @pytest.mark.parametrize("ends", [False, True])
-def test_who_follows_from_the_start_gets_all_of_it_however_slowly_it_reads(served, ends):
+def test_who_follows_from_the_start_gets_all_of_it_however_slowly_it_reads(served, ends, monkeypatch):
     """Three times what is kept for a client; then the machine goes on, or ends."""
+    monkeypatch.setattr("minivm.manager.serve.LAST", 60.0)
     before = lines(0, 3 * KEPT // 16)
     for start in range(0, len(before), 4096):
         os.write(served.said, before[start : start + 4096])
