@@ -65,11 +65,16 @@ def test_a_debian_root_comes_to_a_shell_and_its_status_comes_back(inputs, name, 
     assert re.search(r"^/dev/(root|vda) / ext4 rw", done.stdout, re.M) and "Debian 'dpkg' package management program" in done.stdout
 
 
-@pytest.mark.parametrize(("name", "boot"), [("debian-cloud", "pvh"), ("debian", "bzimage")])
-def test_it_switches_itself_off_by_acpi(inputs, name, boot):
-    words = ["--boot", boot, "-m", "384m", "--cmdline", "quiet", "--rootfs", f"{ROOT},overlay"]
-    done = minivm(kernel_file(inputs, name, boot), *words, "--init", "bash -c 'echo off; sync; busybox poweroff -f'")
-    assert done.returncode == 0 and "off" in done.stdout.split() and done.stderr == ""
+RINGS = {"packed": [], "split": ["--split-queues"]}
+
+
+@pytest.mark.parametrize(("name", "boot", "rings"), [("debian-cloud", "pvh", "packed"), ("debian", "bzimage", "split")])
+def test_it_switches_itself_off_by_acpi(inputs, name, boot, rings):
+    words = ["--boot", boot, "-m", "384m", "--cmdline", "quiet", "--rootfs", f"{ROOT},overlay", *RINGS[rings]]
+    script = "cut -c35 /sys/bus/virtio/devices/virtio0/features; echo off; sync; busybox poweroff -f"  # 34: VIRTIO_F_RING_PACKED
+    done = minivm(kernel_file(inputs, name, boot), *words, "--init", f"bash -c '{script}'")
+    assert done.returncode == 0 and done.stderr == "", (done.stdout, done.stderr)
+    assert re.search(rf"^{int(rings == 'packed')}\noff$", done.stdout, re.M), done.stdout
 
 
 APT = """\
