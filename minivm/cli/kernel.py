@@ -39,7 +39,10 @@ def add_parser(commands: Any) -> None:
         epilog="examples:\n  minivm kernel fetch debian-cloud\n  minivm kernel fetch debian --deb linux-image-6.1.0-9-amd64.deb",
     )  # fmt: skip
     fetch.add_argument("name", choices=("debian-cloud", "debian"), help="debian-cloud: for machines; debian: for any hardware")
-    fetch.add_argument("--deb", default="", metavar="FILE", help="a package file that is at hand, rather than a download")
+    fetch.add_argument(
+        "--deb", action="append", default=[], metavar="FILE",
+        help="a package file that is at hand, rather than a download; may be given again: newer kernels are three packages",
+    )  # fmt: skip
     fetch.set_defaults(do=_fetch)
     listing = verbs.add_parser(
         "ls", help="list what is kept", description="List the kernels that are kept.", formatter_class=Help,

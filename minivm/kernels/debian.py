@@ -3,6 +3,11 @@
 linux-image-cloud-amd64 and linux-image-amd64 are empty packages that depend on the newest kernel's. That one is
 downloaded and unpacked, not installed: nothing on the host changes but the cache, and no root is needed. man 8 apt-get
 (download), man 1 dpkg-deb.
+
+    linux-image-6.1.0-9-amd64     boot/vmlinuz-6.1.0-9-amd64, lib/modules/6.1.0-9-amd64/
+    linux-image-7.3.4-amd64       empty; it depends on these two:
+    linux-binary-7.3.4-amd64      usr/lib/modules/7.3.4-amd64/vmlinuz
+    linux-modules-7.3.4-amd64     usr/lib/modules/7.3.4-amd64/kernel/
 """
 
 from __future__ import annotations
@@ -17,7 +22,7 @@ from minivm.kernels.cache import Kernel, directory, find, scratch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 __all__ = ["NAMES", "fetch"]
 
@@ -26,31 +31,32 @@ NAMES = {
     "debian-cloud": ("linux-image-cloud-amd64", "for virtual machines: few drivers, starts fast"),
     "debian": ("linux-image-amd64", "for any machine"),
 }
-VMLINUZ = re.compile(r"vmlinuz-([0-9][0-9A-Za-z._+~-]*)")  # and its release, which becomes a directory's name
+RELEASE = re.compile(r"[0-9][0-9A-Za-z._+~-]*")  # which becomes a directory's name
+PARTS = re.compile(r"\blinux-(?:binary|modules)-[0-9][0-9A-Za-z.+~-]*")  # of a kernel that is several packages
+MODULES = ("usr/lib/modules", "lib/modules")  # newer packages have everything below /usr
 LIMIT = 900  # seconds for one of the programs
 
 
-def fetch(name: str, deb: str = "", say: Callable[[str], None] = lambda text: None) -> Kernel:
+def fetch(name: str, debs: Sequence[str] = (), say: Callable[[str], None] = lambda text: None) -> Kernel:
     """Download a kernel's package and keep what is in it; nothing is done where the newest is kept already.
 
     Args:
         name: a key of NAMES.
-        deb: a package file that is at hand; nothing is downloaded then.
+        debs: the kernel's package files, where they are at hand; nothing is downloaded then.
         say: told what is being done.
 
     Raises MinivmError.
     """
     path, fd = scratch().directory()
     try:
-        if not deb:
+        if not debs:
             package = newest(NAMES[name][0])
             kept = find(package.removeprefix("linux-image-"))
             if kept and kept["name"] == name and kept["version"] == available(package):
                 return kept
-            say(f"downloading {package} by apt-get")
-            deb = _download(package, path)
-        say(f"unpacking {os.path.basename(deb)}")
-        return _keep(name, deb, f"{path}/root")
+            debs = _download(package, path, say)
+        say(f"unpacking {', '.join(os.path.basename(deb) for deb in debs)}")
+        return _keep(name, debs, f"{path}/root")
     finally:
         shutil.rmtree(path, ignore_errors=True)
         os.close(fd)
@@ -71,43 +77,78 @@ def available(package: str) -> str:
     return match[1] if match else ""
 
 
-def _download(package: str, path: str) -> str:
-    """Download a package file into a directory and return its path."""
+def _download(package: str, path: str, say: Callable[[str], None]) -> list[str]:
+    """Download a kernel's package into a directory, and those that it is made of; return their paths, its own first."""
     sandbox = ["-o", "APT::Sandbox::User=root"] if os.geteuid() == 0 else []  # apt's own user may not enter `path`
-    _run(["apt-get", "-qq", *sandbox, "download", package], f"cannot download {package}", cwd=path)
-    return next(f"{path}/{name}" for name in os.listdir(path) if name.endswith(".deb"))
+    debs: list[str] = []
+    wanted = [package]
+    for name in wanted:
+        say(f"downloading {name} by apt-get")
+        _run(["apt-get", "-qq", *sandbox, "download", name], f"cannot download {name}", cwd=path)
+        debs += [f"{path}/{file}" for file in os.listdir(path) if file.startswith(f"{name}_") and file.endswith(".deb")]
+        if name == package:
+            wanted += sorted(set(PARTS.findall(_run(["dpkg-deb", "-f", debs[0], "Depends"], f"cannot read {debs[0]!r}"))))
+    return debs
 
 
-def _keep(name: str, deb: str, root: str) -> Kernel:
-    """Unpack a package and move the kernel in it into the cache.
+def _keep(name: str, debs: Sequence[str], root: str) -> Kernel:
+    """Unpack a kernel's packages and move what is in them into the cache; the first one's name and version are the kernel's.
 
-    A package may hold links to anywhere. So what is wanted is moved out of it into a directory that is ours: regular files, and
-    directories that are reached by no link.
+    A package may hold links to anywhere. So each is unpacked by itself, and what is wanted is moved out of it into a directory
+    that is ours: regular files, and directories that are reached by no link.
     """
     import json
 
-    package = f"{root}.package"
-    os.mkdir(package)
-    _run(["dpkg-deb", "-x", os.path.abspath(deb), package], f"cannot unpack {deb!r}")
-    fields = _run(["dpkg-deb", "-f", os.path.abspath(deb), "Package", "Version"], f"cannot read {deb!r}")
+    packages = [_unpack(deb, f"{root}.{number}") for number, deb in enumerate(debs)]
+    fields = _run(["dpkg-deb", "-f", os.path.abspath(debs[0]), "Package", "Version"], f"cannot read {debs[0]!r}")
     about = dict(re.findall(r"^(Package|Version): (.*)$", fields, re.M))
-    files = _files(f"{package}/boot")
-    found = [match[1] for file in files if (match := VMLINUZ.fullmatch(file))]
+    found = [kernel for package in packages for kernel in _kernels(package)]
     if len(found) != 1:
-        raise MinivmError(f"{deb!r} is no package of a kernel: it has {len(found)} files boot/vmlinuz-RELEASE")
-    release = found[0]
+        what = f"{debs[0]!r} is no package" if len(debs) == 1 else "these are no packages"
+        raise MinivmError(f"{what} of a kernel: it has {len(found)} files boot/vmlinuz-RELEASE{_parts(debs)}")
+    ((release, package, image),) = found
     os.makedirs(f"{root}/boot")
     os.makedirs(f"{root}/lib/modules")
-    for file in files:
+    os.rename(image, f"{root}/boot/vmlinuz-{release}")
+    for file in _files(f"{package}/boot"):
         os.rename(f"{package}/boot/{file}", f"{root}/boot/{file}")
-    for modules in ("usr/lib/modules", "lib/modules"):  # newer packages have everything below /usr
-        if _is_inside(package, f"{modules}/{release}/kernel"):
-            os.rename(f"{package}/{modules}/{release}", f"{root}/lib/modules/{release}")
-            break
+    place = next(
+        (f"{one}/{modules}/{release}" for one in packages for modules in MODULES if _is_inside(one, f"{modules}/{release}/kernel")),
+        "",
+    )
+    if place:
+        os.rename(place, f"{root}/lib/modules/{release}")
     Kernel(release, root, {}).unpack()
     with open(f"{root}/kernel.json", "w", encoding="utf-8") as stream:
         json.dump({"name": name, "package": about.get("Package", ""), "version": about.get("Version", "")}, stream)
     return _publish(root, release)
+
+
+def _unpack(deb: str, place: str) -> str:
+    """Unpack a package into a directory that is made, and return that."""
+    os.mkdir(place)
+    _run(["dpkg-deb", "-x", os.path.abspath(deb), place], f"cannot unpack {deb!r}")
+    return place
+
+
+def _kernels(package: str) -> list[tuple[str, str, str]]:
+    """Return (release, package, path of its vmlinuz) of each kernel in an unpacked package."""
+    boot = [(file.removeprefix("vmlinuz-"), f"boot/{file}") for file in _files(f"{package}/boot") if file.startswith("vmlinuz-")]
+    beside = [
+        (release, f"{modules}/{release}/vmlinuz")
+        for modules in MODULES
+        if _is_inside(package, modules)
+        for release in sorted(os.listdir(f"{package}/{modules}"))
+        if _is_inside(package, f"{modules}/{release}") and "vmlinuz" in _files(f"{package}/{modules}/{release}")
+    ]
+    return [(release, package, f"{package}/{place}") for release, place in boot + beside if RELEASE.fullmatch(release)]
+
+
+def _parts(debs: Sequence[str]) -> str:
+    """Return in words which packages are asked for beside these."""
+    wanted = PARTS.findall(_run(["dpkg-deb", "-f", os.path.abspath(debs[0]), "Depends"], f"cannot read {debs[0]!r}"))
+    lacks = [name for name in wanted if not any(os.path.basename(deb).startswith(f"{name}_") for deb in debs)]
+    return f"; it is made of {' and '.join(lacks)}: give --deb for each" if lacks else ""
 
 
 def _files(path: str) -> list[str]:

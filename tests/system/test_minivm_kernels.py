@@ -114,6 +114,51 @@ def test_a_name_means_the_newest_kernel_that_apt_knows(archive, minivm, tmp_path
     assert minivm("kernel", "ls", "--format", "json").stdout == "[]\n"
 
 
+def make_parts(directory: Path, release: str, image: bytes) -> list[Path]:
+    """Build what Debian's kernels of today are (7.3): an empty linux-image-, the kernel, and its modules."""
+    made = []
+    depends = f"Depends: initramfs, linux-binary-{release} (= 1), linux-modules-{release} (= 1)\n"
+    for part, more in (("image", depends), ("binary", ""), ("modules", "")):
+        root = directory / f"root-{part}-{release}"
+        place = root / "usr" / "lib" / "modules" / release
+        (root / "DEBIAN").mkdir(parents=True)
+        control = f"Package: linux-{part}-{release}\nVersion: 1\nArchitecture: amd64\nMaintainer: Nobody <n@example.org>\n{more}"
+        (root / "DEBIAN" / "control").write_text(control + "Description: a test\n")
+        if part == "binary":
+            place.mkdir(parents=True)
+            (place / "vmlinuz").write_bytes(image)
+        if part == "modules":
+            (place / "kernel").mkdir(parents=True)
+            (place / "kernel" / "virtio_blk.ko").write_bytes(b"\0depends=\0")
+        made.append(directory / f"linux-{part}-{release}_1_amd64.deb")
+        words = ["dpkg-deb", "--build", "--root-owner-group", root, made[-1]]
+        subprocess.run(words, check=True, stdout=subprocess.DEVNULL, timeout=LIMIT)
+    return made
+
+
+def test_a_kernel_of_three_packages_is_fetched_whole(archive, minivm, tmp_path):
+    release, image = "7.3.4+deb13-cloud-amd64", make_bzimage(zlib.compress(VMLINUX, wbits=31))
+    for deb in make_parts(tmp_path, release, image):
+        archive.add(deb)
+    archive.means("linux-image-cloud-amd64", f"linux-base-cloud-amd64, linux-image-{release}")
+    archive.update()
+    kernel = json.loads(minivm("kernel", "fetch", "debian-cloud", "--format", "json").stdout)
+    assert (kernel["release"], kernel["version"], kernel["package"]) == (release, "1", f"linux-image-{release}")
+    assert Path(kernel["vmlinuz"]).read_bytes() == image and Path(kernel["vmlinux"]).read_bytes() == VMLINUX
+    assert [file.name for file in Path(kernel["modules"]).rglob("*") if file.is_file()] == ["virtio_blk.ko"]
+    again = minivm("kernel", "fetch", "debian-cloud")
+    assert (again.stdout, again.stderr) == (f"{release}\n", ""), "it is kept: nothing is downloaded"
+
+
+def test_of_three_packages_at_hand_none_may_be_left_out(minivm, tmp_path):
+    release = "7.3.4+deb13-amd64"
+    debs = make_parts(tmp_path, release, make_bzimage(zlib.compress(VMLINUX, wbits=31)))
+    words = [word for deb in debs for word in ("--deb", deb)]
+    done = minivm("kernel", "fetch", "debian", *words[:2])
+    assert done.returncode == 125 and f"linux-binary-{release} and linux-modules-{release}: give --deb for each" in done.stderr
+    assert minivm("kernel", "fetch", "debian", *words).stdout == f"{release}\n"
+
+
 def test_a_newer_version_of_the_same_release_takes_its_place(archive, minivm, tmp_path):
     for version in ("6.12.1-1", "6.12.1-2"):
         image = make_bzimage(zlib.compress(VMLINUX + version.encode(), wbits=31))
