@@ -175,9 +175,11 @@ def _add_walk(commands: Any) -> None:
 def _walk(options: argparse.Namespace) -> int:
     from minivm.inspect.core import open_core
     from minivm.inspect.paging import walk
+    from minivm.inspect.vmcoreinfo import code_at
 
     symbols = read(options.symbols) if options.symbols else None
     with open_core(options.core) as core:
+        symbols = symbols and symbols.with_code_at(code_at(core.about))
         if not 0 <= options.cpu < len(core.modes):
             raise UsageError(f"--cpu {options.cpu}: the dump is of {len(core.modes)} processors")
         modes = core.modes[options.cpu]

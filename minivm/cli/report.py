@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from minivm.inspect.symbols import Symbols
     from minivm.machine.machine import Machine, Outcome
 
-__all__ = ["profile_as_dict", "profile_as_text", "report"]
+__all__ = ["kernel_code", "profile_as_dict", "profile_as_text", "report"]
 
 
-def report(options: argparse.Namespace, machine: Machine, outcome: Outcome) -> str:
-    """Return it, as --format says."""
+def report(options: argparse.Namespace, machine: Machine, outcome: Outcome, code: int | None = None) -> str:
+    """Return it, as --format says; `code`: what kernel_code returned, for --profile."""
     profile: Profile | None = options.profile or None
-    symbols, lack = _symbols(options.symbols, machine.config.kernel) if profile else (None, "")
+    symbols, lack = _symbols(options.symbols, machine.config.kernel, code) if profile else (None, "")
     if options.format == "json":
         import json
 
@@ -52,14 +52,27 @@ def profile_as_text(profile: Profile, symbols: Symbols | None) -> str:
     return f"{profile.table(symbols)}\n\nthe instructions that exit most\n{listing}"
 
 
-def _symbols(path: str | None, kernel: str | None) -> tuple[Symbols | None, str]:
+def kernel_code(machine: Machine) -> int | None:
+    """Return where the code of the Linux is that has run in a machine, which is still open; None for other guests."""
+    from minivm import kvm
+    from minivm.inspect.paging import Modes
+    from minivm.inspect.vmcoreinfo import code_at, vmcoreinfo
+
+    if machine.config.kernel is None:
+        return None
+    ranges = [(base, pages.view(0, pages.size)) for base, pages in machine.memory]
+    return code_at(vmcoreinfo(ranges, Modes.of(kvm.get_sregs(machine.vcpus[0].fd)), machine.bytes_at))
+
+
+def _symbols(path: str | None, kernel: str | None, code: int | None) -> tuple[Symbols | None, str]:
     """Return the symbols, and in words why there are none; a file that was named must have some."""
     from minivm.boot.formats import default_kernel
     from minivm.inspect.symbols import read_symbols
 
     try:
-        return read_symbols(path or kernel or default_kernel()), ""
+        return read_symbols(path or kernel or default_kernel()).with_code_at(code), ""
     except MinivmError as error:
         if path:
             raise
         return None, f"without the guest's functions: {error}"
+

@@ -94,7 +94,12 @@ def _run(options: argparse.Namespace, config: Config, start: Start, sinks: list[
             print(f"minivm: {written >> 10} KiB that are not zero in {options.dump}", file=sys.stderr)
         if options.debug and outcome.reason:
             _show_registers(machine)
-    return _report(options, machine, outcome)
+        code = None
+        if options.profile:
+            from minivm.cli.report import kernel_code
+
+            code = kernel_code(machine)
+    return _report(options, machine, outcome, code)
 
 
 def _dump_file(options: argparse.Namespace) -> AbstractContextManager[BinaryIO | None]:
@@ -120,7 +125,7 @@ def _debugger(options: argparse.Namespace, machine: Machine) -> AbstractContextM
     return serve(options, machine)
 
 
-def _report(options: argparse.Namespace, machine: Machine, outcome: Outcome) -> int:
+def _report(options: argparse.Namespace, machine: Machine, outcome: Outcome, code: int | None) -> int:
     """Say how it ended, where that needs saying, and return the exit status."""
     if outcome.error is not None and (options.debug or not isinstance(outcome.error, MinivmError)):
         raise outcome.error
@@ -129,7 +134,7 @@ def _report(options: argparse.Namespace, machine: Machine, outcome: Outcome) -> 
     if options.stats or options.explain or options.profile:
         from minivm.cli.report import report
 
-        print(report(options, machine, outcome), file=sys.stderr)
+        print(report(options, machine, outcome, code), file=sys.stderr)
     return outcome.status
 
 

@@ -16,6 +16,7 @@ __all__ = ["Symbols", "parse_map", "read_symbols"]
 
 FARTHEST = 1 << 20  # bytes behind a symbol that are still taken for its own
 CODE = "TtWw"
+MOVES = 0xFFFF_FFFF_8000_0000  # what lies from here up is moved by KASLR, all by the same offset
 ELF = b"\x7fELF"
 
 
@@ -49,6 +50,14 @@ class Symbols:
     def address(self, name: str) -> int | None:
         """Return where a symbol is, None where there is none of that name."""
         return self._by_name.get(name)
+
+    def with_code_at(self, address: int | None) -> Symbols:
+        """Return the symbols of the same kernel where KASLR has put it: its _stext is at that address; None: as they are."""
+        linked = self.address("_stext")
+        if linked is None or address is None or address == linked:
+            return self
+        offset = address - linked
+        return Symbols((at + offset if at >= MOVES else at, kind, name) for at, kind, name in self.all)
 
 
 def parse_map(text: str) -> list[Symbol]:

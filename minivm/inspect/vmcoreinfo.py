@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from minivm.inspect.paging import Memory, Modes
 
-__all__ = ["NAME", "vmcoreinfo"]
+__all__ = ["NAME", "code_at", "vmcoreinfo"]
 
 NAME = b"VMCOREINFO"
 PAGE = 0x1000
@@ -58,9 +58,14 @@ def _notes(ranges: Sequence[tuple[int, memoryview]]) -> Iterator[bytes]:
 
 def _is_mapped(text: bytes, modes: Modes, memory: Memory) -> bool:
     """Say whether the kernel's code lies where the text says that it was loaded."""
-    symbol = re.search(rb"^SYMBOL\(_stext\)=([0-9a-f]{1,16})$", text, re.M)
+    virtual = code_at(text)
     loaded = re.search(rb"^NUMBER\(phys_base\)=(-?[0-9]{1,19})$", text, re.M)
-    if not symbol or not loaded:
+    if virtual is None or not loaded:
         return False
-    virtual = int(symbol[1], 16)
     return walk(virtual, modes, memory).physical == virtual - START_KERNEL_MAP + int(loaded[1])
+
+
+def code_at(text: bytes) -> int | None:
+    """Return the address of the kernel's code, _stext, wherever KASLR put it; None where the lines do not say."""
+    found = re.search(rb"^SYMBOL\(_stext\)=([0-9a-f]{1,16})$", text, re.M)
+    return int(found[1], 16) if found else None

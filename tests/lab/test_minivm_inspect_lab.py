@@ -46,3 +46,17 @@ def test_a_boot_is_profiled_dumped_and_walked(tmp_path):
         gdb = ["gdb", "-q", "-nx", "-batch", "--core", core, "-ex", f"x/s {banner:#x}", "-ex", "info registers rip"]
         out = subprocess.run(gdb, capture_output=True, text=True, timeout=LIMIT, check=False).stdout
         assert "Linux version" in out and re.search(r"^rip +0x", out, re.M), out
+
+
+def test_functions_have_their_names_wherever_the_kernel_puts_itself(tmp_path):
+    """A bzImage moves itself (KASLR); where to it says in memory, as VMCOREINFO."""
+    (tmp_path / "root" / "bin").mkdir(parents=True)
+    shutil.copy("/bin/busybox", tmp_path / "root" / "bin" / "busybox")
+    (tmp_path / "root" / "bin" / "sh").symlink_to("busybox")
+    words = ["--boot", "bzimage", "--memory", "256m", "--cmdline", "quiet", "--rootfs", str(tmp_path / "root")]
+    words += ["--init", "sh -c 'exit 41'", "--profile", "--format", "json", "--timeout", str(LIMIT)]
+    run = [*MINIVM, "run", str(KERNELS[-1]), *words]
+    done = subprocess.run(run, input="", capture_output=True, text=True, timeout=LIMIT, check=False)
+    assert done.returncode == 41, done.stderr
+    functions = {(row["device"], row["function"]) for row in json.loads(done.stderr.splitlines()[-1])["profile"]}
+    assert ("uart", "io_serial_in") in functions and ("uart", "io_serial_out") in functions, functions

@@ -111,6 +111,14 @@ def test_an_address_is_named_by_the_function_before_it():
     assert symbols.address("jiffies") == 0xFFFFFFFF82000000 and symbols.function(5) is None
 
 
+def test_symbols_follow_the_kernel_to_where_it_is():
+    symbols = Symbols(parse_map("0000000000001000 A per_cpu\nffffffff81000000 T _stext\nffffffff81000010 t helper\n"))
+    moved = symbols.with_code_at(0xFFFFFFFFA9E00000)
+    assert moved.address("helper") == 0xFFFFFFFFA9E00010 and moved.address("per_cpu") == 0x1000
+    assert moved.with_code_at(0xFFFFFFFF81000000).all == symbols.all, "and back"
+    assert symbols.with_code_at(None) is symbols and Symbols([]).with_code_at(5).all == []
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 1 << 32), st.integers(1, 60))
 def test_the_file_for_gdb_is_an_elf_file_whose_symbols_are_those_given(seed, count):
