@@ -18,6 +18,7 @@ SYMBOLS = """\
 examples:
   minivm symbols /boot/vmlinuz-6.12-cloud-amd64 | head
   minivm symbols debian-cloud -o kernel.elf         then: gdb kernel.elf -ex 'target remote :1234'
+  minivm symbols debian-cloud --core box.core -o kernel.elf      then: gdb kernel.elf box.core
   minivm symbols debian-cloud --grep start_kernel --format json
 """
 
@@ -38,7 +39,7 @@ examples:
 DUMP = """\
 examples:
   minivm dump box box.core; minivm walk box.core 0x100000
-  minivm symbols debian-cloud -o kernel.elf; gdb kernel.elf box.core
+  minivm symbols debian-cloud --core box.core -o kernel.elf; gdb kernel.elf box.core
   crash vmlinux box.core                   vmlinux: of Debian's linux-image-...-dbg, below /usr/lib/debug/boot
 
 crash finds by itself where KASLR put the kernel. With Linux 6.1.x of today it must be 8.0.6 (Debian 13's) or newer to list all
@@ -67,6 +68,7 @@ def _add_symbols(commands: Any) -> None:
     add = parser.add_argument
     add("kernel", nargs="?", metavar="KERNEL", help="a kernel's file, or a name of `minivm kernel ls`; default: the in-tree guest")
     add("-o", "--output", metavar="FILE", help="write an ELF file with the symbols, for gdb")
+    add("--core", metavar="FILE", help="a dump of that kernel: the symbols are moved to where KASLR has put it there")
     add("--grep", default="", metavar="TEXT", help="only symbols with this in their name")
     add("--format", choices=("text", "json"), default="text", help="default: text, as nm prints")
     parser.set_defaults(do=_symbols)
@@ -74,6 +76,12 @@ def _add_symbols(commands: Any) -> None:
 
 def _symbols(options: argparse.Namespace) -> int:
     symbols = read(options.kernel)
+    if options.core:
+        from minivm.inspect.core import open_core
+        from minivm.inspect.vmcoreinfo import code_at
+
+        with open_core(options.core) as core:
+            symbols = symbols.with_code_at(code_at(core.about))
     chosen = [symbol for symbol in symbols.all if options.grep in symbol[2]]
     if options.output:
         from minivm.inspect.symbolfile import symbol_file

@@ -145,13 +145,15 @@ def test_what_a_kernel_says_of_itself_is_a_note_of_the_dump(tmp_path):
     assert notes[-1]["n_descdata"] == text
 
 
-def test_walk_finds_a_symbol_where_the_dump_says_that_the_kernel_is(tmp_path):
+def test_walk_and_symbols_follow_the_kernel_to_where_the_dump_says_it_is(tmp_path):
     text = b"OSRELEASE=6.1.0-test\nSYMBOL(_stext)=ffffffffa9e00000\n"
     (tmp_path / "kernel").write_bytes(b"\xf4".ljust(4096, b"\0") + pack("<3I", 11, len(text), 0) + b"VMCOREINFO\0\0" + text)
     (tmp_path / "map").write_text("ffffffff81000000 T _stext\nffffffff81000123 T helper\n")
     minivm_("run", tmp_path / "kernel", "--boot", "flat64", "--irqchip", "none", "--dump", tmp_path / "core")
     words = ["walk", tmp_path / "core", "helper", "--symbols", tmp_path / "map", "--format", "json"]
     assert json.loads(minivm_(*words, status=1).stdout)[0]["linear"] == 0xFFFFFFFFA9E00123
+    listed = minivm_("symbols", tmp_path / "map", "--core", tmp_path / "core").stdout.splitlines()
+    assert listed == ["ffffffffa9e00000 T _stext", "ffffffffa9e00123 T helper"], "the file for gdb has them there, too"
 
 
 @pytest.mark.skipif(shutil.which("gdb") is None, reason="gdb is not installed")
