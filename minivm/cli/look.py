@@ -209,7 +209,8 @@ def _number(text: str, symbols: Any) -> int:
     try:
         number = int(text, 0)
     except ValueError:
-        raise UsageError(f"{text!r} is no address{'' if symbols else ', and without --symbols no name'}") from None
+        why = "no symbol of the kernel" if symbols else "without --symbols no name"
+        raise UsageError(f"{text!r} is no address, and {why}") from None
     if not 0 <= number < 1 << 64:
         raise UsageError(f"{text} is no address of 64 bits")
     return number

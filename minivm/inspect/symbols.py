@@ -63,9 +63,12 @@ class Symbols:
 def parse_map(text: str) -> list[Symbol]:
     """Return the symbols of a System.map, or of what `nm` prints: `ffffffff81000000 T _stext` a line. Raises ValueError."""
     found = []
-    for line in text.splitlines():
-        address, kind, name = line.split(maxsplit=2)
-        found.append((int(address, 16), kind, name.split("\t")[0]))
+    for number, line in enumerate(text.splitlines(), 1):
+        try:
+            address, kind, name = line.split(maxsplit=2)
+            found.append((int(address, 16), kind, name.split("\t")[0]))
+        except ValueError:
+            raise ValueError(f"neither a kernel nor a System.map: line {number} is not `ADDRESS TYPE NAME`") from None
     if not found:
         raise ValueError("no symbols")
     return found

@@ -174,7 +174,9 @@ def test_walks_through_a_dump_agree_with_the_guests_tables(core):
 @pytest.mark.parametrize(("words", "status", "text"), [
     (["exits", "/nonexistent"], 125, "/nonexistent: No such file"), (["exits", HELLO16], 125, "not a trace"),
     (["walk", HELLO16, "0"], 125, "no core file"), (["walk", "/nonexistent", "0"], 125, "cannot read dump"),
-    (["symbols", HELLO16], 125, "no symbols in"), (["symbols", "-o", "/nonexistent/x"], 125, "cannot write"),
+    (["symbols", HELLO16], 125, "no symbols in"),
+    (["symbols", "/etc/passwd"], 125, "System.map: line 1 is not `ADDRESS TYPE NAME`"),
+    (["symbols", "-o", "/nonexistent/x"], 125, "cannot write"),
     (["run", "--dump", "/nonexistent/x"], 125, "cannot write dump"), (["run", "--step", "-1"], 2, "how many"),
     (["run", "--profile", "--symbols", "/nonexistent"], 125, "cannot read symbols"),
 ])  # fmt: skip
@@ -192,7 +194,8 @@ def test_a_trace_with_a_line_that_is_no_event_is_said_so(tmp_path, line):
 
 
 def test_a_word_that_is_no_address_is_a_mistake_in_the_words(core):
-    assert "is no address" in minivm_("walk", core, "main", status=2).stderr
+    assert "is no address, and without --symbols no name" in minivm_("walk", core, "main", status=2).stderr
+    assert "and no symbol of the kernel" in minivm_("walk", core, "nobody", "--symbols", GUEST, status=2).stderr
     assert "processors" in minivm_("walk", core, "0", "--cpu", "9", status=2).stderr
 
 
