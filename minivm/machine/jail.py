@@ -17,6 +17,7 @@ process: without /proc, and with kill(2) for itself alone, the process has no wa
 from __future__ import annotations
 
 import os
+from time import monotonic, sleep
 
 from minivm.errors import MinivmError
 
@@ -29,6 +30,7 @@ __all__ = ["enter", "jail_plan"]
 
 NOWHERE = "/proc"  # a directory that every host has, to put the new root on
 USERS = 0x7000_0000  # numbers from here on belong to nobody: neither login.defs nor systemd gives them out
+JOINED = 1  # seconds in which a thread that was joined must be gone
 DESCRIPTORS = 16  # that the run itself opens: pipes, eventfds
 # With a debugger, or for a dump
 LOOKING = ("minivm.machine.dump", "minivm.inspect.core", "minivm.inspect.gdb.server", "minivm.inspect.paging")
@@ -119,6 +121,16 @@ def _seccomp(p: Plan, looked_at: bool) -> None:
     p.seccomp(k.SECCOMP_SET_MODE_FILTER, 0, program, why=f"{filter.instructions} instructions, before each call from now on")
 
 
+def _alone() -> bool:
+    """Whether this process has one thread: one that has just been joined is still listed for a moment (man 3 pthread_join)."""
+    end = monotonic() + JOINED
+    while len(os.listdir("/proc/self/task")) != 1:
+        if monotonic() > end:
+            return False
+        sleep(0.001)
+    return True
+
+
 def enter(sink: Sink | None = None, looked_at: bool = False, connections: int = 0) -> None:
     """Confine this process, which must have one thread. There is no way back.
 
@@ -135,7 +147,7 @@ def enter(sink: Sink | None = None, looked_at: bool = False, connections: int = 
 
     for name in NEEDED + LOOKING * looked_at:
         import_module(name)
-    if len(os.listdir("/proc/self/task")) != 1:
+    if not _alone():
         raise MinivmError("the jail must be entered before a thread is started")
     try:
         from minirt.plan.here import perform

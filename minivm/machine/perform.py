@@ -10,7 +10,7 @@ import os
 
 from minivm import kvm
 from minivm.errors import MinivmError
-from minivm.machine.mapping import file_behind
+from minivm.machine.mapping import file_behind, read
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -291,12 +291,8 @@ def do_preadv(machine: Machine, address: int, what: str, data: Bytes) -> Done:
     """Read rather than copy from where the file is mapped: there each page would be a page fault first."""
     file = file_behind(data)
     assert file is not None
-    left, place = machine.bytes_at(address, len(data)), kvm.offset_in(file, memoryview(data))
-    while left:
-        done = os.preadv(file.fd, [left], place)
-        if not done:
-            raise MinivmError(f"the file of {what} has become shorter than it was")
-        left, place = left[done:], place + done
+    if read(machine.bytes_at(address, len(data)), file.fd, kvm.offset_in(file, memoryview(data))) < len(data):
+        raise MinivmError(f"the file of {what} has become shorter than it was")
     file.forget()  # what was read of its headers would count as memory of this process
     return len(data), ()
 
