@@ -165,9 +165,17 @@ def test_no_other_end_has_it_begin_again(script, given, status):
 
 
 @boot
-def test_what_changes_the_kernels_static_keys_does_not_crash_it():
-    """Without lab/keys.py an emulated machine lives for some seconds of this."""
-    done = lab("python3", "tests/lab/keys_stress.py", "20", cwd=ROOT)
+def test_what_changes_the_kernels_static_keys_does_not_crash_it(tmp_path):
+    """Without lab/keys.py an emulated machine lives for some seconds of this: it panics.
+
+    Once in dozens of times the emulator forgets a processor's timer instead, and the machine waits for ever: by its console
+    ("rcu_preempt kthread timer wakeup didn't happen") that is told from all else, and tried again.
+    """
+    for _ in range(2):
+        console = tmp_path / "console"
+        done = lab("--timeout", "200", "--console", console, "python3", "tests/lab/keys_stress.py", "20", cwd=ROOT)
+        if done.returncode != 124 or b"timer wakeup didn't happen" not in console.read_bytes():
+            break
     assert done.returncode == 0 and int(done.stdout.split()[0]) > 0, done.stderr.decode()
 
 
