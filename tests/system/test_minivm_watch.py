@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import json
 import os
 import re
@@ -149,6 +150,7 @@ def plan_of(config: Config) -> tuple[list[str], object]:
 
 def resources() -> tuple[set[str], int, list[str]]:
     """File descriptors, threads, and mappings of guest memory or kvm_run, of this process."""
+    gc.collect()  # what earlier tests have left to it is not to go meanwhile
     fds = set()
     for fd in os.listdir("/proc/self/fd"):
         try:

@@ -144,7 +144,7 @@ def test_a_part_that_is_exchanged_for_a_link_meanwhile_never_shows_the_host(mini
     """Somebody renames without end while containers begin: each sees the directory, or does not begin."""
     minirt.sh("mkdir /v/part; echo inside > /v/part/os-release; ln -s /etc /v/link", "-v", "data:/v")
     data = place(minirt, "data")
-    program = f"cd {data}; while :; do mv part kept; mv link part; mv part link; mv kept part; done"
+    program = f"cd {data}; until [ -e stop ]; do mv part kept; mv link part; mv part link; mv kept part; done"
     with subprocess.Popen(["sh", "-c", program], stderr=subprocess.DEVNULL) as swap:
         seen = set()
         try:
@@ -152,7 +152,8 @@ def test_a_part_that_is_exchanged_for_a_link_meanwhile_never_shows_the_host(mini
                 done = minirt("run", "--rm", "--mount", "src=data,dst=/x,volume-subpath=part", "busybox", "cat", "/x/os-release")
                 seen.add(done.stdout)
         finally:
-            swap.kill()
+            (data / "stop").touch()  # and not by a signal, which would leave its last mv to go on
+            swap.wait(60)
     assert seen <= {"inside\n", ""}
 
 
