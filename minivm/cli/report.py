@@ -75,4 +75,3 @@ def _symbols(path: str | None, kernel: str | None, code: int | None) -> tuple[Sy
         if path:
             raise
         return None, f"without the guest's functions: {error}"
-

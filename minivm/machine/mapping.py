@@ -27,7 +27,7 @@ __all__ = ["file_behind", "mappable", "read"]
 PAGE = 4096
 LARGE_GUEST = 128 << 20  # as in csrc/kvm/memory.c
 LARGE_PAGE = 2 << 20
-READERS = 2  # threads; on a host with one processor the second costs nothing to speak of
+READERS = 2  # threads; where no processor is free for the second nothing is won
 
 
 def file_behind(data: Bytes) -> MappedFile | None:

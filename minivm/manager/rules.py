@@ -8,6 +8,7 @@ from minivm.boot.layout import VIRTIO_INTERRUPTS
 from minivm.errors import UsageError
 from minivm.machine.config import HOTPLUG_BLOCK, host_memory, parse_affinity
 from minivm.machine.devices import (
+    LEGACY_KINDS,
     MOST_PORTS,
     is_mac,
     is_port_name,
@@ -29,7 +30,10 @@ __all__ = ["faults"]
 MIB = 1 << 20
 BLOCK = HOTPLUG_BLOCK // MIB
 VIRTIO = ("drives", "network-interfaces", "vsock", "balloon", "memory-hotplug")
-NOT_LEGACY = ("vsock", "memory-hotplug", "minivm.shares")  # devices that no driver from before VIRTIO 1.0 knows
+KINDS = {  # what asks for a virtio device, and for which
+    "drives": "blk", "network-interfaces": "net", "vsock": "vsock", "balloon": "balloon", "memory-hotplug": "mem",
+    "entropy": "rng", "minivm.ports": "console", "minivm.console": "console", "minivm.shares": "fs",
+}  # fmt: skip
 
 
 def faults(document: dict[str, Any]) -> Iterator[Fault]:
@@ -53,7 +57,7 @@ def faults(document: dict[str, Any]) -> Iterator[Fault]:
         yield needs[0], f"with them there are {count} virtio devices; {len(VIRTIO_INTERRUPTS)} have an interrupt"
     if ours.get("irqchip") == "none" and needs:
         yield "minivm.irqchip", f"must be kernel for {needs[0]}: virtio devices interrupt through the IOAPIC"
-    newer = [name for name in needs if name in NOT_LEGACY]
+    newer = [name for name in needs if KINDS[name] not in LEGACY_KINDS]
     if ours.get("virtio") == "legacy" and newer:
         yield "minivm.virtio", f"must be modern for {newer[0]}: that device has no legacy interface"
 

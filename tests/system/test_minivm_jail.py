@@ -38,20 +38,33 @@ def status_of(pid: int) -> dict[str, str]:
     return {name: value.strip() for name, _, value in (line.partition(":") for line in text.splitlines())}
 
 
+def wait_for_prompt(child: subprocess.Popen[bytes]) -> None:
+    """Read what the in-tree guest says until it waits for a line."""
+    text = b""
+    while b"Type a line" not in text and (more := os.read(child.stdout.fileno(), 4096)):
+        text += more
+
+
+def finish(child: subprocess.Popen[bytes], killed: bool = False) -> None:
+    """End the guest by its own command, or its machine by a signal; its status gets out of the jail."""
+    if killed:
+        child.kill()
+    else:
+        child.stdin.write(b"exit 9\n")
+    child.stdin.close()
+    child.stdout.read()
+    assert child.wait(LIMIT) == (-signal.SIGKILL if killed else 9)
+
+
 @pytest.fixture
 def jailed(tmp_path):
     """A machine whose guest waits for input, with a disk."""
     (tmp_path / "disk").write_bytes(bytes(1 << 20))
     command = [*COMMAND, "--cpus", "2", "--disk", str(tmp_path / "disk"), "--rng"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
-        text = b""
-        while b"Type a line" not in text:
-            text += os.read(child.stdout.fileno(), 4096)
+        wait_for_prompt(child)
         yield child
-        child.stdin.write(b"exit 9\n")
-        child.stdin.close()
-        child.stdout.read()
-        assert child.wait(LIMIT) == 9, "the guest's status gets out of the jail"
+        finish(child)
 
 
 @root
@@ -163,9 +176,7 @@ def test_a_user_without_rights_is_jailed_too(tmp_path):
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": os.getcwd()}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen(command, **pipes, cwd="/", env=environment) as child:
-        text = b""
-        while b"Type a line" not in text and (more := os.read(child.stdout.fileno(), 4096)):
-            text += more
+        wait_for_prompt(child)
         status = status_of(child.pid)
         assert set(status["Uid"].split()) == {str(NOBODY)} and status["CapEff"] == "0" * 16 == status["CapBnd"]
         assert status["Seccomp"] == "2" and os.listdir(f"/proc/{child.pid}/root") == []
@@ -202,18 +213,13 @@ def test_sockets_of_ports_and_vsock_go_into_the_jail_and_what_is_left_of_them_is
     command = [*COMMAND, "--console", "serial", "--port", f"x={tmp_path / 'p'}", "--vsock", str(tmp_path / "v")]
     for _ in range(2):
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
-            text = b""
-            while b"Type a line" not in text:
-                text += os.read(child.stdout.fileno(), 4096)
+            wait_for_prompt(child)
             with socket.socket(socket.AF_UNIX) as one, socket.socket(socket.AF_UNIX) as other:
                 one.connect(str(tmp_path / "p"))
                 other.connect(str(tmp_path / "v"))
                 other.sendall(b"not the words\n")
                 assert other.recv(10) == b"", "it was heard, and closed"
-            child.stdin.write(b"exit 9\n")
-            child.stdin.close()
-            child.stdout.read()
-            assert child.wait(LIMIT) == 9
+            finish(child)
     assert (tmp_path / "p").is_socket() and (tmp_path / "v").is_socket()
 
 
@@ -280,9 +286,7 @@ def test_a_guest_in_a_jail_reaches_programs_of_the_host_that_are_the_callers(pla
 @pytest.mark.parametrize("killed", [False, True], ids=["ends", "killed"])
 def test_who_connects_for_the_guest_stays_outside_the_jail_and_ends_with_the_machine(killed, tmp_path):
     with subprocess.Popen([*COMMAND, "--vsock", "v"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=tmp_path) as child:
-        text = b""
-        while b"Type a line" not in text and (more := os.read(child.stdout.fileno(), 4096)):
-            text += more
+        wait_for_prompt(child)
         ((connector, _),) = beside(child.pid)
         end = time.monotonic() + LIMIT
         while status_of(connector)["Seccomp"] != "2" and time.monotonic() < end:
@@ -290,13 +294,7 @@ def test_who_connects_for_the_guest_stays_outside_the_jail_and_ends_with_the_mac
         assert status_of(connector)["Name"] == "minivm-connect" and status_of(child.pid)["Seccomp"] == "2"
         assert os.readlink(f"/proc/{connector}/cwd") == str(tmp_path) and os.readlink(f"/proc/{child.pid}/cwd") == "/"
         assert len(os.listdir(f"/proc/{connector}/fd")) == 4
-        if killed:
-            child.kill()
-        else:
-            child.stdin.write(b"exit 9\n")
-        child.stdin.close()
-        child.stdout.read()
-        assert child.wait(LIMIT) == (-signal.SIGKILL if killed else 9)
+        finish(child, killed)
         assert gone([connector])
 
 
@@ -377,19 +375,11 @@ def test_the_programs_beside_a_machine_stay_outside_its_jail_and_end_with_it(hel
     temporary.mkdir()
     environment = os.environ | {"TMPDIR": str(temporary)}
     with subprocess.Popen([*COMMAND, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as child:
-        text = b""
-        while b"Type a line" not in text and (more := os.read(child.stdout.fileno(), 4096)):
-            text += more
+        wait_for_prompt(child)
         children = beside(child.pid)
         assert any(program.startswith(name.partition(".")[0]) for _, name in children), children  # "passt.avx2"; or 15 characters
         assert status_of(child.pid)["Seccomp"] == "2"
-        if killed:
-            child.kill()
-        else:
-            child.stdin.write(b"exit 9\n")
-        child.stdin.close()
-        child.stdout.read()
-        assert child.wait(LIMIT) == (-signal.SIGKILL if killed else 9)
+        finish(child, killed)
         assert gone([pid for pid, _ in children])
     assert list(temporary.iterdir()) == [], "nor is a directory left"
 
