@@ -34,6 +34,7 @@ and for containers that nobody stays with:
     update.py     other limits
     control.py    stop, kill, pause, wait, rename
     log_driver.py  where what they write is kept
+    log_reader.py  ... its files, from the beginning or from the end
     logs.py       what they wrote
     events.py     what happens to them
     attach.py     their streams, with others

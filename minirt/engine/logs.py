@@ -1,14 +1,9 @@
-"""What a detached container wrote: its log files, read as one, and followed while they grow.
-
-Each line is a JSON object of Docker's json-file driver (csrc/monitor/log.c). `log` is the newest file; `log.1` is older.
-"""
+"""What a detached container wrote: which lines of its log, from the end or as they come; and the moments that people write."""
 
 from __future__ import annotations
 
-import json
 import os
 import time
-from collections import deque
 from datetime import UTC
 
 from minirt.errors import UsageError
@@ -16,25 +11,14 @@ from minirt.errors import UsageError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import IO
 
     from minirt.engine.container import Container
+    from minirt.engine.log_reader import Line
 
-__all__ = ["Line", "check_kept", "details", "lines", "moment", "seconds"]
+__all__ = ["check_kept", "details", "lines", "moment", "seconds"]
 
 LOOK = 0.05  # s between two looks whether there is more
 UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-
-
-class Line:
-    """A line, or a piece of a long one."""
-
-    __slots__ = ("stream", "text", "time")
-
-    def __init__(self, text: str, stream: str, time: str) -> None:
-        self.text = text  # with its "\n", if it has one
-        self.stream = stream  # stdout or stderr
-        self.time = time  # RFC 3339, UTC, nanoseconds: such texts sort as the moments do
 
 
 def lines(
@@ -52,10 +36,14 @@ def lines(
         follow: wait for more until the container has ended.
         wanted: asked meanwhile whether anybody is still there to read them.
     """
+    from minirt.engine.log_reader import Reader
+
+    def chosen(line: Line) -> bool:
+        return line.time >= since and (not until or line.time < until)
+
     check_kept(container)
     reader = Reader(container.path)
-    old = (line for line in reader.read() if line.time >= since and (not until or line.time < until))
-    yield from old if tail is None else deque(old, tail)
+    yield from filter(chosen, reader.read()) if tail is None else reader.tail(tail, chosen)
     while follow and not reader.ended and wanted():
         over = not still_written(container)  # asked before: what was written until then is read now
         over = over or bool(until and until <= moment(str(time.time())))
@@ -105,62 +93,6 @@ def still_written(container: Container) -> bool:
     if fd >= 0:
         os.close(fd)
     return fd < 0 and os.path.isdir(container.path)
-
-
-class Reader:
-    """Reads what is there, and each time it is asked what has come since; the files may be moved on meanwhile.
-
-    Args:
-        folder: the container's directory.
-    """
-
-    def __init__(self, folder: str) -> None:
-        self.folder = folder
-        self.inode = 0  # of the file that was read last
-        self.at = 0  # how far
-        self.held: IO[bytes] | None = None  # that file, so that a container's removal takes no line from who follows
-        self.ended = False
-
-    def files(self) -> list[str]:
-        """Return the paths of the files, the oldest first."""
-        names = [name for name in os.listdir(self.folder) if name.startswith("log.") and name[4:].isdigit()]
-        return [f"{self.folder}/{name}" for name in sorted(names, key=lambda name: -int(name[4:]))] + [f"{self.folder}/log"]
-
-    def read(self) -> Iterator[Line]:
-        """Yield the whole lines that were not read yet."""
-        try:
-            opened = [open(path, "rb") for path in self.files() if os.path.exists(path)]
-        except FileNotFoundError:
-            opened, self.ended = [], True  # the container was removed
-        inodes = [os.fstat(file.fileno()).st_ino for file in opened]
-        if self.held is not None and self.inode not in inodes:
-            yield from self.rest(self.held)  # it has no name any more, and its last lines are still there
-        first = inodes.index(self.inode) if self.inode in inodes else 0
-        for i, file in enumerate(opened):
-            if i >= first:
-                if inodes[i] != self.inode:
-                    self.inode, self.at = inodes[i], 0
-                yield from self.rest(file)
-            if file is not opened[-1]:
-                file.close()
-                continue
-            if self.held is not None:
-                self.held.close()
-            self.held = file
-
-    def rest(self, file: IO[bytes]) -> Iterator[Line]:
-        """Yield the whole lines of a file that were not read yet."""
-        file.seek(self.at)
-        for text in file:
-            if not text.endswith(b"\n"):
-                break  # it is being written
-            self.at += len(text)
-            try:
-                entry = json.loads(text)
-                line = Line(entry["log"], entry["stream"], entry["time"])
-            except (ValueError, KeyError, TypeError):
-                continue  # what a killed monitor, or a machine that lost its power, has left of one
-            yield line
 
 
 def moment(text: str) -> str:

@@ -68,6 +68,25 @@ def test_logs_of_a_container_that_keeps_none_say_so(api: Api) -> None:
     assert api.ask("GET", "/containers/box/logs?stdout=1&tail=%C2%B2")[0] == 400
 
 
+def test_a_few_lines_of_a_large_log_are_told_without_reading_it(api: Api) -> None:
+    id = api.good("run", "-d", *QUICK, "--name", "box", "busybox", "seq", "3")
+    api.good("wait", "box")
+    with open(api.minirt.root / "lib" / "containers" / id / "log", "r+b") as log:
+        lines = log.read()
+        log.seek(1 << 30)  # a hole: the kernel gives zeros for it to who does read it
+        log.write(b"\n" + lines)
+    assert api.process
+    for pid, tell in ((api.process.pid, lambda: api.good("logs", "--tail", "2", "box")),
+                      (os.getpid(), lambda: api.minirt.good("logs", "--tail", "2", "box"))):  # fmt: skip
+        before = bytes_read(pid)
+        assert tell().split() == ["2", "3"] and bytes_read(pid) - before < 1 << 28
+
+
+def bytes_read(pid: int) -> int:
+    """Return how many bytes a process, and its children that it has waited for, have read (man 5 proc, /proc/pid/io)."""
+    return int(Path(f"/proc/{pid}/io").read_text().split()[1])
+
+
 def test_what_is_not_there_is_told_as_docker_does(api: Api) -> None:
     assert api.ask("GET", "/containers/nobody/json") == (404, {"message": "No such container: nobody"})
     assert api.ask("GET", "/no/such/thing") == (404, {"message": "page not found"})

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
+from collections import deque
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minirt.engine.logs import Reader, duration, moment
+from minirt.engine import log_reader
+from minirt.engine.log_reader import Line, Reader
+from minirt.engine.logs import duration, moment
 from minirt.errors import UsageError
 
 SOURCE = Path(__file__).resolve().parents[2] / "csrc" / "monitor"
@@ -131,6 +136,62 @@ def test_a_reader_goes_on_where_it_was_though_files_have_moved(tmp_path: Path) -
     (tmp_path / "log").write_text(entry(4))
     assert [line.text for line in reader.read()] == ["3\n", "4\n"]
     assert list(reader.read()) == []
+
+
+def is_even(line: Line) -> bool:
+    return line.text.rstrip("\n").endswith(("0", "2", "4", "6", "8"))
+
+
+ENTRIES = st.one_of(
+    st.integers(0, 99).map(lambda n: b'{"log":"%d\\n","stream":"stdout","time":"%d"}\n' % (n, n)),
+    st.integers(0, 300).map(lambda n: b'{"log":"%s","stream":"stderr","time":""}\n' % (b"8" * n)),
+    st.sampled_from([b"\n", b"half\n", b'{"log":"', b"\0" * 70 + b"\n", b'{"log":1}\n', b"[]\n"]),
+)
+
+
+@settings(max_examples=300)
+@given(
+    files=st.lists(st.lists(ENTRIES, max_size=12).map(b"".join), max_size=3), count=st.integers(0, 30),
+    block=st.integers(1, 200), all_of_them=st.booleans(), more=ENTRIES,
+)  # fmt: skip
+def test_lines_read_from_the_end_are_those_read_from_the_beginning(
+    tmp_path_factory: pytest.TempPathFactory, files: list[bytes], count: int, block: int, all_of_them: bool, more: bytes
+) -> None:
+    place = tmp_path_factory.mktemp("log")
+    for number, data in enumerate(files):
+        (place / (f"log.{number}" if number else "log")).write_bytes(data)
+
+    def chosen(line: Line) -> bool:
+        return all_of_them or is_even(line)
+
+    def told(lines: Iterable[Line]) -> list[tuple[str, str, str]]:
+        return [(line.text, line.stream, line.time) for line in lines]
+
+    slow, fast = Reader(str(place)), Reader(str(place))
+    expected = told(deque(filter(chosen, slow.read()), count))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(log_reader, "BLOCK", block)
+        assert told(fast.tail(count, chosen)) == expected
+    with (place / "log").open("ab") as file:
+        file.write(more)
+    assert told(fast.read()) == told(slow.read()), "they go on at the same place"
+
+
+def test_a_few_lines_from_the_end_cost_no_reading_of_a_large_log(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("wb") as file:
+        file.seek(1 << 30)  # a hole: the kernel gives zeros for it to who does read it
+        file.writelines(b'\n{"log":"%d\\n","stream":"stdout","time":""}' % n for n in range(1000))
+        file.write(b"\n")
+    (tmp_path / "log").rename(tmp_path / "log.1")
+    (tmp_path / "log").write_bytes(b'{"log":"newest\\n","stream":"stdout","time":""}\n')
+    before = bytes_read()
+    assert [line.text for line in Reader(str(tmp_path)).tail(3, lambda line: True)] == ["998\n", "999\n", "newest\n"]
+    assert bytes_read() - before < 1 << 20
+
+
+def bytes_read() -> int:
+    """Return how many bytes this process has read so far, of whatever file (man 5 proc, /proc/pid/io)."""
+    return int(re.search(r"^rchar: (\d+)$", Path("/proc/self/io").read_text(), re.M)[1])  # type: ignore[index]
 
 
 @given(h=st.integers(0, 99), m=st.integers(0, 59), s=st.integers(0, 59), ms=st.integers(0, 999))
