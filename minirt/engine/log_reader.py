@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Line", "Reader"]
 
 BLOCK = 1 << 16  # bytes that are read at once from the end
+TRIES = 100  # to open the files before one is moved on: a program that fills them faster than that loses lines anyway
 
 
 class Line:
@@ -45,17 +46,27 @@ class Reader:
         self.ended = False
 
     def files(self) -> list[str]:
-        """Return the paths of the files, the oldest first."""
-        names = [name for name in os.listdir(self.folder) if name.startswith("log.") and name[4:].isdigit()]
-        return [f"{self.folder}/{name}" for name in sorted(names, key=lambda name: -int(name[4:]))] + [f"{self.folder}/log"]
-
-    def opened(self) -> list[IO[bytes]]:
-        """Return the files, the oldest first; none where the container was removed."""
+        """Return the paths of the files, the oldest first; none where the container was removed, which is noted."""
         try:
-            return [open(path, "rb") for path in self.files() if os.path.exists(path)]
+            names = [name for name in os.listdir(self.folder) if name.startswith("log.") and name[4:].isdigit()]
         except FileNotFoundError:
             self.ended = True
             return []
+        return [f"{self.folder}/{name}" for name in sorted(names, key=lambda name: -int(name[4:]))] + [f"{self.folder}/log"]
+
+    def opened(self) -> list[IO[bytes]]:
+        """Return the files, the oldest first, as they were at one moment.
+
+        One that is moved on while they are opened one after another would be missed, or found twice: then it is done again.
+        """
+        for tries in range(TRIES, 0, -1):
+            files = [file for path in self.files() if (file := there(path)) is not None]
+            now = [number for path in self.files() if (number := inode(path))]
+            if self.ended or tries == 1 or now == [os.fstat(file.fileno()).st_ino for file in files]:
+                break
+            for file in files:
+                file.close()
+        return files
 
     def tail(self, count: int, chosen: Callable[[Line], bool]) -> list[Line]:
         """Return the last so many lines that are chosen, in their order; `read` goes on after them.
@@ -101,6 +112,22 @@ class Reader:
             self.at += len(text)
             if (line := parsed(text)) is not None:
                 yield line
+
+
+def there(path: str) -> IO[bytes] | None:
+    """Return a file, opened to be read; None where it has gone."""
+    try:
+        return open(path, "rb")
+    except FileNotFoundError:
+        return None
+
+
+def inode(path: str) -> int:
+    """Return the number of a file, 0 where it has gone."""
+    try:
+        return os.stat(path).st_ino
+    except FileNotFoundError:
+        return 0
 
 
 def parsed(text: bytes) -> Line | None:

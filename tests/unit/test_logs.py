@@ -138,6 +138,39 @@ def test_a_reader_goes_on_where_it_was_though_files_have_moved(tmp_path: Path) -
     assert list(reader.read()) == []
 
 
+@pytest.mark.parametrize("how", ["read", "tail"])
+@pytest.mark.parametrize("files", [1, 2, 3])
+def test_files_that_are_moved_on_while_they_are_opened_are_read_whole_and_once(
+    tmp_path: Path, how: str, files: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(files):
+        append(tmp_path, number, files - number)
+    paths = Reader.files
+
+    def moved_on(reader: Reader) -> list[str]:
+        found = paths(reader)
+        monkeypatch.setattr(Reader, "files", paths)
+        for number in range(files, 0, -1):
+            (tmp_path / name_of(number - 1)).rename(tmp_path / name_of(number))
+        append(tmp_path, 0, files + 1)
+        return found
+
+    monkeypatch.setattr(Reader, "files", moved_on)
+    reader = Reader(str(tmp_path))
+    found = list(reader.read()) if how == "read" else reader.tail(9, lambda line: True)
+    assert [line.text for line in found] == [f"{n}\n" for n in range(1, files + 2)] and not reader.ended
+    assert list(reader.read()) == []
+
+
+def name_of(number: int) -> str:
+    return f"log.{number}" if number else "log"
+
+
+def append(folder: Path, number: int, n: int) -> None:
+    with (folder / name_of(number)).open("a") as file:
+        file.write(json.dumps({"log": f"{n}\n", "stream": "stdout", "time": ""}) + "\n")
+
+
 def is_even(line: Line) -> bool:
     return line.text.rstrip("\n").endswith(("0", "2", "4", "6", "8"))
 
