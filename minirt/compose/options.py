@@ -144,7 +144,7 @@ def mount_of(project: Project, one: dict[str, Any]) -> str:
         source = project.path(str(one["source"])) if kind == "bind" else volume_name(project, str(one["source"]))
         fields.append(f"source={source}")
         if kind == "bind" and truth((one.get("bind") or {}).get("create_host_path", True)) and not os.path.lexists(source):
-            os.makedirs(source)
+            os.makedirs(source, exist_ok=True)
     fields += ["readonly"] if truth(one.get("read_only", False)) else []
     bind, volume, tmpfs = one.get("bind") or {}, one.get("volume") or {}, one.get("tmpfs") or {}
     fields += [f"bind-propagation={bind['propagation']}"] if bind.get("propagation") else []

@@ -40,7 +40,7 @@ def claim(container: Container, options: RunOptions, image: Image) -> None:
     for request in wanted:
         if request.make and not os.path.lexists(request.source):
             try:
-                os.makedirs(request.source)
+                os.makedirs(request.source, exist_ok=True)  # another container's beginning may make it meanwhile
             except OSError as error:
                 raise UsageError(f"{request.where}: {request.source}: {error.strerror}") from None
     if any(request.kind == "volume" for request in wanted):
@@ -171,7 +171,7 @@ def make(name: str, labels: dict[str, str], options: dict[str, str]) -> Volume:
 
 
 def drop(volume: Volume) -> str:
-    """Let nobody find a volume any more, and tell of it. Returns the path to be erased."""
+    """Let nobody find a volume any more, and tell of it; the caller holds `removing`. Returns the path to be erased."""
     from minirt.state.events import tell
     from minirt.volume import store
 
@@ -184,13 +184,15 @@ def remove(name: str) -> None:
     """Remove a volume that no container uses. Raises: VolumeError, which names the containers."""
     from minirt.volume import store
 
-    volume = store.find(name)
-    with store.changing():
-        if using := users(name):
-            labels = ", ".join(container.label for container in using)
-            raise store.VolumeInUse(f"volume {name} is in use by {labels}: minirt rm {using[0].label}")
-        hidden = drop(volume)
-    erase([hidden])
+    store.find(name)  # else there may be no place for volumes, and none is made
+    with store.removing():
+        with store.changing():
+            volume = store.find(name)  # another may have removed it
+            if using := users(name):
+                labels = ", ".join(container.label for container in using)
+                raise store.VolumeInUse(f"volume {name} is in use by {labels}: minirt rm {using[0].label}")
+            hidden = drop(volume)
+        erase([hidden])
 
 
 def let_go(state: dict[str, Any]) -> None:
@@ -201,23 +203,21 @@ def let_go(state: dict[str, Any]) -> None:
     if not names:
         return
     hidden = []
-    with store.changing():
-        for name in sorted(names):
-            volume = store.load(name)
-            if volume is not None and volume.anonymous and not users(name):
-                hidden.append(drop(volume))
-    erase(hidden)
+    with store.removing():
+        with store.changing():
+            for name in sorted(names):
+                volume = store.load(name)
+                if volume is not None and volume.anonymous and not users(name):
+                    hidden.append(drop(volume))
+        erase(hidden)
 
 
 def erase(hidden: Iterable[str]) -> None:
-    """Remove what nobody can find any more."""
+    """Remove what nobody can find any more; the caller holds `removing`, and others go on."""
     from minirt.linux.rmtree import remove_tree
 
     for path in hidden:
-        try:
-            remove_tree(path)
-        except FileNotFoundError:
-            pass  # somebody else swept it
+        remove_tree(path)
 
 
 def prune(everything: bool = False, keep: Any = None) -> tuple[list[str], int]:
@@ -234,14 +234,15 @@ def prune(everything: bool = False, keep: Any = None) -> tuple[list[str], int]:
     hidden, names, size = [], [], 0
     if not os.path.isdir(store.directory()):
         return [], 0
-    with store.changing():
-        used = in_use()
-        for volume in store.volumes():
-            if volume.name not in used and (everything or volume.anonymous) and not (keep and keep(volume)):
-                size += usage(volume)
-                names.append(volume.name)
-                hidden.append(drop(volume))
-    erase(hidden)
+    with store.removing():
+        with store.changing():
+            used = in_use()
+            for volume in store.volumes():
+                if volume.name not in used and (everything or volume.anonymous) and not (keep and keep(volume)):
+                    size += usage(volume)
+                    names.append(volume.name)
+                    hidden.append(drop(volume))
+        erase(hidden)
     return names, size
 
 

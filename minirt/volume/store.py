@@ -2,10 +2,12 @@
 
     volumes/NAME/_data          the content, which containers see
                  volume.json    labels, driver options, when it was made
-    volumes/.NAME.RANDOM        half made, or half removed: nobody's, and the next change removes it
+    volumes/.NAME.RANDOM        half made, or half removed: with nobody at it the next change removes it
 
 There is no list of volumes beside the directories, so none can disagree with them. One is made under a hidden name and
 renamed when it is whole, and renamed back before it is removed; both under a lock, which the kernel drops with its holder.
+To remove what is hidden takes long, and others are not to wait for it: so who does that holds a second lock, and shares it
+with those who do the same. Only who gets that one alone knows that what is hidden is nobody's.
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ __all__ = [
     "drop",
     "find",
     "load",
+    "removing",
     "sweep",
     "volumes",
 ]  # fmt: skip
@@ -95,6 +98,15 @@ def changing() -> Lock:
     """Return the lock that covers making a volume, removing it, and writing down that a container uses it."""
     os.makedirs(directory(), mode=0o711, exist_ok=True)
     return Lock(f"{directory()}.lock")
+
+
+def removing(*, alone: bool = False) -> Lock:
+    """Return the lock that covers a removal from before `drop` to its end; it is taken before `changing`.
+
+    Args: alone, of who looks for what killed ones have left: BlockingIOError where somebody is removing.
+    """
+    path = f"{directory()}.removing.lock"
+    return Lock(path, wait=0) if alone else Lock(path, shared=True)
 
 
 def check_name(name: str) -> None:
@@ -177,7 +189,10 @@ def volumes() -> list[Volume]:
 
 
 def drop(volume: Volume) -> str:
-    """Take a volume out of sight; the caller holds `changing`, and knows that nobody uses it. Returns what is to be removed."""
+    """Take a volume out of sight; the caller holds `removing` and `changing`, and knows that nobody uses it.
+
+    Returns: what is to be removed.
+    """
     from minirt.volume.device import detach
 
     detach(volume)
@@ -187,14 +202,27 @@ def drop(volume: Volume) -> str:
 
 
 def sweep(dry: bool = False) -> list[str]:
-    """Remove what a killed minirt left half made or half removed; the caller holds `changing`. Returns the paths."""
+    """Remove what a killed minirt left half made or half removed; the caller holds `changing`.
+
+    Returns: the paths; none while somebody is removing a volume, as that is hidden too.
+    """
     from minirt.linux.rmtree import remove_tree
 
+    if not _hidden():
+        return []
     try:
-        left = [os.path.join(directory(), name) for name in os.listdir(directory()) if name.startswith(".")]
+        with removing(alone=True):
+            left = sorted(_hidden())  # now: what was there before may have been removed meanwhile
+            for path in left if not dry else ():
+                remove_tree(path)
+            return left
+    except BlockingIOError:
+        return []
+
+
+def _hidden() -> list[str]:
+    """Return the paths of what is no volume, yet or any more."""
+    try:
+        return [os.path.join(directory(), name) for name in os.listdir(directory()) if name.startswith(".")]
     except FileNotFoundError:
         return []
-    for path in left:
-        if not dry:
-            remove_tree(path)
-    return sorted(left)

@@ -1,0 +1,91 @@
+"""Two commands at once, and the second comes just between two steps of the first: each is done, or refused in words."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from command import Minirt
+
+from minirt.engine import volumes
+from minirt.engine.container import containers
+from minirt.engine.options import RunOptions
+from minirt.engine.removal import remove
+from minirt.engine.start import create
+from minirt.volume import store
+
+pytestmark = [
+    pytest.mark.timeout(120),
+    pytest.mark.skipif(os.geteuid() != 0, reason="a container without a user namespace takes root"),
+]
+
+
+@pytest.fixture
+def root(minirt: Minirt, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setenv("MINIRT_ROOT", str(minirt.root))
+    yield minirt.root
+    for container in containers():
+        remove(container, force=True)
+
+
+def before_next(
+    monkeypatch: pytest.MonkeyPatch, where: object, name: str, other: Callable[[], object], first: object = None
+) -> list[str]:
+    """Let something else happen once, just before a function is called.
+
+    Args: first, the argument that it is called with; any by default.
+    Returns: what is filled when it has happened.
+    """
+    function, happened = getattr(where, name), []
+
+    def first_the_other(*args: object, **more: object) -> object:
+        if not happened and first in (None, *args[:1]):
+            happened.append(name)
+            other()
+        return function(*args, **more)
+
+    monkeypatch.setattr(where, name, first_the_other)
+    return happened
+
+
+def options(name: str = "box", **chosen: object) -> RunOptions:
+    return RunOptions("busybox", ["sleep", "1000"], name=name, detach=True, stop_timeout=0, **chosen)
+
+
+# -- volumes -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_volume_that_is_being_removed_is_left_to_who_removes_it(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each command that makes a volume removes what killed ones have left half removed; this one is not."""
+    volumes.create("going")
+    meanwhile: list[str] = []
+    place = root / "lib" / "volumes"
+    before_next(monkeypatch, volumes, "erase", lambda: (volumes.create("coming"), meanwhile.extend(os.listdir(place))))
+    volumes.remove("going")
+    assert sorted(name.split(".")[1] if "." in name else name for name in meanwhile) == ["coming", "going"]
+    assert os.listdir(place) == ["coming"]
+
+
+def test_what_a_killed_removal_has_left_goes_with_the_next_volume(root: Path) -> None:
+    with store.removing(), store.changing():
+        left = volumes.drop(volumes.make("going", {}, {}))
+    assert os.path.isdir(left)
+    volumes.create("coming")
+    assert os.listdir(root / "lib" / "volumes") == ["coming"]
+
+
+def test_a_volume_that_two_remove_is_gone_for_the_second(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    volumes.create("going")
+    happened = before_next(monkeypatch, store, "changing", lambda: volumes.remove("going"))
+    with pytest.raises(store.NoVolume):
+        volumes.remove("going")
+    assert happened and os.listdir(root / "lib" / "volumes") == []
+
+
+def test_a_directory_that_two_containers_want_is_made_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = root / "shared" / "place"
+    happened = before_next(monkeypatch, os, "makedirs", lambda: place.mkdir(parents=True), first=str(place))
+    create(options(volume=[f"{place}:/data"]))
+    assert happened and containers()[0].state["mounts"][0]["source"] == str(place)
