@@ -7,12 +7,22 @@ no long path, and one descriptor (a container can make a tree deeper than any of
 from __future__ import annotations
 
 import os
+from errno import EEXIST, ENOTEMPTY
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["remove_tree"]
+
+FULL = (ENOTEMPTY, EEXIST)  # man 2 rmdir: either may be said
+ROUNDS = 100  # how often it is begun again for what others put in meanwhile; a program that never stops doing so wins
 
 
 def remove_tree(path: str) -> None:
     """Remove a directory; what it holds may be anything, and no link is followed.
+
+    Others may put things into it and take things out of it meanwhile.
 
     Args:
         path: where the directories in it come to lie too, until it goes as the last.
@@ -20,23 +30,38 @@ def remove_tree(path: str) -> None:
     Raises: OSError; EBUSY where something is mounted in it.
     """
     tag = os.urandom(6).hex()  # an earlier removal may have been killed, and left such names
-    waiting, moved = [path], 0
+    names = (f"{path}/{tag}.{number}" for number in range(1 << 62))
+    for left in reversed(range(ROUNDS)):
+        try:
+            _empty(path, names)
+            os.rmdir(path)
+            return
+        except OSError as error:
+            if error.errno not in FULL or not left:
+                raise
+
+
+def _empty(path: str, names: Iterator[str]) -> None:
+    """Remove what is in a directory. Args: names, new ones in it."""
+    waiting = [path]
     while waiting:
         here = waiting.pop()
         fd = _open(here)
         try:
             for name, is_directory in _entries(fd):
-                if not is_directory:
-                    os.unlink(name, dir_fd=fd)
-                elif not _removed(name, fd):
-                    moved += 1
-                    waiting.append(f"{path}/{tag}.{moved}")
-                    os.rename(name, waiting[-1], src_dir_fd=fd)
+                try:
+                    if not is_directory:
+                        os.unlink(name, dir_fd=fd)
+                    elif not _removed(name, fd):
+                        there = next(names)
+                        os.rename(name, there, src_dir_fd=fd)
+                        waiting.append(there)
+                except FileNotFoundError:
+                    pass  # another took it out
         finally:
             os.close(fd)
         if here != path:
             os.rmdir(here)
-    os.rmdir(path)
 
 
 def _open(path: str) -> int:
@@ -54,13 +79,11 @@ def _entries(fd: int) -> list[tuple[str, bool]]:
 
 def _removed(name: str, fd: int) -> bool:
     """Remove a directory if it is empty; without root it may have to be made writable first, to be moved."""
-    from errno import EEXIST, ENOTEMPTY
-
     try:
         os.rmdir(name, dir_fd=fd)
         return True
     except OSError as error:
-        if error.errno not in (ENOTEMPTY, EEXIST):
+        if error.errno not in FULL:
             raise
         if os.geteuid() != 0:
             os.chmod(name, 0o700, dir_fd=fd)  # a directory's own ".." changes when it is moved (man 2 rename, EACCES)

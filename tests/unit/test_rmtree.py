@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import resource
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from minirt.linux import rmtree
 from minirt.linux.rmtree import remove_tree
 
 NAMES = st.text("ab.\udc80\n", min_size=1, max_size=3).filter(lambda name: name not in (".", ".."))
@@ -75,3 +77,37 @@ def test_without_root_directories_that_may_not_be_read_go_too(tmp_path: Path) ->
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("times", [1, 5])
+def test_what_others_put_in_and_take_out_meanwhile_is_no_hindrance(
+    times: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree, entries = tmp_path / "tree", rmtree._entries
+    numbers = list(range(times))
+
+    def others_come_after(fd: int) -> list[tuple[str, bool]]:
+        found = entries(fd)
+        if numbers and os.path.samestat(os.fstat(fd), tree.stat()):
+            number = numbers.pop()
+            for name, is_directory in found[:2]:
+                (tree / name).rename(tmp_path / f"taken {is_directory} {number}")
+            for name in ("full", "more"):
+                (tree / f"{name}{number}" / "in").mkdir(parents=True)
+            for name in ("file", "mark"):
+                (tree / f"{name}{number}").touch()
+        return found
+
+    (tree / "full" / "in").mkdir(parents=True)
+    (tree / "file").touch()
+    monkeypatch.setattr(rmtree, "_entries", others_come_after)
+    remove_tree(str(tree))
+    assert not tree.exists() and not numbers
+
+
+def test_who_never_stops_putting_in_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree, entries, numbers = tmp_path / "tree", rmtree._entries, itertools.count()
+    tree.mkdir()
+    monkeypatch.setattr(rmtree, "_entries", lambda fd: (entries(fd), (tree / str(next(numbers))).touch())[0])
+    with pytest.raises(OSError, match="not empty"):
+        remove_tree(str(tree))
