@@ -12,6 +12,7 @@ Read in this order:
     image.py        an image: manifest and configuration
     holds.py        who needs an image that may have lost its name
     partial.py      what arrives over a network, perhaps in more than one command
+    origins.py      which repositories have a blob
     store.py        them together: `Store(root).resolve("busybox").layers()`
     collect.py      what nothing leads to goes
     layers.py       a stack of layers as directories for overlayfs
@@ -41,6 +42,6 @@ Read in this order:
     remote/         registries: pull, push, search
 
 The directory of a store is an OCI image layout (image-spec image-layout.md), with `layers/` (unpacked),
-`tmp/` (unfinished) and `holds/` (who needs an image that may have lost its name) beside it.
+`tmp/` (unfinished), `holds/` (who needs an image that may have lost its name) and `origins/` (who else has a blob) beside it.
 Nothing here imports at its top what `minirt run` of an unpacked image does not need.
 """

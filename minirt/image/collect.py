@@ -30,6 +30,7 @@ def remove_unneeded(store: Store) -> list[str]:
     gone = [digest for digest in store.blobs.all() if digest not in blobs]
     for digest in gone:
         os.unlink(store.blobs.path(digest))
+    store.origins.forget(blobs)
     return gone
 
 

@@ -19,6 +19,7 @@ from minirt.image.holds import Holds
 from minirt.image.image import MEDIA_CONFIG, Image
 from minirt.image.index import MEDIA_MANIFEST, Index, name_of, replace_file
 from minirt.image.layers import Layers
+from minirt.image.origins import Origins
 from minirt.image.partial import Partials
 from minirt.image.reference import Reference
 from minirt.image.scratch import Lock, Scratch, remove_tree
@@ -53,6 +54,7 @@ class Store:
         self.steps = Steps(root + "/steps")
         self.holds = Holds(root + "/holds")
         self.partials = Partials(root + "/partial", self.blobs)
+        self.origins = Origins(root + "/origins")
 
     # -- reading
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from command import Minirt
 from registries import DockerRegistry, available, registry  # noqa: F401
+from registry_server import fresh
+from relay import Relay
 
 pytestmark = [
     pytest.mark.root,
@@ -55,14 +59,36 @@ def test_what_skopeo_pushed_runs(own_store: Minirt, registry: DockerRegistry, fo
     assert "DAMAGED" not in ok(own_store("image", "verify", "--all"))
 
 
-def test_a_layer_that_a_neighbour_has_is_mounted(own_store: Minirt, registry: DockerRegistry) -> None:
-    names = [f"{registry.host}/mount/{name}:1" for name in ("a", "b")]
-    for name in names:
-        ok(own_store("tag", "busybox", name))
-    pushes = [own_store("push", PLAIN, name) for name in names]
-    assert [done.returncode for done in pushes] == [0, 0]
-    assert "pushed" in pushes[0].stderr and "pushed" not in pushes[1].stderr and "mounted" in pushes[1].stderr
-    skopeo("copy", "-q", "--src-tls-verify=false", f"docker://{names[1]}", f"dir:{own_store.root}/out")
+@pytest.fixture(params=["docker-registry", "minirt"])
+def wire(request: pytest.FixtureRequest, registry: DockerRegistry) -> Iterator[Relay]:
+    """A wire to docker-registry, and one to ours."""
+    with contextlib.ExitStack() as stack:
+        host = registry.host
+        if request.param == "minirt":
+            host = stack.enter_context(fresh("--quiet")).host
+        yield stack.enter_context(Relay(host))
+
+
+def test_what_another_repository_of_the_registry_got_is_not_sent_twice(own_store: Minirt, wire: Relay) -> None:
+    first = own_store("push", PLAIN, "busybox", f"{wire.host}/mount/a:1")
+    sent = wire.up
+    second = own_store("push", PLAIN, "busybox", f"{wire.host}/mount/b:1")
+    assert "pushed" in ok(first) + first.stderr and "pushed" not in ok(second) + second.stderr and "mounted" in second.stderr
+    size = sum(layer["size"] for layer in json.loads(ok(own_store("image", "inspect", "busybox")))[0]["Layers"])
+    assert sent > size and wire.up - sent < 20_000 < size
+    skopeo("copy", "-q", "--src-tls-verify=false", f"docker://{wire.host}/mount/b:1", f"dir:{own_store.root}/out")
+
+
+def test_what_a_repository_was_pulled_from_has_is_not_sent_to_its_neighbour(own_store: Minirt, wire: Relay) -> None:
+    pulled, built = f"{wire.host}/base/box:1", f"{wire.host}/app/box:1"
+    skopeo("copy", "-q", "--dest-tls-verify=false", f"oci:{store(own_store)}:busybox:latest", f"docker://{pulled}")
+    ok(own_store("rmi", "busybox"))
+    ok(own_store("pull", PLAIN, pulled))
+    (own_store.root / "Dockerfile").write_text(f"FROM {pulled}\nENV A=b\n")
+    ok(own_store("build", "-q", "-t", built, own_store.root))
+    ok(own_store("rmi", pulled))
+    done = own_store("push", PLAIN, built)
+    assert ok(done) and "mounted" in done.stderr
 
 
 def test_what_is_there_is_not_sent_again(own_store: Minirt, registry: DockerRegistry) -> None:

@@ -40,6 +40,8 @@ class Sessions(Loopback):
         self.elsewhere = 0  # how many PATCHes are sent on to another path first
         self.manifests: dict[str, bytes] = {}
         self.patches: list[str] = []  # Content-Range of each
+        self.posts: list[str] = []  # query of each
+        self.denied = ""  # a repository of which nobody may mount blobs
 
     def manifest(self, path: str) -> bytes | None:
         """Return the manifest of a path's tag or digest."""
@@ -58,13 +60,20 @@ class Handler(Speaker):
             self.answer(200 if self.path.rpartition("/")[2] in self.server.blobs else 404)
 
     def do_POST(self) -> None:
+        self.server.posts.append(self.path.partition("?")[2])
+        if self.server.denied and parse_qs(urlsplit(self.path).query).get("from") == [self.server.denied]:
+            self.answer(401, WWW_Authenticate=f'Bearer realm="http://{self.server.host}/token"')
+            return
         name = f"s{next(self.server.numbers)}"  # never again one that has ended: uploads run side by side
         self.server.sessions[name] = bytearray()
         self.answer(202, Location=f"/v2/app/blobs/uploads/{name}?state=0")
 
     def do_GET(self) -> None:
         session = self.server.sessions.get(urlsplit(self.path).path.rpartition("/")[2])
-        if self.path == "/v2/":
+        if self.path.startswith("/token"):
+            allowed = f"repository:{self.server.denied}:pull" not in parse_qs(urlsplit(self.path).query)["scope"]
+            self.answer(200 if allowed else 401, b'{"token": "any"}')
+        elif self.path == "/v2/":
             self.answer(200)
         elif (manifest := self.server.manifest(self.path)) is not None:
             self.answer(200, manifest)
@@ -72,6 +81,9 @@ class Handler(Speaker):
             self.answer(404)
         else:
             self.answer(204, Range=f"0-{max(len(session) - 1, 0)}", Location=self.path)
+
+    def do_DELETE(self) -> None:
+        self.answer(204 if self.server.sessions.pop(urlsplit(self.path).path.rpartition("/")[2], None) is not None else 404)
 
     def do_PATCH(self) -> None:
         if self.server.elsewhere:
@@ -112,15 +124,15 @@ class Handler(Speaker):
         self.answer(201 if good else 400)
 
 
-def send(server: Sessions, data: bytes = DATA) -> list[int]:
-    """Upload a blob. Returns what was told of progress."""
+def send(server: Sessions, data: bytes = DATA, sources: list[str] | None = None) -> list[int]:
+    """Upload a blob. Args: sources, repositories that may have it. Returns what was told of progress."""
     told: list[int] = []
     digest = "sha256:" + hashlib.sha256(data).hexdigest()
     repository = connect(Place(server.host, "app", True))
     with tempfile.TemporaryFile() as file:
         file.write(data)
         file.flush()
-        how = uploads.upload(repository, file.fileno(), {"digest": digest, "size": len(data)}, told.append)
+        how = uploads.upload(repository, file.fileno(), {"digest": digest, "size": len(data)}, told.append, sources)
     assert how == "pushed" and server.blobs == {digest: data}
     return told
 
@@ -151,6 +163,21 @@ def test_a_chunk_that_breaks_off_is_gone_on_with(monkeypatch: pytest.MonkeyPatch
     with Sessions([400_000, 1]) as server:
         send(server)
     assert server.received == len(DATA)
+
+
+def test_where_no_neighbour_has_the_blob_it_is_sent_and_no_upload_stays_open() -> None:
+    with Sessions([]) as server:
+        told = send(server, sources=["a", "b"])
+        assert [parse_qs(query).get("from") for query in server.posts] == [["a"], ["b"]]
+        assert sum(told) == len(DATA) == server.received and server.sessions == {}
+
+
+def test_where_the_neighbour_may_not_be_read_the_blob_is_sent() -> None:
+    """Here it is who gives out the tokens that says no."""
+    with Sessions([]) as server:
+        server.denied = "secret"
+        assert sum(send(server, sources=["secret"])) == len(DATA) == server.received
+        assert len(server.posts) == 2 and not server.posts[1]
 
 
 def test_an_empty_blob_is_pushed() -> None:

@@ -111,6 +111,7 @@ def _pull(
         diff_ids = _configuration(store, repository, config, layers, reference)
         arrive(store, repository, layers, diff_ids if unpacked else [], progress)
         _keep(store, descriptor, data)
+        store.origins.add([str(blob["digest"]) for blob in (config, *layers)], str(repository))
         (store.pin if reference.digest else store.set_name)(reference.familiar, descriptor)
     image = store.resolve(reference.familiar)
     if unpacked and signing.wants_signature(reference):

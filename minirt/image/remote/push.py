@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["push", "push_image"]
 
 UPLOADS = 4  # at a time
+NEIGHBOURS = 3  # that are asked for a blob: each costs a request, which is worth less than the bytes
 
 
 def push(
@@ -63,12 +64,12 @@ def push(
 def push_image(store: Store, repository: Repository, image: Image, tag: str, progress: Progress) -> None:
     """Send an image's blobs and its manifest. Args: tag, or the manifest's digest. Raises RegistryError and those below it."""
     data = store.blobs.read(image.descriptor)
+    blobs = {str(blob["digest"]): blob for blob in [*image.manifest["layers"], image.manifest["config"]]}
     if repository.manifest_digest(tag) == image.digest:
         progress.say(image.digest, "there")
+        store.origins.add(blobs, str(repository))
         _refer(repository, image)  # who pushed it may have been killed in between
         return
-    blobs = [*image.manifest["layers"], image.manifest["config"]]
-    sources = _neighbours(store, repository, {str(blob["digest"]) for blob in blobs})
     stopped = threading.Event()
 
     def send(blob: Descriptor) -> None:
@@ -76,11 +77,11 @@ def push_image(store: Store, repository: Repository, image: Image, tag: str, pro
         progress.begin(digest, blob["size"])
         with open(store.blobs.open(blob), "rb", buffering=0) as file:
             how = upload(repository, file.fileno(), blob, lambda count: progress.advance(digest, count),
-                         sources.get(digest), stopped.is_set)  # fmt: skip
+                         _neighbours(store, repository, digest), stopped.is_set)  # fmt: skip
         progress.say(digest, how)
 
     with ThreadPoolExecutor(UPLOADS, "push") as pushers:
-        futures = [pushers.submit(send, blob) for blob in {str(one["digest"]): one for one in blobs}.values()]
+        futures = [pushers.submit(send, blob) for blob in blobs.values()]
         try:
             wait(futures, return_when=FIRST_EXCEPTION)
         finally:
@@ -90,6 +91,7 @@ def push_image(store: Store, repository: Repository, image: Image, tag: str, pro
                     future.cancel()
     raise_first(futures)
     response = repository.put_manifest(tag, data, str(image.descriptor["mediaType"]))
+    store.origins.add(blobs, str(repository))
     if "OCI-Subject" not in response.headers:  # else the registry itself has seen what it refers to
         _refer(repository, image)
 
@@ -109,18 +111,8 @@ def _refer(repository: Repository, image: Image) -> None:
     repository.add_referrer(digest, entry)
 
 
-def _neighbours(store: Store, repository: Repository, digests: set[str]) -> dict[str, list[str]]:
-    """Return which repositories of the same registry may have blobs, as images here came from or went to them."""
-    found: dict[str, list[str]] = {}
-    for image in store.readable():
-        try:
-            reference = Reference.parse(image.name)
-        except BadReference:  # another tool wrote it
-            continue
-        if reference.registry != repository.host or reference.repository == repository.name:
-            continue
-        for blob in [*image.manifest["layers"], image.manifest["config"]]:
-            names = found.setdefault(str(blob["digest"]), [])
-            if blob["digest"] in digests and reference.repository not in names and len(names) < 3:
-                names.append(reference.repository)
-    return found
+def _neighbours(store: Store, repository: Repository, digest: str) -> list[str]:
+    """Return other repositories of the same registry that may have a blob, the newest of which we know first."""
+    host = repository.host + "/"
+    others = [name for name in store.origins.of(digest) if name.startswith(host) and name != str(repository)]
+    return [name.removeprefix(host) for name in others[:NEIGHBOURS]]

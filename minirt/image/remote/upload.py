@@ -6,9 +6,10 @@ with the digest. A registry answers each with the Location of what comes next.
 
 from __future__ import annotations
 
+import contextlib
 import os
 
-from minirt.image.remote.errors import RegistryError, Unreachable
+from minirt.image.remote.errors import Denied, RegistryError, Unreachable
 from minirt.image.remote.http import TRIES, check, finish, length_of
 from minirt.image.remote.together import Stopped
 
@@ -44,10 +45,12 @@ def upload(
     if repository.has_blob(digest):
         progress(size)
         return "there"
-    location = ""
+    location: str | None = ""
     for source in sources or ():
+        if location:
+            _cancel(repository, location)
         location = _mount(repository, digest, source)
-        if not location:
+        if location is None:
             progress(size)
             return "mounted"
     location = location or _open(repository)
@@ -55,16 +58,31 @@ def upload(
     return "pushed"
 
 
-def _mount(repository: Repository, digest: str, source: str) -> str:
-    """Ask for a blob of another repository. Returns "" where it was mounted, else where to upload it."""
-    path = f"blobs/uploads/?mount={digest}&from={source}"
-    response = repository.send("POST", path, "pull,push", source=source, headers={"Content-Length": "0"})
-    if response.status in (401, 403, 404, 405):  # no right to read there: then as if nobody had asked
+def _mount(repository: Repository, digest: str, source: str) -> str | None:
+    """Ask for a blob of another repository ("Mounting a blob from another repository").
+
+    Returns None where it was mounted, else where it has to be uploaded to; "" where that has to be asked for: no right to read
+    there is as if nobody had asked, whether the registry says so or who gives out its tokens.
+    """
+    from urllib.parse import quote
+
+    path = f"blobs/uploads/?mount={digest}&from={quote(source, safe='/')}"
+    try:
+        response = repository.send("POST", path, "pull,push", source=source, headers={"Content-Length": "0"})
+    except Denied:
+        return ""
+    if response.status in (401, 403, 404, 405):
         finish(response)
-        return _open(repository)
+        return ""
     check(response, f"push to {repository}", 201, 202)
     finish(response)
-    return "" if response.status == 201 else _location(response, repository)
+    return None if response.status == 201 else _location(response, repository)
+
+
+def _cancel(repository: Repository, location: str) -> None:
+    """Let a registry forget an upload that is not gone on with. Not all know how; in time they forget by themselves."""
+    with contextlib.suppress(RegistryError):
+        finish(repository.send("DELETE", location, "pull,push", again=False))
 
 
 def _open(repository: Repository) -> str:
