@@ -12,7 +12,7 @@ from minirt.engine.asked import load_options
 from minirt.engine.container import Conflict, Container
 from minirt.engine.context import compile_filter
 from minirt.engine.options import RunOptions
-from minirt.engine.removal import running
+from minirt.engine.removal import running, while_running
 from minirt.engine.run import check
 from minirt.engine.session import Session
 from minirt.errors import MinirtError, NotExecutable, NotFound
@@ -47,7 +47,8 @@ def execute(container: Container, options: RunOptions) -> int:
         return 0
     with ExitStack() as undo:
         os.close(running(container))
-        context = make_context(container, options)
+        with while_running(container):
+            context = make_context(container, options)
         return told(container, options, Joining(options, context, container, undo).run_all)
 
 
@@ -116,10 +117,28 @@ class Joining(Session):
         path = self.context.process["cwd"]
         return kind(f"exec: working directory {path} in the container: {os.strerror(failure.errno)}")
 
-    def run_all(self) -> int:
-        """Give birth to it and stay with it. Returns its exit status."""
+    def bear(self, fds: tuple[int, int, int], parent: Any = None) -> Birth:
+        """Give birth to it: until its program runs.
+
+        Args: fds, its descriptors 0, 1, 2; parent, who spawns it in our place.
+        Raises: Conflict where its container has ended meanwhile; MinirtError, with docker's 126 and 127.
+        """
         from minirt.oci.join import begin_join, finish_join
         from minirt.plan.birth import Birth, PlanFailed
+
+        with while_running(self.container):
+            try:
+                birth = self.undo.enter_context(
+                    Birth(lambda: begin_join(self.context), fds, rest=lambda plan: finish_join(plan, self.context), parent=parent)
+                )
+                for name in birth.barriers():
+                    self.stand(name, birth)
+            except PlanFailed as failure:
+                raise self.verdict(failure) from None
+        return birth
+
+    def run_all(self) -> int:
+        """Give birth to it and stay with it. Returns its exit status."""
         from minirt.terminal.attach import attach
         from minirt.terminal.wait import Signals
 
@@ -129,14 +148,7 @@ class Joining(Session):
             stdin = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
             self.undo.callback(os.close, stdin)
         signals = self.undo.enter_context(Signals(options.sig_proxy))
-        try:
-            birth = self.undo.enter_context(
-                Birth(lambda: begin_join(self.context), (stdin, 1, 2), rest=lambda plan: finish_join(plan, self.context))
-            )
-            for name in birth.barriers():
-                self.stand(name, birth)
-        except PlanFailed as failure:
-            raise self.verdict(failure) from None
+        birth = self.bear((stdin, 1, 2))
         status = attach(birth.pidfd, master=self.master, detach_keys=self.keys(), interactive=options.interactive, signals=signals)
         birth.reaped()
         return status or 0

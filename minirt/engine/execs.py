@@ -11,14 +11,14 @@ from __future__ import annotations
 import json
 import os
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 from minirt.engine import monitor as m
 from minirt.engine.container import Conflict, Container, NoContainer, containers
 from minirt.engine.exec import Joining, make_context
 from minirt.engine.left import hand_over_terminal, place, streams
 from minirt.engine.options import RunOptions
-from minirt.engine.removal import running
+from minirt.engine.removal import running, while_running
 from minirt.errors import MinirtError
 from minirt.linux.process import ENDED, start_time
 
@@ -45,8 +45,11 @@ class Exec:
     @property
     def options(self) -> RunOptions:
         """What was asked for."""
-        with open(f"{self.path}/options.json", encoding="utf-8") as file:
-            chosen = json.load(file)
+        try:
+            with open(f"{self.path}/options.json", encoding="utf-8") as file:
+                chosen = json.load(file)
+        except FileNotFoundError:  # its container was removed
+            raise NoContainer(f"no exec {self.id!r}") from None
         image, command = chosen.pop("image"), chosen.pop("command")
         return RunOptions(image, command, **chosen)
 
@@ -82,6 +85,10 @@ class Exec:
 
         Raises: Conflict, MinirtError.
         """
+        with while_running(self.container):  # its directory goes with the container
+            self._start(before, console_size)
+
+    def _start(self, before: Callable[[], object], console_size: list[int] | None) -> None:
         try:
             os.close(os.open(f"{self.path}/begun", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         except FileExistsError:
@@ -101,8 +108,6 @@ class Exec:
 
     def tell(self, action: str) -> None:
         """Write down that something happens to it: an event of its container."""
-        from contextlib import suppress
-
         command = "" if action == "exec_die" else f": {' '.join(self.options.command)}"
         code = {} if self.exit_code is None else {"exitCode": str(self.exit_code)}
         with suppress(MinirtError):  # the container was removed meanwhile
@@ -124,23 +129,16 @@ class Left(Joining):
 
     def begin(self, exec: Exec) -> None:
         """Give birth to it, and leave it. Raises: MinirtError, with docker's 126 and 127."""
-        from minirt.oci.join import begin_join, finish_join
-        from minirt.plan.birth import Birth, PlanFailed
-
-        fds = streams(self.monitor, self.options, self.undo)
-        try:
-            birth = self.undo.enter_context(
-                Birth(lambda: begin_join(self.context), fds, rest=lambda plan: finish_join(plan, self.context), parent=self.monitor)
-            )
-            for name in birth.barriers():
-                self.monitor.order(m.CHILD, birth.pid)
-                self.stand(name, birth)
-        except PlanFailed as failure:
-            raise self.verdict(failure) from None
+        birth = self.bear(streams(self.monitor, self.options, self.undo), self.monitor)
         exec.note("process", f"{birth.pid} {start_time(birth.pid)}")
         self.monitor.order(m.GO)
         birth.reaped()
         exec.tell("exec_start")
+
+    def stand(self, name: str, birth: Birth) -> None:
+        """Tell the monitor whose parent it is, and do what a barrier is for."""
+        self.monitor.order(m.CHILD, birth.pid)
+        super().stand(name, birth)
 
     def console(self, birth: Birth) -> None:
         """Hand the terminal's master on."""
@@ -150,11 +148,13 @@ class Left(Joining):
 def create(container: Container, options: RunOptions) -> Exec:
     """Make one that can be started. Raises: Conflict where the container does not run."""
     os.close(running(container))
-    sweep(container)
-    made = Exec(container, os.urandom(32).hex())
-    os.makedirs(made.path, 0o700)
-    with open(f"{made.path}/options.json", "w", encoding="utf-8") as file:
-        json.dump(vars(options), file)
+    with while_running(container):
+        sweep(container)
+        made = Exec(container, os.urandom(32).hex())
+        with suppress(FileExistsError):
+            os.mkdir(os.path.dirname(made.path), 0o700)  # no more than that: the container may have been removed
+        os.mkdir(made.path, 0o700)
+        made.note("options.json", json.dumps(vars(options)))
     made.tell("exec_create")
     return made
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from minirt.engine.attachments import attachments, exposed, ports, resolver
 from minirt.engine.container import Conflict, Container
@@ -81,7 +81,7 @@ def has_pasta(container: Container) -> bool:
 @contextmanager
 def inside(container: Container) -> Iterator[tuple[int, int]]:
     """Give a running container's network namespace, and a rtnetlink socket that was made there. Raises: Conflict, KernelError."""
-    from minirt.engine.removal import running
+    from minirt.engine.removal import running, while_running
     from minirt.linux import constants as k
     from minirt.plan import Plan, Slot
     from minirt.plan.birth import Birth
@@ -93,18 +93,18 @@ def inside(container: Container) -> Iterator[tuple[int, int]]:
     plan.pidfd_open(pid, 0, store=process).setns(process, spaces, why="where its interfaces are")
     plan.socket(k.AF_NETLINK, k.SOCK_RAW | k.SOCK_CLOEXEC, k.NETLINK_ROUTE, store=fd, why="it acts where it was made")
     plan.barrier("network", give=fd).exit_group(0)
-    namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        with Birth(plan) as birth:
-            for _ in birth.barriers():
-                socket, birth.received = birth.received, -1
-                try:
-                    yield namespace, socket
-                finally:
-                    os.close(socket)
-            birth.wait()
-    finally:
-        os.close(namespace)
+    with while_running(container), ExitStack() as undo:
+        namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        undo.callback(os.close, namespace)
+        birth = undo.enter_context(Birth(plan))
+        for _ in birth.barriers():
+            socket, birth.received = birth.received, -1
+            try:
+                os.close(running(container))  # still: so the number by which it was joined was its own
+                yield namespace, socket
+            finally:
+                os.close(socket)
+        birth.wait()
 
 
 def connect(name: str, container: Container, wanted: Attachment | None = None) -> None:

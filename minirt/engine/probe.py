@@ -29,8 +29,6 @@ GRACE = 10.0  # s that the kernel has for a killed command
 def probe(container: Container, check: Check) -> tuple[int, str]:
     """Run a check's command. Returns its exit status, -1 where it took too long, and what it wrote, at most OUTPUT bytes."""
     from minirt.engine.options import RunOptions
-    from minirt.oci.join import begin_join, finish_join
-    from minirt.plan.birth import Birth, PlanFailed
 
     options = RunOptions(container.state["image"], check.command)
     with ExitStack() as undo:
@@ -39,15 +37,8 @@ def probe(container: Container, check: Check) -> tuple[int, str]:
         undo.callback(os.close, reader)
         stdin = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
         undo.callback(os.close, stdin)
-        joining = Joining(options, context, container, undo)
         try:
-            birth = undo.enter_context(
-                Birth(lambda: begin_join(context), (stdin, writer, writer), rest=lambda plan: finish_join(plan, context))
-            )
-            for name in birth.barriers():
-                joining.stand(name, birth)
-        except PlanFailed as failure:
-            raise joining.verdict(failure) from None
+            birth = Joining(options, context, container, undo).bear((stdin, writer, writer))
         finally:
             os.close(writer)
         return stay(birth, reader, check.timeout)

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import contextmanager
+from errno import ENOENT, ENOMEM, ESRCH
 
 from minirt.engine import owner
 from minirt.engine.container import Conflict, Container
 from minirt.engine.gc import clear
 
-__all__ = ["KILLED", "no_more", "remove", "running"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["KILLED", "no_more", "remove", "running", "while_running"]
 
 KILLED = 10.0  # seconds that the kernel has for a killed program, and the monitor for what comes after
+DYING = 2.0  # seconds from when a process has no namespaces any more until it is a zombie
+# What is heard of one that has: of its files in /proc, of setns(2), of clone3(2) in its pid namespace; 0: who joined died with it.
+SIGNS = (ENOENT, ESRCH, ENOMEM, 0, None)
 
 
 def running(container: Container) -> int:
@@ -25,6 +34,34 @@ def running(container: Container) -> int:
     if pidfd >= 0:
         os.close(pidfd)
     raise Conflict(f"container {container.label} is not running")
+
+
+@contextmanager
+def while_running(container: Container) -> Iterator[None]:
+    """Do something with the process of a container that runs, or with its files; where that fails as it has ended, say that.
+
+    Raises: Conflict.
+    """
+    try:
+        yield
+    except OSError as error:
+        if _ends(container, DYING if error.errno in SIGNS else 0.0):
+            raise Conflict(f"container {container.label} is not running") from None
+        raise
+
+
+def _ends(container: Container, seconds: float) -> bool:
+    """Say whether a container's first process has ended, or will in so many seconds."""
+    import select
+
+    try:
+        pidfd = running(container)
+    except Conflict:
+        return True
+    try:
+        return bool(select.select([pidfd], [], [], seconds)[0])
+    finally:
+        os.close(pidfd)
 
 
 def no_more(container: Container) -> None:

@@ -9,11 +9,14 @@ from pathlib import Path
 import pytest
 from command import Minirt
 
-from minirt.engine import volumes
-from minirt.engine.container import containers
+import minirt.oci.join
+import minirt.plan.birth
+from minirt.engine import control, execs, networks, volumes
+from minirt.engine.container import Conflict, Container, containers
+from minirt.engine.exec import execute
 from minirt.engine.options import RunOptions
 from minirt.engine.removal import remove
-from minirt.engine.start import create
+from minirt.engine.start import create, run_detached
 from minirt.volume import store
 
 pytestmark = [
@@ -28,6 +31,7 @@ def root(minirt: Minirt, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     yield minirt.root
     for container in containers():
         remove(container, force=True)
+    networks.prune()  # their bridges are the host's
 
 
 def before_next(
@@ -89,3 +93,53 @@ def test_a_directory_that_two_containers_want_is_made_once(root: Path, monkeypat
     happened = before_next(monkeypatch, os, "makedirs", lambda: place.mkdir(parents=True), first=str(place))
     create(options(volume=[f"{place}:/data"]))
     assert happened and containers()[0].state["mounts"][0]["source"] == str(place)
+
+
+# -- what joins a container that runs ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def box(root: Path) -> Container:
+    networks.create({"Name": "net"})
+    return run_detached(create(options(network="net")))
+
+
+def joining(box: Container, detach: bool = False) -> None:
+    execute(box, RunOptions("", ["true"], detach=detach))
+
+
+def in_network(box: Container) -> None:
+    networks.disconnect("net", box)
+
+
+def ends(box: Container) -> None:
+    """The same container, as another command knows it."""
+    control.stop(Container(box.state), 0)
+
+
+def goes(box: Container) -> None:
+    remove(Container(box.state), force=True)
+
+
+BETWEEN: dict[str, tuple[object, str, object]] = {
+    "exec": (minirt.oci.join, "namespace_flags", joining),
+    "exec's executor": (minirt.plan.birth, "send", joining),
+    "exec's files": (os, "mkdir", lambda box: joining(box, True)),
+    "exec's beginning": (execs, "place", lambda box: joining(box, True)),
+    "exec's birth": (minirt.oci.join, "namespace_flags", lambda box: joining(box, True)),
+    "network": (minirt.plan.birth, "Birth", in_network),
+    "network's namespace": (os, "open", in_network),
+}
+
+
+@pytest.mark.parametrize("end", [ends, goes])
+@pytest.mark.parametrize("name", BETWEEN)
+def test_what_joins_a_container_that_ends_meanwhile_is_told_so(
+    name: str, end: Callable[[Container], None], box: Container, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where, function, join = BETWEEN[name]
+    first = f"/proc/{box.state['pid']}/ns/net" if function == "open" else None
+    happened = before_next(monkeypatch, where, function, lambda: end(box), first)
+    with pytest.raises(Conflict, match="container box is not running"):
+        join(box)
+    assert happened and os.listdir(root / "lib" / "containers") == ([box.id] if end is ends else [])
