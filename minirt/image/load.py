@@ -163,7 +163,8 @@ class _Loader:
         from minirt.image.remote.platform import Platform, choose
 
         if entry.get("mediaType") in INDEXES:
-            entry = choose(self._store.blobs.read_json(entry), Platform.parse(self._platform), name)
+            inner = self._store.blobs.read_json
+            entry = choose(inner(entry), Platform.parse(self._platform), name, inner)
         descriptor: Descriptor = {key: entry[key] for key in ("mediaType", "digest", "size", "platform") if key in entry}
         self._check(name, descriptor)
         return name, descriptor

@@ -48,6 +48,51 @@ def indexed() -> Iterator[tuple[Indexed, Registry]]:
         yield lie, registry
 
 
+class Nested(Indexed):
+    """Its tags are an index of an index for each platform, and of one that does not say what it is for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = {}
+        entries = []
+        for entry in json.loads(self.index)["manifests"]:
+            index = json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]}).encode()
+            self.inner[liars.digest(index)] = index
+            platform = {"platform": entry["platform"]} if entry["platform"]["architecture"] != "riscv64" else {}
+            entries.append({**liars.descriptor(index, INDEX), **platform})
+        self.index = json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}).encode()
+
+    def __call__(self, handler: Handler) -> bool:
+        index = self.inner.get(handler.path.rpartition("/")[2])
+        if index is None:
+            return super().__call__(handler)
+        handler.answer(200, index, Content_Type=INDEX)
+        return True
+
+
+@pytest.mark.parametrize(("wanted", "name"), [("", "amd64"), ("linux/arm64", "arm64"), ("riscv64", "riscv64")])
+def test_an_index_of_indexes_is_followed(own_store: Minirt, wanted: str, name: str) -> None:
+    lie = Nested()
+    with Registry(Content(), lie) as registry:
+        done = own_store("pull", PLAIN, f"--platform={wanted}", f"{registry.host}/app:1")
+        assert done.returncode == 0, done.stderr
+        assert layers(own_store, f"{registry.host}/app:1") == [liars.digest(layer) for layer in lie.images[name].layers]
+        assert len([line for line in registry.asked if "/manifests/" in line]) == 3
+        none = own_store("pull", PLAIN, "--platform=linux/s390x", f"{registry.host}/app:1")
+    assert none.returncode == 1 and "linux/amd64, linux/arm64, linux/riscv64" in none.stderr and none.stderr.count("\n") == 1
+
+
+def test_an_index_that_is_called_an_image_is_refused(own_store: Minirt) -> None:
+    lie = Nested()
+    document = json.loads(lie.index)
+    for entry in document["manifests"]:
+        entry["mediaType"] = liars.MANIFEST
+    lie.index = json.dumps(document).encode()
+    with Registry(Content(), lie) as registry:
+        done = own_store("pull", PLAIN, f"{registry.host}/app:1")
+    assert done.returncode == 1 and "an index that it calls an image" in done.stderr and done.stderr.count("\n") == 1
+
+
 def layers(minirt: Minirt, name: str) -> list[str]:
     return [layer["digest"] for layer in json.loads(minirt("image", "inspect", name).stdout)[0]["Layers"]]
 

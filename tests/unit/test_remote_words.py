@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from minirt.image.errors import ImageError
+from minirt.image.index import MEDIA_INDEX, MEDIA_MANIFEST
 from minirt.image.reference import Reference
 from minirt.image.remote import credentials as keyring
 from minirt.image.remote.auth import parse_challenges
 from minirt.image.remote.errors import RegistryError
 from minirt.image.remote.login import host_of
-from minirt.image.remote.platform import Platform, choose
+from minirt.image.remote.platform import DEPTH, INDEXES_LIMIT, Platform, choose
 from minirt.image.remote.registries import Registries
 from minirt.image.remote.repository import next_link
 
@@ -84,13 +87,75 @@ INDEX = {"manifests": [
     ("linux/amd64", "1"), ("linux/arm/v7", "2"), ("linux/arm", "2"), ("linux/arm/v5", "3"), ("arm64", "4"), ("windows/amd64", "5"),
 ])  # fmt: skip
 def test_the_manifest_that_fits_best_is_chosen(wanted: str, digest: str) -> None:
-    assert choose(INDEX, Platform.parse(wanted), "x")["digest"] == digest
+    assert choose(INDEX, Platform.parse(wanted), "x", {}.__getitem__)["digest"] == digest
 
 
 def test_what_is_not_there_is_told_with_what_is() -> None:
     with pytest.raises(ImageError, match=r"not there for linux/riscv64: linux/amd64, .*windows/amd64 \("):
-        choose(INDEX, Platform.parse("linux/riscv64"), "x")
+        choose(INDEX, Platform.parse("linux/riscv64"), "x", {}.__getitem__)
 
+
+def entry(digest: str, platform: str = "", media: str = MEDIA_INDEX) -> dict[str, Any]:
+    parts = dict(zip(("os", "architecture", "variant"), platform.split("/"), strict=False)) if platform else {}
+    return {"mediaType": media, "digest": digest, **({"platform": parts} if platform else {})}
+
+
+class Nested:
+    """Indexes by their digests, and which of them were asked for."""
+
+    def __init__(self, **indexes: list[dict[str, Any]]) -> None:
+        self.indexes = indexes
+        self.asked: list[str] = []
+
+    def inner(self, descriptor: dict[str, Any]) -> dict[str, Any]:
+        self.asked.append(descriptor["digest"])
+        return {"manifests": self.indexes[descriptor["digest"]]}
+
+    def choose(self, wanted: str) -> str:
+        return str(choose({"manifests": self.indexes["top"]}, Platform.parse(wanted), "x", self.inner)["digest"])
+
+
+ARM, AMD = entry("arm", "linux/arm64", MEDIA_MANIFEST), entry("amd", "linux/amd64", MEDIA_MANIFEST)
+
+
+def test_only_the_index_of_the_platform_is_looked_into() -> None:
+    nested = Nested(top=[entry("a", "linux/arm64"), entry("b", "linux/amd64")], a=[ARM], b=[AMD])
+    assert nested.choose("linux/amd64") == "amd" and nested.asked == ["b"]
+
+
+def test_an_index_that_leads_nowhere_is_left_for_the_next() -> None:
+    top = [entry("empty", "linux/amd64"), entry("who-knows"), entry("full", "linux/amd64")]
+    nested = Nested(top=top, empty=[ARM], full=[AMD])
+    assert nested.choose("linux/amd64") == "amd" and nested.asked == ["empty", "full"]
+    nested = Nested(top=[entry("a"), entry("b"), entry("a")], a=[ARM], b=[entry("c")], c=[AMD])
+    assert nested.choose("linux/amd64") == "amd" and nested.asked == ["a", "b", "c"]
+    with pytest.raises(ImageError, match="linux/s390x: linux/amd64, linux/arm64"):
+        nested.choose("linux/s390x")
+
+
+def test_what_stands_in_the_outer_index_counts_first() -> None:
+    assert Nested(top=[entry("a"), AMD], a=[entry("other", "linux/amd64", MEDIA_MANIFEST)]).choose("linux/amd64") == "amd"
+
+
+def test_indexes_without_end_are_an_error() -> None:
+    deep = Nested(top=[entry("1")], **{str(n): [entry(str(n + 1))] for n in range(1, 100)})
+    with pytest.raises(ImageError, match="too many"):
+        deep.choose("linux/amd64")
+    wide = Nested(top=[entry(str(n)) for n in range(100)], **{str(n): [] for n in range(100)})
+    with pytest.raises(ImageError, match="too many"):
+        wide.choose("linux/amd64")
+    assert len(deep.asked) == DEPTH - 1 and len(wide.asked) == INDEXES_LIMIT
+
+
+@given(index=st.recursive(
+    st.none() | st.integers() | st.sampled_from(["linux", "arm", "v\u00b2", "v" + "7" * 5000, MEDIA_INDEX]),
+    lambda some: st.lists(some, max_size=3) | st.dictionaries(
+        st.sampled_from(["manifests", "platform", "os", "architecture", "variant", "mediaType", "digest"]), some, max_size=4),
+    max_leaves=12,
+).filter(lambda value: isinstance(value, dict)))  # fmt: skip
+def test_any_index_is_a_descriptor_or_an_error(index: dict[str, Any]) -> None:
+    with contextlib.suppress(ImageError):
+        assert isinstance(choose(index, Platform.parse("linux/arm"), "x", lambda _: index), dict)
 
 # -- registries.conf
 

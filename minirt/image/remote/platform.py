@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from minirt.image.errors import ImageError
+from minirt.image.index import INDEXES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from minirt.image.blobs import Descriptor
 
+    Index = dict[str, Any]
+
 __all__ = ["Platform", "choose"]
 
+DEPTH = 5  # indexes in each other: digests allow no circle, but as long a chain as somebody likes to write
+INDEXES_LIMIT = 16  # in one: each may be a request
 _OTHER_NAMES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "armhf": "arm", "armel": "arm", "i386": "386"}
 
 
@@ -54,23 +60,68 @@ class Platform:
         if not variant:
             return 50
         if self.architecture == "arm":  # an older core's programs run on a newer one
-            mine, theirs = (self.variant or "v7").removeprefix("v"), variant.removeprefix("v")
-            return 10 + int(theirs) if theirs.isdigit() and mine.isdigit() and int(theirs) <= int(mine) < 30 else 0
+            theirs = _number(variant)
+            return 10 + theirs if 0 <= theirs <= _number(self.variant or "v7") else 0
         return 0
 
 
-def choose(index: dict[str, Any], wanted: Platform, name: str) -> Descriptor:
-    """Return the descriptor of the manifest for a platform. Raises ImageError, which lists what there is."""
-    offered = [entry for entry in index.get("manifests") or () if isinstance(entry, dict)]
-    ranked = [(wanted.rank(entry.get("platform") or {}), entry) for entry in offered]
-    best = max((rank for rank, _ in ranked), default=0)
-    if best:
-        return next(entry for rank, entry in ranked if rank == best)
-    plain = [entry for entry in offered if not entry.get("platform")]
-    if len(offered) == len(plain) == 1:
-        return plain[0]
-    there = sorted({_text(entry.get("platform") or {}) for entry in offered} - {"unknown/unknown", ""})
-    raise ImageError(f"{name} is not there for {wanted}: {', '.join(there)[:300] or 'it has no images'} (--platform chooses)")
+def _number(variant: str) -> int:
+    """Return the number in `v7`, or -1."""
+    digits = variant.removeprefix("v")
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 3 else -1
+
+
+def choose(index: Index, wanted: Platform, name: str, inner: Callable[[Descriptor], Index]) -> Descriptor:
+    """Return the descriptor of the image for a platform, which may stand in an index of the index.
+
+    Where several fit, the best of the outermost index that has one counts, and of those alike the first. An index that does not say
+    what it is for is looked into after those that do.
+
+    Args: index, as JSON; name, for errors; inner, returns the index that a descriptor leads to.
+    Raises ImageError, which lists what there is; what `inner` raises. Source: image-spec image-index.md, "nested index".
+    """
+    there = _platforms(index)
+    left = [(entry, 1) for entry in _likely(index, wanted)]
+    seen: set[str] = set()
+    while left:
+        entry, depth = left.pop(0)
+        if entry.get("mediaType") not in INDEXES:
+            return entry
+        digest = str(entry.get("digest"))
+        if digest in seen:
+            continue
+        seen.add(digest)
+        if depth == DEPTH or len(seen) > INDEXES_LIMIT:
+            raise ImageError(f"{name} leads to too many indexes: {DEPTH} in each other and {INDEXES_LIMIT} in all are looked into")
+        deeper = inner(entry)
+        there |= _platforms(deeper)
+        left[:0] = [(one, depth + 1) for one in _likely(deeper, wanted)]
+    text = ", ".join(sorted(there))[:300]
+    raise ImageError(f"{name} is not there for {wanted}: {text or 'it has no images'} (--platform chooses)")
+
+
+def _likely(index: Index, wanted: Platform) -> list[Descriptor]:
+    """Return what an index has for a platform, the best first; then indexes for who knows what, and a lone image."""
+    entries = _entries(index)
+    fitting = [(rank, entry) for entry in entries if (rank := wanted.rank(_platform(entry)))]
+    fitting.sort(key=lambda pair: -pair[0])
+    plain = [entry for entry in entries if not _platform(entry) and (len(entries) == 1 or entry.get("mediaType") in INDEXES)]
+    return [entry for _, entry in fitting] + plain
+
+
+def _entries(index: Index) -> list[Descriptor]:
+    entries = index.get("manifests")
+    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+
+
+def _platform(entry: Descriptor) -> dict[str, Any]:
+    found = entry.get("platform")
+    return found if isinstance(found, dict) else {}
+
+
+def _platforms(index: Index) -> set[str]:
+    """Return the platforms that an index names, but for the unknown/unknown of attestations."""
+    return {_text(_platform(entry)) for entry in _entries(index)} - {"unknown/unknown", ""}
 
 
 def _text(platform: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from minirt.image.errors import Attempt, Damaged, ImageError, StoreError
 from minirt.image.index import INDEXES
-from minirt.image.remote.errors import Denied, Lied, NotThere, RegistryError, Unreachable
+from minirt.image.remote.errors import Denied, Lied, NotThere, Unreachable
 from minirt.image.remote.platform import Platform, choose
 from minirt.image.remote.registries import Registries
 from minirt.image.remote.registry import connect
@@ -102,11 +102,11 @@ def _pull(
         data, top = repository.manifest(reference.digest or reference.tag or "latest")
         descriptor = top
         if top["mediaType"] in INDEXES:
-            descriptor = choose(_json(data), wanted, str(reference))
-            data, found = repository.manifest(_checked(descriptor, reference)["digest"])
-            descriptor = {**found, "platform": descriptor.get("platform") or {}}
+            chosen = choose(_json(data), wanted, str(reference), lambda entry: _json(_follow(repository, entry, reference)[0]))
+            data, found = _follow(repository, chosen, reference)
+            descriptor = {**found, "platform": chosen.get("platform") or {}}
             if found["mediaType"] in INDEXES:
-                raise RegistryError(f"{reference} is an index of indexes, which is not implemented")
+                raise Lied(f"{reference} has an index that it calls an image: {found['digest']}")
         config, layers = _read(_json(data), reference)
         diff_ids = _configuration(store, repository, config, layers, reference)
         arrive(store, repository, layers, diff_ids if unpacked else [], progress)
@@ -134,6 +134,11 @@ def _json(data: bytes) -> dict[str, Any]:
 
     found: dict[str, Any] = json.loads(data)  # Repository.manifest has seen that it is one
     return found
+
+
+def _follow(repository: Repository, entry: Descriptor, reference: Reference) -> tuple[bytes, Descriptor]:
+    """Fetch what an index leads to. Raises Lied and what `Repository.manifest` does."""
+    return repository.manifest(str(_checked(entry, reference)["digest"]))
 
 
 def _checked(descriptor: object, reference: Reference) -> Descriptor:
