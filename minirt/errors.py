@@ -69,7 +69,9 @@ who expect it of a bad value or of a failed call.
 
 from __future__ import annotations
 
-__all__ = ["KernelError", "MinirtError", "NotExecutable", "NotFound", "UsageError"]
+import sys
+
+__all__ = ["KernelError", "MinirtError", "NotExecutable", "NotFound", "UsageError", "complain", "unread"]
 
 
 class MinirtError(Exception):
@@ -103,3 +105,24 @@ class NotFound(MinirtError):
     """The container's command does not exist in the image."""
 
     exit_code = 127
+
+
+def complain(text: str) -> None:
+    """Say in a line on stderr what is wrong, if anybody reads it."""
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        unread()
+
+
+def unread() -> int:
+    """Let go of the output that nobody reads, as with `minirt ps | true`: else the interpreter's last flush would fail too.
+
+    Returns the exit code for that: what a shell says of a program that SIGPIPE ended, 128 + 13.
+    """
+    for name in ("stdout", "stderr"):
+        try:
+            getattr(sys, name).flush()
+        except BrokenPipeError:
+            setattr(sys, name, None)  # so it is passed over; /dev/null cannot be opened where a machine is in a jail
+    return 141

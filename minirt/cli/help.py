@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
+
+from minirt.errors import unread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,6 +74,17 @@ class Parser(argparse.ArgumentParser):
             message = f"no command {word}{_near(word.strip(QUOTES), known.rstrip(')').replace(QUOTES, '').split(', '))}"
         text = " ".join(message.splitlines())
         self.exit(self.wrong, f"{self.prog}: {text} (see {self.prog} --help)\n")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """As argparse's: help, a version, what is wrong. Where nobody reads it, that ends as everywhere."""
+        out = file or sys.stderr
+        try:
+            out.write(message)
+            out.flush()
+        except BrokenPipeError:
+            code = unread()
+            if out is sys.stdout:
+                sys.exit(code)
 
 
 class UsualParser(Parser):

@@ -7,7 +7,7 @@ import sys
 
 from minirt import __version__
 from minirt.cli.help import Help, Parser
-from minirt.errors import MinirtError
+from minirt.errors import MinirtError, complain, unread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def build_parser(chosen: str | None, alone: bool = False) -> argparse.ArgumentPa
         epilog=EPILOG,
         formatter_class=Help,
     )
-    parser.add_argument("--version", action="store_true", help="print the version")
+    parser.add_argument("--version", action="version", version=f"minirt {__version__}", help="print the version")
     parser.add_argument("--debug", action="store_true", help="show where an error came from")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     done = set()
@@ -153,9 +153,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     chosen = next((word for word in words if not word.startswith("-")), "")
     parser = build_parser(chosen if chosen in COMMANDS else "", alone=words[:1] == [chosen])
     args = parser.parse_args(words)
-    if args.version:
-        print(f"minirt {__version__}")
-        return 0
     if not args.command:
         parser.print_help()
         return 2
@@ -167,19 +164,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         remember(error)
         if args.debug:
             raise
-        print(f"minirt: {error}", file=sys.stderr)
+        complain(f"minirt: {error}")
         return error.exit_code
     except KeyboardInterrupt:
-        print("minirt: stopped", file=sys.stderr)
+        complain("minirt: stopped")
         return 130
     except BrokenPipeError:
-        import os
-
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else the interpreter's last flush fails too
-        return 141
+        return unread()
     except Exception as error:
         if args.debug:
             raise
         text = str(error).replace("\n", " ")
-        print(f"minirt: {type(error).__name__}: {text} (minirt --debug shows where)", file=sys.stderr)
+        complain(f"minirt: {type(error).__name__}: {text} (minirt --debug shows where)")
         return 125

@@ -6,8 +6,9 @@ Exit status: the guest's own; or 125 where minivm or the host failed, 2 where th
 
 from __future__ import annotations
 
-import os
 import sys
+
+from minirt.errors import complain, unread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,8 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else the interpreter's last flush fails too
-        return 141
+        return unread()
     except OSError as error:
         if options.debug:
             raise
@@ -115,7 +115,7 @@ def _parsed(words: list[str]) -> argparse.Namespace:
 
 
 def _complain(text: str, status: int) -> int:
-    print(f"minivm: {text}", file=sys.stderr)
+    complain(f"minivm: {text}")
     return status
 
 

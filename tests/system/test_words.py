@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -86,3 +87,28 @@ def test_a_working_directory_that_is_none_is_said_in_words(minirt: Minirt) -> No
             assert (done.returncode, done.stderr) == (code, f"minirt: exec: working directory {path} in the container: {said}\n")
     finally:
         minirt.good("rm", "-f", "box")
+
+
+WITHOUT_READERS = [
+    ("minirt", "--help", 141), ("minirt", "--version", 141), ("minirt", "run --help", 141), ("minirt", "completion bash", 141),
+    ("minirt", "bogus", 125), ("minirt", "run --pull never none:none true", 125),
+    ("minivm", "--help", 141), ("minivm", "--version", 141), ("minivm", "run --help", 141), ("minivm", "bogus", 2),
+    ("minivm", "run none", 125), ("minivm", "run --plan", 141),
+    ("tutorials.tutor.cli", "--help", 141), ("tutorials.tutor.cli", "list", 141), ("tutorials.tutor.cli", "read c99", 2),
+    ("minirt", "oci --help", 141), ("minirt", "oci state none", 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("module", "words", "code"), WITHOUT_READERS)
+def test_where_nobody_reads_a_command_ends_as_by_sigpipe_or_with_its_own_code(
+    minirt: Minirt, module: str, words: str, code: int
+) -> None:
+    command = [sys.executable, "-m", module, *words.split()]
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "wb") as nobody:
+        done = subprocess.run(command, stdout=nobody, stderr=nobody, env=minirt.env, timeout=60, check=False)
+        assert done.returncode == code
+        if code == 141:
+            done = subprocess.run(command, stdout=nobody, stderr=subprocess.PIPE, env=minirt.env, timeout=60, check=False)
+            assert (done.returncode, done.stderr) == (code, b"")

@@ -14,6 +14,7 @@ from typing import Any
 
 from minirt import __version__
 from minirt.cli.help import UsualParser
+from minirt.errors import complain, unread
 from tutorials.tutor.errors import TutorError
 from tutorials.tutor.lessons import TOP, Lesson, find, lessons
 from tutorials.tutor.state import State
@@ -121,13 +122,14 @@ def main(words: list[str] | None = None) -> int:
     """Run one command. Returns its exit status."""
     args = parser().parse_args(words)
     try:
-        return int(args.run(args))
+        status = int(args.run(args))
+        sys.stdout.flush()
+        return status
     except TutorError as error:
-        print(f"tutor: {error}", file=sys.stderr)
+        complain(f"tutor: {error}")
         return 2
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 141
+        return unread()
     except KeyboardInterrupt:
         return 130
 
