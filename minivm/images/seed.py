@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["network", "seed", "user_data", "write_iso"]
 
 LABEL = "cidata"
+CARD = "eth0"  # to netplan a word of ours, as `match` says which cards are meant; elsewhere cloud-init takes it for the card's name
 NOT_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")  # as they are (YAML 1.2, 5.1)
 KEY_TYPES = ("ssh-", "ecdsa-", "sk-")
 
@@ -74,9 +75,9 @@ def network(text: str) -> dict[str, Any]:
 
     if text == "none":
         return {"version": 2, "ethernets": {}}
-    card: dict[str, Any] = {"match": {"name": "e*"}}  # the first card is eth0 or enp..., whatever the bus
+    card: dict[str, Any] = {"match": {"name": "e*"}}  # whatever the bus and the kernel call it
     if text == "dhcp":
-        return {"version": 2, "ethernets": {"card": card | {"dhcp4": True}}}
+        return {"version": 2, "ethernets": {CARD: card | {"dhcp4": True}}}
     address, *more = text.split(",")
     try:
         own = ipaddress.ip_interface(address)
@@ -91,7 +92,7 @@ def network(text: str) -> dict[str, Any]:
         card["routes"] = [{"to": everything, "via": others[0]}]
     if others[1:]:
         card["nameservers"] = {"addresses": others[1:]}
-    return {"version": 2, "ethernets": {"card": card}}
+    return {"version": 2, "ethernets": {CARD: card}}
 
 
 def write_iso(path: str, files: dict[str, bytes]) -> None:

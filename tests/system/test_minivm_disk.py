@@ -89,7 +89,7 @@ def test_a_seed_is_an_iso_with_cloud_inits_label_and_its_three_files(tmp_path):
     assert (account["name"], account["ssh_authorized_keys"]) == ("me", [KEY]) and "NOPASSWD" in account["sudo"]
     meta = json.loads(files["meta-data"].getvalue())
     assert meta["local-hostname"] == "box" and meta["instance-id"].startswith("iid-")
-    card = json.loads(files["network-config"].getvalue())["ethernets"]["card"]
+    card = json.loads(files["network-config"].getvalue())["ethernets"]["eth0"]
     assert card["addresses"] == ["10.9.8.7/24"] and card["routes"] == [{"to": "0.0.0.0/0", "via": "10.9.8.1"}]
     assert card["nameservers"] == {"addresses": ["9.9.9.9"]}
     again = json.loads(disk("seed", "-", "--print", *words, cwd=tmp_path).stdout)
@@ -108,10 +108,16 @@ def test_a_network_is_right_or_refused(text):
         assert card.get("dhcp4") or ipaddress.ip_interface(card["addresses"][0])
 
 
+def test_a_card_has_the_name_that_all_but_netplan_look_for():
+    """cloud-init's ifupdown, networkd, NetworkManager and sysconfig do not know `match: name`: what it stands below is the card."""
+    for text in ("dhcp", "10.0.0.2/24"):
+        assert list(network(text)["ethernets"]) == ["eth0"]
+
+
 def test_a_default_route_is_written_so_that_each_cloud_init_knows_it():
     """Only netplan takes `default`; cloud-init's other ways to set up a network fail on it before 25.3."""
     for text, to in (("10.0.0.2/24,10.0.0.1", "0.0.0.0/0"), ("fd00::2/64,fd00::1", "::/0")):
-        (route,) = network(text)["ethernets"]["card"]["routes"]
+        (route,) = network(text)["ethernets"]["eth0"]["routes"]
         assert route["to"] == to and ipaddress.ip_address(route["via"]) in ipaddress.ip_network(network_of(text))
 
 
