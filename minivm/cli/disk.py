@@ -13,6 +13,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from minivm.images.seed import Given
+
 __all__ = ["add_parser"]
 
 EPILOG = """\
@@ -21,6 +23,7 @@ examples:
   minivm disk create root.ext4 --image busybox --size 1g       an image's root file system
   minivm disk create top.qcow2 --format qcow2 --base stock.qcow2
   minivm disk seed seed.iso --user me --key ~/.ssh/id_ed25519.pub --net dhcp
+  minivm disk seed seed.iso user-data.yaml -H box --key ~/.ssh/id_ed25519.pub
   minivm run debian-cloud --disk stock.raw --disk seed.iso,ro --cmdline root=/dev/vda1 --initrd initrd.img
 """
 
@@ -43,11 +46,21 @@ def add_parser(commands: Any) -> None:
         description="Make a disk from which a stock cloud image learns its user, key, name and network (NoCloud).",
     )  # fmt: skip
     seed.add_argument("file", metavar="FILE", help="must not be there yet")
+    seed.add_argument("user_data", nargs="?", default="", metavar="USER-DATA", help="as --user-data: the words of cloud-localds")
+    seed.add_argument("meta_data", nargs="?", default="", metavar="META-DATA", help="as --meta-data")
     seed.add_argument("-u", "--user", default="", metavar="NAME", help="make this user, who may use sudo (default: none)")
     seed.add_argument("-k", "--key", action="append", default=[], metavar="KEY", help="public key, or its file; may be given again")
-    seed.add_argument("--hostname", default="", metavar="NAME")
-    seed.add_argument("--net", default="dhcp", metavar="dhcp|none|ADDRESS/PREFIX[,GATEWAY[,NAMESERVER...]]", help="default: dhcp")
+    seed.add_argument("-H", "--hostname", default="", metavar="NAME")
+    seed.add_argument("--net", default="", metavar="dhcp|none|ADDRESS/PREFIX[,GATEWAY[,NAMESERVER...]]", help="default: dhcp")
     seed.add_argument("--run", action="append", default=[], metavar="COMMAND", help="run at the first boot; may be given again")
+    seed.add_argument(
+        "--user-data", "--cloud-init", dest="user_data_file", default="", metavar="FILE",
+        help="what you have for cloud-init already: #cloud-config, a script, ...; - is standard input; --user, --key and --run add"
+        " to it",
+    )  # fmt: skip
+    seed.add_argument("--meta-data", dest="meta_data_file", default="", metavar="FILE", help="an instance-id of its own, say")
+    seed.add_argument("-N", "--network-config", default="", metavar="FILE", help="version 1 or 2, rather than --net")
+    seed.add_argument("-V", "--vendor-data", default="", metavar="FILE", help="as --user-data, which goes over it")
     seed.add_argument("--print", action="store_true", help="only print what would be in it, as JSON")
     seed.set_defaults(do=_seed)
 
@@ -111,12 +124,29 @@ def _qcow2(options: argparse.Namespace) -> None:
 def _seed(options: argparse.Namespace) -> int:
     from minivm.images.seed import seed, write_iso
 
-    files = seed(user=options.user, keys=options.key, hostname=options.hostname, net=options.net, commands=options.run)
+    files = seed(
+        user=options.user, keys=options.key, hostname=options.hostname, net=options.net, commands=options.run, given=_given(options)
+    )
     if options.print:
-        print_json({name: data.decode() for name, data in files.items()})
+        print_json({name: data.decode(errors="backslashreplace") for name, data in files.items()})
         return 0
     if os.path.lexists(options.file):
         raise MinivmError(f"{options.file!r} is there already: it is not overwritten")
     write_iso(options.file, files)
     print(options.file)
     return 0
+
+
+def _given(options: argparse.Namespace) -> Given:
+    from minivm.images.seed import Given
+
+    for name in ("user", "meta"):
+        word, file = getattr(options, f"{name}_data"), getattr(options, f"{name}_data_file")
+        if word and file:
+            raise UsageError(f"{name}-data is named twice: {word!r} and --{name}-data {file!r}")
+    return Given(
+        user=options.user_data or options.user_data_file,
+        meta=options.meta_data or options.meta_data_file,
+        network=options.network_config,
+        vendor=options.vendor_data,
+    )

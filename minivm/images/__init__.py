@@ -2,5 +2,6 @@
 
 May import minivm.machine, minirt.image (the store), minirt.plan, minirt.oci and minirt.linux (an overlay of its layers) and, in
 command.py alone, minirt.engine: what an image's configuration and docker's words mean is said there once. Read first:
-root_disk.py, then command.py; csrc/agent is the pid 1.
+root_disk.py, then command.py; csrc/agent is the pid 1. Beside it seed.py, with given.py: what cloud-init
+reads in somebody else's disk.
 """

@@ -6,6 +6,8 @@ NoCloud, as cloud-init calls it: a file system with the label `cidata` that has 
     user-data        #cloud-config, and what to set up
     network-config   version 2, as netplan has it
 
+and may have vendor-data, which user-data goes over.
+
 docs.cloudinit.io, reference/datasources/nocloud, reference/modules (Users and Groups), reference/network-config-format-v2.
 """
 
@@ -21,16 +23,32 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-__all__ = ["network", "seed", "user_data", "write_iso"]
+__all__ = ["Given", "network", "seed", "user_data", "write_iso"]
 
 LABEL = "cidata"
 CARD = "eth0"  # to netplan a word of ours, as `match` says which cards are meant; elsewhere cloud-init takes it for the card's name
 NOT_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")  # as they are (YAML 1.2, 5.1)
+PART = re.compile(r"[0-9A-Za-z]([0-9A-Za-z-]{0,61}[0-9A-Za-z])?")  # of a host's name
 KEY_TYPES = ("ssh-", "ecdsa-", "sk-")
 
 
+class Given:
+    """Files that are there already, by their paths; "" for none (given.py)."""
+
+    __slots__ = ("meta", "network", "user", "vendor")
+
+    def __init__(self, *, user: str = "", meta: str = "", network: str = "", vendor: str = "") -> None:
+        self.user, self.meta, self.network, self.vendor = user, meta, network, vendor
+
+
 def seed(
-    *, user: str = "", keys: Sequence[str] = (), hostname: str = "", net: str = "dhcp", commands: Sequence[str] = ()
+    *,
+    user: str = "",
+    keys: Sequence[str] = (),
+    hostname: str = "",
+    net: str = "",
+    commands: Sequence[str] = (),
+    given: Given | None = None,
 ) -> dict[str, bytes]:
     """Return the files of a seed.
 
@@ -38,17 +56,35 @@ def seed(
         user: a user that is made, who may become root by sudo; "" keeps the image's own, who then gets the keys.
         keys: public keys as in a .pub file, or paths of such files.
         hostname: the machine's; "" for the image's own.
-        net: as `network` takes it.
+        net: as `network` takes it; "" for the file that is given, else `dhcp`.
         commands: run by a shell at the end of the first boot.
+        given: files that all this comes on top of.
 
-    Raises UsageError.
+    Raises UsageError, MinivmError where a file takes PyYAML.
     """
-    meta = {"instance-id": f"iid-{os.urandom(8).hex()}"} | ({"local-hostname": hostname} if hostname else {})
-    return {
-        "meta-data": _json(meta),
-        "user-data": b"#cloud-config\n" + _json(user_data(user, [_key(key) for key in keys], commands)),
-        "network-config": _json(network(net)),
+    from minivm.images import given as files
+
+    given = given or Given()
+    if net and given.network:
+        raise UsageError("--net and --network-config both say how the network is: leave one out")
+    if hostname and not is_hostname(hostname):
+        raise UsageError(f"--hostname {hostname!r}: letters, digits and -, in parts of at most 63 with dots between them")
+    own = user_data(user, [_key(key) for key in keys], commands)
+    said = b"#cloud-config\n" + _json(own)
+    if given.user:
+        said = files.join(said if own else b"", files.user_data(given.user))
+    meta = {"instance-id": f"iid-{os.urandom(8).hex()}"} | (files.mapping(given.meta, "meta-data") if given.meta else {})
+    made = {
+        "meta-data": _json(meta | ({"local-hostname": hostname} if hostname else {})),
+        "user-data": said,
+        "network-config": _json(files.network_config(given.network) if given.network else network(net or "dhcp")),
     }
+    return made | ({"vendor-data": files.join(b"", files.user_data(given.vendor, "vendor-data"))} if given.vendor else {})
+
+
+def is_hostname(text: str) -> bool:
+    """Say whether a machine may be called this (RFC 1123, 2.1; man 7 hostname)."""
+    return len(text) <= 253 and all(PART.fullmatch(part) for part in text.split("."))
 
 
 def user_data(user: str, keys: Sequence[str], commands: Sequence[str]) -> dict[str, Any]:
@@ -135,8 +171,13 @@ def _key(text: str) -> str:
 
 
 def _json(value: object) -> bytes:
-    """Return JSON that is YAML too: characters beyond 16 bits as they are, for in two halves YAML would not know them."""
+    """Return what is bytes as it is, and all else as JSON that is YAML too.
+
+    Characters beyond 16 bits stay as they are, for in two halves YAML would not know them.
+    """
     import json
 
-    text = json.dumps(value, indent=1, ensure_ascii=False)
+    if isinstance(value, bytes):
+        return value
+    text = json.dumps(value, indent=1, ensure_ascii=False, default=str)  # a date is one of YAML's values, too
     return NOT_IN_YAML.sub(lambda odd: f"\\u{ord(odd[0]):04x}", text).encode() + b"\n"

@@ -59,6 +59,9 @@ def test_a_qcow2_disk_may_begin_as_another_whose_format_is_written_down(tmp_path
         (["seed", "x", "--user=-r"], "letters, digits", 2),
         (["seed", "x", "--net", "10.0.0.1"], "/24", 2),
         (["seed", "x", "--net", "10.0.0.1/33"], "write dhcp, none", 2),
+        (["seed", "x", "--hostname", "my box"], "letters, digits and -", 2),
+        (["seed", "x", "-H", "a_b"], "letters, digits and -", 2),
+        (["seed", "x", "-H", "a" * 64], "at most 63", 2),
     ],
 )
 def test_what_makes_no_sense_is_said_in_one_line_and_leaves_nothing(words, text, status, tmp_path):
