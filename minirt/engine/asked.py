@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 
-from minirt.engine.container import Container, ContainerError
+from minirt.engine.container import Container, ContainerError, NoContainer
 from minirt.engine.options import RunOptions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
-
-    from minirt.image.scratch import Lock
 
 __all__ = ["changing", "frozen", "load_options"]
 
@@ -37,8 +37,18 @@ def load_options(container: Container) -> RunOptions:
     return RunOptions(image, command, **chosen)
 
 
-def changing(container: Container) -> Lock:
-    """Return the lock of who changes what a container was created with: he reads it, and writes it anew."""
+@contextmanager
+def changing(container: Container) -> Iterator[None]:
+    """Hold, for the body, the lock of who changes what a container was created with: he reads it, and writes it anew.
+
+    Raises: NoContainer where it was removed meanwhile.
+    """
     from minirt.image.scratch import Lock
 
-    return Lock(f"{container.path}/update.lock")
+    try:
+        with Lock(f"{container.path}/update.lock"):
+            yield
+    except FileNotFoundError:
+        if Container.load(container.id) is not None:
+            raise
+        raise NoContainer(f"container {container.label} was removed") from None

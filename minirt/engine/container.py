@@ -236,9 +236,13 @@ class Container:
     def cgroup(self) -> Cgroup | None:
         """Its cgroup, None where it has none now."""
         from minirt.engine.gc import groups
+        from minirt.linux.cgroup_files import CgroupError
         from minirt.linux.cgroup_group import Cgroup
 
-        return next((Cgroup.open(group) for group in groups(self.id)), None)
+        try:
+            return next((Cgroup.open(group) for group in groups(self.id)), None)
+        except CgroupError:  # it has ended just now
+            return None
 
     def remove(self, happened: Sequence[Happening] = (), volumes: bool = False) -> None:
         """Remove it with all that it changed, and let go of its image. The caller owns it.

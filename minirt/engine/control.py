@@ -10,7 +10,7 @@ from minirt.engine import owner
 from minirt.engine.asked import load_options
 from minirt.engine.container import Conflict, Container, ContainerError, check_name
 from minirt.engine.ended import read_exit
-from minirt.engine.removal import KILLED, no_more, running
+from minirt.engine.removal import KILLED, no_more, running, take_over, while_running
 from minirt.errors import MinirtError, UsageError
 
 TYPE_CHECKING = False
@@ -78,7 +78,7 @@ def stop(container: Container, seconds: float | None = None, number: int | None 
     """End a container: its stop signal, and SIGKILL if it has not ended after so many seconds; wait until all is tidied up.
 
     Args:
-        container: one that does not run stays as it is, and is not started again.
+        container: one that does not run stays as it is, and is not started again; one that is just being started is ended.
         seconds: by default what it was created with; negative: for ever.
         number: of the signal; by default what it was created with, or TERM.
     """
@@ -86,12 +86,14 @@ def stop(container: Container, seconds: float | None = None, number: int | None 
 
     if seconds is None:
         seconds = stop_timeout(container)
-    no_more(container)
-    try:
-        pidfd = running(container)
-    except ContainerError:
-        settle(container)
-        return
+    while True:
+        no_more(container)  # each time: a start takes that back
+        try:
+            pidfd = running(container)
+            break
+        except ContainerError:
+            if not comes(container):
+                return
     try:
         send(container, pidfd, number or stop_signal(container))
         if container.paused:
@@ -106,6 +108,16 @@ def stop(container: Container, seconds: float | None = None, number: int | None 
         os.close(pidfd)
     settle(container)
     container.tell("stop")
+
+
+def comes(container: Container) -> bool:
+    """Wait until nobody is with a container that does not run; say whether it has been started instead. Its state is read anew."""
+    fd = take_over(container)
+    if fd < 0:
+        return container.running
+    os.close(fd)
+    container.state = (Container.load(container.id) or container).state
+    return False
 
 
 def settle(container: Container) -> None:
@@ -153,10 +165,8 @@ def unpause(container: Container) -> None:
 
 def hold(container: Container, do: Callable[[Cgroup], None]) -> None:
     """Freeze or thaw. Raises: ContainerError, CgroupError."""
-    try:
+    with while_running(container):
         do(group_of(container))
-    except OSError:  # its group has gone meanwhile
-        raise Conflict(f"container {container.label} is not running") from None
 
 
 def group_of(container: Container) -> Cgroup:

@@ -10,6 +10,7 @@ from errno import ENOENT, ENOMEM, ESRCH
 from minirt.engine import owner
 from minirt.engine.container import Conflict, Container
 from minirt.engine.gc import clear
+from minirt.linux.cgroup_files import CgroupError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,14 +39,14 @@ def running(container: Container) -> int:
 
 @contextmanager
 def while_running(container: Container) -> Iterator[None]:
-    """Do something with the process of a container that runs, or with its files; where that fails as it has ended, say that.
+    """Do something with a container that runs: its process, its group, its files; where that fails as it has ended, say that.
 
     Raises: Conflict.
     """
     try:
         yield
-    except OSError as error:
-        if _ends(container, DYING if error.errno in SIGNS else 0.0):
+    except (OSError, CgroupError) as error:
+        if _ends(container, DYING if isinstance(error, OSError) and error.errno in SIGNS else 0.0):
             raise Conflict(f"container {container.label} is not running") from None
         raise
 
@@ -81,35 +82,60 @@ def refuse_busy(container: Container) -> None:
         raise Conflict(f"container {container.label} {what}: end it, or minirt rm -f {container.label}")
 
 
+def take_over(container: Container) -> int:
+    """Take a container's directory when its owner lets go of it, which is a moment for one that does not run.
+
+    Returns: what `owner.take` does; -1 at once when it is seen to run. Its state is read anew in any case but the first.
+    """
+    import time
+
+    end = time.monotonic() + KILLED
+    while (fd := owner.take(container.path)) < 0 and os.path.isdir(container.path) and time.monotonic() < end:
+        container.state = (Container.load(container.id) or container).state
+        if container.running:
+            return -1
+        time.sleep(0.01)
+    return fd
+
+
+def kill(container: Container) -> None:
+    """Kill a container's first process, if it runs, and wait for its end."""
+    import select
+
+    try:
+        pidfd = running(container)
+    except Conflict:
+        return
+    try:
+        container.tell("kill", signal=str(int(signal.SIGKILL)))
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        select.select([pidfd], [], [], KILLED)
+    except ProcessLookupError:
+        pass
+    finally:
+        os.close(pidfd)
+
+
 def remove(container: Container, force: bool = False, volumes: bool = False) -> None:
     """Remove a container with what it changed. Raises: Conflict where it runs, or another minirt is with it.
 
     Args:
         container: one that is gone already is no error.
-        force: kill it first, if it runs.
+        force: kill it first, if it runs; also if it is just being started (again).
         volumes: remove those that were made for it alone, too.
     """
-    import select
+    import time
 
-    if force:
-        no_more(container)
-    if not force:
-        refuse_busy(container)
-    if container.running:
-        try:
-            pidfd = running(container)
-        except Conflict:
-            pidfd = -1  # it has ended meanwhile
-        if pidfd >= 0:
-            try:
-                container.tell("kill", signal=str(int(signal.SIGKILL)))
-                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-                select.select([pidfd], [], [], KILLED)
-            except ProcessLookupError:
-                pass
-            finally:
-                os.close(pidfd)
-    fd = owner.wait(container.path, KILLED)  # the minirt that stays with it sees its end, and lets go
+    end = time.monotonic() + 2 * KILLED
+    while True:
+        if force:
+            no_more(container)  # each time: a start takes that back
+            kill(container)
+        else:
+            refuse_busy(container)
+        fd = take_over(container)  # the minirt that stays with it sees its end, and lets go
+        if not (force and fd < 0 and container.running and time.monotonic() < end):
+            break
     if fd < 0:
         if os.path.isdir(container.path):
             refuse_busy(Container.load(container.id) or container)

@@ -8,6 +8,7 @@ from minirt.engine.asked import changing, load_options
 from minirt.engine.container import Conflict, Container, ContainerError
 from minirt.engine.ended import restart_policy
 from minirt.engine.options import RunOptions
+from minirt.engine.removal import while_running
 from minirt.engine.spec import resources
 from minirt.errors import UsageError
 
@@ -70,7 +71,8 @@ def set_limits(container: Container, before: dict[str, Any], after: dict[str, An
     changed = {part: value for part, value in after.items() if value != before.get(part)}
     if not changed or not container.running:
         return
-    group = container.cgroup
-    if group is None:
-        raise Conflict(f"container {container.label} has no cgroup: this host has no cgroup v2 for it")
-    group.update(changed)
+    with while_running(container):
+        group = container.cgroup
+        if group is None:
+            raise Conflict(f"container {container.label} has no cgroup: this host has no cgroup v2 for it")
+        group.update(changed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,12 +12,14 @@ from command import Minirt
 
 import minirt.oci.join
 import minirt.plan.birth
-from minirt.engine import control, execs, networks, volumes
-from minirt.engine.container import Conflict, Container, containers
+from minirt.engine import control, execs, networks, owner, volumes
+from minirt.engine.container import Conflict, Container, NoContainer, containers, find
 from minirt.engine.exec import execute
 from minirt.engine.options import RunOptions
 from minirt.engine.removal import remove
-from minirt.engine.start import create, run_detached
+from minirt.engine.start import create, run_detached, start
+from minirt.engine.update import update
+from minirt.linux.cgroup_group import Cgroup
 from minirt.volume import store
 
 pytestmark = [
@@ -143,3 +146,56 @@ def test_what_joins_a_container_that_ends_meanwhile_is_told_so(
     with pytest.raises(Conflict, match="container box is not running"):
         join(box)
     assert happened and os.listdir(root / "lib" / "containers") == ([box.id] if end is ends else [])
+
+
+# -- what changes a container --------------------------------------------------------------------------------------------
+
+CHANGES: dict[str, Callable[[Container], None]] = {
+    "update": lambda box: update(box, {"restart": "always"}),
+    "network": in_network,
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_container_that_is_removed_while_it_is_changed_is_told_to_be_gone(
+    name: str, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    networks.create({"Name": "net"})
+    box = create(options(network="net"))
+    happened = before_next(monkeypatch, json, "dumps", lambda: goes(box))
+    with pytest.raises(NoContainer, match="container box was removed"):
+        CHANGES[name](box)
+    assert happened and os.listdir(root / "lib" / "containers") == []
+
+
+def test_a_container_whose_group_goes_while_it_is_looked_at_has_none(box: Container, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert box.cgroup is not None and not box.paused
+    happened = before_next(monkeypatch, Cgroup, "open", lambda: ends(box))
+    assert box.cgroup is None and happened
+
+
+@pytest.mark.parametrize("way", [control.pause, control.unpause])
+def test_a_group_that_goes_meanwhile_means_that_the_container_does_not_run(
+    way: Callable[[Container], object], box: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert box.cgroup is not None
+    if way is control.unpause:
+        control.pause(box)
+    happened = before_next(monkeypatch, Cgroup, "freeze" if way is control.pause else "thaw", lambda: ends(box))
+    with pytest.raises(Conflict, match="container box is not running"):
+        way(box)
+    assert happened
+
+
+# -- a container that is started while it is to end ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("end", [control.stop, lambda box, _: remove(box, force=True)])
+def test_one_that_begins_just_when_it_is_to_end_ends(
+    end: Callable[[Container, int], None], root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was not running when we looked, and by the time that we ask who has it, it is: --restart may have done that."""
+    create(options(restart="always"))
+    happened = before_next(monkeypatch, owner, "take", lambda: start(find("box")))
+    end(find("box"), 0)
+    assert happened and [box.state["status"] for box in containers()] == (["exited"] if end is control.stop else [])
