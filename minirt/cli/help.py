@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any, NoReturn
 
-__all__ = ["Help", "Parser", "UsualParser", "width"]
+__all__ = ["Help", "Parser", "UsualParser", "asked", "width"]
 
 WRONG = 125  # docker's exit code for words that are none of its own: 2 could be the container's
 QUOTES = "'"  # around argparse's choices, up to Python 3.11
@@ -31,6 +31,11 @@ def untranslated(text: str) -> str:
 
 
 argparse._ = untranslated  # type: ignore[attr-defined]  # "from gettext import gettext as _", since Python 2.7
+
+
+def asked(words: list[str]) -> list[str]:
+    """Return `help run` as `run --help`, as docker, podman and git have both. What comes after it must not be run."""
+    return [*words[1:2], "--help", *words[2:]] if words[:1] == ["help"] else words
 
 
 def width() -> int:

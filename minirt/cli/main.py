@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from minirt import __version__
-from minirt.cli.help import Help, Parser
+from minirt.cli.help import Help, Parser, asked
 from minirt.errors import MinirtError, complain, unread
 
 TYPE_CHECKING = False
@@ -141,7 +141,7 @@ def remember(error: MinirtError) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    words = asked(list(sys.argv[1:] if argv is None else argv))
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a test's has not
             stream.reconfigure(errors="surrogateescape")  # names of files are bytes

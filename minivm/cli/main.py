@@ -71,6 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     words = list(sys.argv[1:] if argv is None else argv)
     options = _plain(words) or _parsed(words)
+    if not options.command:
+        return 2
     try:
         status: int = options.do(options)
         sys.stdout.flush()
@@ -110,8 +112,16 @@ def _plain(words: list[str]) -> argparse.Namespace | None:
 
 
 def _parsed(words: list[str]) -> argparse.Namespace:
+    """Read all other words; without a command, show help."""
+    from minirt.cli.help import asked
+
+    words = asked(words)
     chosen = next((word for word in words if not word.startswith("-")), "")
-    return build_parser(chosen if chosen in COMMANDS else "", alone=words[:1] == [chosen]).parse_args(words)
+    parser = build_parser(chosen if chosen in COMMANDS else "", alone=words[:1] == [chosen])
+    options = parser.parse_args(words)
+    if not options.command:
+        parser.print_help()
+    return options
 
 
 def _complain(text: str, status: int) -> int:
@@ -138,7 +148,7 @@ def build_parser(chosen: str | None, alone: bool = False) -> argparse.ArgumentPa
     )
     parser.add_argument("--version", action="version", version=f"minivm {__version__}", help="print the version")
     parser.add_argument("--debug", action="store_true", help="show where an error came from")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     done = set()
     for name, (module, text) in COMMANDS.items():
         if chosen is None or name == chosen:

@@ -39,7 +39,7 @@ def test_words_that_are_none_are_refused_in_one_line(minirt: Minirt, words: tupl
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ((), "tutor: the following arguments are required: COMMAND (see tutor --help)"),
+        (("--plain",), "tutor: no option --plain (see tutor --help)"),
         (("chek",), "tutor: no command 'chek'; did you mean check? (see tutor --help)"),
         (("watch", "--plian"), "tutor watch: no option --plian; did you mean --plain? (see tutor watch --help)"),
         (("list", "c1"), "tutor list: takes no 'c1' (see tutor list --help)"),
@@ -50,6 +50,22 @@ def test_tutors_words_are_refused_alike(words: tuple[str, ...], said: str) -> No
     command = [sys.executable, "-m", "tutorials.tutor.cli", *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1) and done.stderr.startswith(said), done.stderr
+
+
+PROGRAMS = {"minirt": "run", "minivm": "run", "tutorials.tutor.cli": "check"}  # module -> one of its commands
+
+
+@pytest.mark.parametrize("module", PROGRAMS)
+def test_help_is_shown_to_who_says_nothing_and_to_who_says_help(minirt: Minirt, module: str) -> None:
+    def say(*words: str) -> tuple[int, str, str]:
+        command = [sys.executable, "-m", module, *words]
+        done = subprocess.run(command, capture_output=True, text=True, env=minirt.env, timeout=60, check=False)
+        return done.returncode, done.stdout, done.stderr
+
+    code, text, wrong = say("--help")
+    assert code == 0 and text.startswith("usage: ") and wrong == ""
+    assert say() == (2, text, "") and say("help") == (0, text, "")
+    assert say("help", PROGRAMS[module], "more") == say(PROGRAMS[module], "--help") != (0, text, "")
 
 
 @pytest.mark.parametrize("how", [("run", "--rm"), ("run", "-d"), ("create",)])

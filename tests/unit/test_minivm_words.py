@@ -239,7 +239,7 @@ def test_plan_needs_no_kvm_and_names_every_step(tmp_path):
         (["strat", "box"], 2, "minivm: no command 'strat'; did you mean start? (see minivm --help)\n"),
         (["kernel", "ftch"], 2, "minivm kernel: no command 'ftch'; did you mean fetch? (see minivm kernel --help)\n"),
         (["kernel"], 2, "minivm kernel: the following arguments are required: VERB (see minivm kernel --help)\n"),
-        ([], 2, "minivm: the following arguments are required: COMMAND (see minivm --help)\n"),
+        (["--bogus"], 2, "minivm: no option --bogus (see minivm --help)\n"),
     ],
 )
 def test_bad_input_is_one_line_and_the_right_status(words, status, said):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from minirt import __version__
-from minirt.cli.help import UsualParser
+from minirt.cli.help import UsualParser, asked
 from minirt.errors import complain, unread
 from tutorials.tutor.errors import TutorError
 from tutorials.tutor.lessons import TOP, Lesson, find, lessons
@@ -58,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
     plain = argparse.RawDescriptionHelpFormatter
     top = UsualParser(prog="tutor", description=what, epilog=EXAMPLES, formatter_class=plain)
     top.add_argument("--version", action="version", version=f"tutor {__version__}", help="print the version")
-    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    commands = top.add_subparsers(dest="command", metavar="COMMAND")
 
     def add(name: str, run: Any, help: str, lesson: str | None = "?", more: str = "") -> argparse.ArgumentParser:
         one = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".", epilog=more, formatter_class=plain)
@@ -120,7 +120,11 @@ def formatted(one: argparse.ArgumentParser) -> None:
 
 def main(words: list[str] | None = None) -> int:
     """Run one command. Returns its exit status."""
-    args = parser().parse_args(words)
+    top = parser()
+    args = top.parse_args(asked(list(sys.argv[1:] if words is None else words)))
+    if not args.command:
+        top.print_help()
+        return 2
     try:
         status = int(args.run(args))
         sys.stdout.flush()
