@@ -22,7 +22,7 @@ def add_parser(commands: Any) -> None:
 
 
 def command(commands: Any, program: str) -> argparse.ArgumentParser:
-    """Return the command `completion` of a program (minirt, minivm), added to its others."""
+    """Return the command `completion` of a program (minirt, minivm, tutor), added to its others."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "completion", help="print a completion script for bash, zsh or tcsh",
         description="Print a completion script.", formatter_class=Help,

@@ -68,6 +68,20 @@ def test_help_is_shown_to_who_says_nothing_and_to_who_says_help(minirt: Minirt, 
     assert say("help", PROGRAMS[module], "more") == say(PROGRAMS[module], "--help") != (0, text, "")
 
 
+COMPLETED = {"minirt": ("run --dom", "--domainname"), "minivm": ("run --wat", "--watchdog"), "tutor": ("check --pa", "--partial")}
+
+
+@pytest.mark.parametrize("program", COMPLETED)
+def test_a_shell_completes_each_programs_words(program: str) -> None:
+    typed, whole = COMPLETED[program]
+    module = next(name for name in PROGRAMS if program in name.split("."))
+    command = [sys.executable, "-m", module, "completion", "bash"]
+    made = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    ask = f"COMP_WORDS=({program} {typed}); COMP_CWORD=2; _shtab_{program}; echo ${{COMPREPLY[@]}}"
+    done = subprocess.run(["bash", "-c", f"{made.stdout}\n{ask}"], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, whole, "")
+
+
 @pytest.mark.parametrize("how", [("run", "--rm"), ("run", "-d"), ("create",)])
 @pytest.mark.parametrize(
     ("flag", "value"),

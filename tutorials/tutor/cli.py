@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from minirt import __version__
+from minirt.cli import completion
 from minirt.cli.help import UsualParser, asked
 from minirt.errors import complain, unread
 from tutorials.tutor.errors import TutorError
@@ -105,6 +106,7 @@ def parser() -> argparse.ArgumentParser:
     export = add("export", run_export, "write handouts: lessons with their source, and exercises", None, EXPORT)
     export.add_argument("out", metavar="DIR", help="where to")
     export.add_argument("--blank", action="store_true", help="no answers, no checks: what learners get (default: with solutions)")
+    completion.command(commands, "tutor").set_defaults(run=run_completion)
     return top
 
 
@@ -384,6 +386,16 @@ def run_export(args: argparse.Namespace) -> int:
             shutil.copyfile(TOP / "tutorials" / name, out / name)
     print(out)
     return 0
+
+
+# -- of every command ----------------------------------------------------------------------------------------
+
+
+def run_completion(args: argparse.Namespace) -> int:
+    try:
+        return completion.print_script(parser(), args.shell)
+    except ImportError:
+        raise TutorError(completion.NEEDS) from None
 
 
 if __name__ == "__main__":
