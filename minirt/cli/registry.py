@@ -56,6 +56,8 @@ def _add_serve(verbs: Any) -> None:
     parser.add_argument("--proxy-auth", metavar="FILE", help="a file with USER:PASSWORD for it")
     parser.add_argument("--proxy-ca", metavar="FILE", help="the certificate authority to believe there")
     parser.add_argument("--workers", type=int, default=0, metavar="N", help="processes (one a processor, 4 at most; 1 for a cache)")
+    parser.add_argument("--idle", type=float, default=120.0, metavar="SECONDS",
+                        help="end connections that move less than 100 bytes a second this long (120; 0: never)")  # fmt: skip
     parser.add_argument("-q", "--quiet", action="store_true", help="no line for each request")
     parser.add_argument("--format", choices=("text", "json"), default="text", help="of what is printed once it listens (text)")
     parser.set_defaults(run=_serve)
@@ -108,6 +110,8 @@ def _serve(args: argparse.Namespace) -> int:
     host, port = _address(args.listen)
     if args.workers < 0:
         raise ServeError(f"--workers {args.workers}: a number of processes, such as 2")
+    if not 0 <= args.idle < 1e9:
+        raise ServeError(f"--idle {args.idle}: seconds, such as 60, or 0")
     tls = _tls(args)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     access_log = None if args.quiet else logging.getLogger("aiohttp.access")
@@ -120,7 +124,7 @@ def _serve(args: argparse.Namespace) -> int:
     print(f'{{"url": "{url}"}}' if args.format == "json" else f"serving {args.root} at {url}", flush=True)
 
     def work(parent: int = -1) -> None:
-        asyncio.run(serve(service, listener, tls=tls, access_log=access_log, parent=parent))
+        asyncio.run(serve(service, listener, tls=tls, access_log=access_log, parent=parent, limit=args.idle))
 
     # A cache has one process, so that two who want the same blob wait for the same download.
     count = args.workers or (1 if args.proxy else default_count())

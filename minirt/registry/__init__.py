@@ -26,6 +26,7 @@ Read in this order, the registry first, then how it is spoken to:
     users.py, rules.py, tokens.py, access.py    who may do what
     upstream.py, download.py, proxy.py          a cache of another registry
     describe.py, search.py, pages.py            search, and pages for people
+    idle.py          connections that nobody moves
     server.py        the application
     workers.py       several processes of it
 """

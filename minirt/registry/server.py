@@ -20,6 +20,7 @@ from aiohttp import web
 from minirt.errors import MinirtError
 from minirt.registry import discover, manage, pages, pull, push, push_manifest, search
 from minirt.registry.errors import Refusal
+from minirt.registry.idle import Idle
 from minirt.registry.service import SERVICE, service_of
 from minirt.registry.workers import BACKLOG
 
@@ -39,9 +40,10 @@ LOG = logging.getLogger("minirt.registry")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-def application(service: Service) -> web.Application:
+def application(service: Service, idle: Idle | None = None) -> web.Application:
     """Return the application: what each URL does. The order counts where two patterns match the same path."""
-    app = web.Application(middlewares=[_answer_errors, _gate], client_max_size=1 << 20)  # of forms; bodies are streamed
+    middlewares = [*([idle.note] if idle else []), _answer_errors, _gate]
+    app = web.Application(middlewares=middlewares, client_max_size=1 << 20)  # of forms; bodies are streamed
     app[SERVICE] = service
     for module in (push, push_manifest, pull, discover, manage, search, pages):
         app.add_routes(module.routes())
@@ -95,11 +97,13 @@ async def serve(
     tls: ssl.SSLContext | None = None,
     access_log: logging.Logger | None = None,
     parent: int = -1,
+    limit: float = 0,
 ) -> None:
     """Serve until SIGTERM or SIGINT comes; then answer what has begun, for ten seconds at most.
 
     Args: listener, a socket that listens, which other processes may share; tls, for HTTPS; access_log, for a line a
-    request; parent, a descriptor that has no more to read once the process is gone with which this one is to die.
+    request; parent, a descriptor that has no more to read once the process is gone with which this one is to die; limit,
+    seconds after which a connection that nobody moves is ended, 0 for never.
     """
     # A thread that has written a piece of an upload waits for the interpreter's lock, by default up to 5 ms while the
     # loop is busy: more than the writing took.
@@ -107,12 +111,15 @@ async def serve(
     _take_descriptors()
     if parent >= 0:
         asyncio.get_running_loop().add_reader(parent, os._exit, 1)
-    runner = web.AppRunner(application(service), access_log=access_log, read_bufsize=1 << 20, shutdown_timeout=10)
+    idle = Idle(limit) if limit else None
+    runner = web.AppRunner(application(service, idle), access_log=access_log, read_bufsize=1 << 20, shutdown_timeout=10)
     await runner.setup()
     try:
         # asyncio accepts as many connections at once as its backlog says: few, so that the other processes get theirs.
         await web.SockSite(runner, listener, ssl_context=tls, backlog=4).start()
         listener.listen(BACKLOG)
+        if idle is not None and runner.server is not None:
+            idle.begin(runner.server)
         await _until_told()
     finally:
         if service.proxy is not None:
