@@ -8,6 +8,7 @@ anything is built. Read README.md, then in this order:
 
     run, __main__.py            the words; doctor.py: what this host lacks
     session.py                  one run: the machine started, its streams joined to ours
+    faults.py                   what the emulator does wrong, and how the console tells of it
     machine.py                  QEMU's command line
     payload.py                  what a run brings along; cpio.py: as an archive
     init, session.sh            the machine's first scripts; keys.py: what keeps its kernel from patching itself

@@ -28,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
     words.add_argument("-T", "--no-tty", action="store_true", help="no terminal, even where this is one")
     words.add_argument("--console", metavar="FILE", help="save what the machine's console said")
     words.add_argument(
-        "--again", type=int, default=0, metavar="N", help="begin again, N times, where the emulator crashed the machine"
+        "--again", type=int, default=0, metavar="N", help="begin again, N times, where the emulator failed the machine"
     )
     words.add_argument("--with", dest="more", action="append", default=[], metavar="PACKAGE", help="a machine that has it too")
     words.add_argument("--disk", action="append", default=[], metavar="FILE", help="a disk, /dev/vdb and on; FILE stays as it is")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import select
 import shutil
 import signal
@@ -22,13 +21,14 @@ import time
 import tty
 from pathlib import Path
 
+from lab import faults
 from lab.image import Image, LabError, cache_directory
 from lab.machine import PORTS, accelerators, command, remember_that_kvm_fails
 from lab.payload import Job, write_payload
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
 __all__ = ["TimedOut", "run"]
 
@@ -36,7 +36,8 @@ READY_LIMIT = {"kvm": 15.0, "tcg": 180.0}  # seconds until the machine must have
 # An emulated machine now and then dies as it boots (about one in twenty: QEMU 7.2's TCG meets the kernel's patching
 # of its own code by int3 on two processors; see keys.py). Nothing of the job has begun then, so it may be started again.
 BOOTS = 3
-INT3 = re.compile(rb"Oops: int3: .*\n(?:.*\n)*?.*Kernel panic - not syncing: Fatal exception")  # how it dies then
+LOOK = 5.0  # seconds at most between two looks at the console
+GONE = 10.0  # seconds until a machine must have switched itself off, from when it said how the command ended
 CHUNK = 1 << 16  # bytes moved at a time
 
 
@@ -49,15 +50,16 @@ class NotReady(LabError):
 
 
 class Ended(LabError):
-    """The machine stopped while the job ran."""
+    """The machine stopped while the job ran, or was stopped as nothing more came of it."""
 
-    def __init__(self, text: str, fed: bool = True) -> None:
+    def __init__(self, text: str, fed: bool = True, stuck: bool = False) -> None:
         super().__init__(text)
         self.fed = fed  # whether the job was given any input
+        self.stuck = stuck  # whether it had lost a timer
 
 
 class Crashed(LabError):
-    """The emulator's fault, not the job's: the machine ran into an int3 that was there no more (INT3)."""
+    """The emulator's fault, not the job's (faults.py), and the job may begin again."""
 
 
 def run(image: Image, job: Job, timeout: float, console: str | None = None, again: int = 0) -> int:
@@ -68,7 +70,7 @@ def run(image: Image, job: Job, timeout: float, console: str | None = None, agai
         job: the command.
         timeout: seconds for all of it, boot included.
         console: a file to save to what the machine's console said; a failure saves it anyway.
-        again: how often the job may begin again, in another machine, where the emulator crashed the one before. What the job
+        again: how often the job may begin again, in another machine, where the emulator failed the one before. What the job
             wrote until then has been passed on; a job that was given input does not begin again.
 
     Raises LabError where the machine failed, TimedOut where the time was up.
@@ -109,10 +111,10 @@ def _run_with(accelerator: str, image: Image, job: Job, end: float, needs_kvm: b
                 ready = _wait_until_ready(streams["status"], time.monotonic() + READY_LIMIT[accelerator], end)
                 if needs_kvm and b"kvm" not in ready:
                     raise NotReady("this host's KVM does not nest")
-                return _converse(job, streams, end)
+                return _converse(job, streams, end, faults.Watch(directory / "boot.log"))
         except LabError as error:
-            kind = Crashed if isinstance(error, Ended) and not error.fed and crashed(directory / "boot.log") else type(error)
-            raise kind(f"{error}{_keep_log(directory)}") from None
+            fault = isinstance(error, Ended) and not error.fed and (error.stuck or faults.crashed(directory / "boot.log"))
+            raise (Crashed if fault else type(error))(f"{error}{_keep_log(directory)}") from None
         finally:
             if console:
                 shutil.copy(directory / "boot.log", console)
@@ -171,8 +173,11 @@ def _wait_until_ready(status: socket.socket, limit: float, end: float) -> bytes:
     return line
 
 
-def _converse(job: Job, streams: dict[str, socket.socket], end: float) -> int:
-    """Move bytes both ways until every stream from the machine has ended; return the exit status."""
+def _converse(job: Job, streams: dict[str, socket.socket], end: float, watch: faults.Watch) -> int:
+    """Move bytes both ways until every stream from the machine has ended; return the exit status.
+
+    A machine that has said how the command ended need not switch itself off: all output went before that word (session.sh).
+    """
     status = bytearray()
     inward = Inward(streams["tty" if job.tty else "stdin"])
     outward: dict[int, Callable[[bytes], object]] = {
@@ -185,25 +190,36 @@ def _converse(job: Job, streams: dict[str, socket.socket], end: float) -> int:
         stream.setblocking(False)
     with _terminal(job, streams["stdin"]):
         while outward:
-            poll = select.poll()
-            for fd in outward:
-                poll.register(fd, select.POLLIN)
-            for fd, events in inward.wishes().items():
-                poll.register(fd, events | (select.POLLIN if fd in outward else 0))
             left = end - time.monotonic()
-            if left <= 0:
+            if left <= 0 and b"\n" not in status:
                 raise TimedOut("the time was up (--timeout)")
-            for fd, events in poll.poll(min(left, 60) * 1000):
-                inward.handle(fd, events)
-                if fd in outward and events & ~select.POLLOUT:
+            events = _wait(outward, inward.wishes(), max(0.0, min(left, LOOK)))
+            if left <= 0 and not events.keys() & outward.keys():
+                break
+            for fd, event in events.items():
+                inward.handle(fd, event)
+                if fd in outward and event & ~select.POLLOUT:
                     data = _receive(fd)
                     if data:
+                        watch.heard()
                         outward[fd](data)
+                        end = min(end, time.monotonic() + GONE) if b"\n" in status else end
                     elif data is not None:
                         del outward[fd]
+            if not job.tty and b"\n" not in status and watch.stuck():  # who sits at a terminal sees for himself
+                text = f"the emulated machine lost a processor's timer, and nothing more came for {faults.SILENCE:.0f} seconds"
+                raise Ended(text, inward.fed, stuck=True)
     if not status.startswith(b"exit "):
         raise Ended("the machine stopped before the command ended", inward.fed)
     return int(status.split()[1])
+
+
+def _wait(outward: Collection[int], wishes: dict[int, int], seconds: float) -> dict[int, int]:
+    """Return what poll says of the streams from the machine, and of what else is wished for, within so many seconds."""
+    poll = select.poll()
+    for fd in {*outward, *wishes}:
+        poll.register(fd, wishes.get(fd, 0) | (select.POLLIN if fd in outward else 0))
+    return dict(poll.poll(seconds * 1000))
 
 
 class Inward:
@@ -274,11 +290,6 @@ def _terminal(job: Job, control: socket.socket) -> Iterator[None]:
     finally:
         termios.tcsetattr(0, termios.TCSADRAIN, before)
         signal.signal(signal.SIGWINCH, handler)
-
-
-def crashed(log: Path) -> bool:
-    """Say whether a console's log tells of the death that is the emulator's fault."""
-    return log.exists() and INT3.search(log.read_bytes()) is not None
 
 
 def _keep_log(directory: Path) -> str:

@@ -6,6 +6,7 @@ import io
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -164,19 +165,56 @@ def test_no_other_end_has_it_begin_again(script, given, status):
     assert (done.returncode, done.stdout) == (status, b"begun\n")
 
 
-@boot
-def test_what_changes_the_kernels_static_keys_does_not_crash_it(tmp_path):
-    """Without lab/keys.py an emulated machine lives for some seconds of this: it panics.
+LOST_TIMER = """echo begun; sleep 0.5
+echo "<3>rcu: rcu_preempt kthread timer wakeup didn't happen for 5250 jiffies! g4981 f0x0 RCU_GP_WAIT_FQS(5)" >/dev/kmsg
+"""
 
-    Once in dozens of times the emulator forgets a processor's timer instead, and the machine waits for ever: by its console
-    ("rcu_preempt kthread timer wakeup didn't happen") that is told from all else, and tried again.
-    """
-    for _ in range(2):
-        console = tmp_path / "console"
-        done = lab("--timeout", "200", "--console", console, "python3", "tests/lab/keys_stress.py", "20", cwd=ROOT)
-        if done.returncode != 124 or b"timer wakeup didn't happen" not in console.read_bytes():
-            break
-    assert done.returncode == 0 and int(done.stdout.split()[0]) > 0, done.stderr.decode()
+
+def impatient(*words):
+    """lab/run, where two seconds are enough: of silence after the console's word of a lost timer, and to switch off."""
+    code = "import sys; from lab import __main__, faults, session; "
+    code += "faults.SILENCE = session.GONE = session.LOOK = 2.0; sys.exit(__main__.main())"
+    return [sys.executable, "-c", code, *words]
+
+
+@boot
+@pytest.mark.parametrize(("given", "times"), [(b"", 2), (b"input", 1)])
+def test_a_machine_that_lost_a_timer_and_falls_silent_is_ended_and_its_command_begins_again(given, times):
+    words = impatient("--again", "1", "sh", "-c", LOST_TIMER + "sleep 700")
+    done = subprocess.run(words, input=given, capture_output=True, timeout=800, cwd=ROOT)
+    assert (done.returncode, done.stdout) == (125, b"begun\n" * times)
+    lines = done.stderr.decode().splitlines()
+    assert len(lines) == times and all("lost a processor's timer" in line and "console: " in line for line in lines)
+    assert [line.endswith("the command begins again, for the last time") for line in lines] == [True, False][-times:]
+
+
+@boot
+def test_a_machine_that_the_host_had_stand_still_goes_on():
+    """Its console says the same, and the command is not silent for long."""
+    done = lab("--again", "1", "sh", "-c", LOST_TIMER + "sleep 1; echo ended; exit 3", stdin=subprocess.DEVNULL)
+    assert (done.returncode, done.stdout, done.stderr) == (3, b"begun\nended\n", b"")
+
+
+# Without /proc busybox's shell does not find itself, and so neither its own poweroff.
+STAYS = r"""printf '#!/bin/sh\nexec sleep 700\n' >/usr/sbin/poweroff; chmod +x /usr/sbin/poweroff; umount -l /proc
+head -c 1000000 /dev/zero; exit 7"""
+
+
+@boot
+def test_a_machine_that_does_not_switch_itself_off_costs_neither_status_nor_output():
+    with subprocess.Popen(impatient("--timeout", "400", "sh", "-c", STAYS), stdout=subprocess.PIPE, cwd=ROOT) as process:
+        size = len(process.stdout.read(1))
+        time.sleep(3)  # a slow reader, who has most of it to come when the command ends
+        size += len(process.stdout.read())
+        assert (process.wait(), size) == (7, 1000000)
+
+
+@boot
+def test_what_changes_the_kernels_static_keys_does_not_crash_it():
+    """Without lab/keys.py an emulated machine lives for some seconds of this: it panics. A lost timer is another fault."""
+    done = lab("--again", "1", "--timeout", "600", "python3", "tests/lab/keys_stress.py", "20", stdin=subprocess.DEVNULL, cwd=ROOT)
+    told = done.stderr.decode()
+    assert done.returncode == 0 and int(done.stdout.split()[0]) > 0 and "Kernel panic" not in told, told
 
 
 @boot
