@@ -1,10 +1,15 @@
-"""The images that a build stands on: found, fetched, allowed, and for the right machine."""
+"""The images that a build stands on: found, fetched, allowed, for the right machine, and held until the build ends.
+
+Held, because somebody may remove one meanwhile, and until a step upon it is kept nothing else keeps its layers.
+"""
 
 from __future__ import annotations
 
+import os
 import threading
 
 from minirt.build.errors import BuildError
+from minirt.image.holds import BUILD
 from minirt.paths import policy_path
 
 TYPE_CHECKING = False
@@ -24,6 +29,8 @@ class Bases:
         self._options = options
         self._lock = threading.Lock()
         self._images: dict[tuple[str, str], Image] = {}
+        self._owner = f"{BUILD}{os.urandom(16).hex()}"
+        self._holds: list[str] = []
 
     def image(self, name: str, platform: str) -> Image:
         """Return an image, unpacked; fetched from its registry where it is not here and --pull lets us. Raises ImageError."""
@@ -35,6 +42,7 @@ class Bases:
 
     def _find(self, name: str, platform: str) -> Image:
         image = self._here(name) or self._fetched(name, platform)
+        self._hold(image)
         if policy_path():
             from minirt.image.signing.policy import check as check_policy
 
@@ -44,6 +52,17 @@ class Bases:
             raise BuildError(f"the image {name} is for {have}, and {platform} is wanted")
         image.layers()
         return image
+
+    def _hold(self, image: Image) -> None:
+        """Keep an image's content until `release`. Raises UnknownImage where it was removed just now."""
+        owner = f"{self._owner}-{len(self._holds)}"
+        self._holds.append(owner)
+        self._store.hold(owner, image)
+
+    def release(self) -> None:
+        """Let go of all of them: the build is over."""
+        for owner in self._holds:
+            self._store.release(owner)
 
     def _here(self, name: str) -> Image | None:
         from minirt.image.busybox import find

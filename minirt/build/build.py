@@ -98,6 +98,7 @@ class Build:
         self.undo.callback(os.close, self.stop)
         with self.store.adding():  # there is a store from here on
             self.undo.enter_context(self.store.steps.using())
+        self.undo.callback(self.bases.release)  # before that: who builds nothing holds nothing
         self._threads: list[threading.Thread] = []
         return self
 

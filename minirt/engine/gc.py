@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from minirt.engine.container import Happening
+    from minirt.image.store import Store
 
 __all__ = ["Garbage", "clear", "collect", "groups", "is_alone", "mend", "notice"]
 
@@ -260,16 +261,36 @@ def _unmount(point: str) -> None:
 
 
 def _holds(dry: bool) -> Iterator[Garbage]:
-    """Let go of images for containers that are not there any more."""
+    """Let go of images for containers and builds that are not there any more."""
+    from minirt.image.holds import BUILD
     from minirt.image.store import Store
 
     store = Store(os.path.join(data_root(), "image"))
+    yield from _build_holds(store, dry)
     for id in store.holders():
+        if id.startswith(BUILD):
+            continue
         path = os.path.join(store.root, "holds", id)
         if not os.path.isdir(os.path.join(directory(), id)) and os.path.exists(path):  # still: it goes before its container does
             if not dry:
                 store.release(id)
             yield Garbage("hold", path, "its container is not there any more")
+
+
+def _build_holds(store: Store, dry: bool) -> Iterator[Garbage]:
+    """Let go of images for builds that were killed: all of them, as no build runs."""
+    from minirt.image.holds import BUILD
+
+    if not any(owner.startswith(BUILD) for owner in store.holders()):
+        return
+    try:
+        with store.steps.using(alone=True):
+            for owner in [owner for owner in store.holders() if owner.startswith(BUILD)]:
+                if not dry:
+                    store.release(owner)
+                yield Garbage("hold", os.path.join(store.root, "holds", owner), "its build was killed")
+    except BlockingIOError:
+        return  # a build runs, and which of them it holds nobody knows
 
 
 def _networks() -> str:

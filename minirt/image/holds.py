@@ -1,4 +1,7 @@
-"""Holds: a container needs its image even when the image's name is gone. One file an owner: the manifest's descriptor."""
+"""Holds: a container needs its image even when the image's name is gone, and a build the images that it stands on.
+
+One file an owner: the manifest's descriptor. An owner is a container's ID, or BUILD and more for one image of a build.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minirt.image.blobs import Descriptor
 
-__all__ = ["Holds"]
+__all__ = ["BUILD", "Holds"]
+
+BUILD = "build-"  # how the owner's name begins; while there is one, a build has `Steps.using`
 
 
 class Holds:

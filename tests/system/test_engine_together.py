@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from command import Minirt
+from interference import before_next
 
 import minirt.oci.join
 import minirt.plan.birth
@@ -35,26 +36,6 @@ def root(minirt: Minirt, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for container in containers():
         remove(container, force=True)
     networks.prune()  # their bridges are the host's
-
-
-def before_next(
-    monkeypatch: pytest.MonkeyPatch, where: object, name: str, other: Callable[[], object], first: object = None
-) -> list[str]:
-    """Let something else happen once, just before a function is called.
-
-    Args: first, the argument that it is called with; any by default.
-    Returns: what is filled when it has happened.
-    """
-    function, happened = getattr(where, name), []
-
-    def first_the_other(*args: object, **more: object) -> object:
-        if not happened and first in (None, *args[:1]):
-            happened.append(name)
-            other()
-        return function(*args, **more)
-
-    monkeypatch.setattr(where, name, first_the_other)
-    return happened
 
 
 def options(name: str = "box", **chosen: object) -> RunOptions:
