@@ -60,6 +60,7 @@ def start(request: Request, id: str) -> Any:
     from minirt.api.create import size_of
     from minirt.api.pump import Pump, farewell
     from minirt.engine import monitor
+    from minirt.engine.exec_start import start as begin
     from minirt.terminal.detach_keys import parse_detach_keys
 
     exec, body = by_id(id), request.json()
@@ -69,19 +70,18 @@ def start(request: Request, id: str) -> Any:
     if not exec.container.running:
         raise ApiError(409, f"container {exec.container.id} is not running")
     if body.get("Detach"):
-        exec.start(lambda: None)
+        begin(exec, lambda: None)
         return 200
     clients: list[socket.socket] = []
     client = request.hijack(request.stream_kind(options.tty))
     try:
-        exec.start(lambda: clients.append(monitor.connect(f"{exec.path}/attach")), size_of(body))
+        begin(exec, lambda: clients.append(monitor.connect(f"{exec.path}/attach")), size_of(body))
         with closing(clients[0]) as connection:
             keys = parse_detach_keys(options.detach_keys or "ctrl-p,ctrl-q") if options.tty else b""
             Pump(client, connection, tty=options.tty, stdin=options.interactive, streams={1, 2}, keys=keys).run()
     except MinirtError as error:  # docker says it in the stream, where the program's own words would be
         text = f"minirt exec failed: {message_of(error)}\r\n".encode()
         request.connection.write(text if options.tty else monitor.frame(monitor.ERROR, text))
-    exec.tell("exec_die")
     farewell(client[0])
     return DONE
 

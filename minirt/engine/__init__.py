@@ -39,7 +39,8 @@ and for containers that nobody stays with:
     events.py     what happens to them
     attach.py     their streams, with others
     exec.py       one more process in them
-    execs.py      ... with a monitor of its own
+    execs.py      ... known by an id, with a monitor of its own
+    exec_start.py   ... begun, exec_ended.py: its end
     changes.py    what they changed
     stats.py      what they use
     inspect.py    all that is known of one

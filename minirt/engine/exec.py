@@ -29,7 +29,7 @@ __all__ = ["execute"]
 
 
 def execute(container: Container, options: RunOptions) -> int:
-    """Run a process in a container, and stay with it; one that is to be detached has a monitor in our place (execs.py).
+    """Run a process in a container, and stay with it; one that is to be detached has a monitor in our place (exec_start.py).
 
     Args:
         container: one that runs.
@@ -40,10 +40,11 @@ def execute(container: Container, options: RunOptions) -> int:
     check(options)
     refuse_paused(container)
     if options.detach:
+        from minirt.engine.exec_start import start
         from minirt.engine.execs import create
 
         options.interactive = False
-        create(container, options).start(before=lambda: None)
+        start(create(container, options), before=lambda: None)
         return 0
     with ExitStack() as undo:
         os.close(running(container))

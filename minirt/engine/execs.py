@@ -1,7 +1,8 @@
 """More processes in a container, each with a monitor of its own: begun by one client, looked at by another, in whatever server.
 
     create   options ─▶ containers/ID/exec/EXEC/options.json
-    start    ─▶ `begun`; `attach`, the socket of its monitor; `process`, which one it is; when it has ended `exit`
+    start    ─▶ `begun`; `attach`, the socket of its monitor; `process`, which one it is (exec_start.py)
+    its end  ─▶ `exit`, and the event exec_die (exec_ended.py)
 
 `minirt exec` needs none of that unless it is to be detached: it stays with what it starts (exec.py).
 """
@@ -11,23 +12,17 @@ from __future__ import annotations
 import json
 import os
 import time
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 
-from minirt.engine import monitor as m
-from minirt.engine.container import Conflict, Container, NoContainer, containers
-from minirt.engine.exec import Joining, make_context
-from minirt.engine.left import hand_over_terminal, place, streams
-from minirt.engine.options import RunOptions
+from minirt.engine.container import Container, NoContainer, containers
+from minirt.engine.ended import read_exit
 from minirt.engine.removal import running, while_running
 from minirt.errors import MinirtError
 from minirt.linux.process import ENDED, start_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
-
-    from minirt.plan.birth import Birth
+    from minirt.engine.options import RunOptions
 
 __all__ = ["Exec", "begun", "create", "find"]
 
@@ -45,6 +40,8 @@ class Exec:
     @property
     def options(self) -> RunOptions:
         """What was asked for."""
+        from minirt.engine.options import RunOptions
+
         try:
             with open(f"{self.path}/options.json", encoding="utf-8") as file:
                 chosen = json.load(file)
@@ -71,40 +68,8 @@ class Exec:
     @property
     def exit_code(self) -> int | None:
         """How it has ended, None where that is not known (yet)."""
-        from minirt.engine.ended import read_exit
-
         ended = read_exit(self)
         return ended[0] if ended else None
-
-    def start(self, before: Callable[[], object], console_size: list[int] | None = None) -> None:
-        """Start it, and leave it to its monitor.
-
-        Args:
-            before: called when that listens, before the program begins.
-            console_size: rows and columns of its terminal.
-
-        Raises: Conflict, MinirtError.
-        """
-        with while_running(self.container):  # its directory goes with the container
-            self._start(before, console_size)
-
-    def _start(self, before: Callable[[], object], console_size: list[int] | None) -> None:
-        try:
-            os.close(os.open(f"{self.path}/begun", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-        except FileExistsError:
-            raise Conflict(f"exec {self.id[:12]} was started already") from None
-        options, container = self.options, self.container
-        options.console_size = console_size or []
-        with ExitStack() as undo:
-            os.close(running(container))
-            monitor = undo.enter_context(m.Monitor())
-            place(monitor, self.path)
-            before()
-            try:
-                Left(options, make_context(container, options), container, undo, monitor).begin(self)
-            except MinirtError as error:
-                self.note("exit", f"{error.exit_code << 8} {time.time()}")  # as the monitor would write it
-                raise
 
     def tell(self, action: str) -> None:
         """Write down that something happens to it: an event of its container."""
@@ -118,31 +83,6 @@ class Exec:
         with open(f"{self.path}/{name}.new", "w", encoding="ascii") as file:
             file.write(text)
         os.rename(f"{self.path}/{name}.new", f"{self.path}/{name}")
-
-
-class Left(Joining):
-    """The birth of a process that joins, and is left to a monitor."""
-
-    def __init__(self, options: RunOptions, context: Any, container: Container, undo: ExitStack, monitor: m.Monitor) -> None:
-        super().__init__(options, context, container, undo)
-        self.monitor = monitor
-
-    def begin(self, exec: Exec) -> None:
-        """Give birth to it, and leave it. Raises: MinirtError, with docker's 126 and 127."""
-        birth = self.bear(streams(self.monitor, self.options, self.undo), self.monitor)
-        exec.note("process", f"{birth.pid} {start_time(birth.pid)}")
-        self.monitor.order(m.GO)
-        birth.reaped()
-        exec.tell("exec_start")
-
-    def stand(self, name: str, birth: Birth) -> None:
-        """Tell the monitor whose parent it is, and do what a barrier is for."""
-        self.monitor.order(m.CHILD, birth.pid)
-        super().stand(name, birth)
-
-    def console(self, birth: Birth) -> None:
-        """Hand the terminal's master on."""
-        hand_over_terminal(self.monitor, birth, self.options)
 
 
 def create(container: Container, options: RunOptions) -> Exec:
@@ -174,7 +114,6 @@ def all_of(container: Container) -> list[Exec]:
 
 def sweep(container: Container) -> None:
     """Forget those that ended a while ago, also those whose monitor was killed before it saw that."""
-    from minirt.engine.ended import read_exit
     from minirt.linux.rmtree import remove_tree
 
     for exec in all_of(container):

@@ -42,6 +42,28 @@ def test_run_returns_the_output_or_raises_with_the_status(client: Any) -> None:
         client.containers.get("nobody")
 
 
+def test_how_a_detached_exec_ended_can_be_asked_and_is_told(client: Any) -> None:
+    box = client.containers.run("busybox", ["sleep", "600"], detach=True, name="box", **QUICK)
+    follower = client.events(since=0, filters={"event": "exec_die", "container": box.id}, decode=True)
+    id = client.api.exec_create(box.id, ["sh", "-c", "exit 7"])["Id"]
+    client.api.exec_start(id, detach=True)
+    told = next(follower)["Actor"]["Attributes"]
+    assert (told["execID"], told["exitCode"]) == (id, "7")
+    found = client.api.exec_inspect(id)
+    assert (found["Running"], found["ExitCode"], found["Pid"]) == (False, 7, 0)
+
+
+def test_an_exec_whose_client_hangs_up_is_told_when_it_ends_and_once(client: Any) -> None:
+    box = client.containers.run("busybox", ["sleep", "600"], detach=True, name="box", **QUICK)
+    follower = client.events(since=0, filters={"event": "exec_die", "container": box.id}, decode=True)
+    id = client.api.exec_create(box.id, ["sh", "-c", "until test -e /go; do sleep 0.1; done; exit 5"])["Id"]
+    client.api.exec_start(id, socket=True).close()
+    until(lambda: client.api.exec_inspect(id)["Running"])
+    assert box.exec_run(["touch", "/go"]).exit_code == 0
+    codes = {(event := next(follower)["Actor"]["Attributes"])["execID"]: event["exitCode"] for _ in range(2)}
+    assert codes[id] == "5" and sorted(codes.values()) == ["0", "5"]
+
+
 def test_a_container_is_an_object_with_a_life(client: Any) -> None:
     box = client.containers.run("busybox", ["sleep", "600"], detach=True, name="box", labels={"a": "b"}, **QUICK)
     assert box.status in ("created", "running")

@@ -389,15 +389,16 @@ def test_a_process_that_two_begin_at_once_is_begun_once(mine: Minirt) -> None:
     mine.good("run", "-d", "--name", "box", "busybox", "sleep", "1000")
     done = engine(mine, """
 from minirt.engine.container import Conflict, find
+from minirt.engine.exec_start import start
 from minirt.engine.execs import create
 from minirt.engine.options import RunOptions
 exec = create(find("box"), RunOptions("busybox", ["sh", "-c", "echo begun >>/count"]))
 def again():
     try:
-        exec.start(lambda: None)
+        start(exec, lambda: None)
     except Conflict:
         print("refused")
-exec.start(again)
+start(exec, again)
 """)  # fmt: skip
     assert (done.returncode, done.stdout) == (0, "refused\n"), done.stderr
     count = folder(mine, "box") / "upper" / "count"
@@ -409,12 +410,13 @@ def test_a_process_strays_into_no_other_container_that_has_the_number_by_now(min
         mine.good("run", "-d", "--name", name, "busybox", "sleep", "1000")
     done = engine(mine, """
 from minirt.engine.container import Conflict, find
+from minirt.engine.exec_start import start
 from minirt.engine.execs import create
 from minirt.engine.options import RunOptions
 box, other = find("box"), find("other")
 exec = create(box, RunOptions("busybox", ["touch", "/strayed"]))
 try:
-    exec.start(lambda: box.state.update(pid=other.state["pid"]))  # box ends now, and its number is given out again
+    start(exec, lambda: box.state.update(pid=other.state["pid"]))  # box ends now, and its number is given out again
 except Conflict as error:
     print(error)
 """)  # fmt: skip

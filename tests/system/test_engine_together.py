@@ -13,7 +13,7 @@ from interference import before_next
 
 import minirt.oci.join
 import minirt.plan.birth
-from minirt.engine import control, execs, networks, owner, volumes
+from minirt.engine import control, exec_start, networks, owner, volumes
 from minirt.engine.container import Conflict, Container, NoContainer, containers, find
 from minirt.engine.exec import execute
 from minirt.engine.options import RunOptions
@@ -109,7 +109,7 @@ BETWEEN: dict[str, tuple[object, str, object]] = {
     "exec": (minirt.oci.join, "namespace_flags", joining),
     "exec's executor": (minirt.plan.birth, "send", joining),
     "exec's files": (os, "mkdir", lambda box: joining(box, True)),
-    "exec's beginning": (execs, "place", lambda box: joining(box, True)),
+    "exec's beginning": (exec_start, "place", lambda box: joining(box, True)),
     "exec's birth": (minirt.oci.join, "namespace_flags", lambda box: joining(box, True)),
     "network": (minirt.plan.birth, "Birth", in_network),
     "network's namespace": (os, "open", in_network),

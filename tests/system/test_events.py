@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,26 @@ def test_a_life_is_told_as_docker_tells_it(mine: Minirt) -> None:
     assert attributes["die"]["exitCode"] == "137" and attributes["exec_die"]["exitCode"] == "0"
     assert [event["timeNano"] for event in events] == sorted(event["timeNano"] for event in events)
     assert all(event["time"] == event["timeNano"] // 10**9 and event["status"] == event["Action"] for event in events)
+
+
+def test_an_exec_is_told_to_its_end_though_nobody_waits_for_it(mine: Minirt) -> None:
+    mine.good("run", "-d", "--name", "box", "busybox", "sleep", "1000")
+    mine.good("exec", "-d", "box", "sh", "-c", "until test -e /go; do sleep 0.1; done; exit 3")
+    assert mine("exec", "-d", "box", "none").returncode == 127
+    assert ends(mine) == ["127"], "what cannot begin has ended so"
+    mine.good("exec", "box", "touch", "/go")
+    end = time.monotonic() + LIMIT
+    while "3" not in ends(mine):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    (id,) = {e["Actor"]["Attributes"]["execID"] for e in told(mine) if e["Action"].endswith("exit 3")}
+    its = [e["Action"].partition(":")[0] for e in told(mine) if e["Actor"]["Attributes"].get("execID") == id]
+    assert its == ["exec_create", "exec_start", "exec_die"]
+
+
+def ends(minirt: Minirt) -> list[str]:
+    """Return the exit codes of what was run by exec and has ended."""
+    return [event["Actor"]["Attributes"]["exitCode"] for event in told(minirt) if event["Action"] == "exec_die"]
 
 
 def test_a_run_in_the_foreground_is_told_too(mine: Minirt) -> None:
