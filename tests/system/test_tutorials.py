@@ -110,7 +110,9 @@ def test_a_learner_begins_fails_is_helped_and_passes(lesson: Lesson, here: Path,
     possible(lesson)
     begun = tutor("start", lesson.id)
     path = here / "course" / lesson.id / f"exercise.{lesson.language}"
-    assert begun.returncode == 0 and str(path) in begun.stdout and path.with_name("lesson.md").exists()
+    assert begun.returncode == 0 and str(path) in begun.stdout
+    links = re.findall(r"\]\(([^)#:]+\.md)[^)]*\)", path.with_name("lesson.md").read_text())
+    assert links and [link for link in links if not (path.parent / link).exists()] == []
     first = tutor("check")
     assert first.returncode == 1 and "not yet (blank)" in first.stdout and f"exercise.{lesson.language}:" in first.stdout
     helped = [tutor("hint").stdout.strip() for _ in RUNGS]
@@ -287,7 +289,10 @@ def test_nothing_that_is_to_be_written_has_been_shown_but_in_the_first_lesson() 
 def test_a_blank_has_all_names_that_it_speaks_of(lesson: Lesson, place: Path) -> None:
     """The answer as well: what it needs of its module is imported, or an editor would underline it."""
     for solved in (False, True):
-        (place / "exercise.py").write_text(blank(lesson, solved=solved))
+        text = blank(lesson, solved=solved)
+        (place / "exercise.py").write_text(text)
+        modules = re.findall(r"^from (\S+) import", text, re.M)
+        assert len(modules) == len(set(modules)), "a module is named once"
         words = [sys.executable, "-m", "ruff", "check", "--isolated", "--select", "F821", str(place / "exercise.py")]
         done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, done.stdout

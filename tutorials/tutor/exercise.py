@@ -54,7 +54,7 @@ def blank(lesson: Lesson, top: Path = TOP, solved: bool = False) -> str:
     head = '"""' + heading(lesson) + '"""\n\nfrom __future__ import annotations\n\n'
     if typed:
         imports.append("from typing import TYPE_CHECKING\n\nif TYPE_CHECKING:\n" + "\n".join(f"    {line}" for line in typed))
-    return head + "\n".join(dict.fromkeys(imports)) + "\n\n\n" + "\n\n".join(bodies)
+    return head + "\n".join(together(imports)) + "\n\n\n" + "\n\n".join(bodies)
 
 
 def heading(lesson: Lesson) -> str:
@@ -103,6 +103,18 @@ def needed_imports(tree: ast.Module, module: str, nodes: Sequence[ast.FunctionDe
     here = set().union(*(defined(node) for node in tree.body))
     own = sorted((used & here) - {node.name for node in nodes} - set(dir(builtins)))
     return imported(tree.body, used) + wrapped(module, own)
+
+
+def together(statements: Iterable[str]) -> list[str]:
+    """Return import statements, each once, and one for each module that some are from."""
+    found: dict[str, set[str]] = {}  # module, or the whole of another statement -> names
+    for statement in statements:
+        nodes = ast.parse(statement).body
+        if len(nodes) == 1 and isinstance(nodes[0], ast.ImportFrom):
+            found.setdefault(nodes[0].module or "", set()).update(map(ast.unparse, nodes[0].names))
+        else:
+            found[statement] = set()
+    return [line for what, names in found.items() for line in (wrapped(what, sorted(names)) if names else [what])]
 
 
 def names_in(nodes: Iterable[ast.FunctionDef]) -> set[str]:

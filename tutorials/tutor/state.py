@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from tutorials.tutor.exercise import blank
-from tutorials.tutor.lessons import Lesson, lessons
+from tutorials.tutor.lessons import TOP, Lesson, lessons
 from tutorials.tutor.weave import woven
 
 __all__ = ["State"]
+
+GLOSSARY = TOP / "tutorials/glossary.md"
 
 
 def directory() -> Path:
@@ -71,7 +73,7 @@ class State:
         return self.directory / lesson.id / f"exercise.{lesson.language}"
 
     def start(self, lesson: Lesson, anew: bool = False) -> Path:
-        """Make a lesson the current one. Writes its blank exercise where there is none yet, and the lesson to read beside it.
+        """Make a lesson the current one. Writes its blank exercise where there is none yet; to read, the lesson and the glossary.
 
         Args:
             lesson: which.
@@ -84,11 +86,9 @@ class State:
         if anew and path.exists():
             path.rename(path.with_name(path.name + ".old"))
         if not path.exists():
-            path.write_text(blank(lesson), encoding="utf-8")
-            own(path)
-        text = path.with_name("lesson.md")
-        text.write_text(woven(lesson), encoding="utf-8")
-        own(text)
+            written(path, blank(lesson))
+        written(path.with_name("lesson.md"), woven(lesson))
+        written(self.directory / "glossary.md", GLOSSARY.read_text(encoding="utf-8"))  # where the lesson's links lead
         self.current = lesson.id
         self.save()
         return path
@@ -108,6 +108,11 @@ class State:
         have = lessons()
         at = next((i for i, lesson in enumerate(have) if lesson.id == self.current), -1)
         return next((lesson for lesson in have[at + 1 :] + have if lesson.id not in self.passed), None)
+
+
+def written(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+    own(path)
 
 
 def own(path: Path) -> None:
