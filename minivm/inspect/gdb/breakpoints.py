@@ -17,6 +17,7 @@ memory is compared after each single step, which is slow and right.
 
 from __future__ import annotations
 
+from minivm.inspect.gdb.memory import WRAP
 from minivm.kvm import lib
 
 TYPE_CHECKING = False
@@ -57,7 +58,7 @@ class Breakpoints:
     def __init__(self, memory: GuestView, abilities: Abilities) -> None:
         self.memory, self._can = memory, abilities
         self.code = INT3 if abilities.int3 else JUMP
-        self.soft: dict[int, int] = {}  # virtual address -> physical
+        self.soft: dict[int, list[int]] = {}  # virtual address -> where each byte of the code lies, physical
         self.hard: dict[tuple[int, int, int], int] = {}  # (kind, address, size) -> number of the debug register
         self.watches: dict[tuple[int, int, int], Watch] = {}
 
@@ -85,12 +86,12 @@ class Breakpoints:
         another breakpoint is too near).
         """
         if kind == SOFT or (kind == HARD and not self._can.execute):
-            physical, _ = self.memory.translate(vcpu, address)
             if address not in self.soft:
-                if any(0 < abs(other - physical) < len(self.code) for other in self.soft.values()):
+                places = [self.memory.translate(vcpu, address + n & WRAP)[0] for n in range(len(self.code))]
+                if any(set(other) & set(places) and other != places for other in self.soft.values()):
                     raise ValueError(f"{address:#x} is too near to another breakpoint for two bytes each")
-                self.memory.patch(physical, self.code)
-                self.soft[address] = physical
+                self.memory.patch(places, self.code)
+                self.soft[address] = places
             return True
         if kind == HARD or (kind in FIELDS and self._can.write):
             return self._register((kind, address, size))
@@ -117,9 +118,9 @@ class Breakpoints:
     def remove(self, kind: int, address: int, size: int) -> None:
         """Take one away; none there is none to take away."""
         if kind == SOFT or (kind == HARD and not self._can.execute):
-            physical = self.soft.pop(address, None)
-            if physical is not None:
-                self.memory.restore(physical, len(self.code))
+            places = self.soft.pop(address, [])
+            if places not in self.soft.values():  # another address may mean the same memory, and still have its breakpoint
+                self.memory.restore(places)
             return
         self.hard.pop((kind, address, size), None)
         self.watches.pop((kind, address, size), None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from minivm import kvm
 from minivm.errors import KvmError
 from minivm.inspect.gdb.packets import escape, unescape
-from minivm.inspect.gdb.registers import TABLE, Registers, target_xml
+from minivm.inspect.gdb.registers import Registers, target_xml
 from minivm.inspect.paging import Modes, walk
 
 TYPE_CHECKING = False
@@ -40,6 +40,13 @@ class Goodbye(Exception):
 
     def __init__(self, kill: bool) -> None:
         self.kill = kill
+
+
+def hex_number(text: bytes) -> int:
+    """Return a number as packets have them: hex digits without a sign, of 64 bits at most. Raises ValueError."""
+    if not 0 < len(text) <= 16 or text.strip(b"0123456789abcdefABCDEF"):
+        raise ValueError(text)
+    return int(text, 16)
 
 
 class Commands:
@@ -129,7 +136,7 @@ class Commands:
             text = f'<?xml version="1.0"?><memory-map>{regions}</memory-map>'
         else:
             return b"E00" if kind == b"features" else b""
-        offset, length = (int(number, 16) for number in place.split(b","))
+        offset, length = (hex_number(text) for text in place.split(b","))
         data = text.encode()
         part = data[offset : offset + min(length, PACKET // 2)]
         return (b"m" if offset + len(part) < len(data) else b"l") + escape(part)
@@ -172,23 +179,17 @@ class Commands:
         return b"OK"
 
     def _get(self, rest: bytes) -> bytes:
-        return self._registers().read(self._number(rest)).hex().encode()
+        return self._registers().read(hex_number(rest)).hex().encode()
 
     def _set(self, rest: bytes) -> bytes:
-        number, _, value = rest.partition(b"=")
+        which, _, value = rest.partition(b"=")
         registers = self._registers()
-        registers.write(self._number(number), bytes.fromhex(value.decode()))
+        registers.write(hex_number(which), bytes.fromhex(value.decode()))
         registers.store()
         return b"OK"
 
-    def _number(self, text: bytes) -> int:
-        number = int(text, 16)
-        if not 0 <= number < len(TABLE):
-            raise IndexError(number)
-        return number
-
     def _read(self, rest: bytes) -> bytes:
-        address, length = (int(number, 16) for number in rest.split(b","))
+        address, length = (hex_number(text) for text in rest.split(b","))
         return self._memory.read(self._vcpus[self._current].fd, address, min(length, PACKET // 2)).hex().encode()
 
     def _write(self, rest: bytes) -> bytes:
@@ -200,7 +201,7 @@ class Commands:
         return self._put(where, unescape(data))
 
     def _put(self, where: bytes, data: bytes) -> bytes:
-        address, length = (int(number, 16) for number in where.split(b","))
+        address, length = (hex_number(text) for text in where.split(b","))
         if len(data) != length:
             raise ValueError(f"{len(data)} bytes, and {length} were announced")
         self._memory.write(self._vcpus[self._current].fd, address, data)
@@ -231,11 +232,11 @@ class Commands:
     # --- stopping and going ---
 
     def _insert(self, rest: bytes) -> bytes:
-        kind, address, size = (int(number, 16) for number in rest.split(b";")[0].split(b","))
+        kind, address, size = (hex_number(text) for text in rest.split(b";")[0].split(b","))
         return b"OK" if self._breakpoints.add(self._vcpus[self._current].fd, kind, address, size) else b""
 
     def _remove(self, rest: bytes) -> bytes:
-        kind, address, size = (int(number, 16) for number in rest.split(b";")[0].split(b","))
+        kind, address, size = (hex_number(text) for text in rest.split(b";")[0].split(b","))
         self._breakpoints.remove(kind, address, size)
         return b"OK"
 
@@ -243,7 +244,7 @@ class Commands:
         """c and s, of a gdb that does without vCont; an address in it is where to go on."""
         if rest:
             registers = Registers(self._vcpus[self._stepped].fd)
-            registers.regs.rip = int(rest, 16)
+            registers.regs.rip = hex_number(rest)
             registers.store()
         self._halt.go(steps, set())
 

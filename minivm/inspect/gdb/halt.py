@@ -127,7 +127,7 @@ class Halt:
         """
         if kvm.get_mp_state(vcpu) == lib.KVM_MP_STATE_HALTED:
             try:
-                asleep = self._breakpoints.memory.read(vcpu, place(vcpu) - 1, 1) == HLT
+                asleep = self._breakpoints.memory.own().read(vcpu, place(vcpu) - 1, 1) == HLT
             except IndexError:
                 return
             if not asleep:

@@ -7,6 +7,8 @@ boot loader put it (`segments`), and the log says that this was used.
 
 from __future__ import annotations
 
+from copy import copy
+
 from minivm import kvm
 from minivm.inspect.paging import Modes, walk
 
@@ -36,6 +38,12 @@ class GuestView:
         self._told = False
         self.physical = False  # addresses are physical ones (`monitor physical on`)
         self.patched: dict[int, int] = {}  # physical address -> the byte that the guest has there
+
+    def own(self) -> GuestView:
+        """Return the same memory by the guest's own addresses, whatever gdb has been promised: for what we look up ourselves."""
+        view = copy(self)
+        view.physical = False
+        return view
 
     def translate(self, vcpu: int, address: int) -> tuple[int, int]:
         """Return (physical address, bytes from there to the end of its page). Raises IndexError where there is none.
@@ -91,8 +99,8 @@ class GuestView:
 
     def write(self, vcpu: int, address: int, data: bytes) -> None:
         """Change memory; under a breakpoint, what will be there after it. Raises IndexError, with nothing changed."""
-        for physical, part in list(self.pieces(vcpu, address, len(data))):
-            view = self._bytes_at(physical, part)
+        pieces = [(at, part, self._bytes_at(at, part)) for at, part in self.pieces(vcpu, address, len(data))]
+        for physical, part, view in pieces:
             for place in range(part):
                 if physical + place in self.patched:
                     self.patched[physical + place] = data[place]
@@ -100,20 +108,22 @@ class GuestView:
                     view[place] = data[place]
             data = data[part:]
 
-    def patch(self, physical: int, code: bytes) -> None:
-        """Put a breakpoint's bytes into memory. Raises IndexError."""
-        view = self._bytes_at(physical, len(code))
-        for place, byte in enumerate(code):
-            self.patched.setdefault(physical + place, view[place])
-            view[place] = byte
+    def patch(self, places: list[int], code: bytes) -> None:
+        """Put a breakpoint's bytes into memory. Raises IndexError, with nothing changed.
 
-    def restore(self, physical: int, length: int) -> None:
+        Args:
+            places: the physical address of each byte: they may lie in two pages that are no neighbours.
+        """
+        views = [self._bytes_at(physical, 1) for physical in places]
+        for physical, view, byte in zip(places, views, code, strict=True):
+            self.patched.setdefault(physical, view[0])
+            view[0] = byte
+
+    def restore(self, places: list[int]) -> None:
         """Take a breakpoint's bytes out again."""
-        view = self._bytes_at(physical, length)
-        for place in range(length):
-            before = self.patched.pop(physical + place, None)
-            if before is not None:
-                view[place] = before
+        for physical in places:
+            if physical in self.patched:
+                self._bytes_at(physical, 1)[0] = self.patched.pop(physical)
 
     def snapshot(self, pieces: list[tuple[int, int]]) -> bytes:
         """Return the bytes at physical pieces."""

@@ -263,15 +263,20 @@ class _Session:
 
     def _acknowledge(self) -> None:
         if self._reader.replies:
-            self._connection.sendall(bytes(self._reader.replies))
+            self._say(bytes(self._reader.replies))
             self._reader.replies.clear()
         if self._reader.again:
             self._reader.again = False
-            self._connection.sendall(self._last)
+            self._say(self._last)
 
     def _send(self, payload: bytes) -> None:
         self._last = frame(payload)
-        self._connection.sendall(self._last)
+        self._say(self._last)
+
+    def _say(self, data: bytes) -> None:
+        """Send; where nobody hears it, what he has said before he left counts still, and recv(2) tells of his leaving."""
+        with contextlib.suppress(OSError):
+            self._connection.sendall(data)
 
 
 def _can_block_interrupts() -> bool:

@@ -39,7 +39,7 @@ def clear(vcpu: int, memory: GuestView) -> int:
         kvm.set_regs(vcpu, regs)
     if not sregs.cs.l or sregs.cs.dpl:
         return 0  # in ring 3 there is no frame on the stack
-    start = int(regs.rsp)
+    start, memory = int(regs.rsp), memory.own()
     try:
         stack = memory.read(vcpu, start, DEPTH - start % DEPTH)
     except IndexError:
