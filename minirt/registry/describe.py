@@ -24,6 +24,7 @@ __all__ = ["config_of", "description", "platform_of", "size_of", "summary"]
 _OCI = "org.opencontainers.image."
 _DESCRIPTION = (_OCI + "description", _OCI + "title", "org.label-schema.description", "description")
 _CACHED = 4096
+_LONGEST = 500  # characters of a description: it is kept, and stands in answers to all
 _NESTED = 4  # indexes in each other that are followed to an image that says something
 _TYPES: dict[str, type] = {"config": dict, "history": list}
 _SETTINGS: dict[str, type] = {"Labels": dict, "Env": list, "ExposedPorts": dict, "Volumes": dict}
@@ -84,7 +85,7 @@ def _description(registry: Registry, repository: Repository, digest: str, nested
         places.append((config_of(registry, document).get("config") or {}).get("Labels") or {})
     elif document.get("manifests") and nested:
         places.append({_DESCRIPTION[0]: description(registry, repository, document["manifests"][0]["digest"], nested - 1)})
-    return next((str(place[key]) for key in _DESCRIPTION for place in places if place.get(key)), "")
+    return next((str(place[key])[:_LONGEST] for key in _DESCRIPTION for place in places if place.get(key)), "")
 
 
 def summary(registry: Registry, repository: Repository) -> dict[str, Any]:

@@ -114,7 +114,7 @@ def _descriptor(item: object, where: str) -> Descriptor:
         raise _invalid(f"{where} is not a descriptor")
     if not isinstance(item.get("mediaType"), str) or not is_digest(str(item.get("digest"))):
         raise _invalid(f"{where} has no mediaType, or no sha256 or sha512 digest")
-    if type(item.get("size")) is not int or item["size"] < 0:
+    if type(item.get("size")) is not int or not 0 <= item["size"] < 1 << 63:  # image-spec descriptor.md: int64
         raise _invalid(f"{where} has no size")
     if not isinstance(item.get("platform") or {}, dict):
         raise _invalid(f"{where} has a platform that is no object")

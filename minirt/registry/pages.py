@@ -67,7 +67,8 @@ def day(seconds: float) -> str:
 async def _page(request: web.Request, template: str, status: int = 200, **values: Any) -> web.Response:
     plain = "" if request.secure else "--tls-verify=false "  # what `minirt pull` wants to hear of plain HTTP
     text = await work(lambda: _environment().get_template(template).render(host=request.host, plain=plain, **values))
-    return web.Response(text=text, status=status, content_type="text/html", headers=HEADERS)
+    data = text.encode(errors="replace")  # JSON may have half of a surrogate pair, which UTF-8 has no form for
+    return web.Response(body=data, status=status, content_type="text/html", charset="utf-8", headers=HEADERS)
 
 
 async def index(request: web.Request) -> web.Response:

@@ -58,7 +58,7 @@ async def search(request: web.Request) -> web.Response:
     term = request.query.get("q", "")
     size, page = _number(request, "n", SIZE), max(1, _number(request, "page", 1))
     size = min(max(1, size), LIMIT)
-    found = await work(find, service_of(request).registry, term, visible(request))
+    found = await work(lambda: find(service_of(request).registry, term, visible(request)))
     results = [
         {"name": about["name"], "description": about["description"], "star_count": 0, "is_official": False, "is_automated": False}
         for about in found[(page - 1) * size : page * size]

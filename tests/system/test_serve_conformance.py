@@ -363,6 +363,7 @@ def edited(document: dict[str, Any], **changes: Any) -> dict[str, Any]:
     {"manifests": []}, {"mediaType": INDEX}, {"mediaType": "text/plain"}, {"subject": {"digest": "x"}}, {"annotations": {"a": 1}},
     {"artifactType": 7}, {"config": {"mediaType": "a/b", "digest": digest_of(b"{}"), "size": -1}},
     {"config": {"mediaType": "a/b", "digest": digest_of(b"{}"), "size": 2.0}},
+    {"subject": {"mediaType": "a/b", "digest": digest_of(b"{}"), "size": 1 << 63}},
     {"config": {"mediaType": "a/b", "digest": "sha256:../x", "size": 2}},
     {"config": {"mediaType": "a/b", "digest": digest_of(b"{}"), "size": 2, "platform": "linux"}},
 ], ids=str)  # fmt: skip
@@ -377,13 +378,21 @@ def test_a_wrong_manifest_is_refused(client: Client, name: str, changes: dict[st
 @pytest.mark.parametrize("configuration", [
     {"config": "a text"}, {"config": ["a"]}, {"config": {"Labels": ["a"], "ExposedPorts": ["80", 81], "Env": 7, "Volumes": "/"}},
     {"history": ["a"]}, {"history": 7}, {"config": {"Labels": {"description": ["a"]}}},
-], ids=str)  # fmt: skip
+    {"config": {"Labels": {"description": "half \ud800 a pair"}}, "author": "\udfff"},
+], ids=ascii)  # fmt: skip
 def test_what_one_pushes_breaks_no_list_of_all(client: Client, name: str, configuration: dict[str, Any]) -> None:
     """Anybody who may push may push a configuration that is none: it is a blob like others."""
     client.push_image(name, "v1", configuration=json.dumps(configuration).encode())
     for path in ("/v1/search?q=", "/", f"/repository/{name}", f"/image/{name}:v1"):
         assert client("GET", path).status == 200, path
     assert name in [one["name"] for one in client("GET", f"/v1/search?q={name}").json()["results"]]
+
+
+def test_a_long_description_is_cut(client: Client, name: str) -> None:
+    """It stands in answers to all, and is kept in memory."""
+    client.push_image(name, "v1", annotations={"org.opencontainers.image.description": "word " * 100_000})
+    (found,) = client("GET", f"/v1/search?q={name}").json()["results"]
+    assert found["description"].startswith("word word") and len(found["description"]) < 1000
 
 
 @pytest.mark.parametrize("body", [b"", b"blob", b"[]", b"null", b"\xff", b"[" * 100_000])
