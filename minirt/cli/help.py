@@ -61,13 +61,15 @@ class Parser(argparse.ArgumentParser):
     """argparse's parser, and of those that it makes for commands: what is wrong is said in one line, with docker's exit code."""
 
     wrong = WRONG  # exit code
+    elsewhere: dict[str, str] = {}  # options that it lacks and that people try -> what does that here
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
         """As argparse's, but a command says itself what it does not know, and nothing is left over."""
         found, unknown = super().parse_known_args(args, namespace)
         if unknown:
             name, known = unknown[0].partition("=")[0], (option for option in self._option_string_actions if option[:2] == "--")
-            what = f"no option {name}{_near(name, known)}"
+            there = self.elsewhere.get(name) or self.elsewhere.get(f"-{name}")  # QEMU's have one -
+            what = f"no option {name}{f': {there}' if there else _near(name, known)}"
             self.error(what if name.startswith("-") else f"takes no {unknown[0]!r}")
         return found, unknown
 

@@ -57,7 +57,8 @@ def add_parser(commands: Any) -> None:
         commands, "stop", _stop, "examples:\n  minivm stop box\n  minivm stop --time 0 box    (at once)",
         "Press the power button of machines, wait until they are off, and end what is not off by then.",
     )  # fmt: skip
-    stop.add_argument("-t", "--time", type=float, default=10.0, metavar="SECONDS", help="to wait (default: 10); 0: do not ask")
+    stop.add_argument("-t", "--time", "--timeout", type=float, default=10.0, metavar="SECONDS",
+                      help="to wait (default: 10); 0: do not ask")  # fmt: skip
     _command(commands, "pause", _each("pause"), "example:\n  minivm pause box", "Let machines stand still.")
     _command(commands, "resume", _each("resume"), "example:\n  minivm resume box", "Let paused machines go on.")
     _command(commands, "wait", _wait, "example:\n  minivm wait box", "Wait for machines to end, and print their exit statuses.")

@@ -49,6 +49,22 @@ examples:
 """
 
 
+NAMED = "minivm create NAME makes a machine that minivm start NAME leaves running"
+# Options of docker's run and of QEMU's, and what does that here.
+ELSEWHERE = {
+    "--name": NAMED,
+    "-d": NAMED,
+    "--detach": NAMED,
+    "--network": "a network card is --net",
+    "--volume": "a directory of the host is --share; minivm boot IMAGE has -v",
+    "-v": "a directory of the host is --share; minivm boot IMAGE has -v",
+    "--image": "minivm boot IMAGE runs a container's image",
+    "--drive": "a disk is --disk",
+    "--hda": "a disk is --disk",
+    "--nographic": "there is no other way: the console is on stdin and stdout",
+}
+
+
 def add_parser(commands: Any) -> None:
     """Add `run` to the commands."""
     from minirt.cli.help import Help
@@ -62,6 +78,7 @@ def add_parser(commands: Any) -> None:
         epilog=RUN_EPILOG.format(formats=formats),
         formatter_class=Help,
     )
+    parser.elsewhere = ELSEWHERE
     declare(parser)
 
 

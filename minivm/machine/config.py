@@ -167,7 +167,8 @@ def parse_size(text: str, most: int | None = None, what: str = "memory size") ->
     except ValueError:
         raise UsageError(f"{what} {text!r}: write a number and a unit, as 64m or 1g") from None
     if not size >= MINIMUM:
-        raise UsageError(f"{what} {text!r} is too small: 1m is the least")
+        meant = f" (without a unit it is bytes: {digits}m?)" if not unit and size > 0 else ""
+        raise UsageError(f"{what} {text!r} is too small: 1m is the least{meant}")
     if most is None and size > host_memory():
         raise UsageError(f"{what} {text!r} is more than this host has ({host_memory() >> 20}m)")
     if most is not None and size > most:
