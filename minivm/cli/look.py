@@ -115,7 +115,7 @@ def _add_exits(commands: Any) -> None:
 
 def _exits(options: argparse.Namespace) -> int:
     from minirt.trace import open_trace
-    from minivm.cli.report import profile_as_dict, profile_as_text
+    from minivm.cli.report import profile_as_dict, profile_as_text, traced_code
     from minivm.inspect.profile import Profile
 
     try:
@@ -127,7 +127,7 @@ def _exits(options: argparse.Namespace) -> int:
     profile = Profile()
     for event in events:
         profile(event)
-    symbols = read(options.symbols or header.get("guest"))
+    symbols = read(options.symbols or header.get("guest")).with_code_at(traced_code(events))
     if options.format == "json":
         import json
 

@@ -7,13 +7,17 @@ from minivm.errors import MinivmError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterable
     from typing import Any
 
+    from minirt.trace import Event
     from minivm.inspect.profile import Profile
     from minivm.inspect.symbols import Symbols
     from minivm.machine.machine import Machine, Outcome
 
-__all__ = ["kernel_code", "profile_as_dict", "profile_as_text", "report"]
+__all__ = ["kernel_code", "profile_as_dict", "profile_as_text", "report", "tell_code", "traced_code"]
+
+FOUND = "VMCOREINFO"  # the event of a trace
 
 
 def report(options: argparse.Namespace, machine: Machine, outcome: Outcome, code: int | None = None) -> str:
@@ -62,6 +66,20 @@ def kernel_code(machine: Machine) -> int | None:
         return None
     ranges = [(base, pages.view(0, pages.size)) for base, pages in machine.memory]
     return code_at(vmcoreinfo(ranges, Modes.of(kvm.get_sregs(machine.vcpus[0].fd)), machine.bytes_at))
+
+
+def tell_code(machine: Machine, code: int) -> None:
+    """Put where kernel_code found the code into the trace: the addresses of its exits mean nothing without."""
+    from minirt.trace import Event
+
+    why = "The guest's Linux says so in its memory, for who reads its dumps: KASLR has put it anywhere."
+    machine.recorder.tell(Event(FOUND, (f"_stext={code:#x}",), side="guest", step="run", why=why, data={"address": code}))
+
+
+def traced_code(events: Iterable[Event]) -> int | None:
+    """Return what tell_code has put into a trace; None where nothing."""
+    found = (event.data.get("address") for event in events if event.call == FOUND and event.data)
+    return next((code for code in found if isinstance(code, int)), None)
 
 
 def _symbols(path: str | None, kernel: str | None, code: int | None) -> tuple[Symbols | None, str]:

@@ -95,10 +95,12 @@ def _run(options: argparse.Namespace, config: Config, start: Start, sinks: list[
         if options.debug and outcome.reason:
             _show_registers(machine)
         code = None
-        if options.profile:
-            from minivm.cli.report import kernel_code
+        if options.profile or options.trace:
+            from minivm.cli.report import kernel_code, tell_code
 
             code = kernel_code(machine)
+            if code is not None:
+                tell_code(machine, code)
     return _report(options, machine, outcome, code)
 
 

@@ -156,6 +156,18 @@ def test_walk_and_symbols_follow_the_kernel_to_where_the_dump_says_it_is(tmp_pat
     assert listed == ["ffffffffa9e00000 T _stext", "ffffffffa9e00123 T helper"], "the file for gdb has them there, too"
 
 
+def test_a_trace_and_a_profile_name_functions_where_the_kernel_says_it_is(tmp_path):
+    text = b"OSRELEASE=6.1.0-test\nSYMBOL(_stext)=100000\n"
+    out = b"\xe6\x80\xf4"  # out %al, $0x80; hlt: flat code is loaded at 1 MiB
+    (tmp_path / "kernel").write_bytes(out.ljust(4096, b"\0") + pack("<3I", 11, len(text), 0) + b"VMCOREINFO\0\0" + text)
+    (tmp_path / "map").write_text("ffffffff81000000 T _stext\n")
+    words = ["--boot", "flat64", "--irqchip", "none", "--trace", tmp_path / "trace", "--profile", "--symbols", tmp_path / "map"]
+    profile = json.loads(minivm_("run", tmp_path / "kernel", *words, "--format", "json").stderr.splitlines()[-1])["profile"]
+    rows = json.loads(minivm_("exits", tmp_path / "trace", "--symbols", tmp_path / "map", "--format", "json").stdout)["profile"]
+    assert {(row["what"], row["function"]) for row in rows} == {("out 0x80", "_stext"), ("", "_stext")}
+    assert [(row["what"], row["function"]) for row in rows] == [(row["what"], row["function"]) for row in profile]
+
+
 @pytest.mark.skipif(shutil.which("gdb") is None, reason="gdb is not installed")
 def test_gdb_opens_the_dump_and_shows_where_the_guest_ended(core):
     words = ["gdb", "-q", "-nx", "-batch", str(GUEST), str(core), "-ex", "bt", "-ex", "print ticks > 0", "-ex", "info threads"]
