@@ -143,12 +143,12 @@ def push(request: Request, name: str) -> Any:
 def list_all(request: Request) -> Any:
     """List them."""
     from minirt.engine.filters import Filters
-    from minirt.engine.image_view import chosen, listed
+    from minirt.engine.image_view import images, listed
 
     store, filters = open_store(), request.filters()
     if request.text("filter"):
         filters.setdefault("reference", []).append(request.text("filter"))
-    found = [listed(store, image) for image in chosen(store, Filters(filters))]
+    found = [listed(names, image) for names, image in images(store, Filters(filters))]
     if request.version < (1, 43):  # older clients count on a name
         for image in found:
             if not image["RepoTags"] and not image["RepoDigests"]:

@@ -37,14 +37,14 @@ def described(disk: Disk, kinds: set[str]) -> dict[str, Any]:
 
 def images(disk: Disk) -> list[dict[str, Any]]:
     """Return each image with its bytes on this disk, blobs and unpacked layers, as LayersSize counts them."""
+    from minirt.engine import image_view
     from minirt.engine.filters import Filters
-    from minirt.engine.image_view import chosen, listed
 
     store = open_store()
     costs = {cost.digest: cost for cost in disk.images}
     found = []
-    for image in chosen(store, Filters([])):
-        cost, told = costs.get(image.digest), listed(store, image)
+    for names, image in image_view.images(store, Filters([])):
+        cost, told = costs.get(image.digest), image_view.listed(names, image)
         if cost is not None:  # else it has come meanwhile
             size = cost.stored + cost.unpacked
             told |= {"Size": size, "VirtualSize": size, "SharedSize": cost.shared}

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import fnmatch
-
 from minirt.engine.filters import Filters
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
     from minirt.image.store import Image, Store
 
-__all__ = ["chosen", "created", "described", "history", "listed", "names_of"]
+__all__ = ["chosen", "created", "described", "fits", "history", "images", "listed", "names_of"]
 
 KEYS = ("before", "dangling", "label", "label!", "reference", "since", "until")
 
@@ -21,9 +20,13 @@ def names_of(store: Store, image: Image) -> tuple[list[str], list[str]]:
     """Return an image's names with tags, and those with digests."""
     from minirt.image.index import name_of
 
-    names = [name_of(entry) for entry in store.index.entries() if entry.get("digest") == image.digest]
-    tags = [name for name in names if name and "@" not in name]
-    return tags, sorted({f"{repository_of(name)}@{image.digest}" for name in tags + [n for n in names if "@" in n]})
+    return parted((name_of(entry) for entry in store.index.entries() if entry.get("digest") == image.digest), image)
+
+
+def parted(names: Iterable[str], image: Image) -> tuple[list[str], list[str]]:
+    """Return those of an image's names that have tags, and what each is called by the digest."""
+    known = [name for name in names if name]
+    return [name for name in known if "@" not in name], sorted({f"{repository_of(name)}@{image.digest}" for name in known})
 
 
 def repository_of(name: str) -> str:
@@ -34,11 +37,12 @@ def repository_of(name: str) -> str:
 
 def created(image: Image) -> float:
     """Return when an image was made, s since 1970; 0 where it does not say so."""
-    from datetime import datetime
+    from datetime import UTC, datetime
 
     try:
-        return datetime.fromisoformat(f"{str(image.config.get('created') or '')[:19]}+00:00").timestamp()
-    except ValueError:
+        made = datetime.fromisoformat(str(image.config.get("created") or ""))
+        return (made if made.tzinfo else made.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
         return 0.0
 
 
@@ -47,38 +51,75 @@ def labels_of(image: Image) -> dict[str, str]:
     return (image.config.get("config") or {}).get("Labels") or {}
 
 
-def listed(store: Store, image: Image) -> dict[str, Any]:
-    """Return an image as an element of the list."""
-    tags, digests = names_of(store, image)
+def listed(names: list[str], image: Image) -> dict[str, Any]:
+    """Return an image as an element of the list, with those of its names that are wanted."""
+    tags, digests = parted(names, image)
     return {
         "Id": image.id, "ParentId": "", "RepoTags": tags, "RepoDigests": digests, "Created": int(created(image)),
         "Size": image.size, "SharedSize": -1, "VirtualSize": image.size, "Labels": labels_of(image) or None, "Containers": -1,
     }  # fmt: skip
 
 
-def chosen(store: Store, filters: Filters) -> list[Image]:
-    """Return the images that filters choose, each once, the newest first. Raises: UsageError, ImageError."""
+def images(store: Store, filters: Filters) -> list[tuple[list[str], Image]]:
+    """Return the images that filters choose, each once with those of its names that are wanted, the newest first.
+
+    Raises: UsageError, ImageError.
+    """
+    names: dict[str, list[str]] = {}
+    found: dict[str, Image] = {}
+    for name, image in chosen(store, filters):
+        if image is not None:
+            names.setdefault(image.digest, []).append(name)
+            found.setdefault(image.digest, image)
+    return [(names[image.digest], image) for image in sorted(found.values(), key=created, reverse=True)]
+
+
+def chosen(store: Store, filters: Filters, signatures: bool = False) -> list[tuple[str, Image | None]]:
+    """Return the names that filters choose, each with its image, or None where that cannot be read.
+
+    Args:
+        store: where they are.
+        filters: with docker's keys and meaning: a name is looked at for `reference`, else its image.
+        signatures: what is attached to images, too.
+
+    Raises: UsageError, ImageError.
+    """
     from minirt.image.signing.attach import is_attachment
 
-    filters.only(*KEYS)
-    found = {image.digest: image for image in reversed(store.readable()) if not is_attachment(image.name)}
-    edges = {key: [created(store.resolve(name)) for name in filters.of(key)] for key in ("before", "since")}
-    limit = filters.before()
-    return [
-        image
-        for image in sorted(found.values(), key=created, reverse=True)
-        if filters.has_labels(labels_of(image))
-        and filters.truth("dangling") in (None, not names_of(store, image)[0])
-        and all(created(image) < edge for edge in edges["before"])
-        and all(created(image) > edge for edge in edges["since"])
-        and (limit is None or created(image) < limit)
-        and (not filters.of("reference") or any(is_like(name, filters.of("reference")) for name in names_of(store, image)[0]))
-    ]
+    filters.only("before", "dangling", "label", "label!", "reference", "since", "until")
+    everything = [(name, image) for name, image in store.listed() if signatures or not is_attachment(name)]
+    tagged = {image.digest for name, image in everything if image is not None and name and "@" not in name}
+    dangling, limit, patterns = filters.truth("dangling"), filters.before(), filters.of("reference")
+    older, newer = ([created(store.resolve(name)) for name in filters.of(key)] for key in ("before", "since"))
+
+    def wanted(name: str, image: Image | None) -> bool:
+        if patterns and not (name and any(is_like(name, pattern) for pattern in patterns)):
+            return False
+        if image is None:  # nothing is known of it but its name
+            return dangling in (None, not name or "@" in name) and not (older or newer or limit or filters.of("label"))
+        return (
+            dangling in (None, image.digest not in tagged)
+            and all(created(image) < edge for edge in older)
+            and all(created(image) > edge for edge in newer)
+            and fits(image, filters, limit)
+        )
+
+    return [(name, image) for name, image in everything if wanted(name, image)]
 
 
-def is_like(name: str, patterns: list[str]) -> bool:
-    """Say whether a name is one of some patterns, which may leave out the tag."""
-    return any(fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(repository_of(name), pattern) for pattern in patterns)
+def fits(image: Image, filters: Filters, limit: float | None) -> bool:
+    """Say whether an image has the labels that are asked for, and was made before a moment (s since 1970; None: whenever)."""
+    return (limit is None or created(image) < limit) and filters.has_labels(labels_of(image))
+
+
+def is_like(name: str, pattern: str) -> bool:
+    """Say whether a name is as a pattern says, which may leave out the tag; what is between slashes is matched by itself."""
+    from fnmatch import fnmatchcase
+
+    parts = pattern.split("/")
+    return any(
+        len(parts) == len(form) and all(map(fnmatchcase, form, parts)) for form in (name.split("/"), repository_of(name).split("/"))
+    )
 
 
 def described(store: Store, image: Image) -> dict[str, Any]:

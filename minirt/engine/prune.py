@@ -10,10 +10,9 @@ from minirt.engine.filters import Filters
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import Any
 
     from minirt.engine.container import Container
-    from minirt.image.store import Image, Store
+    from minirt.image.store import Store
 
 __all__ = ["prune_containers", "prune_images"]
 
@@ -62,6 +61,7 @@ def prune_images(everything: bool = False, filters: Filters | Iterable[str] = ()
 
     Returns: names that were taken away, digests of content that is gone, bytes that are free. Raises: UsageError, ImageError.
     """
+    from minirt.engine.image_view import fits
     from minirt.engine.volumes import bytes_below
     from minirt.image.errors import UnknownImage
 
@@ -74,10 +74,10 @@ def prune_images(everything: bool = False, filters: Filters | Iterable[str] = ()
         return [], [], 0
     before, untagged, gone = bytes_below(store.root), [], []
     forget_unusable(store)
-    held, images = images_in_use(), store.readable()
+    held, images, limit = images_in_use(), store.readable(), wanted.before()
     tagged = {image.digest for image in images if "@" not in image.name and image.name}
     for image in images:
-        if image.digest not in held and (everything or image.digest not in tagged) and is_chosen(image, wanted):
+        if image.digest not in held and (everything or image.digest not in tagged) and fits(image, wanted, limit):
             try:
                 gone += store.remove(image.name or image.digest)
             except UnknownImage:
@@ -98,19 +98,3 @@ def forget_unusable(store: Store) -> None:
         except ImageError:
             if not name_of(entry):
                 store.index.remove("", str(entry.get("digest")))
-
-
-def is_chosen(image: Image, wanted: Filters) -> bool:
-    """Say whether filters choose an image."""
-    from datetime import datetime
-
-    labels: dict[str, Any] = (image.config.get("config") or {}).get("Labels") or {}
-    limit = wanted.before()
-    if limit is not None:
-        try:
-            made = datetime.fromisoformat(str(image.config.get("created", ""))[:19] + "+00:00").timestamp()
-        except ValueError:
-            made = 0.0
-        if made >= limit:
-            return False
-    return wanted.has_labels(labels)

@@ -153,6 +153,26 @@ def test_a_step_that_fails_fails_the_build_with_its_status(api: Api, tmp_path: P
     assert "NONSENSE" in api.docker("build", tmp_path).stderr
 
 
+def test_filters_choose_the_same_images_by_the_command_and_by_the_api(api: Api, tmp_path: Path) -> None:
+    for word, names in (("a", ("-t", "team/box:1")), ("b", ())):
+        (tmp_path / "Dockerfile").write_text(f"FROM busybox\nCOPY Dockerfile /\nLABEL word={word}\n")
+        api.good("build", "-q", *names, tmp_path)
+    api.good("tag", "team/box:1", "other:1")
+    box, ours, nameless = "busybox:latest", ["other:1", "team/box:1"], "<none>:<none>"
+    wanted = {
+        "reference=*": [box, "other:1"], "reference=*/*": ["team/box:1"], "reference=team/box": ["team/box:1"],
+        "reference=*box": [box], "reference=oth[a-f]r:?": ["other:1"], "reference=box": [], "dangling=true": [nameless],
+        "dangling=false": [box, *ours], "label=word": [nameless, *ours], "label=word=a": ours, "before=other:1": [box],
+        "since=busybox": [nameless, *ours], "until=2001-01-01": [],
+    }  # fmt: skip
+    for text, expected in wanted.items():
+        words = ("images", "--filter", text, "--format", "{{.Repository}}:{{.Tag}}")
+        assert sorted(api.good(*words).split()) == sorted(expected), text
+        assert sorted(api.minirt.good(*words).split()) == sorted(expected), text
+    api.good("rmi", *ours)
+    api.good("image", "prune", "-f")
+
+
 def test_an_image_in_use_is_removed_by_force_alone(api: Api) -> None:
     api.good("tag", "busybox", "used:1")
     api.good("commit", api.good("create", "--name", "one", *QUICK, "busybox", "true"), "used:2")

@@ -59,12 +59,12 @@ def add_ls(verbs: Subparsers, name: str) -> None:
 
 def _ls(args: argparse.Namespace) -> int:
     from minirt.cli.formats import Column, show
-    from minirt.image.signing.attach import is_attachment
+    from minirt.engine.filters import Filters
+    from minirt.engine.image_view import chosen
 
     wanted = [_parts(name) for name in args.names]
-    everything = [(name, image) for name, image in open_store().listed() if args.all or not is_attachment(name)]
-    kept = chosen([(name, image) for name, image in everything if _is_wanted(name, wanted)], args.filter)
-    rows = [_row(name, image, args.no_trunc) for name, image in kept]
+    found = chosen(open_store(), Filters(args.filter), signatures=args.all)
+    rows = [_row(name, image, args.no_trunc) for name, image in found if _is_wanted(name, wanted)]
     if args.quiet:
         for row in rows:
             print(row["ID"])
@@ -74,47 +74,6 @@ def _ls(args: argparse.Namespace) -> int:
     heads |= {"ID": "IMAGE ID", "CreatedSince": "CREATED", "Size": "SIZE"}
     show(args.format, rows, [Column(head, field) for field, head in heads.items()], {"CreatedAt": "CREATED AT", "Digest": "DIGEST"})
     return 0
-
-
-def chosen(found: list[tuple[str, Image | None]], given: list[str]) -> list[tuple[str, Image | None]]:
-    """Return the images that filters choose. Raises: UsageError, ImageError."""
-    from fnmatch import fnmatchcase
-
-    from minirt.engine.filters import Filters
-
-    wanted = Filters(given)
-    wanted.only("reference", "label", "dangling", "before", "since", "until")
-    limit, dangling = wanted.before(), wanted.truth("dangling")
-    edges = {key: [find(open_store(), name).config.get("created", "") for name in wanted.of(key)] for key in ("before", "since")}
-
-    def fits(name: str, image: Image | None) -> bool:
-        repository, tag = _parts(name)
-        forms = (name, repository, f"{repository}:{tag}")
-        if wanted.of("reference") and not any(fnmatchcase(form, one) for one in wanted.of("reference") for form in forms):
-            return False
-        if dangling is not None and dangling != (not tag or tag == NONE):
-            return False
-        if image is None:
-            return not (wanted.of("label") or limit or edges["before"] or edges["since"])
-        created = str(image.config.get("created", ""))
-        if any(created >= edge for edge in edges["before"]) or any(created <= edge for edge in edges["since"]):
-            return False
-        if limit is not None and moment(created) >= limit:
-            return False
-        return wanted.has_labels((image.config.get("config") or {}).get("Labels") or {})
-
-    return [(name, image) for name, image in found if fits(name, image)]
-
-
-def moment(created: str) -> float:
-    """Return a time of RFC 3339 as seconds since 1970, 0 for none."""
-    import calendar
-    import time
-
-    try:
-        return float(calendar.timegm(time.strptime(created[:19], "%Y-%m-%dT%H:%M:%S")))
-    except ValueError:
-        return 0.0
 
 
 def _parts(name: str) -> tuple[str, str]:
