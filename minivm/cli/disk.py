@@ -24,7 +24,9 @@ examples:
   minivm disk create top.qcow2 --format qcow2 --base stock.qcow2
   minivm disk seed seed.iso --user me --key ~/.ssh/id_ed25519.pub --net dhcp
   minivm disk seed seed.iso user-data.yaml -H box --key ~/.ssh/id_ed25519.pub
-  minivm run debian-cloud --disk stock.raw --disk seed.iso,ro --cmdline root=/dev/vda1 --initrd initrd.img
+  minivm kernel extract stock.qcow2
+  minivm run --kernel vmlinuz-* --initrd initrd.img-* --cmdline 'root=/dev/vda1 console=ttyS0' \
+    -m 1g --disk top.qcow2 --disk seed.iso,ro --net user
 """
 
 

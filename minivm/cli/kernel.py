@@ -1,4 +1,4 @@
-"""`minivm kernel`: fetch, list and remove kernels that --kernel can then name."""
+"""`minivm kernel`: fetch, list and remove kernels that --kernel can then name, and take one out of a disk."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ examples:
   minivm run debian-cloud --rootfs DIR --init 'uname -a'
   minivm kernel ls --format json
   minivm kernel rm debian-cloud
+  minivm kernel extract stock.qcow2
 """
 
 
 def add_parser(commands: Any) -> None:
     """Add the command with its own commands."""
     kernel = commands.add_parser(
-        "kernel", help="fetch, list and remove Debian's kernels", epilog=EPILOG, formatter_class=Help,
+        "kernel", help="keep Debian's kernels, or take one out of a disk", epilog=EPILOG, formatter_class=Help,
         description="Keep Linux kernels out of Debian's packages, for --kernel to name.",
     )  # fmt: skip
     verbs = kernel.add_subparsers(dest="verb", required=True, metavar="VERB")
@@ -55,7 +56,16 @@ def add_parser(commands: Any) -> None:
     )  # fmt: skip
     remove.add_argument("kernel", nargs="+", metavar="KERNEL", help="a release; or a name: all that it was fetched as")
     remove.set_defaults(do=_remove)
-    for parser in (fetch, listing):
+    extract = verbs.add_parser(
+        "extract", help="take a kernel and its initrd out of a disk", formatter_class=Help,
+        description="Take newest kernel and initrd out of a disk's /boot, for --kernel and --initrd: no boot loader runs.\n"
+        "Of raw and qcow2 disks with ext file systems; no root is needed.",
+        epilog="examples:\n  minivm kernel extract stock.qcow2\n  minivm kernel extract stock.raw kernels --format json",
+    )  # fmt: skip
+    extract.add_argument("disk", metavar="DISK")
+    extract.add_argument("directory", nargs="?", default=".", metavar="DIR", help="where they are put (default: here)")
+    extract.set_defaults(do=_extract)
+    for parser in (fetch, listing, extract):
         add_format(parser)
 
 
@@ -87,6 +97,24 @@ def _remove(options: argparse.Namespace) -> int:
 
     for text in options.kernel:
         print("\n".join(remove(text)))
+    return 0
+
+
+def _extract(options: argparse.Namespace) -> int:
+    import os
+
+    from minivm.errors import UsageError
+    from minivm.kernels.inside import extract
+
+    if not os.path.isdir(options.directory):
+        raise UsageError(f"{options.directory!r} is no directory, for the kernel to be put in")
+    found = extract(options.disk, options.directory)
+    if options.format == "json":
+        print_json({"kernel": found.kernel, "initrd": found.initrd, "root": found.root})
+        return 0
+    print("\n".join(path for path in (found.kernel, found.initrd) if path))
+    words = ["minivm run --kernel", found.kernel] + (["--initrd", found.initrd] if found.initrd else []) + ["--disk", options.disk]
+    print(f"minivm: {' '.join(words)} --cmdline root={found.root or '/dev/...'} ...", file=sys.stderr)
     return 0
 
 

@@ -34,7 +34,7 @@ COMMANDS = {
     "rm": ("machines", "remove machines"),
     "balloon": ("memory", "take memory from a machine that runs, and give it back"),
     "hotplug": ("memory", "give a machine that runs memory, and take it back"),
-    "kernel": ("kernel", "fetch, list and remove Debian's kernels"),
+    "kernel": ("kernel", "keep Debian's kernels, or take one out of a disk"),
     "symbols": ("look", "list a kernel's symbols, or write them to a file for gdb"),
     "exits": ("look", "count a trace's exits by place and guest function"),
     "dump": ("look", "write a running machine's memory and registers as an ELF core"),

@@ -22,7 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["Kernel", "directory", "find", "kernels", "remove", "scratch"]
+__all__ = ["Kernel", "directory", "find", "kernels", "remove", "scratch", "version_key"]
 
 
 def directory() -> str:
@@ -123,7 +123,7 @@ def kernels() -> list[Kernel]:
             continue
         if isinstance(about, dict):
             found.append(Kernel(name, path, about))
-    found.sort(key=lambda kernel: _version(kernel.release), reverse=True)
+    found.sort(key=lambda kernel: version_key(kernel.release), reverse=True)
     return sorted(found, key=lambda kernel: kernel["name"])
 
 
@@ -147,6 +147,6 @@ def remove(text: str) -> list[str]:
     return [kernel.release for kernel in gone]
 
 
-def _version(text: str) -> list[tuple[int, str]]:
+def version_key(text: str) -> list[tuple[int, str]]:
     """Return a key by which 6.1.0-9 comes before 6.1.0-10."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"[^0-9a-zA-Z]+", text)]

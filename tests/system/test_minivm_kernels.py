@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernels import make_bzimage, make_pvh
 
-from minivm.kernels.cache import Kernel, _version, directory, find
+from minivm.kernels.cache import Kernel, directory, find, version_key
 
 LIMIT = 60
 VMLINUX = make_pvh()
@@ -286,7 +286,7 @@ def test_whatever_a_kernels_description_says_the_others_are_listed(tmp_path_fact
 @settings(deadline=None)
 def test_releases_are_ordered_by_their_numbers(pair):
     first, second = (f"{a}.{b}.{c}-{d}-amd64" for a, b, c, d in pair)
-    assert (_version(first) < _version(second)) == (pair[0] < pair[1])
+    assert (version_key(first) < version_key(second)) == (pair[0] < pair[1])
 
 
 def test_completion_knows_every_command():
