@@ -41,7 +41,10 @@ def add_parser(commands: Any) -> None:
     create.add_argument("-s", "--size", default="", metavar="SIZE", help="64m, 10g; with --image: what is to be free in it")
     create.add_argument("--format", choices=("raw", "qcow2"), default="raw", help="qcow2 takes qemu-img (default: raw)")
     create.add_argument("--image", default="", metavar="IMAGE", help="an ext4 with the root of an image of minirt's")
-    create.add_argument("--base", default="", metavar="FILE", help="qcow2 only: begin as FILE, which stays as it is")
+    create.add_argument(
+        "--base", default="", metavar="FILE",
+        help="qcow2 only: begin as FILE, which stays as it is; where it lies elsewhere it is named again: --disk ...,base=FILE",
+    )  # fmt: skip
     create.set_defaults(do=_create)
     seed = verbs.add_parser(
         "seed", help="make a seed for cloud-init", formatter_class=Help, epilog=EPILOG,

@@ -151,9 +151,10 @@ def add_machine(parser: Any, root: bool = True) -> None:
         "--disk",
         action="append",
         default=[],
-        metavar="FILE[,ro|,overlay[=FILE]][,qcow2][,queues=N][,rate=N][,iops=N]",
+        metavar="FILE[,ro|,overlay[=FILE]][,qcow2][,base=PATH][,queues=N][,rate=N][,iops=N]",
         help="a virtio-blk disk; may be given again. overlay: FILE stays as it is, and what is written goes elsewhere, or"
-        " nowhere after the end; qcow2 needs qemu-storage-daemon; rate and iops limit bytes and requests a second",
+        " nowhere after the end; qcow2 needs qemu-storage-daemon, and base=PATH if what it stands on lies elsewhere; rate and"
+        " iops limit bytes and requests a second",
     )
     add(
         "--net",

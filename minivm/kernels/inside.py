@@ -110,8 +110,12 @@ def _raw(disk: str, scratch: str) -> str:
                 return disk
     except OSError as error:
         raise UsageError(f"cannot read {disk!r}: {error.strerror}") from None
+    import json
+
+    from minivm.machine.qcow2 import block
+
     raw = f"{scratch}/disk"
-    _run(["qemu-img", "convert", "-f", "qcow2", "-O", "raw", "--", os.path.abspath(disk), raw], "qemu-utils", disk)
+    _run(["qemu-img", "convert", "-O", "raw", f"json:{json.dumps(block(disk, read_only=True))}", raw], "qemu-utils", disk)
     return raw
 
 

@@ -35,17 +35,18 @@ class Disk:
     """A file or block device of the host that is to be a disk of the guest."""
 
     kind, module = "blk", "virtio_blk"
-    __slots__ = ("form", "overlay", "path", "queues", "rate", "read_only", "requests")
+    __slots__ = ("base", "form", "overlay", "path", "queues", "rate", "read_only", "requests")
 
     def __init__(
         self, path: str, read_only: bool = False, queues: int = 1, *, overlay: str | None = None, form: str = "raw",
-        rate: int = 0, requests: int = 0,
+        rate: int = 0, requests: int = 0, base: str = "",
     ) -> None:  # fmt: skip
         self.path = path
         self.read_only = read_only
         self.queues = queues  # each has a thread
         self.overlay = overlay  # what is written goes there, and path is only read; "" is a file that ends with the machine
         self.form = form  # "raw" or "qcow2"
+        self.base = base  # what a qcow2 may stand on that lies elsewhere: a file or a directory (qcow2.py)
         self.rate, self.requests = rate, requests  # bytes and requests a second; 0: no limit
 
     @property
@@ -203,20 +204,27 @@ def parse_rate(flag: str, name: str, text: str) -> int:
     return int(digits) * UNITS[unit]
 
 
-DISK_WORDS = ("ro", "rw", "queues", "overlay", "qcow2", "raw", "rate", "iops")
+DISK_WORDS = ("ro", "rw", "queues", "overlay", "qcow2", "raw", "base", "rate", "iops")
 
 
 def parse_disk(text: str) -> Disk:
-    """Return the disk that `FILE[,ro][,overlay[=FILE]][,qcow2][,queues=N][,rate=N][,iops=N]` means. Raises UsageError."""
+    """Return the disk that `FILE[,ro][,overlay[=FILE]][,qcow2][,base=PATH][,queues=N][,rate=N][,iops=N]` means.
+
+    Raises UsageError.
+    """
     path, words = split(text, "--disk", DISK_WORDS, "file")
     if "overlay" in words and "ro" in words:
         raise UsageError(f"--disk {text!r}: a disk with an overlay is there to be written to; leave out ro")
+    form = "qcow2" if "qcow2" in words or (path.endswith(".qcow2") and "raw" not in words) else "raw"
+    if "base" in words and (form == "raw" or not words["base"]):
+        raise UsageError(f"--disk {text!r}: base=PATH is what a qcow2 disk stands on; a raw one holds all of itself")
     return Disk(
         path,
         "ro" in words,
         number("--disk", "queues", words.get("queues", "1"), MOST_QUEUES),
         overlay=words.get("overlay"),
-        form="qcow2" if "qcow2" in words or (path.endswith(".qcow2") and "raw" not in words) else "raw",
+        form=form,
+        base=words.get("base", ""),
         rate=parse_rate("--disk", "rate", words["rate"]) if "rate" in words else 0,
         requests=parse_rate("--disk", "iops", words["iops"]) if "iops" in words else 0,
     )

@@ -83,7 +83,7 @@ def start(program: str, machine: Machine, **args: object) -> Helper:
         raise MinivmError(f"{program} is not installed: apt-get install {PACKAGES[program]}")
     if program == "passt":
         return _passt(machine.made.opened[-1])
-    return _storage_daemon(machine, str(args["path"]), bool(args["read_only"]))
+    return _storage_daemon(machine, str(args["path"]), str(args.get("base", "")), bool(args["read_only"]))
 
 
 def _passt(fd: int) -> Helper:
@@ -96,21 +96,22 @@ def _passt(fd: int) -> Helper:
     return helper
 
 
-def _storage_daemon(machine: Machine, path: str, read_only: bool) -> Helper:
+def _storage_daemon(machine: Machine, path: str, base: str, read_only: bool) -> Helper:
     """Show the disk in a qcow2 file as a file of its own, and have the machine open that one.
 
     man 1 qemu-storage-daemon, --export type=fuse.
     """
+    import json
     import tempfile
 
+    from minivm.machine.qcow2 import block
+
+    disk_is = {"node-name": "disk"} | block(path, base=base, read_only=read_only)
     directory = tempfile.mkdtemp(prefix="minivm-qcow2-")
     disk = os.path.join(directory, "disk")
     with open(disk, "xb"):
         pass
-    readonly = ",read-only=on" if read_only else ",discard=unmap"
-    name = path.replace(",", ",,")  # in QEMU's options a comma is doubled
-    words = ["qemu-storage-daemon", "--blockdev", f"driver=file,node-name=file,filename={name}{readonly}"]
-    words += ["--blockdev", f"driver=qcow2,node-name=disk,file=file{readonly}"]
+    words = ["qemu-storage-daemon", "--blockdev", json.dumps(disk_is)]
     words += ["--export", f"type=fuse,id=disk,node-name=disk,mountpoint={disk},writable={'off' if read_only else 'on'}"]
     before, end = os.stat(disk).st_dev, monotonic() + LIMIT  # first, for the daemon may be quick
     helper = Helper(spawn(words, []), directory)

@@ -179,8 +179,9 @@ def _virtio(config: Config) -> Iterator[Operation]:
 def _disk(disk: Any) -> Iterator[Operation]:
     path = disk.path
     if disk.form == "qcow2":
+        base = {"base": disk.base} if disk.base else {}
         why = "qemu-storage-daemon understands qcow2, and shows the disk in it as an ordinary file, by FUSE."
-        yield Operation("virtio", "execve", why, program="qemu-storage-daemon", path=path, read_only=disk.shared)
+        yield Operation("virtio", "execve", why, program="qemu-storage-daemon", path=path, read_only=disk.shared, **base)
     flags = "O_RDONLY" if disk.shared else "O_RDWR"
     yield Operation("virtio", "openat", "The file that is the guest's disk.", path=path, flags=flags)
     yield Operation("virtio", "flock", "One machine writes to a disk, or several read it.", shared=disk.shared)

@@ -24,6 +24,7 @@ def disk_of(drive: dict[str, Any]) -> Disk:
         ours.get("queues") or 1,
         overlay=ours.get("overlay"),
         form=ours.get("format") or "raw",
+        base=ours.get("base") or "",
         rate=_rate(limits.get("bandwidth")),
         requests=_rate(limits.get("ops")),
     )
@@ -42,6 +43,8 @@ def drive_of(number: int, disk: Disk, is_root: bool) -> dict[str, Any]:
         ours["queues"] = disk.queues
     if disk.overlay is not None:
         ours["overlay"] = os.path.abspath(disk.overlay) if disk.overlay else ""
+    if disk.base:
+        ours["base"] = os.path.abspath(disk.base)
     limits = {name: _bucket(rate) for name, rate in (("bandwidth", disk.rate), ("ops", disk.requests)) if rate}
     return drive | ({"minivm": ours} if ours else {}) | ({"rate_limiter": limits} if limits else {})
 

@@ -69,7 +69,10 @@ SECTIONS: dict[str, dict[str, Field]] = {
         "io_engine": Field(("Sync", "Async")),
         "partuuid": Field(str, only=""),
         "rate_limiter": LIMITER,
-        "minivm": Field(dict, fields={"overlay": TEXT, "format": Field(("raw", "qcow2")), "queues": Field(int, least=1, most=16)}),
+        "minivm": Field(
+            dict,
+            fields={"overlay": TEXT, "format": Field(("raw", "qcow2")), "base": TEXT, "queues": Field(int, least=1, most=16)},
+        ),
     },
     "network-interfaces": {
         "iface_id": Field(str, required=True),

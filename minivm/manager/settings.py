@@ -155,7 +155,7 @@ def absolute(document: dict[str, Any], directory: str) -> dict[str, Any]:
     places += [(made.get("vsock") or {}, "uds_path"), *((port, "path") for port in ours.get("ports") or [])]
     places += [(share, "path") for share in ours.get("shares") or []]
     for drive in made.get("drives") or []:
-        places += [(drive, "path_on_host"), (drive.get("minivm") or {}, "overlay")]
+        places += [(drive, "path_on_host"), *((drive.get("minivm") or {}, name) for name in ("overlay", "base"))]
     if is_path(source.get("kernel_image_path") or "", directory):
         places.append((source, "kernel_image_path"))
     for section, name in places:

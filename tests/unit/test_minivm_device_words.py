@@ -19,6 +19,8 @@ def test_a_disk_is_a_file_with_options():
     assert (disk.path, disk.read_only, disk.queues, disk.overlay, disk.form) == ("a,b.img", True, 2, None, "raw")
     disk = parse_disk("x.qcow2,overlay=/tmp/o,rate=10m,iops=200")
     assert (disk.path, disk.overlay, disk.form, disk.rate, disk.requests) == ("x.qcow2", "/tmp/o", "qcow2", 10_000_000, 200)
+    disk = parse_disk("x.qcow2,base=/a/c.img,ro")
+    assert (disk.base, disk.read_only, parse_disk("x,qcow2,base=b").base) == ("/a/c.img", True, "b")
     assert parse_disk("x.qcow2,raw").form == "raw" and parse_disk("x,overlay").overlay == "" and parse_disk("x,overlay").shared
 
 
@@ -33,6 +35,7 @@ def test_a_card_is_on_a_tap_or_in_user_mode():
     [
         *((parse_disk, text) for text in ("", ",ro", "x,queues=0", "x,queues=17", "x,rate=0", "x,rate=1t", "x,ro,overlay")),
         (parse_disk, "x,rate=1000001g"),
+        *((parse_disk, text) for text in ("x,base=y", "x.qcow2,raw,base=y", "x.qcow2,base", "x.qcow2,base=")),
         *((parse_net, text) for text in ("", "tap", "tap:", "tap:a/b", "tap:0123456789012345", "user:x", "bridge:x")),
         *((parse_net, f"user,mac={mac}") for mac in ("", "01:00:00:00:00:00", "52:54:00:00:00", "52:54:00:00:00:0g", "5254:0:0:0")),
     ],

@@ -215,6 +215,7 @@ RATES = st.just(0) | st.integers(1, 1 << 40)
 
 def draw_disk(draw, path: str) -> Disk:
     more = {"overlay": draw(st.none() | st.just("") | PATHS), "form": draw(st.sampled_from(["raw", "qcow2"]))}
+    more["base"] = draw(st.just("") | PATHS)
     return Disk(path, draw(st.booleans()), draw(st.integers(1, 16)), rate=draw(RATES), requests=draw(RATES), **more)
 
 
