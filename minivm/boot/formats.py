@@ -111,6 +111,7 @@ def prepare(
     processors: int = 1,
     virtio: int = 0,
     watchdog: bool = False,
+    name: str = "",
 ) -> Start:
     """Say how to start a kernel.
 
@@ -123,6 +124,7 @@ def prepare(
         modules: (string, contents) of each, for Multiboot.
         processors, virtio: how many processors and virtio devices the kernel is to be told of.
         watchdog: whether it is to be told of one.
+        name: the kernel's file, which a Multiboot kernel is told.
 
     Returns a Start whose pieces fit into memory. Raises BootError.
     """
@@ -137,7 +139,7 @@ def prepare(
     rsdp = 0
     if boot in TOLD or (boot != "flat16" and (processors > 1 or virtio or watchdog)):
         tables, rsdp = _tables(processors, virtio, watchdog)
-    start = _prepare(image, boot, memory, cmdline, initrd, modules, rsdp)
+    start = _prepare(image, boot, memory, cmdline, initrd, modules, rsdp, name)
     start.pieces += tables
     check_fit(start.pieces, memory)
     return start
@@ -153,7 +155,7 @@ def _tables(processors: int, virtio: int, watchdog: bool) -> tuple[list[Piece], 
 
 
 def _prepare(
-    image: Bytes, boot: str, memory: int, cmdline: str, initrd: Bytes, modules: Sequence[tuple[str, Bytes]], rsdp: int
+    image: Bytes, boot: str, memory: int, cmdline: str, initrd: Bytes, modules: Sequence[tuple[str, Bytes]], rsdp: int, name: str
 ) -> Start:
     if boot.startswith("flat"):
         from minivm.boot import flat
@@ -167,7 +169,7 @@ def _prepare(
     if boot == "multiboot":
         from minivm.boot.multiboot import prepare as prepare_multiboot
 
-        return prepare_multiboot(image, memory, cmdline, modules)
+        return prepare_multiboot(image, memory, cmdline, modules, name)
     if boot == "bzimage":
         from minivm.boot.bzimage import prepare as prepare_bzimage
 

@@ -66,7 +66,7 @@ def find_header(image: Bytes) -> Header | None:
     return None
 
 
-def prepare(image: Bytes, memory: int, cmdline: str, modules: Sequence[tuple[str, Bytes]] = ()) -> Start:
+def prepare(image: Bytes, memory: int, cmdline: str, modules: Sequence[tuple[str, Bytes]] = (), name: str = "") -> Start:
     """Say how to start a Multiboot kernel.
 
     Args:
@@ -74,6 +74,8 @@ def prepare(image: Bytes, memory: int, cmdline: str, modules: Sequence[tuple[str
         memory: bytes of RAM.
         cmdline: the kernel's.
         modules: (string, contents) of each.
+        name: the kernel's file. The command line begins with it, as QEMU's and GRUB's first version give it, and as a module's
+            string does: many kernels take their first word for that. (The specification leaves it open, 3.3; GRUB 2 leaves it out.)
 
     Raises BootError.
     """
@@ -94,7 +96,7 @@ def prepare(image: Bytes, memory: int, cmdline: str, modules: Sequence[tuple[str
         pieces.append(Piece(at, contents, f"module {string!r}", "Modules follow the kernel, each on a page of its own."))
         placed.append((at, at + len(contents), string))
         end = at + len(contents)
-    table, text = protected.gdt32(), layout.cmdline_bytes(cmdline)
+    table, text = protected.gdt32(), layout.cmdline_bytes(f"{name} {cmdline}" if name else cmdline)
     information = _information(memory, placed)
     if layout.BOOTINFO + len(information) > layout.CMDLINE:
         raise BootError("the modules' strings do not fit into the page of the Multiboot information")

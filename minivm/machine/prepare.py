@@ -28,7 +28,7 @@ def prepare(config: Config) -> Start:
     try:
         return formats.prepare(
             image, config.boot, config.memory, cmdline, initrd=initrd, modules=modules, processors=config.cpus,
-            virtio=len(config.virtio()), watchdog=config.watchdog,
+            virtio=len(config.virtio()), watchdog=config.watchdog, name=path,
         )  # fmt: skip
     except BootError as error:
         raise BootError(f"kernel {path!r}: {error}") from None

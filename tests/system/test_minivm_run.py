@@ -7,6 +7,7 @@ import pty
 import re
 import secrets
 import select
+import shutil
 import signal
 import struct
 import subprocess
@@ -311,6 +312,22 @@ def test_a_multiboot_kernel_finds_what_its_loader_promises(tmp_path):
     module.write_bytes(secrets.token_bytes(10))
     words = ("--module", str(module), "--module", f"{module} words")
     assert run(str(kernel), *words, "--timeout", "30").returncode == 2
+
+
+def test_a_multiboot_kernel_is_told_its_name_and_its_words_as_under_qemu(tmp_path):
+    # mov esi, [ebx+16]; 1: lodsb; test al, al; jz 2f; mov dx, 0x3f8; out dx, al; jmp 1b; 2: mov dx, 0x501; out dx, al; hlt
+    code = bytes.fromhex("8b 73 10 ac 84 c0 74 07 66 ba f8 03 ee eb f4 66 ba 01 05 ee f4")
+    header = struct.pack("<8I", 0x1BADB002, 1 << 16, -(0x1BADB002 + (1 << 16)) & 0xFFFFFFFF,
+                         0x100000, 0x100000, 0, 0, 0x100020)  # fmt: skip
+    kernel, words = tmp_path / "mb.bin", "first --second=3"
+    kernel.write_bytes(header + code)
+    done = run(str(kernel), "--cmdline", words, "--timeout", "30")
+    assert (done.returncode, done.stdout) == (0, f"{kernel} {words}")
+    if shutil.which("qemu-system-x86_64"):
+        qemu = ["qemu-system-x86_64", "-nodefaults", "-display", "none", "-serial", "stdio", "-device", "isa-debug-exit,iobase=0x501"]
+        qemu += ["-kernel", str(kernel), "-append", words]
+        told = subprocess.run(qemu, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LIMIT, check=False)
+        assert told.stdout == done.stdout
 
 
 # mov eax, 1; then 48 is `dec eax` in 32-bit code, and in 64-bit code a prefix of `nop`; shl eax, 6; push, pop; add al, [EDI]; out
