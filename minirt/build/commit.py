@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import ExitStack
+from contextlib import contextmanager, nullcontext, suppress
 
 from minirt.build.errors import BuildError
 from minirt.build.layering import add_layer, rfc3339
 from minirt.build.scope import Scope
 from minirt.build.state import State
+from minirt.engine.container import while_there
 from minirt.image import change
 from minirt.image.diff import layer_of
 from minirt.image.store import Store
@@ -17,7 +18,7 @@ from minirt.paths import data_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from minirt.engine.container import Container
 
@@ -36,8 +37,15 @@ def commit(
         changes: instructions that change its configuration (`CMD ["sh"]`).
         pause: hold it still.
 
-    Returns: the image's ID. Raises: BuildError, ImageError.
+    Returns: the image's ID. Raises: BuildError, ImageError, NoContainer.
     """
+    with while_there(container):
+        id = _committed(container, name, author, message, changes, pause)
+    container.tell("commit", comment=message, imageID=id, imageRef=name)
+    return id
+
+
+def _committed(container: Container, name: str, author: str, message: str, changes: Iterable[str], pause: bool) -> str:
     store = Store(os.path.join(data_root(), "image"))
     image = store.held(container.id)
     state = State.of_image(image, Scope({}, {}))
@@ -47,11 +55,7 @@ def commit(
         change.apply(state.config, text)
     refuse_mapped(container)
     with store.adding():  # until the image has its name: before, nothing leads to the layer
-        with ExitStack() as undo:
-            group = container.cgroup if pause and container.running else None
-            if group is not None and not group.is_frozen():
-                undo.callback(group.thaw)
-                group.freeze()
+        with still(container) if pause else nullcontext():
             command = " ".join(container.state.get("command") or ())
             pieces = layer_of(f"{container.path}/upper", image.layers())
             add_layer(state, pieces, "", command or "minirt commit", rfc3339(time.time_ns()))
@@ -62,9 +66,29 @@ def commit(
         if name:
             store.set_name(name, descriptor)
         store.add_nameless(descriptor)
-        id = store.image(descriptor).id
-    container.tell("commit", comment=message, imageID=id, imageRef=name)
-    return id
+        return store.image(descriptor).id
+
+
+@contextmanager
+def still(container: Container) -> Iterator[None]:
+    """Hold a container still for the body, if it runs and nobody else does; one that ends meanwhile is still anyway."""
+    group = container.cgroup if container.running else None
+    if group is None or container.paused:
+        yield
+        return
+    try:
+        _unless_ended(container, group.freeze)
+        yield
+    finally:
+        _unless_ended(container, group.thaw)
+
+
+def _unless_ended(container: Container, do: Callable[[], object]) -> None:
+    from minirt.engine.container import Conflict
+    from minirt.engine.removal import while_running
+
+    with suppress(Conflict), while_running(container):
+        do()
 
 
 def refuse_mapped(container: Container) -> None:

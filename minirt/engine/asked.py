@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import contextmanager
 
-from minirt.engine.container import Container, ContainerError, NoContainer
+from minirt.engine.container import Container, ContainerError, while_there
 from minirt.engine.options import RunOptions
 
 TYPE_CHECKING = False
@@ -45,10 +45,5 @@ def changing(container: Container) -> Iterator[None]:
     """
     from minirt.image.scratch import Lock
 
-    try:
-        with Lock(f"{container.path}/update.lock"):
-            yield
-    except FileNotFoundError:
-        if Container.load(container.id) is not None:
-            raise
-        raise NoContainer(f"container {container.label} was removed") from None
+    with while_there(container), Lock(f"{container.path}/update.lock"):
+        yield

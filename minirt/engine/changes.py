@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
+from minirt.engine.container import while_there
 from minirt.errors import KernelError
 from minirt.linux.files import open_exactly
 from minirt.paths import data_root
@@ -20,13 +21,13 @@ __all__ = ["changes", "files"]
 
 
 def changes(container: Container) -> Iterator[tuple[str, str]]:
-    """Yield (A, C or D; path) of what was added, changed or deleted, in the order of the paths. Raises: ImageError."""
+    """Yield (A, C or D; path) of what was added, changed or deleted, in the order of the paths. Raises: ImageError, NoContainer."""
     from minirt.image.view import View
 
-    below = View(layers(container))
-    upper = os.open(f"{container.path}/upper", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-
-    try:
+    with while_there(container), ExitStack() as undo:
+        below = View(layers(container))
+        upper = os.open(f"{container.path}/upper", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        undo.callback(os.close, upper)
         stack = [iter(inside(upper, b""))]  # directories that we are in: there may be more than functions can be called
         while stack:
             for path, status in stack[-1]:
@@ -39,8 +40,6 @@ def changes(container: Container) -> Iterator[tuple[str, str]]:
                     break
             else:
                 stack.pop()
-    finally:
-        os.close(upper)
 
 
 def inside(top: int, path: bytes) -> list[tuple[bytes, os.stat_result]]:
@@ -64,10 +63,11 @@ def inside(top: int, path: bytes) -> list[tuple[bytes, os.stat_result]]:
 
 
 def files(container: Container) -> Iterator[bytes]:
-    """Yield a tar of all files of a container as they are now. Raises: ImageError, OSError."""
+    """Yield a tar of all files of a container as they are now. Raises: ImageError, OSError, NoContainer."""
     from minirt.image.export import export
 
-    yield from export([f"{container.path}/upper", *layers(container)])
+    with while_there(container):
+        yield from export([f"{container.path}/upper", *layers(container)])
 
 
 def layers(container: Container) -> list[str]:

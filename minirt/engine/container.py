@@ -17,6 +17,7 @@ directory without a row is being made or removed by who holds the lock on it (ow
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 
 from minirt.errors import MinirtError, UsageError
 from minirt.linux.process import ENDED, start_time
@@ -24,7 +25,7 @@ from minirt.paths import data_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
 
     from minirt.linux.cgroup_group import Cgroup
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ALONE", "LOST", "UNSEEN", "Conflict", "Container", "ContainerError", "NameTaken", "NoContainer", "check_name", "containers",
-    "died_attributes", "find",
+    "died_attributes", "find", "while_there",
 ]  # fmt: skip
 
 UNSEEN = 255  # exit code of a program whose end nobody saw, as containerd has it
@@ -314,3 +315,17 @@ def find(text: str) -> Container:
     if matches:
         raise ContainerError(f"{len(matches)} containers have an id that begins with {text!r}: give more of it")
     raise NoContainer(f"no container {text!r}: `minirt ps -a` lists them")
+
+
+@contextmanager
+def while_there(container: Container) -> Iterator[None]:
+    """Do something with a container's files, or its image, which is not ours; where that fails as it was removed, say that.
+
+    Raises: NoContainer.
+    """
+    try:
+        yield
+    except (OSError, MinirtError):
+        if Container.load(container.id) is not None:
+            raise
+        raise NoContainer(f"container {container.label} was removed") from None

@@ -57,8 +57,10 @@ def import_rootfs(
         if name:
             store.set_name(name, descriptor)
         store.add_nameless(descriptor)
+        image = store.image(descriptor)  # now: its name may be another's, or nobody's, as soon as others may remove content
+        image.name = Reference.parse(name).familiar if name else ""
     store.collect(wait=False)  # what a killed import left
-    return store.resolve(name or str(descriptor["digest"]))
+    return image
 
 
 def _add_layer(

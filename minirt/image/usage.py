@@ -98,7 +98,10 @@ def _size_of(path: str) -> int:
     total, seen = 0, set()
     for above, folders, files in os.walk(path):
         for name in [".", *files] + [one for one in folders if os.path.islink(os.path.join(above, one))]:
-            status = os.lstat(os.path.join(above, name))
+            try:
+                status = os.lstat(os.path.join(above, name))
+            except OSError:
+                continue  # nothing needs it any more, and somebody has removed it meanwhile
             if (status.st_dev, status.st_ino) not in seen:
                 seen.add((status.st_dev, status.st_ino))
                 total += status.st_blocks * 512

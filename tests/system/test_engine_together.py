@@ -13,13 +13,15 @@ from interference import before_next
 
 import minirt.oci.join
 import minirt.plan.birth
-from minirt.engine import control, exec_start, networks, owner, volumes
+from minirt.build.commit import commit
+from minirt.engine import changes, control, exec_start, networks, owner, volumes
 from minirt.engine.container import Conflict, Container, NoContainer, containers, find
 from minirt.engine.exec import execute
 from minirt.engine.options import RunOptions
 from minirt.engine.removal import remove
 from minirt.engine.start import create, run_detached, start
 from minirt.engine.update import update
+from minirt.image.store import Store
 from minirt.linux.cgroup_group import Cgroup
 from minirt.volume import store
 
@@ -30,9 +32,9 @@ pytestmark = [
 
 
 @pytest.fixture
-def root(minirt: Minirt, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.setenv("MINIRT_ROOT", str(minirt.root))
-    yield minirt.root
+def root(own_store: Minirt, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setenv("MINIRT_ROOT", str(own_store.root))
+    yield own_store.root
     for container in containers():
         remove(container, force=True)
     networks.prune()  # their bridges are the host's
@@ -147,6 +149,34 @@ def test_a_container_that_is_removed_while_it_is_changed_is_told_to_be_gone(
     with pytest.raises(NoContainer, match="container box was removed"):
         CHANGES[name](box)
     assert happened and os.listdir(root / "lib" / "containers") == []
+
+
+READS: dict[str, Callable[[Container], object]] = {
+    "diff": lambda box: list(changes.changes(box)),
+    "export": lambda box: list(changes.files(box)),
+    "commit": lambda box: commit(box, "made"),
+}
+
+
+@pytest.mark.parametrize("name", READS)
+def test_a_container_that_is_removed_while_it_is_read_is_told_to_be_gone(
+    name: str, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box = create(options())
+    happened = before_next(monkeypatch, Store, "held", lambda: goes(box))
+    with pytest.raises(NoContainer, match="container box was removed"):
+        READS[name](box)
+    assert happened
+
+
+@pytest.mark.parametrize("function", ["freeze", "thaw"])
+def test_a_container_that_ends_while_it_is_held_still_for_commit_is_an_image(
+    function: str, box: Container, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    happened = before_next(monkeypatch, Cgroup, function, lambda: ends(box))
+    id = commit(box)
+    store = Store(str(root / "lib" / "image"))
+    assert happened and store.resolve(id).layers()
 
 
 def test_a_container_whose_group_goes_while_it_is_looked_at_has_none(box: Container, monkeypatch: pytest.MonkeyPatch) -> None:
