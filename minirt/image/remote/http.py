@@ -236,8 +236,10 @@ def _reason(error: Exception) -> str:
     """Return what urllib3 says, without the objects in it."""
     text = str(error.__cause__ or error.__context__ or error)
     text = text.rpartition(">: ")[2] or text
-    if "CERTIFICATE_VERIFY_FAILED" in text or "WRONG_VERSION_NUMBER" in text:
-        text += " (--tls-verify=false would take any certificate, or plain HTTP)"
+    if "WRONG_VERSION_NUMBER" in text:  # what OpenSSL makes of an answer in HTTP
+        text = "it does not speak TLS (minirt pull --tls-verify=false takes plain HTTP too, and so do push, login and build)"
+    elif "CERTIFICATE_VERIFY_FAILED" in text:
+        text += " (minirt pull --tls-verify=false takes any certificate)"
     return text.replace("\n", " ")[:300]
 
 
