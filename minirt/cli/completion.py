@@ -28,7 +28,7 @@ def command(commands: Any, program: str) -> argparse.ArgumentParser:
         description="Print a completion script.", formatter_class=Help,
         epilog=f"examples:\n  source <({program} completion bash)\n  {program} completion zsh > ~/.zfunc/_{program}",
     )  # fmt: skip
-    parser.add_argument("shell", choices=("bash", "zsh", "tcsh"))
+    parser.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="whose script")
     return parser
 
 

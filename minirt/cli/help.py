@@ -57,11 +57,26 @@ class Help(argparse.RawDescriptionHelpFormatter):
         super().__init__(prog, **how)
 
 
+class Commands(argparse._SubParsersAction):  # type: ignore[type-arg]
+    """argparse's list of commands. What one is for is said in its own help too, if there is nothing longer to say."""
+
+    def add_parser(self, name: str, **how: Any) -> Any:
+        """As argparse's."""
+        text = how.get("help")
+        if text and not how.get("description"):
+            how["description"] = f"{text[0].upper()}{text[1:]}."
+        return super().add_parser(name, **how)
+
+
 class Parser(argparse.ArgumentParser):
     """argparse's parser, and of those that it makes for commands: what is wrong is said in one line, with docker's exit code."""
 
     wrong = WRONG  # exit code
     elsewhere: dict[str, str] = {}  # options that it lacks and that people try -> what does that here
+
+    def __init__(self, *args: Any, **how: Any) -> None:
+        super().__init__(*args, **how)
+        self.register("action", "parsers", Commands)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
         """As argparse's, but a command says itself what it does not know, and nothing is left over."""

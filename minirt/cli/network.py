@@ -42,7 +42,7 @@ def add_parser(commands: Any) -> None:
     )  # fmt: skip
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     add_create(verbs)
-    show = verbs.add_parser("ls", aliases=["list"], help="list them", formatter_class=Help,
+    show = verbs.add_parser("ls", aliases=["list"], help="list networks", formatter_class=Help,
                             epilog="examples:\n  minirt network ls\n  minirt network ls --filter label=stage=test -q")  # fmt: skip
     show.add_argument("-q", "--quiet", action="store_true", help="ids only")
     show.add_argument("--no-trunc", action="store_true", help="whole ids")
@@ -50,15 +50,15 @@ def add_parser(commands: Any) -> None:
                       help="name, id, driver, label, type (custom, builtin), scope, dangling")  # fmt: skip
     show.add_argument("--format", default="table", metavar="FORMAT", help="table, json, or as '{{.Name}}' (table)")
     show.set_defaults(run=list_networks)
-    look = verbs.add_parser("inspect", help="tell all about them, as JSON", formatter_class=Help)
+    look = verbs.add_parser("inspect", help="tell all about networks, as JSON", formatter_class=Help)
     look.add_argument("names", nargs="+", metavar="NETWORK", help="name, or the beginning of an id")
     look.add_argument("-f", "--format", dest="template", default="", metavar="TEMPLATE", help="json, or as '{{.Id}}'")
     look.set_defaults(run=inspect)
-    drop = verbs.add_parser("rm", aliases=["remove"], help="remove them, if nobody is in them", formatter_class=Help)
+    drop = verbs.add_parser("rm", aliases=["remove"], help="remove networks that nobody is in", formatter_class=Help)
     drop.add_argument("-f", "--force", action="store_true", help="one that is not there is no error")
     drop.add_argument("names", nargs="+", metavar="NETWORK", help="name, or the beginning of an id")
     drop.set_defaults(run=remove)
-    sweep = verbs.add_parser("prune", help="remove all that nobody is in, but the default one", formatter_class=Help)
+    sweep = verbs.add_parser("prune", help="remove all networks that nobody is in, but the default one", formatter_class=Help)
     sweep.add_argument("-f", "--force", action="store_true", help="do not ask (it never asks)")
     sweep.add_argument("--filter", action="append", default=[], metavar="KEY=VALUE", help="label=KEY[=VALUE], until=24h")
     sweep.set_defaults(run=prune)
@@ -74,7 +74,7 @@ def add_parser(commands: Any) -> None:
 
 def add_create(verbs: Any) -> None:
     """Add `network create`."""
-    make = verbs.add_parser("create", help="make one", formatter_class=Help, epilog=CREATE)
+    make = verbs.add_parser("create", help="make a network", formatter_class=Help, epilog=CREATE)
     make.add_argument("-d", "--driver", default="bridge", metavar="DRIVER", help="bridge, macvlan or ipvlan (bridge)")
     make.add_argument("--subnet", action="append", default=[], metavar="SUBNET", help="as 10.1.2.0/24, fd00:1::/64 (a free one)")
     make.add_argument("--gateway", action="append", default=[], metavar="ADDRESS", help="the bridge's own (the subnet's first)")
@@ -91,13 +91,13 @@ def add_create(verbs: Any) -> None:
 
 def add_connections(verbs: Any) -> None:
     """Add `network connect` and `network disconnect`."""
-    join = verbs.add_parser("connect", help="lead one into a container", formatter_class=Help,
+    join = verbs.add_parser("connect", help="lead a network into a container", formatter_class=Help,
                             epilog="examples:\n  minirt network connect --alias store --ip 10.1.2.9 backend web")  # fmt: skip
     join.add_argument("--alias", action="append", default=[], metavar="NAME", help="another name in it")
     join.add_argument("--ip", default="", metavar="ADDRESS", help="its address there")
     join.add_argument("--ip6", default="", metavar="ADDRESS", help="its IPv6 address there")
     join.add_argument("--mac-address", default="", metavar="ADDRESS", help="its hardware address there")
-    part = verbs.add_parser("disconnect", help="take a container out of one", formatter_class=Help)
+    part = verbs.add_parser("disconnect", help="take a container out of a network", formatter_class=Help)
     part.add_argument("-f", "--force", action="store_true", help="one that is not in it is no error")
     for verb, run in ((join, connect), (part, disconnect)):
         verb.add_argument("name", metavar="NETWORK", help="name, or the beginning of an id")

@@ -37,7 +37,7 @@ def add_parser(commands: Any) -> None:
     system = commands.add_parser("system", help="the engine as a whole: df, prune, info", epilog=EPILOG, formatter_class=Help,
                                  description="What the engine takes on the disk, and what of it nobody uses.")  # fmt: skip
     verbs = system.add_subparsers(dest="verb", metavar="VERB", required=True)
-    df = verbs.add_parser("df", help="what images, containers, volumes and builds take on the disk", formatter_class=Help)
+    df = verbs.add_parser("df", help="tell what images, containers, volumes and builds take on the disk", formatter_class=Help)
     df.add_argument("--format", default="table", metavar="FORMAT", help="table, json, or a template as '{{.Type}} {{.Size}}'")
     df.add_argument("-v", "--verbose", action="store_true", help="each image, container, volume and cache")
     df.set_defaults(run=disk)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 from command import Minirt
+
+from minirt.cli.main import build_parser as minirt_parser
+from minivm.cli.main import build_parser as minivm_parser
+from tutorials.tutor.cli import parser as tutor_parser
 
 
 @pytest.mark.parametrize(
@@ -142,3 +148,17 @@ def test_where_nobody_reads_a_command_ends_as_by_sigpipe_or_with_its_own_code(
         if code == 141:
             done = subprocess.run(command, stdout=nobody, stderr=subprocess.PIPE, env=minirt.env, timeout=60, check=False)
             assert (done.returncode, done.stderr) == (code, b"")
+
+
+def every(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """Yield a parser and those of its commands."""
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for one in action.choices.values():
+                yield from every(one)
+
+
+@pytest.mark.parametrize("top", [minirt_parser(None), minivm_parser(None), tutor_parser()], ids=lambda top: top.prog)
+def test_each_commands_help_says_what_it_is_for(top: argparse.ArgumentParser) -> None:
+    assert [one.prog for one in every(top) if not one.description and one.prog != "minirt oci"] == []
