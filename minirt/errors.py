@@ -71,7 +71,11 @@ from __future__ import annotations
 
 import sys
 
-__all__ = ["KernelError", "MinirtError", "NotExecutable", "NotFound", "UsageError", "complain", "unread"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["KernelError", "MinirtError", "NotExecutable", "NotFound", "UsageError", "complain", "nearest", "unread"]
 
 
 class MinirtError(Exception):
@@ -113,6 +117,17 @@ def complain(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
     except BrokenPipeError:
         unread()
+
+
+def nearest(word: str, known: Iterable[str], like: float = 0.7) -> str:
+    """Return the known word that is most like another, "" where none is: what may have been meant.
+
+    Args:
+        like: how much it is to be like it (difflib); 1 is the same.
+    """
+    from difflib import get_close_matches
+
+    return next(iter(get_close_matches(word, list(known), 1, like)), "")
 
 
 def unread() -> int:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from minirt.build.words import BadWord, split
+from minirt.errors import nearest
 from minirt.image.change import exec_form
 
 TYPE_CHECKING = False
@@ -32,10 +33,8 @@ def check(instruction: Instruction) -> None:
     name = instruction.name
     form = FORMS.get(name)
     if form is None:
-        import difflib
-
-        near = difflib.get_close_matches(name, FORMS, 1)
-        raise instruction.error(f"there is no instruction {name}" + (f": did you mean {near[0]}?" if near else ""))
+        near = nearest(name, FORMS)
+        raise instruction.error(f"there is no instruction {name}" + (f": did you mean {near}?" if near else ""))
     seen = set()
     for key, value in instruction.flags:
         if key not in FLAGS.get(name, ()):

@@ -11,7 +11,7 @@ import argparse
 import os
 import sys
 
-from minirt.errors import unread
+from minirt.errors import nearest, unread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ __all__ = ["Help", "Parser", "UsualParser", "asked", "width"]
 
 WRONG = 125  # docker's exit code for words that are none of its own: 2 could be the container's
 QUOTES = "'"  # around argparse's choices, up to Python 3.11
-LIKE = 0.7  # how much a word is to be like another (difflib): 1 is the same
 
 
 def untranslated(text: str) -> str:
@@ -117,8 +116,6 @@ class UsualParser(Parser):
 
 def _near(word: str, known: Iterable[str]) -> str:
     """Return a question after the known word that is most like it; "" where none is."""
-    from difflib import get_close_matches
-
     bare = {name.lstrip("-"): name for name in known}
-    near = get_close_matches(word.lstrip("-"), bare, 1, LIKE)
-    return f"; did you mean {bare[near[0]]}?" if near else ""
+    near = nearest(word.lstrip("-"), bare)
+    return f"; did you mean {bare[near]}?" if near else ""

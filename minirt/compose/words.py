@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from minirt.compose.text import Path
+from minirt.errors import nearest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,14 +75,13 @@ def expected(kinds: Iterable[str], value: Any) -> str:
 def unknown(error: Any, path: Path) -> tuple[Path, str]:
     """Say which field there is not, and which is written most like it."""
     import re
-    from difflib import get_close_matches
 
     known = list(error.schema.get("properties", ()))
     patterns = error.schema.get("patternProperties", ())
     key = next(name for name in error.instance if name not in known and not any(re.search(one, name) for one in patterns))
     if not known:
         return (*path, key), "a name is made of letters, digits, . _ -"
-    near = next(iter(get_close_matches(key, known, 1)), "")
+    near = nearest(key, known)
     return (*path, key), f"there is no such field{f'; is {near} meant?' if near else ''}"
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import struct
 
-from minirt.errors import MinirtError
+from minirt.errors import MinirtError, nearest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -122,11 +122,8 @@ def normalise(name: str) -> str:
         return ALL
     full = upper if upper.startswith("CAP_") else "CAP_" + upper
     if full not in _NUMBERS:
-        import difflib
-
-        bare = [known.removeprefix("CAP_") for known in NAMES]
-        near = difflib.get_close_matches(full.removeprefix("CAP_"), bare, n=1)
-        raise CapabilityError(f"unknown capability {name!r}" + (f"; did you mean CAP_{near[0]}?" if near else ""))
+        near = nearest(full.removeprefix("CAP_"), (known.removeprefix("CAP_") for known in NAMES))
+        raise CapabilityError(f"unknown capability {name!r}" + (f"; did you mean CAP_{near}?" if near else ""))
     return full
 
 

@@ -78,10 +78,9 @@ def _symbols(options: argparse.Namespace) -> int:
     symbols = read(options.kernel)
     if options.core:
         from minivm.inspect.core import open_core
-        from minivm.inspect.vmcoreinfo import code_at
 
         with open_core(options.core) as core:
-            symbols = symbols.with_code_at(code_at(core.about))
+            symbols = symbols.with_code_at(core.code)
     chosen = [symbol for symbol in symbols.all if options.grep in symbol[2]]
     if options.output:
         from minivm.inspect.symbolfile import symbol_file
@@ -183,11 +182,10 @@ def _add_walk(commands: Any) -> None:
 def _walk(options: argparse.Namespace) -> int:
     from minivm.inspect.core import open_core
     from minivm.inspect.paging import walk
-    from minivm.inspect.vmcoreinfo import code_at
 
     symbols = read(options.symbols) if options.symbols else None
     with open_core(options.core) as core:
-        symbols = symbols and symbols.with_code_at(code_at(core.about))
+        symbols = symbols and symbols.with_code_at(core.code)
         if not 0 <= options.cpu < len(core.modes):
             raise UsageError(f"--cpu {options.cpu}: the dump is of {len(core.modes)} processors")
         modes = core.modes[options.cpu]

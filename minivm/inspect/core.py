@@ -22,7 +22,7 @@ from minivm import kvm
 from minivm.errors import MinivmError
 from minivm.inspect.mappings import mappings
 from minivm.inspect.paging import Modes
-from minivm.inspect.vmcoreinfo import NAME, vmcoreinfo
+from minivm.inspect.vmcoreinfo import NAME, code_at, vmcoreinfo
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ class Core:
         headers = [unpack_from("<IIQQQQQQ", data, PROGRAM * number) for number in range(count)]
         self._ranges = sorted({(physical, offset, size) for kind, _, offset, _, physical, size, _, _ in headers if kind == LOAD})
         self.modes: list[Modes] = []  # of each processor
-        self.about = b""  # what Linux says of itself (vmcoreinfo.py)
+        self.code: int | None = None  # where Linux says that its code is (vmcoreinfo.py)
         for kind, _, offset, _, _, size, _, _ in headers:
             if kind == NOTE:
                 self._read_notes(self._read(offset, min(size, MOST_NOTES)))
@@ -223,7 +223,7 @@ class Core:
             if notes[place + 12 : place + 12 + name_size] == b"QEMU\0" and len(state) >= QEMU_SIZE - 8:
                 self.modes.append(_modes(state))
             if notes[place + 12 : place + 12 + name_size] == NAME + b"\0":
-                self.about = state
+                self.code = code_at(state)
             place = start + -(-size // 4) * 4
 
     def bytes_at(self, address: int, length: int) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 
+from minirt.errors import nearest
 from minivm.errors import UsageError
 
 TYPE_CHECKING = False
@@ -178,13 +179,11 @@ def _check_stray(text: str, flag: str, known: Sequence[str]) -> None:
     """Refuse what looks like an option and is none, rather than take it for the end of a name. Raises UsageError."""
     if os.path.exists(text):
         return
-    from difflib import get_close_matches
-
     rest, _, word = text.rpartition(",")
     name, equals, value = word.partition("=")
-    near = get_close_matches(name, known, 1, 0.7)
+    near = nearest(name, known)
     if near or os.path.exists(rest) or (equals and name.isalpha() and "/" not in value):
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+        hint = f"did you mean {near}?" if near else f"there are {', '.join(known)}"
         raise UsageError(f"{flag} {text!r}: no option {name!r}; {hint}")
 
 

@@ -266,10 +266,10 @@ def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _meant(word: str, words: list[str]) -> str:
-    from difflib import get_close_matches
+    from minirt.errors import nearest
 
-    close = get_close_matches(word, words, 1, 0.5)
-    return f"; {close[0]!r} is meant?" if close else f"; there are {', '.join(sorted(words))}"
+    close = nearest(word, words, 0.5)
+    return f"; {close!r} is meant?" if close else f"; there are {', '.join(sorted(words))}"
 
 
 def _key(text: str) -> str:

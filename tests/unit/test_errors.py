@@ -13,7 +13,7 @@ import pytest
 
 import minirt
 from minirt import errors
-from minirt.errors import MinirtError
+from minirt.errors import MinirtError, nearest
 
 DRAWN = re.compile(r"^ {4}(?P<in>(?:[│ ]   )*)[├└]── (?P<name>\w+)(?:\((?P<also>\w+)\))? +(?P<code>\d+\S*)  ", re.M)
 
@@ -73,3 +73,8 @@ def test_one_line_says_what_is_wrong_with_an_option(option: str, word: str) -> N
                          capture_output=True, text=True, timeout=60, check=False)  # fmt: skip
     assert run.returncode == 125 and run.stderr.count("\n") == 1 and word in run.stderr, run.stderr
     assert "Error:" not in run.stderr
+
+
+def test_the_nearest_word_is_one_that_is_much_like_it_or_none() -> None:
+    assert nearest("readonly", ["read-only", "size", "queues"]) == "read-only"
+    assert nearest("sparse", ["read-only", "size"]) == "" and nearest("x", []) == ""
