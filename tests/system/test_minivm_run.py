@@ -324,8 +324,8 @@ def test_a_multiboot_kernel_is_told_its_name_and_its_words_as_under_qemu(tmp_pat
     done = run(str(kernel), "--cmdline", words, "--timeout", "30")
     assert (done.returncode, done.stdout) == (0, f"{kernel} {words}")
     if shutil.which("qemu-system-x86_64"):
-        qemu = ["qemu-system-x86_64", "-nodefaults", "-display", "none", "-serial", "stdio", "-device", "isa-debug-exit,iobase=0x501",
-                "-kernel", str(kernel), "-append", words]  # fmt: skip
+        qemu = ["qemu-system-x86_64", "-nodefaults", "-display", "none", "-serial", "stdio"]
+        qemu += ["-device", "isa-debug-exit,iobase=0x501", "-kernel", str(kernel), "-append", words]
         told = subprocess.run(qemu, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LIMIT, check=False)
         assert told.stdout == done.stdout
 
