@@ -32,6 +32,7 @@ Read in this order:
     steps.py        what steps of builds gave, to be found again
     busybox.py      the embedded default image
     change.py       `CMD ["sh"]`, `ENV A=b`: an instruction applied to a configuration
+    shape.py        a configuration that somebody else wrote
     importer.py     a root file system's tar -> an image
     save.py         images -> one archive, OCI's or docker's
     load.py         and back

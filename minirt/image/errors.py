@@ -18,7 +18,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["Attempt", "BadArchive", "BadReference", "Damaged", "ImageError", "StoreError", "UnknownImage"]
+__all__ = ["Attempt", "BadArchive", "BadReference", "Damaged", "ImageError", "StoreError", "UnknownImage", "printable"]
+
+
+def printable(text: str) -> str:
+    """Return a text of somebody else as a line that moves no cursor and changes no colour: what is not to be printed is `?`."""
+    return "".join(char if char.isprintable() else "?" for char in " ".join(text.split()))
 
 
 class ImageError(MinirtError):

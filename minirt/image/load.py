@@ -171,9 +171,12 @@ class _Loader:
 
     def _check(self, name: str, descriptor: Descriptor) -> None:
         """See that an image is all there and what it says, and unpack it."""
+        from minirt.image.shape import wrong_in
         from minirt.image.store import Image
 
         image = Image(self._store, name, descriptor)
+        if wrong := wrong_in(image.config):
+            raise BadArchive(f"image {name!r} has a configuration in which {wrong}")
         for layer in image.manifest["layers"]:
             if not self._store.blobs.has(layer):
                 raise Damaged(f"image {name!r}: its layer {layer['digest']} is not in the archive")

@@ -14,6 +14,8 @@ from liars import Content, Handler, Registry
 from minirt.image.errors import ImageError
 from minirt.image.remote.http import Http
 from minirt.image.remote.pull import pull
+from minirt.image.remote.registries import Place
+from minirt.image.remote.registry import connect
 from minirt.image.remote.search import search
 from minirt.image.store import Store
 
@@ -31,7 +33,11 @@ NAMES = [
 BODIES = [
     b"", b"{}", b"[]", b"null", b'"x"', b"{", b'{"layers": [], "config": {}}', b'{"manifests": [{}]}', b'{"manifests": 3}',
     b'{"errors": [{}]}', b'{"errors": []}', b'{"token": 3}', b'{"results": [3, {"name": 1}]}', b'{"repositories": [1]}',
-    b"\xff\xfe", b'{"mediaType": [], "layers": 3}',
+    b"\xff\xfe", b'{"mediaType": [], "layers": 3}', b'{"tags": 3, "results": 3, "repositories": 3}',
+    b'{"tags": ["a", 3, "\\u001b[2J"]}',
+    b'{"results": [{"name": "\\u001b[2J", "description": 7}, {"name": "x", "description": "\\ud800"}]}',
+    b'{"repositories": ["\\u009b1mx"]}', b'{"errors": [{"code": "\\u001b[2J"}]}',
+    b'{"manifests": [{"platform": {"os": "\\u001b[2J"}}, {"platform": 3}]}',
     b'{"mediaType": "application/vnd.docker.distribution.manifest.v1+json"}',
 ]  # fmt: skip
 ANSWER = st.tuples(
@@ -77,7 +83,7 @@ def test_noise_is_an_error_and_leaves_nothing(truths: int, script: list[object],
         try:
             pull(store, f"{noise.host}/noise:1", verify=False)
         except ImageError as error:
-            assert "\n" not in str(error) and len(str(error)) < 1500
+            assert str(error).isprintable() and len(str(error)) < 1500
         else:
             return  # the noise came after the end
     store.collect()
@@ -93,6 +99,21 @@ def test_noise_in_place_of_a_catalog_is_an_error_or_names(script: list[object], 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Http, "pause", lambda *_: None)
         try:
-            assert all(isinstance(one["name"], str) for one in search(f"{noise.host}/x", verify=False))
+            assert all((one["name"] + one.get("description", "")).isprintable() for one in search(f"{noise.host}/x", verify=False))
         except ImageError as error:
-            assert "\n" not in str(error)
+            assert str(error).isprintable()
+
+
+@pytest.mark.timeout(300)
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(script=st.lists(ANSWER, min_size=1, max_size=3), look=st.sampled_from(["tags", "referrers"]))
+def test_noise_in_place_of_a_list_is_an_error_or_what_may_be_printed(script: list[object], look: str, noise: Registry) -> None:
+    noise.script = list(script)  # type: ignore[attr-defined]
+    repository = connect(Place(noise.host, "app", True))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Http, "pause", lambda *_: None)
+        try:
+            found = list(repository.tags()) if look == "tags" else repository.referrers("sha256:" + 64 * "0")
+            assert all(isinstance(one, dict) or one.isprintable() for one in found)
+        except ImageError as error:
+            assert str(error).isprintable()

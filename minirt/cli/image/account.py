@@ -102,7 +102,7 @@ def _found(args: argparse.Namespace) -> list[dict[str, Any]]:
 
     rows = []
     for result in search(args.term, limit=args.limit, verify=args.tls_verify):
-        text = " ".join(str(result.get("description") or "").split())
+        text = result.get("description", "")
         row = {"Name": result["name"], "Description": text if args.format == "json" or len(text) < 46 else text[:44] + "…"}
         rows.append(row | {"Stars": result.get("star_count", 0), "Official": "[OK]" if result.get("is_official") else ""})
     return rows

@@ -100,6 +100,8 @@ def _inspect(args: argparse.Namespace) -> int:
 def _history(args: argparse.Namespace) -> int:
     import json
 
+    from minirt.image.errors import printable
+
     image = find(open_store(), args.name)
     steps = list(_steps(image))
     if args.format == "json":
@@ -108,11 +110,11 @@ def _history(args: argparse.Namespace) -> int:
         return 0
     rows = []
     for row, step in enumerate(steps):
-        by = step["CreatedBy"]
+        by = printable(step["CreatedBy"])
         if len(by) > 45 and not args.no_trunc:
             by = by[:44] + "…"
         id = "<missing>" if row else image.id if args.no_trunc else short(image.id)
-        rows.append([id, since(step["CreatedAt"]), by, human(step["Size"]), step["Comment"]])
+        rows.append([id, since(step["CreatedAt"]), by, human(step["Size"]), printable(step["Comment"])])
     table([["IMAGE", "CREATED", "CREATED BY", "SIZE", "COMMENT"], *rows])
     return 0
 

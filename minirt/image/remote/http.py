@@ -11,6 +11,7 @@ import time
 from functools import partial
 from weakref import WeakSet
 
+from minirt.image.errors import printable
 from minirt.image.remote.errors import Denied, Lied, NotThere, RegistryError, Unreachable
 
 TYPE_CHECKING = False
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from urllib3 import BaseHTTPResponse, PoolManager
 
-__all__ = ["Http", "check", "document", "finish", "joined", "length_of", "problem", "rewind"]
+__all__ = ["Http", "check", "document", "finish", "joined", "length_of", "list_in", "problem", "rewind"]
 
 DOCUMENT_LIMIT = 4 << 20  # bytes; distribution-spec: "Registries SHOULD enforce some limit", 4 MiB at least
 ERROR_LIMIT = 64 << 10
@@ -162,7 +163,7 @@ class Http:
                 headers = {name: value for name, value in headers.items() if name != "Authorization"}
             url = there
             rewind(body)
-        raise Lied(f"the registry {self.host} redirects more than {REDIRECTS} times: {url[:200]}")
+        raise Lied(f"the registry {self.host} redirects more than {REDIRECTS} times: {url[:200]!r}")
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:
@@ -240,7 +241,7 @@ def _reason(error: Exception) -> str:
         text = "it does not speak TLS (minirt pull --tls-verify=false takes plain HTTP too, and so do push, login and build)"
     elif "CERTIFICATE_VERIFY_FAILED" in text:
         text += " (minirt pull --tls-verify=false takes any certificate)"
-    return text.replace("\n", " ")[:300]
+    return printable(text)[:300]
 
 
 def joined(url: str, target: str) -> str:
@@ -314,13 +315,21 @@ def json_object(data: bytes, what: str) -> dict[str, Any]:
     """Return the JSON object (RFC 8259) that a text is. Args: what it is, for the error. Raises Lied where it is none."""
     import json
 
+    from minirt.image.shape import is_text
+
     try:
         found = json.loads(data)
     except (ValueError, RecursionError):
         found = None
-    if not isinstance(found, dict):
+    if not isinstance(found, dict) or not is_text(found):
         raise Lied(f"{what} is not a JSON object")
     return found
+
+
+def list_in(document: dict[str, Any], name: str) -> list[Any]:
+    """Return the list that an object has under a name; what is none counts as empty."""
+    found = document.get(name)
+    return found if isinstance(found, list) else []
 
 
 def problem(response: BaseHTTPResponse) -> str:
@@ -336,8 +345,7 @@ def problem(response: BaseHTTPResponse) -> str:
         text = f"{first.get('code', '')}: {first.get('message', '')}".strip(": ")
     except wrong + _errors():
         pass
-    printable = "".join(char if char.isprintable() else "?" for char in text[:200])
-    return f"{response.status}" + (f" ({printable})" if printable else f" {response.reason or ''}".rstrip())
+    return f"{response.status}" + (f" ({printable(text[:200])})" if text else f" {printable(response.reason or '')}".rstrip())
 
 
 def check(response: BaseHTTPResponse, what: str, *good: int) -> BaseHTTPResponse:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from minirt.image.errors import ImageError
+from minirt.image.errors import ImageError, printable
 from minirt.image.index import INDEXES
 
 TYPE_CHECKING = False
@@ -126,4 +126,4 @@ def _platforms(index: Index) -> set[str]:
 
 def _text(platform: dict[str, Any]) -> str:
     parts = (platform.get("os"), platform.get("architecture"), platform.get("variant"))
-    return "/".join(str(part) for part in parts if part)
+    return printable("/".join(str(part) for part in parts if part))

@@ -166,6 +166,7 @@ def _configuration(
     """Fetch the configuration, and return the layers' diff_ids. Raises Lied where they do not fit the layers."""
     from minirt.image.blobs import DOCUMENT_LIMIT
     from minirt.image.digest import is_digest
+    from minirt.image.shape import wrong_in
 
     if config["size"] > DOCUMENT_LIMIT:
         raise Lied(f"the configuration of {reference} has {config['size']} bytes: no registry may have that")
@@ -174,7 +175,10 @@ def _configuration(
     except Damaged:
         _keep(store, config, repository.small_blob(config))
     try:
-        diff_ids = store.blobs.read_json(config)["rootfs"]["diff_ids"]
+        document = store.blobs.read_json(config)
+        if wrong := wrong_in(document):
+            raise Lied(f"{reference} has a configuration in which {wrong}: it is no image to run")
+        diff_ids = document["rootfs"]["diff_ids"]
         if len(diff_ids) == len(layers) and all(isinstance(text, str) and is_digest(text) for text in diff_ids):
             return list(diff_ids)
     except (Damaged, KeyError, TypeError):

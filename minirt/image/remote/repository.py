@@ -11,7 +11,7 @@ import json
 from minirt.image import digest as digests
 from minirt.image.index import IMAGES, INDEXES, MEDIA_INDEX
 from minirt.image.remote.errors import Lied, NotThere, RegistryError
-from minirt.image.remote.http import check, document, finish, joined, json_object, length_of
+from minirt.image.remote.http import check, document, finish, joined, json_object, length_of, list_in
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -125,9 +125,9 @@ class Repository:
     # -- lists (distribution-spec "Listing Tags", "Listing Referrers")
 
     def tags(self) -> Iterator[str]:
-        """Yield all tags. Raises NotThere, Denied, Lied, Unreachable."""
+        """Yield all tags; what cannot be one is left out. Raises NotThere, Denied, Lied, Unreachable."""
         for page in self._pages("tags/list", f"the tags of {self}"):
-            yield from filter(lambda tag: isinstance(tag, str), page.get("tags") or ())
+            yield from (tag for tag in list_in(page, "tags") if isinstance(tag, str) and tag.isprintable())
 
     def referrers(self, digest: str) -> list[Descriptor]:
         """Return who refers to a manifest: by the API, else by the tag that stands in for it ("Unavailable Referrers API")."""
@@ -138,7 +138,7 @@ class Repository:
                 pages = [json_object(self.manifest(digest.replace(":", "-"))[0], f"the referrers of {digest}")]
             except NotThere:
                 return []
-        return [entry for page in pages for entry in page.get("manifests") or () if isinstance(entry, dict)]
+        return [entry for page in pages for entry in list_in(page, "manifests") if isinstance(entry, dict)]
 
     def add_referrer(self, subject: str, descriptor: Descriptor) -> None:
         """Add to the tag that lists who refers to a manifest, where the registry itself keeps no such list.

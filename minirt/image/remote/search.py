@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from minirt.image.errors import printable
 from minirt.image.remote.auth import Authorizer
 from minirt.image.remote.errors import Lied, NotThere
-from minirt.image.remote.http import check, document, joined, json_object
+from minirt.image.remote.http import check, document, joined, json_object, list_in
 from minirt.image.remote.login import ask
 from minirt.image.remote.registries import Registries
 from minirt.image.remote.registry import connect
@@ -49,8 +50,9 @@ def _index(auth: Authorizer, host: str, term: str, limit: int) -> list[dict[str,
 
     what = f"search at {host}"
     response = check(auth.request("GET", f"/v1/search?{urlencode({'q': term, 'n': limit})}", "registry:catalog:search"), what, 200)
-    results = json_object(document(response, what), what).get("results") or []
-    return [result for result in results if isinstance(result, dict) and isinstance(result.get("name"), str)]
+    results = list_in(json_object(document(response, what), what), "results")
+    found = [result for result in results if isinstance(result, dict) and isinstance(result.get("name"), str)]
+    return [one | {word: printable(str(one.get(word) or "")) for word in ("name", "description")} for one in found]
 
 
 def _catalog(repository: Repository) -> Iterator[str]:
@@ -60,8 +62,8 @@ def _catalog(repository: Repository) -> Iterator[str]:
     for _ in range(PAGES):
         response = check(repository.auth.request("GET", url, "registry:catalog:*"), what, 200)
         following = next_link(response.headers.get("Link", ""))
-        names = json_object(document(response, what), what).get("repositories") or []
-        yield from (name for name in names if isinstance(name, str))
+        names = list_in(json_object(document(response, what), what), "repositories")
+        yield from (printable(name) for name in names if isinstance(name, str))
         if not following:
             return
         url = joined(url, following)
