@@ -5,6 +5,7 @@
     ├── BootError        125  the kernel image is not one that can be started
     ├── DocumentError      1  a machine file that is wrong: names the path in it (manager/document.py)
     ├── MachineError       1  a named machine is not there, or not in the state that is needed (manager/machines.py)
+    │   ├── NoMachine      1  ... as no machine has its name
     │   └── Busy           1  ... as its process lives
     └── KvmError         125  a call into the host kernel failed: names the call, arguments and usual cause
 """

@@ -46,7 +46,8 @@ def add_parser(commands: Any) -> None:
     for parser in (diff, export, commit, top):
         parser.add_argument("container", metavar="CONTAINER", help="name, or the beginning of an id")
     commit.add_argument("image", nargs="?", default="", metavar="IMAGE", help="the new image's name")
-    top.add_argument("words", nargs=argparse.REMAINDER, metavar="PS-OPTION", help="for ps (-ef)")
+    words = top.add_argument("words", nargs=argparse.REMAINDER, metavar="PS-OPTION", help="for ps (-ef)")
+    words.required = False
 
 
 def print_changes(args: argparse.Namespace) -> int:

@@ -123,7 +123,9 @@ def load(module: str):  # type: ignore[no-untyped-def]
 
 
 def shorter(words: list[str]) -> list[str]:
-    """Return `container rm ...` as `rm ...`: docker has both names for one command."""
+    """Return `container rm ...` as `rm ...`, `image list` as `image ls`: docker has both names for one command."""
+    if words[:1] == ["image"] and words[1:2] in (["list"], ["remove"]):
+        return ["image", {"list": "ls", "remove": "rm"}[words[1]], *words[2:]]
     verb = words[1] if len(words) > 1 and words[0] == "container" else ""
     verb = {"ls": "ps", "list": "ps", "remove": "rm"}.get(verb, verb)
     return [verb, *words[2:]] if verb in COMMANDS and verb not in ("system", "container", "info", "version") else words

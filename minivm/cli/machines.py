@@ -107,10 +107,13 @@ def _add_keys(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--detach-keys", default="ctrl-p,ctrl-q", metavar="KEYS", help="what leaves it (default: ctrl-p,ctrl-q)")
 
 
-def _for_all(names: list[str], do: Callable[[NamedMachine], None]) -> int:
-    """Do something with each machine; go on after one with which it cannot be done. Returns the exit status."""
+def _for_all(names: list[str], do: Callable[[NamedMachine], None], lenient: bool = False) -> int:
+    """Do something with each machine; go on after one with which it cannot be done. Returns the exit status.
+
+    Args: lenient, one that is not there is told of, and no failure.
+    """
     from minivm.errors import MinivmError
-    from minivm.manager.machines import find
+    from minivm.manager.machines import NoMachine, find
 
     status = 0
     for name in names:
@@ -119,7 +122,8 @@ def _for_all(names: list[str], do: Callable[[NamedMachine], None]) -> int:
             print(name)
         except MinivmError as error:
             print(f"minivm: {error}", file=sys.stderr)
-            status = error.status
+            if not (lenient and isinstance(error, NoMachine)):
+                status = error.status
     return status
 
 
@@ -235,7 +239,7 @@ def _remove(options: argparse.Namespace) -> int:
                 stop(machine, 0)
         remove(machine)
 
-    return _for_all(options.names, one)
+    return _for_all(options.names, one, lenient=options.force)
 
 
 def _inspect(options: argparse.Namespace) -> int:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-__all__ = ["Busy", "MachineError", "NamedMachine", "create", "find", "machines", "printable", "remove", "root_of"]
+__all__ = ["Busy", "MachineError", "NamedMachine", "NoMachine", "create", "find", "machines", "printable", "remove", "root_of"]
 
 LONGEST = 64
 ROOT = "root.ext4"
@@ -34,6 +34,10 @@ class MachineError(MinivmError):
     """A machine is not there, or not in the state that is needed."""
 
     status = 1
+
+
+class NoMachine(MachineError):
+    """No machine has this name."""
 
 
 class Busy(MachineError):
@@ -258,8 +262,8 @@ def check_name(name: str) -> None:
         raise MachineError(f"{name!r} cannot name a machine: letters, digits, _ . -, at most {LONGEST}")
 
 
-def _unknown(name: str) -> MachineError:
-    return MachineError(f"no machine {name!r}: `minivm ps -a` lists them")
+def _unknown(name: str) -> NoMachine:
+    return NoMachine(f"no machine {name!r}: `minivm ps -a` lists them")
 
 
 def _scratch() -> Scratch:

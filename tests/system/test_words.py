@@ -33,6 +33,9 @@ from tutorials.tutor.cli import parser as tutor_parser
         (("bogus",), 125, "minirt: no command 'bogus' (see minirt --help)"),
         (("netwrok", "ls"), 125, "minirt: no command 'netwrok'; did you mean network? (see minirt --help)"),
         (("image", "lss"), 125, "minirt image: no command 'lss'; did you mean ls? (see minirt image --help)"),
+        (("top",), 125, "minirt top: the following arguments are required: CONTAINER (see minirt top --help)"),
+        (("compose", "run"), 125, "the following arguments are required: SERVICE (see minirt compose run --help)"),
+        (("compose", "exec"), 125, "arguments are required: SERVICE, COMMAND (see minirt compose exec --help)"),
         (("image", "ls", "--formt=x"), 125, "image ls: no option --formt; did you mean --format? (see minirt image ls --help)"),
     ],
 )  # fmt: skip
@@ -107,6 +110,16 @@ def test_what_is_not_there_is_no_error_for_rm_by_force(minirt: Minirt) -> None:
     done = minirt("rm", "-f", "none", "box")
     assert (done.returncode, done.stdout) == (0, "box\n") and "no container 'none'" in done.stderr
     assert minirt("rm", "none").returncode == 1
+    for force, code in (["-f"], 0), ([], 1):
+        words = [sys.executable, "-m", "minivm", "rm", *force, "none"]
+        machine = subprocess.run(words, capture_output=True, text=True, env=minirt.env, timeout=60, check=False)
+        assert (machine.returncode, machine.stdout) == (code, "") and "no machine 'none'" in machine.stderr
+
+
+def test_dockers_longer_names_of_ls_and_rm_are_taken(minirt: Minirt) -> None:
+    for noun in ("image", "volume", "network", "container"):
+        assert minirt.good(noun, "list") == minirt.good(noun, "ls")
+        assert minirt(noun, "remove", "none").stderr == minirt(noun, "rm", "none").stderr != ""
 
 
 def test_any_beginning_of_an_id_will_do(minirt: Minirt) -> None:

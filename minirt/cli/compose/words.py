@@ -62,7 +62,8 @@ def add_run(verbs: Any) -> None:
     run.add_argument("--pull", default="", choices=("always", "missing", "never"), help="fetch images (missing)")
     run.add_argument("-q", "--quiet-pull", action="store_true", help="no progress of that")
     run.add_argument("service", metavar="SERVICE")
-    run.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND")
+    words = run.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND", help="instead of the service's own")
+    words.required = False
     run.set_defaults(run=run_once)
 
 
