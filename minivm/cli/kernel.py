@@ -112,7 +112,7 @@ def _extract(options: argparse.Namespace) -> int:
     if options.format == "json":
         print_json({"kernel": found.kernel, "initrd": found.initrd, "root": found.root})
         return 0
-    print("\n".join(path for path in (found.kernel, found.initrd) if path))
+    print("\n".join(path for path in (found.kernel, found.initrd) if path), flush=True)
     words = ["minivm run --kernel", found.kernel] + (["--initrd", found.initrd] if found.initrd else []) + ["--disk", options.disk]
     print(f"minivm: {' '.join(words)} --cmdline root={found.root or '/dev/...'} ...", file=sys.stderr)
     return 0

@@ -104,6 +104,15 @@ def test_a_pcs_table_and_a_disk_without_one(tmp_path):
         assert said == {"kernel": f"out-{name}/vmlinuz-6.6", "initrd": "", "root": device}
 
 
+def test_the_files_are_said_before_what_to_do_with_them(tmp_path):
+    """In one stream, as in a log: what is printed is not left in a buffer."""
+    (tmp_path / "plain").write_bytes(file_system(tmp_path / "root", {"etc/fstab": b"", "boot/vmlinuz-6.6": b"kernel"}))
+    command = [sys.executable, "-m", "minivm", "kernel", "extract", "plain"]
+    done = subprocess.run(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=LIMIT)
+    first, second = done.stdout.splitlines()
+    assert first == "./vmlinuz-6.6" and "minivm run --kernel ./vmlinuz-6.6 --disk plain --cmdline root=/dev/vda " in second
+
+
 @pytest.mark.parametrize(
     ("words", "text", "status"),
     [
