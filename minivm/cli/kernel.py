@@ -62,7 +62,7 @@ def add_parser(commands: Any) -> None:
         "Of raw and qcow2 disks with ext file systems; no root is needed.",
         epilog="examples:\n  minivm kernel extract stock.qcow2\n  minivm kernel extract stock.raw kernels --format json",
     )  # fmt: skip
-    extract.add_argument("disk", metavar="DISK")
+    extract.add_argument("disk", metavar="DISK[,base=PATH]", help="as --disk has it")
     extract.add_argument("directory", nargs="?", default=".", metavar="DIR", help="where they are put (default: here)")
     extract.set_defaults(do=_extract)
     for parser in (fetch, listing, extract):
@@ -105,10 +105,12 @@ def _extract(options: argparse.Namespace) -> int:
 
     from minivm.errors import UsageError
     from minivm.kernels.inside import extract
+    from minivm.machine.devices import parse_disk
 
     if not os.path.isdir(options.directory):
         raise UsageError(f"{options.directory!r} is no directory, for the kernel to be put in")
-    found = extract(options.disk, options.directory)
+    disk = parse_disk(options.disk)
+    found = extract(disk.path, options.directory, disk.base)
     if options.format == "json":
         print_json({"kernel": found.kernel, "initrd": found.initrd, "root": found.root})
         return 0

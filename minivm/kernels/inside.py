@@ -41,19 +41,20 @@ class Found:
         self.kernel, self.initrd, self.root = kernel, initrd, root
 
 
-def extract(disk: str, directory: str) -> Found:
+def extract(disk: str, directory: str, base: str = "") -> Found:
     """Take the newest kernel out of a disk.
 
     Args:
         disk: a raw or qcow2 file, with partitions or one file system.
         directory: where the files are put, under the names that they have; must be there.
+        base: what a qcow2 stands on that lies elsewhere, as --disk has it.
 
     Raises MinivmError, UsageError.
     """
     import tempfile
 
     with tempfile.TemporaryDirectory(prefix=".minivm-", dir=directory) as scratch:
-        with open(_raw(disk, scratch), "rb") as file:
+        with open(_raw(disk, base, scratch), "rb") as file:
             places = [(number, start) for number, start in partitions(file) if _is_ext(file, start)]
             if not places:
                 raise MinivmError(f"{disk!r} has no ext2, 3 or 4 file system, in which a kernel is looked for")
@@ -102,7 +103,7 @@ def _is_ext(file: BinaryIO, start: int) -> bool:
     return _at(file, start + EXT[0], 2) == EXT[1]
 
 
-def _raw(disk: str, scratch: str) -> str:
+def _raw(disk: str, base: str, scratch: str) -> str:
     """Return the path of the disk as it is read; of a qcow2 a copy without its form, as sparse as it was."""
     try:
         with open(disk, "rb") as file:
@@ -115,7 +116,8 @@ def _raw(disk: str, scratch: str) -> str:
     from minivm.machine.qcow2 import block
 
     raw = f"{scratch}/disk"
-    _run(["qemu-img", "convert", "-O", "raw", f"json:{json.dumps(block(disk, read_only=True))}", raw], "qemu-utils", disk)
+    source = f"json:{json.dumps(block(disk, base=base, read_only=True))}"
+    _run(["qemu-img", "convert", "-O", "raw", source, raw], "qemu-utils", disk)
     return raw
 
 

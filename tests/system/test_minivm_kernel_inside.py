@@ -87,6 +87,12 @@ def test_boot_may_be_a_partition_of_its_own_and_the_disk_qcow2(tmp_path):
     root = file_system(tmp_path / "root", {"etc/fstab": b"", "boot/grub.txt": b""})
     (tmp_path / "raw").write_bytes(gpt({2: (1, boot), 4: (8, root)}))
     subprocess.run(["qemu-img", "convert", "-O", "qcow2", "raw", "a,b.qcow2"], cwd=tmp_path, check=True, timeout=LIMIT)
+    top = ["qemu-img", "create", "-q", "-f", "qcow2", "-b", tmp_path / "a,b.qcow2", "-F", "qcow2", "top.qcow2"]
+    (tmp_path / "other").mkdir()
+    subprocess.run(top, cwd=tmp_path / "other", check=True, timeout=LIMIT)
+    refused = extract("top.qcow2", cwd=tmp_path / "other")
+    assert refused.returncode == 125 and "does not lie beside it" in refused.stderr
+    assert found(f"top.qcow2,base={tmp_path}", cwd=tmp_path / "other")["kernel"] == "./vmlinuz-5.14.0"
     said = found("a,b.qcow2", cwd=tmp_path)
     assert said == {"kernel": "./vmlinuz-5.14.0", "initrd": "./initramfs-5.14.0.img", "root": "/dev/vda4"}
 
