@@ -83,7 +83,8 @@ class Idle:
             transports = {one.transport for one in server.connections if one.transport is not None}
             self._spans.keep(set(transports))
             for transport in transports:
-                self._look(transport)
+                with contextlib.suppress(OSError):  # it ended just now
+                    self._look(transport)
 
     def _look(self, transport: asyncio.Transport) -> None:
         if self._is_ours_to_move(transport):
@@ -102,9 +103,8 @@ class Idle:
 def _end(transport: asyncio.Transport) -> None:
     """Hang up. Who reads hears an end, who writes or sends a file an error: to close it under them they would never notice."""
     found = transport.get_extra_info("socket")
-    with contextlib.suppress(OSError):  # it hung up just now
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # the kernel keeps nothing to be sent
-        found.shutdown(socket.SHUT_RDWR)
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # the kernel keeps nothing to be sent
+    found.shutdown(socket.SHUT_RDWR)
 
 
 def _moved(transport: asyncio.Transport) -> int:
