@@ -128,6 +128,56 @@ def test_a_service_is_started_again_or_runs_a_command_or_is_built_anew(watched: 
     watched.until(lambda: watched.minirt.good("images", "-q", "-f", "dangling=true") == "")
 
 
+SHOWN = """\
+services:
+  web:
+    build: {context: ., network: none}
+    command: sh -c "echo began with $$(cat /etc/conf /version); exec sleep 1000"
+    stop_grace_period: 0s
+    network_mode: none
+    scale: 1
+    develop:
+      watch:
+        - {path: ./conf, action: sync+restart, target: /etc/conf}
+        - {path: ./Dockerfile, action: rebuild}
+"""
+DOCKERFILE = "FROM busybox\nCOPY conf /etc/conf\nRUN echo %s > /version\n"
+
+
+def test_up_shows_what_containers_write_and_watches(own_store, tmp_path: Path) -> None:
+    (tmp_path / "conf").write_text("a=1\n")
+    (tmp_path / "Dockerfile").write_text(DOCKERFILE % "one")
+    (tmp_path / "compose.yaml").write_text(SHOWN)
+    shown, said = tmp_path / "shown", tmp_path / "said"
+    with shown.open("w") as out, said.open("w") as err:
+        up = own_store.start("compose", "-p", "demo", "up", "-w", "--scale", "web=2", cwd=tmp_path, stdout=out, stderr=err)
+    try:
+        def lines(text: str) -> list[str]:
+            return [f"demo-web-{n}  | began with {text}" for n in (1, 2)]
+
+        until(lambda: sorted(shown.read_text().splitlines()) == lines("a=1 one") and "Watched" in said.read_text(), up)
+        (tmp_path / "conf").write_text("a=2\n")
+        until(lambda: sorted(shown.read_text().splitlines()[2:]) == lines("a=2 one"), up)
+        (tmp_path / "Dockerfile").write_text(DOCKERFILE % "two")
+        until(lambda: sorted(shown.read_text().splitlines()[4:]) == lines("a=2 two"), up)
+        running = own_store.good("ps", "-q").split()
+    finally:
+        up.send_signal(signal.SIGINT)
+        up.communicate(timeout=LIMIT)
+        ended = own_store.good("ps", "-q")
+        done = own_store("compose", "-p", "demo", "down", "-t", "0", cwd=tmp_path)
+    assert len(running) == 2 and ended == "", "Ctrl-C stops them, as it does without --watch"
+    assert up.returncode == 130 and done.returncode == 0, done.stderr
+
+
+def test_up_watches_nothing_that_it_does_not_stay_with(minirt, tmp_path: Path) -> None:
+    (tmp_path / "compose.yaml").write_text("services: {web: {image: busybox}}\n")
+    for word in ("--detach", "--wait", "--no-start"):
+        done = minirt("compose", "-p", "demo", "up", "--watch", word, cwd=tmp_path)
+        assert done.returncode == 125 and word in done.stderr and done.stderr.count("\n") == 1
+    assert "nothing is to be watched" in minirt("compose", "-p", "demo", "up", "-w", cwd=tmp_path).stderr
+
+
 WRONG = {
     "src/app": "no such file or directory", "{path: ., action: sync}": "a target", "{path: ., action: rebuild}": "has no build",
     "{path: ., action: sync+exec, target: /x}": "exec is missing",

@@ -1,6 +1,7 @@
 """`minirt compose`: words to one call into minirt.compose. Read in this order:
 
     project.py   which project is meant, and how it is told what is done
+    made.py      what makes containers of services
     up.py        up and create, down
     watch.py     watch
     look.py      ps, logs, config
@@ -22,6 +23,7 @@ __all__ = ["add_parser"]
 EPILOG = """\
 examples:
   minirt compose up -d --wait
+  minirt compose up --watch
   minirt compose ps
   minirt compose logs -f web
   minirt compose exec db psql -U postgres

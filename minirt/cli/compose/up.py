@@ -5,17 +5,20 @@ from __future__ import annotations
 import argparse
 import sys
 
-from minirt.cli.compose.lines import follow
-from minirt.cli.compose.project import by_labels, crew_of, fetcher, project_of, teller, verb
+from minirt.cli.compose.lines import Lines, follow
+from minirt.cli.compose.made import prepare
+from minirt.cli.compose.project import by_labels, crew_of, project_of, teller, verb
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from minirt.compose.project import Project
-    from minirt.compose.up import Up
+    from minirt.compose.watch import Rule
+    from minirt.engine.container import Container
 
-__all__ = ["add", "prepare"]
+__all__ = ["add"]
 
 
 def add(verbs: Any) -> None:
@@ -29,11 +32,13 @@ def add(verbs: Any) -> None:
         parser.add_argument("--no-recreate", action="store_true", help="keep containers as they are, whatever the file says")
         parser.add_argument("--remove-orphans", action="store_true", help="remove containers of services that are not in the file")
         parser.add_argument("--scale", action="append", default=[], metavar="SERVICE=N", help="so many containers of a service")
-        parser.set_defaults(detach=True, wait=False, no_deps=False, no_start=name == "create", timeout=None, wait_timeout=None)
+        parser.set_defaults(detach=True, wait=False, no_deps=False, no_start=name == "create", timeout=None, wait_timeout=None,
+                            watch=False, prune="true")  # fmt: skip
         if name == "create":
             continue
         parser.set_defaults(detach=False)
         parser.add_argument("-d", "--detach", action="store_true", help="do not stay with them")
+        parser.add_argument("-w", "--watch", action="store_true", help="stay, and bring in what changes on the host, as watch does")
         parser.add_argument("--wait", action="store_true", help="until they run, or are healthy; and do not stay with them")
         parser.add_argument("--wait-timeout", type=float, default=None, metavar="SECONDS", help="the longest to wait")
         parser.add_argument("--no-deps", action="store_true", help="without the services that they depend on")
@@ -60,8 +65,8 @@ def up(args: argparse.Namespace) -> int:
 
     project, say = project_of(args), teller(args)
     names = project.order(args.services, alone=args.no_deps)
+    rules = watched(args, project, names)
     work = prepare(project, names, args)
-    work.scale = scales(project, args.scale)
     work.again = "all" if args.force_recreate else "none" if args.no_recreate else "changed"
     work.start, work.timeout = not args.no_start, args.timeout
     work.until = None if args.wait_timeout is None else time.monotonic() + args.wait_timeout
@@ -77,20 +82,20 @@ def up(args: argparse.Namespace) -> int:
             wait_ready(project, name, condition_of(project, name), work.until, say)
     if args.detach or args.wait or args.no_start:
         return 0
-    return stay(args, project, names)
+    return stay(args, project, names, rules)
 
 
-def prepare(project: Project, names: list[str], args: argparse.Namespace) -> Up:
-    """Return what makes containers of services; their images, networks and volumes are there then."""
-    from minirt.compose.images import images_for
-    from minirt.compose.resources import ensure_networks, ensure_volumes
-    from minirt.compose.up import Up
+def watched(args: argparse.Namespace, project: Project, names: list[str]) -> list[Rule]:
+    """Return what --watch looks at. Raises: UsageError, ComposeError where that is nothing."""
+    from minirt.compose.watch import rules_of
+    from minirt.errors import UsageError
 
-    say, quiet = teller(args), args.quiet_pull
-    images = images_for(project, names, say, build=args.build, fetch=fetcher(quiet), pull=args.pull, quiet=quiet)
-    ensure_networks(project, names, say)
-    ensure_volumes(project, names, say)
-    return Up(project, images, crew_of(args))
+    if not args.watch:
+        return []
+    for other in ("detach", "wait", "no_start"):
+        if getattr(args, other):
+            raise UsageError(f"--watch stays with the containers, and --{other.replace('_', '-')} does not: give one of them")
+    return rules_of(project, names)
 
 
 def condition_of(project: Project, name: str) -> str:
@@ -104,31 +109,42 @@ def condition_of(project: Project, name: str) -> str:
     return "service_healthy" if checked else "service_started"
 
 
-def scales(project: Project, given: list[str]) -> dict[str, int]:
-    """Return --scale's numbers. Raises: UsageError."""
-    from minirt.errors import UsageError
-
-    found = {}
-    for text in given:
-        name, _, number = text.partition("=")
-        if name not in project.services or not number.isdecimal():
-            raise UsageError(f"--scale {text}: it is written SERVICE=N, for a service of the file")
-        found[name] = int(number)
-    return found
-
-
-def stay(args: argparse.Namespace, project: Project, names: list[str]) -> int:
-    """Show what the containers write until all have ended; Ctrl-C stops them."""
+def stay(args: argparse.Namespace, project: Project, names: list[str], rules: list[Rule]) -> int:
+    """Show what the containers write until all have ended, or watch until Ctrl-C, which stops them."""
     from minirt.compose.down import stop_all
     from minirt.compose.ready import of_project
 
+    def containers() -> list[Container]:
+        return [container for name in names for container in of_project(project.name, name)]
+
     try:
-        follow([c for name in names for c in of_project(project.name, name)], prefix=not args.no_log_prefix)
+        if rules:
+            show_and_watch(args, project, rules, containers)
+        else:
+            follow(containers(), prefix=not args.no_log_prefix)
     except KeyboardInterrupt:
         print(file=sys.stderr)
-        stop_all([c for name in names for c in of_project(project.name, name)], project, args.timeout, crew_of(args))
+        stop_all(containers(), project, args.timeout, crew_of(args))
         return 130
     return 0
+
+
+def show_and_watch(
+    args: argparse.Namespace, project: Project, rules: list[Rule], containers: Callable[[], list[Container]]
+) -> None:
+    """Show what the containers write, those too that are made or started again meanwhile, and do what changes ask for."""
+    from minirt.cli.compose.watch import bring
+
+    lines = Lines(prefix=not args.no_log_prefix)
+    lines.show_beside()
+
+    def look() -> None:
+        if lines.broken:
+            raise BrokenPipeError
+        lines.add(containers())
+
+    look()
+    bring(project, rules, args, look)
 
 
 def take_down(args: argparse.Namespace) -> int:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import argparse
 import sys
 
+from minirt.cli.compose.made import prepare
 from minirt.cli.compose.project import project_of, teller, verb
-from minirt.cli.compose.up import prepare
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from minirt.compose.project import Project
+    from minirt.compose.watch import Rule
 
-__all__ = ["add"]
+__all__ = ["add", "bring"]
 
 
 def add(verbs: Any) -> None:
@@ -29,19 +31,28 @@ def add(verbs: Any) -> None:
     parser.add_argument("--prune", nargs="?", const="true", default="true", choices=("true", "false"),
                         help="remove the image that a rebuild replaces (true)")  # fmt: skip
     parser.add_argument("--quiet", action="store_true", help="do not show what a build does")
-    parser.set_defaults(build=True, pull="", quiet_pull=True, no_deps=False)
+    parser.set_defaults(build=True, pull="", quiet_pull=True, no_deps=False, scale=[])
 
 
 def watch(args: argparse.Namespace) -> int:
     """Watch until Ctrl-C."""
-    from minirt.compose.watch import Watch, changes, rules_of
-    from minirt.errors import MinirtError
+    from minirt.compose.watch import rules_of
 
-    project, say = project_of(args), teller(args)
+    project = project_of(args)
     rules = rules_of(project, args.services or list(project.services))
     if not args.no_up:
         names = project.order(args.services)
         prepare(project, names, args).run(names)
+    bring(project, rules, args)
+    return 0
+
+
+def bring(project: Project, rules: list[Rule], args: argparse.Namespace, look: Callable[[], object] = lambda: None) -> None:
+    """Do what rules say of what changes, until Ctrl-C. Args: look, called now and then, and after each change."""
+    from minirt.compose.watch import Watch, changes
+    from minirt.errors import MinirtError
+
+    say = teller(args)
     work = Watch(project, rules, lambda service: rebuild(project, service, args), say)
     work.begin()
     told = False
@@ -54,7 +65,7 @@ def watch(args: argparse.Namespace) -> int:
             work.changed(paths)
         except MinirtError as error:  # such as a step that fails: the next change may mend it
             print(f"minirt: {error}", file=sys.stderr)
-    return 0
+        look()
 
 
 def rebuild(project: Project, service: str, args: argparse.Namespace) -> None:
@@ -70,7 +81,7 @@ def rebuild(project: Project, service: str, args: argparse.Namespace) -> None:
         before = store.resolve(image_name(project, service))
     except ImageError:
         before = None
-    prepare(project, [service], args).run([service])
+    prepare(project, [service], args, build=True).run([service])
     if before is not None and args.prune == "true":
         try:
             left = store.resolve(before.digest)

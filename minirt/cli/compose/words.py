@@ -64,7 +64,7 @@ def add_run(verbs: Any) -> None:
     run.add_argument("service", metavar="SERVICE")
     words = run.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND", help="instead of the service's own")
     words.required = False
-    run.set_defaults(run=run_once)
+    run.set_defaults(run=run_once, scale=[])
 
 
 def execute(args: argparse.Namespace) -> int:
@@ -90,7 +90,7 @@ def execute(args: argparse.Namespace) -> int:
 
 def run_once(args: argparse.Namespace) -> int:
     """Run a command in a container of its own."""
-    from minirt.cli.compose.up import prepare
+    from minirt.cli.compose.made import prepare
     from minirt.compose.oneoff import Asked, oneoff_options
     from minirt.compose.up import made
     from minirt.engine.start import run_detached
