@@ -358,6 +358,7 @@ def test_what_needs_root_says_so_in_one_line(here: Path) -> None:
     (("grade", "/nowhere"), "no such directory"),
     (("new", "containers/01_by_hand", "minirt.oci.system:hostname"), "is there already"), (("hint", "c1"), "was not checked yet"),
     (("new", "containers/99_x", "minirt.oci.system:nothing"), "has no nothing"), (("replay", "c1", "x"), "no trace 'x'"),
+    (("export", "/dev/null/x"), "tutor: /dev/null/x/containers: Not a directory"),
 ])  # fmt: skip
 def test_what_cannot_be_done_is_told_in_a_line(words: tuple[str, ...], says: str, here: Path) -> None:
     done = tutor(*words)

@@ -15,7 +15,7 @@ from typing import Any
 from minirt import __version__
 from minirt.cli import completion
 from minirt.cli.help import UsualParser, asked
-from minirt.errors import complain, unread
+from minirt.errors import MinirtError, complain, unread
 from tutorials.tutor.errors import TutorError
 from tutorials.tutor.lessons import TOP, Lesson, find, lessons
 from tutorials.tutor.state import State
@@ -59,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
     plain = argparse.RawDescriptionHelpFormatter
     top = UsualParser(prog="tutor", description=what, epilog=EXAMPLES, formatter_class=plain)
     top.add_argument("--version", action="version", version=f"tutor {__version__}", help="print the version")
+    top.add_argument("--debug", action="store_true", help="show where an error came from")
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
 
     def add(name: str, run: Any, help: str, lesson: str | None = "?", more: str = "") -> argparse.ArgumentParser:
@@ -138,6 +139,12 @@ def main(words: list[str] | None = None) -> int:
         return unread()
     except KeyboardInterrupt:
         return 130
+    except (OSError, MinirtError) as error:
+        if args.debug:
+            raise
+        told = isinstance(error, OSError) and error.filename and f"{error.filename}: {error.strerror}"
+        complain(f"tutor: {told or error}")
+        return 2
 
 
 def chosen(args: argparse.Namespace, state: State) -> Lesson:
