@@ -12,11 +12,30 @@ from lab import doctor, session
 from lab.image import LabError, cache_directory, find, find_or_build
 from lab.payload import REPOSITORY, Job
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
 FAILED, TIMED_OUT = 125, 124  # as docker and timeout(1) have them
 
 
+class Parser(argparse.ArgumentParser):
+    """argparse's, which says in one line what is wrong, as our other commands' does (minirt/cli/help.py; not to be had here)."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """As argparse's, but nothing is left over."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"no option {unknown[0].partition('=')[0]}")
+        return found, unknown
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong with the words, and end."""
+        self.exit(FAILED, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
 def parser() -> argparse.ArgumentParser:
-    words = argparse.ArgumentParser(
+    words = Parser(
         prog="lab/run",
         description="Run a command in a disposable machine with cgroup v2 and /dev/kvm, in a copy of the"
         " repository; a shell without one. Its output, exit status and nothing else come back.",

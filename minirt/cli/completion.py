@@ -46,5 +46,14 @@ def print_script(parser: argparse.ArgumentParser, shell: str) -> int:
     """Print the script that completes a program's words. Raises: ImportError where shtab is missing."""
     import shtab
 
+    _know_help(parser)
     print(shtab.complete(parser, shell))
     return 0
+
+
+def _know_help(parser: argparse.ArgumentParser) -> None:
+    """Add `help COMMAND`, which is no command to the parser (help.asked)."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            known = list(action.choices)
+            action.add_parser("help", help="show a command's help").add_argument("of", metavar="COMMAND", choices=known)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from command import Minirt
@@ -61,6 +63,22 @@ def test_tutors_words_are_refused_alike(words: tuple[str, ...], said: str) -> No
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1) and done.stderr.startswith(said), done.stderr
 
 
+LAB = Path(__file__).resolve().parents[2] / "lab" / "run"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--bogus=1", "true"), "lab/run: no option --bogus (see lab/run --help)"),
+        (("--timeout", "soon", "true"), "lab/run: argument --timeout: invalid float value: 'soon' (see lab/run --help)"),
+        (("--console",), "lab/run: argument --console: expected one argument (see lab/run --help)"),
+    ],
+)  # fmt: skip
+def test_the_labs_words_are_refused_alike_with_no_code_of_the_commands(words: tuple[str, ...], said: str) -> None:
+    done = subprocess.run([LAB, *words], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (125, "", f"{said}\n")
+
+
 PROGRAMS = {"minirt": "run", "minivm": "run", "tutorials.tutor.cli": "check"}  # module -> one of its commands
 
 
@@ -77,12 +95,12 @@ def test_help_is_shown_to_who_says_nothing_and_to_who_says_help(minirt: Minirt, 
     assert say("help", PROGRAMS[module], "more") == say(PROGRAMS[module], "--help") != (0, text, "")
 
 
-COMPLETED = {"minirt": ("run --dom", "--domainname"), "minivm": ("run --wat", "--watchdog"), "tutor": ("check --pa", "--partial")}
+COMPLETED = [("minirt", "run --dom", "--domainname"), ("minivm", "run --wat", "--watchdog"), ("tutor", "check --pa", "--partial"),
+             ("minirt", "help ru", "run"), ("minivm", "help hotp", "hotplug"), ("tutor", "help meas", "measure")]  # fmt: skip
 
 
-@pytest.mark.parametrize("program", COMPLETED)
-def test_a_shell_completes_each_programs_words(program: str) -> None:
-    typed, whole = COMPLETED[program]
+@pytest.mark.parametrize(("program", "typed", "whole"), COMPLETED)
+def test_a_shell_completes_each_programs_words(program: str, typed: str, whole: str) -> None:
     module = next(name for name in PROGRAMS if program in name.split("."))
     command = [sys.executable, "-m", module, "completion", "bash"]
     made = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
@@ -175,3 +193,15 @@ def every(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
 @pytest.mark.parametrize("top", [minirt_parser(None), minivm_parser(None), tutor_parser()], ids=lambda top: top.prog)
 def test_each_commands_help_says_what_it_is_for(top: argparse.ArgumentParser) -> None:
     assert [one.prog for one in every(top) if not one.description and one.prog != "minirt oci"] == []
+
+
+TUTOR = dict(next(iter(tutor_parser()._subparsers._group_actions)).choices.items())  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("name", TUTOR)
+def test_each_command_of_tutor_has_examples_that_it_takes(name: str) -> None:
+    _, found, shown = (TUTOR[name].epilog or "").partition("examples:")
+    lines = re.findall(r"\btutor ((?:[^ \n)>]+(?: |$)?)+)", shown, re.M)
+    assert found and lines and all(line.split()[0] == name for line in lines), lines
+    for line in lines:
+        tutor_parser().parse_args(line.split())

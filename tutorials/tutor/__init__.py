@@ -28,6 +28,7 @@
     measure.py    formulas beside measurements, drawn
     screen.py     the live screen, and the same as plain lines
     scaffold.py   a new lesson
+    examples.py   what stands below the help of each command
     cli.py        the words on the command line
 
 May import minirt and minivm; rich, tree-sitter and zensical where they are used.

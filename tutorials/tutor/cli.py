@@ -16,54 +16,26 @@ from minirt import __version__
 from minirt.cli import completion
 from minirt.cli.help import UsualParser, asked
 from minirt.errors import MinirtError, complain, unread
+from tutorials.tutor import examples
 from tutorials.tutor.errors import TutorError
 from tutorials.tutor.lessons import TOP, Lesson, find, lessons
 from tutorials.tutor.state import State
 
 __all__ = ["main"]
 
-EXAMPLES = """examples:
-  tutor list                        the lessons, and which of them are passed
-  tutor start c1                    write the first exercise's blank, and say what to read and where to write
-  sudo tutor watch                  check it each time it is saved; a screen with hints
-  sudo tutor check                  check it once
-  tutor hint                        help with what failed: a question, a pointer, pseudo-code, the source
-  sudo tutor measure c6             what formulas predict, and what the kernel does
-  tutor replay c1                   a recorded birth, told again: no root, no Linux needed
-  sudo tutor grade --json DIR       check a folder of submissions, each in a container of its own
-  tutor export --blank out/         handouts: lessons with their source, and blank exercises
-
-A lesson is named by its track and number (c2, m1), or by any part of its name. Exercises lie in ~/minirt-course
-($TUTOR_DIR). Exit status: 0 passed, 1 not passed, 2 it cannot be checked here or the words are wrong.
-"""
-GRADE = """a submission is one of
-  DIR/LEARNER/containers/01_by_hand/exercise.py      as `tutor export --blank` hands it out
-  DIR/LEARNER/01_by_hand.py    DIR/LEARNER/c1.py     .c where the exercise is in C
-With --json one object: learner -> lesson -> passed, id, expected, observed, differs, where, seconds. Exit status: 0 all passed,
-1 not all, 2 nothing was there to grade. tutorials/teaching.md has more.
-"""
-EXPORT = """with --blank for each lesson lesson.md and exercise.py (or .c), which learners hand in, and the glossary;
-without it solution.py and the wrong answers, each with what is wrong about it, too.
-"""
-NEW = """then
-  tutor check --answer tutorials/LESSON/wrong/first.py --partial LESSON      what the check says of a mistake
-  tutor record LESSON                                                        its traces
-  python -m pytest tests/system/test_tutorials.py -k NN_name                 what a lesson promises, and this one lacks
-CONTRIBUTING.md, "A new lesson", has more.
-"""
-
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     what = "Learn how containers and virtual machines are made, with the inside of real ones to write."
     plain = argparse.RawDescriptionHelpFormatter
-    top = UsualParser(prog="tutor", description=what, epilog=EXAMPLES, formatter_class=plain)
+    top = UsualParser(prog="tutor", description=what, epilog=examples.TOP, formatter_class=plain)
     top.add_argument("--version", action="version", version=f"tutor {__version__}", help="print the version")
     top.add_argument("--debug", action="store_true", help="show where an error came from")
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
 
-    def add(name: str, run: Any, help: str, lesson: str | None = "?", more: str = "") -> argparse.ArgumentParser:
-        one = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".", epilog=more, formatter_class=plain)
+    def add(name: str, run: Any, help: str, lesson: str | None = "?") -> argparse.ArgumentParser:
+        what, more = help[0].upper() + help[1:] + ".", examples.MORE[name]
+        one = commands.add_parser(name, help=help, description=what, epilog=more, formatter_class=plain)
         one.set_defaults(run=run)
         if lesson:
             one.add_argument("lesson", nargs=lesson, metavar="LESSON", help="default: the current one")
@@ -90,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
     measure = add("measure", run_measure, help="measure what a lesson's formulas predict, and draw both")
     measure.add_argument("--out", metavar="DIR", help="write pictures (SVG) and numbers (JSON) there")
     formatted(measure)
-    grade = add("grade", run_grade, "check submissions: a folder for each learner, or files", None, GRADE)
+    grade = add("grade", run_grade, "check submissions: a folder for each learner, or files", None)
     grade.add_argument("place", nargs="?", metavar="DIR", help="default: your own exercises")
     grade.add_argument("--json", action="store_true", help="for a program to read")
     grade.add_argument("--no-sandbox", action="store_true", help="trust them: no container around each")
@@ -99,12 +71,12 @@ def parser() -> argparse.ArgumentParser:
     build = add("build", run_build, "weave all lessons, and say what does not hold", None)
     build.add_argument("--out", metavar="DIR", help="write them there")
     build.add_argument("--top", metavar="DIR", default=str(TOP), help="the tree to take them from")
-    new = add("new", run_new, "write the files of a new lesson", None, NEW)
+    new = add("new", run_new, "write the files of a new lesson", None)
     new.add_argument("lesson", metavar="LESSON", help="containers/NN_name or machines/NN_name")
     new.add_argument("symbol", metavar="SYMBOL", help="what the learner is to write, as minirt.oci.system:hostname")
     record = add("record", run_record, "record a lesson's traces anew")
     record.add_argument("--compare", action="store_true", help="only say what is different")
-    export = add("export", run_export, "write handouts: lessons with their source, and exercises", None, EXPORT)
+    export = add("export", run_export, "write handouts: lessons with their source, and exercises", None)
     export.add_argument("out", metavar="DIR", help="where to")
     export.add_argument("--blank", action="store_true", help="no answers, no checks: what learners get (default: with solutions)")
     completion.command(commands, "tutor").set_defaults(run=run_completion)
