@@ -3,10 +3,12 @@
 Two are known of QEMU's TCG with a thread a processor (7.2):
 
     int3            a processor runs into an int3 that is there no more: the kernel panics, and the machine ends. keys.py says why
-    a lost timer    a processor's timer never comes, and whoever sleeps on that processor sleeps for ever. After 21 seconds another
-                    processor's RCU says so (Documentation/RCU/stallwarn.rst); the machine stays, and does nothing more
+    a lost timer    a processor is never told of its timer, or that a task was woken there, and all that sleeps on it sleeps for
+                    ever. Another processor's RCU says so after 21 seconds, and again each 63 (Documentation/RCU/stallwarn.rst);
+                    the machine stays, and does nothing more. As it seems a processor that comes back from a guest loses it:
+                    do_vmexit clears a bit of its requests, not atomically, and one that is set meanwhile (mended in QEMU 10.2)
 
-The second line alone is no sign: it comes too where the host had the machine stand still for so long, and that passes. So the
+What RCU says is no sign alone: it comes too where the host had the machine stand still for so long, and that passes. So the
 job must have said nothing more for SILENCE. A soft lockup (Documentation/admin-guide/lockup-watchdogs.rst) is none either: it
 is the processor's own timer that finds it, so that works; what runs there for 20 seconds may be slow, as much is here, or ours.
 """

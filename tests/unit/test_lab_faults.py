@@ -2,9 +2,17 @@
 
 from lab.faults import SILENCE, Watch, crashed
 
-LOST = (
-    b"[  98.1] rcu: rcu_preempt kthread timer wakeup didn't happen for 5250 jiffies! g4981 f0x0 RCU_GP_WAIT_FQS(5) ->state=0x402\n"
-)
+# What one said that had stopped, before anything else; and the same each 63 seconds, until it was ended.
+LOST = b"""[   29.970176] rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:
+[   29.972092] rcu: \t(detected by 1, t=5254 jiffies, g=1917, q=324 ncpus=2)
+[   29.972245] rcu: All QSes seen, last rcu_preempt kthread activity 5254 (4294899741-4294894487)
+[   29.972519] rcu: rcu_preempt kthread timer wakeup didn't happen for 5253 jiffies! g1917 f0x2 RCU_GP_WAIT_FQS(5) ->state=0x200
+[   29.972722] rcu: \tPossible timer handling issue on cpu=0 timer-softirq=818
+[   29.972847] rcu: rcu_preempt kthread starved for 5254 jiffies! g1917 f0x2 RCU_GP_WAIT_FQS(5) ->state=0x200 ->cpu=0
+[   29.972995] rcu: \tUnless rcu_preempt kthread gets sufficient CPU time, OOM is now expected behavior.
+[   29.973117] rcu: RCU grace-period kthread stack dump:
+[   29.975042] rcu: Stack dump where RCU GP kthread last ran:
+"""
 LOCKUP = b"[  61.9] watchdog: BUG: soft lockup - CPU#1 stuck for 22s! [python3:312]\n"
 
 
@@ -54,7 +62,8 @@ def test_a_job_that_goes_on_is_not_ended_however_silent_it_is_later(tmp_path):
 
 def test_a_line_that_the_console_has_said_half_is_read_whole(tmp_path):
     log, now, watch = watched(tmp_path)
-    for data in (LOST[:40], LOST[40:80], LOST[80:]):
+    middle = LOST.index(b"wakeup")
+    for data in (LOST[:middle], LOST[middle : middle + 20], LOST[middle + 20 :]):
         append(log, data)
         assert not watch.stuck()
     now[0] += SILENCE
