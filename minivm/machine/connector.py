@@ -6,8 +6,9 @@ sockets of the caller's, and the process would have a directory of the host befo
 
 So before there is a machine this process is forked, with the caller's rights and working directory. It is told port numbers
 alone, so that a machine's process whose guest has broken out may connect to PATH_P, as the guest may, and to nothing else.
-It keeps no file but its socket, a filter leaves it the few calls below, it answers before it hears more, and what is
-answered and not fetched has little room. It ends when the other end of its socket is closed, by whatever end of the machine.
+It keeps no file but its socket, of root's capabilities only the one by which root may connect to anybody's socket, and a filter
+leaves it the few calls below. It answers before it hears more, and what is answered and not fetched has little room. It ends when
+the other end of its socket is closed, by whatever end of the machine.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Connector", "start"]
 
 LIMIT = 10  # seconds in which it ends
+CAP_DAC_OVERRIDE = 1 << 1  # man 7 capabilities; as a bit of a set
 
 
 class Connector:
@@ -117,13 +119,23 @@ def _confinement() -> Plan:
     from minirt.linux import seccomp
     from minirt.plan import Memory, Plan, Words
     from minivm.machine.confinement import connector_profile
+    from minivm.machine.jail import k_header
 
     p = Plan().step("connector")
     p.prctl(k.PR_SET_NAME, b"minivm-connect\0", why="so that ps tells it from the machine")
     p.prctl(k.PR_SET_DUMPABLE, 0, why="no other process of this user may trace it")
     p.prlimit64(0, k.RLIMIT_CORE, Words(0, 0), why="no core file")
+    kept = (_effective() & CAP_DAC_OVERRIDE).to_bytes(4, "little")
+    why = "at most the right to connect to what another user serves: of effective, permitted and inheritable"
+    p.capset(k_header(), kept + kept + bytes(16), why=why)
     p.prctl(k.PR_SET_NO_NEW_PRIVS, 1, why="a filter may be loaded without any rights")
     filter = seccomp.compile(connector_profile(), newer_enosys=False)
     program = Words(filter.instructions, Memory(filter.program))
     p.seccomp(k.SECCOMP_SET_MODE_FILTER, 0, program, why=f"{filter.instructions} instructions: to connect, and little else")
     return p
+
+
+def _effective() -> int:
+    """Return this process's effective capabilities, a bit each (man 5 proc, status)."""
+    with open("/proc/self/status") as file:
+        return int(next(line for line in file if line.startswith("CapEff:")).split()[1], 16)

@@ -90,6 +90,20 @@ def test_it_keeps_its_socket_and_no_other_file_of_ours(connector):
     assert os.getsid(connector.pid) == connector.pid, "no signal of our terminal reaches it"
 
 
+@root
+def test_of_roots_capabilities_it_keeps_one_and_reaches_another_users_socket(connector, tmp_path):
+    until(lambda: told(connector.pid, "Seccomp:") == ["2"])
+    mine = int(told("self", "CapEff:")[0], 16)
+    sets = {name: int(told(connector.pid, f"Cap{name}:")[0], 16) for name in ("Inh", "Prm", "Eff", "Amb")}
+    assert sets == {"Inh": 0, "Prm": mine & 2, "Eff": mine & 2, "Amb": 0}, "CAP_DAC_OVERRIDE"
+    with listening(tmp_path / "v_7"):
+        os.chown(tmp_path / "v_7", 12345, 12345)
+        os.chmod(tmp_path / "v_7", 0o700)
+        word, (end,) = ask(connector, 7)
+        end.close()
+        assert word == CONNECTED
+
+
 @pytest.mark.parametrize("words", [b"", b"x", b"12345", b"/etc/passwd"])
 def test_words_that_are_no_port_are_its_end(connector, words):
     connector.end.send(words)
