@@ -309,7 +309,7 @@ def _places(dry: bool) -> Iterator[Garbage]:
 
 def _volume_parts(dry: bool) -> Iterator[Garbage]:
     """Remove volumes that are half made or half removed, and what is mounted for containers that have ended."""
-    from minirt.engine.volumes import users
+    from minirt.engine.volumes import is_open
     from minirt.volume import device, store
 
     if not os.path.isdir(store.directory()):
@@ -318,7 +318,7 @@ def _volume_parts(dry: bool) -> Iterator[Garbage]:
         for path in store.sweep(dry):
             yield Garbage("volume", path, "half made, or half removed")
         for volume in store.volumes():
-            if device.is_attached(volume) and not any(user.running for user in users(volume.name)):
+            if device.is_attached(volume) and not is_open(volume.name):
                 yield Garbage("mount", volume.data, "no container that runs uses the volume")
                 if not dry:
                     device.detach(volume)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from minirt.image.store import Image
     from minirt.volume.store import Volume
 
-__all__ = ["attach", "bytes_below", "claim", "create", "detach", "let_go", "prune", "remove", "usage", "users"]
+__all__ = ["attach", "bytes_below", "claim", "create", "detach", "is_open", "let_go", "prune", "remove", "usage", "users"]
 
 
 def claim(container: Container, options: RunOptions, image: Image) -> None:
@@ -67,13 +67,23 @@ def claim_volumes(container: Container, mine: list[Request], wanted: list[Reques
             labels = {**request.labels, **({store.ANONYMOUS: ""} if request.anonymous else {})}
             volume = make(request.source, labels, request.driver_options)
             # Simplified: one that another container has open is left as it is; docker fills it under its eyes.
-            if not request.nocopy and not request.subpath and not volume.options and not runs_with(volume.name, container.id):
+            if not request.nocopy and not request.subpath and not volume.options and not is_open(volume.name, container.id, False):
                 fill(volume, image.layers(), request.target)
 
 
-def runs_with(name: str, but: str) -> bool:
-    """Say whether a container that runs uses a volume."""
-    return any(user.running for user in users(name) if user.id != but)
+def is_open(name: str, but: str = "", made: bool = True) -> bool:
+    """Say whether a container has a volume open, or is about to: it is being started, and waits for the lock or had it.
+
+    Args: but, the id of one that is not meant; made, whether those count that are just being made: it may be to run at once.
+    """
+    from minirt.engine import owner
+
+    for user in users(name):
+        status = user.state["status"]
+        about = status != "running" and (made or status != "creating")  # "running", and it does not: it has ended
+        if user.id != but and (user.running or (about and not owner.is_free(user.path))):
+            return True
+    return False
 
 
 def users(name: str) -> list[Container]:
@@ -90,7 +100,7 @@ def names_of(state: dict[str, Any], anonymous: bool = False) -> set[str]:
 
 
 def attach(container: Container, options: RunOptions) -> None:
-    """Mount what a container's volumes are mounts of. Raises: VolumeError."""
+    """Mount what a container's volumes are mounts of, and wait for who fills one. The caller owns it. Raises: VolumeError."""
     from minirt.volume import device, store
 
     names = names_of({"mounts": options.mounts})
@@ -98,8 +108,8 @@ def attach(container: Container, options: RunOptions) -> None:
         if request["kind"] == "volume":
             check_subpath(Request(**request))
     found = [store.find(name) for name in sorted(names)]
-    if any(volume.options for volume in found):
-        with store.changing():
+    if found:
+        with store.changing():  # from here on it has them open for those who ask `is_open`
             for volume in found:
                 device.attach(volume)
 
@@ -135,7 +145,7 @@ def detach(container: Container) -> None:
     if found:
         with store.changing():
             for volume in found:
-                if not runs_with(volume.name, container.id):
+                if not is_open(volume.name, container.id):
                     device.detach(volume)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,10 +12,11 @@ import pytest
 from command import Minirt
 from interference import before_next
 
+import minirt.engine.start
 import minirt.oci.join
 import minirt.plan.birth
 from minirt.build.commit import commit
-from minirt.engine import changes, control, exec_start, networks, owner, volumes
+from minirt.engine import changes, control, exec_start, gc, networks, owner, volumes
 from minirt.engine.container import Conflict, Container, NoContainer, containers, find
 from minirt.engine.exec import execute
 from minirt.engine.options import RunOptions
@@ -79,6 +81,43 @@ def test_a_directory_that_two_containers_want_is_made_once(root: Path, monkeypat
     happened = before_next(monkeypatch, os, "makedirs", lambda: place.mkdir(parents=True), first=str(place))
     create(options(volume=[f"{place}:/data"]))
     assert happened and containers()[0].state["mounts"][0]["source"] == str(place)
+
+
+def test_a_container_that_begins_while_its_volume_is_filled_has_what_it_was_filled_with(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box, waits = create(options(volume=["data:/data"])), threading.Event()
+    changing = store.changing
+    with changing():
+        monkeypatch.setattr(store, "changing", lambda: (waits.set(), changing())[1])
+        begins = threading.Thread(target=lambda: start(box))
+        begins.start()
+        while not waits.wait(0.02) and not find("box").running:
+            pass
+        assert volumes.is_open("data", made=False)  # so whoever comes now leaves it as it is
+        new = root / "lib" / "volumes" / "data" / "new"
+        new.mkdir()
+        (new / "file").write_text("content")
+        new.rename(new.parent / "_data")  # as who fills it does
+    begins.join()
+    assert Path(f"/proc/{find('box').state['pid']}/root/data/file").read_text() == "content"
+
+
+@pytest.mark.parametrize("other", ["its last user ends", "gc"])
+def test_a_volume_that_is_a_mount_stays_for_a_container_that_begins(
+    other: str, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volumes.create("ram", options={"type": "tmpfs", "device": "tmpfs", "o": "size=1m"})
+    first = run_detached(create(options("first", volume=["ram:/ram"])))
+    create(options(volume=["ram:/ram"]))
+    if other == "gc":
+        control.stop(first, 0)
+    meanwhile = (lambda: ends(first)) if other != "gc" else gc.collect
+    happened = before_next(monkeypatch, minirt.engine.start, "make_cgroup", meanwhile)
+    box = start(find("box"))
+    assert happened and os.statvfs(f"/proc/{box.state['pid']}/root/ram").f_blocks * 4096 == 1 << 20
+    control.stop(box, 0)
+    assert not os.path.ismount(root / "lib" / "volumes" / "ram" / "_data")
 
 
 # -- what joins a container that runs ------------------------------------------------------------------------------------
