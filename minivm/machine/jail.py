@@ -6,7 +6,8 @@ calls as a container's birth is one (minirt/plan), run by the process itself bef
     namespaces   no network, none of the host's mounts, host names, IPC objects, cgroup paths
     root         an empty, read-only file system of one directory is /
     user         a number that no user has; no groups, no capabilities, none to be had
-    limits       no more descriptors than are open now (and the threads' few, and the guest's connections), no core files
+    limits       no more descriptors than are open now (and the threads' few, and the guest's connections), no core files; of a
+                 machine by name, whose logs we keep, no file longer than the longest that it needs
     seccomp      the calls of confinement.py, on all threads to come
 
 Firecracker's jailer does this before it starts its program (docs/jailer.md there). Ours is an interpreter, whose files an
@@ -42,7 +43,7 @@ NEEDED = (  # what is imported while a machine runs and ends, by name, for there
 )  # fmt: skip
 
 
-def jail_plan(uid: int, root: bool, looked_at: bool = False, connections: int = 0) -> Plan:
+def jail_plan(uid: int, root: bool, looked_at: bool = False, connections: int = 0, longest: int | None = None) -> Plan:
     """Return the plan.
 
     Args:
@@ -50,6 +51,7 @@ def jail_plan(uid: int, root: bool, looked_at: bool = False, connections: int = 
         root: whether this process may do all that; else it makes a user namespace first, and stays who it is.
         looked_at: whether a debugger or a dump is asked for (confinement.py).
         connections: descriptors that the guest may come to hold, besides our own.
+        longest: bytes that a file may come to have; None: any.
     """
     from minirt.linux import constants as k
     from minirt.plan import Plan
@@ -68,7 +70,7 @@ def jail_plan(uid: int, root: bool, looked_at: bool = False, connections: int = 
     p.pivot_root(".", ".", why="this is / now; the old root lies on it")
     p.umount2(".", k.MNT_DETACH, why="and is taken off: no path leads to the host's files any more")
     p.chdir("/", why="nor does the working directory")
-    _limits(p, DESCRIPTORS + connections)
+    _limits(p, DESCRIPTORS + connections, longest)
     p.step("user", ("root",), why="be nobody")
     _capabilities(p)
     if root:
@@ -82,7 +84,7 @@ def jail_plan(uid: int, root: bool, looked_at: bool = False, connections: int = 
     return p
 
 
-def _limits(p: Plan, more: int) -> None:
+def _limits(p: Plan, more: int, longest: int | None) -> None:
     from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit
 
     from minirt.linux import constants as k
@@ -93,6 +95,8 @@ def _limits(p: Plan, more: int) -> None:
     p.step("limits", why="what a broken machine cannot use up")
     p.prlimit64(0, k.RLIMIT_NOFILE, Words(most, most), why=f"{more} more descriptors than there are")
     p.prlimit64(0, k.RLIMIT_CORE, Words(0, 0), why="a core file would hold the guest's memory")
+    if longest is not None:
+        p.prlimit64(0, k.RLIMIT_FSIZE, Words(longest, longest), why="no log fills the host's disk")
 
 
 def _capabilities(p: Plan) -> None:
@@ -131,13 +135,14 @@ def _alone() -> bool:
     return True
 
 
-def enter(sink: Sink | None = None, looked_at: bool = False, connections: int = 0) -> None:
+def enter(sink: Sink | None = None, looked_at: bool = False, connections: int = 0, longest: int | None = None) -> None:
     """Confine this process, which must have one thread. There is no way back.
 
     Args:
         sink: told each call.
         looked_at: whether a debugger or a dump is asked for.
         connections: Machine.connections of the machine that it runs.
+        longest: bytes that a file which it has open may come to have; None: any.
 
     Raises MinivmError where something of it cannot be done here: then the process must end.
     """
@@ -152,6 +157,7 @@ def enter(sink: Sink | None = None, looked_at: bool = False, connections: int = 
     try:
         from minirt.plan.here import perform
 
-        perform(jail_plan(USERS + os.getpid() % (1 << 22), os.geteuid() == 0, looked_at, connections), sink)
+        uid = USERS + os.getpid() % (1 << 22)
+        perform(jail_plan(uid, os.geteuid() == 0, looked_at, connections, longest), sink)
     except MinirtError as error:
         raise MinivmError(f"cannot jail this process: {error}") from None

@@ -7,6 +7,7 @@ import signal
 import sys
 
 from minivm.manager.client import request
+from minivm.manager.log import opened
 from minivm.manager.machines import MachineError, NamedMachine
 
 __all__ = ["pause", "resume", "start", "stop"]
@@ -35,7 +36,7 @@ def start(machine: NamedMachine) -> None:
 def _spawn(machine: NamedMachine, lock: int, ready: int) -> int:
     """Make the process, in a session of its own and with no terminal; it holds `lock` from its birth. man 3 posix_spawn."""
     words = [sys.executable, "-m", "minivm.manager.vmm", machine.name, str(lock), str(ready)]
-    log = os.open(machine.file("vmm.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    log = opened(machine.file("vmm.log"))
     null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     os.set_inheritable(lock, True)
     os.set_inheritable(ready, True)

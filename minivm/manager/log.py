@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["ConsoleLog", "tail"]
+__all__ = ["LONGEST", "ConsoleLog", "opened", "tail"]
 
 LONGEST = 4 << 20  # bytes; a guest that prints without end fills twice that and no more
 CHUNK = 1 << 16
@@ -25,7 +25,7 @@ class ConsoleLog:
     def __init__(self, path: str, longest: int = LONGEST) -> None:
         self._longest = longest
         # Both are opened now, and none is renamed later: in a jail there are no names (machine/jail.py).
-        self._fd, self._before = (os.open(name, FLAGS, 0o600) for name in (path, path + ".1"))
+        self._fd, self._before = (opened(name, longest) for name in (path, path + ".1"))
         self._began = self._size = os.fstat(self._fd).st_size  # where in the file this run's output begins
 
     def write(self, data: bytes) -> None:
@@ -58,6 +58,18 @@ class ConsoleLog:
         """Close the files."""
         os.close(self._fd)
         os.close(self._before)
+
+
+def opened(path: str, longest: int = LONGEST) -> int:
+    """Return the descriptor of a log to add to. One that is too long begins anew: a process that was broken into has filled it.
+
+    Args:
+        longest: bytes.
+    """
+    fd = os.open(path, FLAGS, 0o600)
+    if os.fstat(fd).st_size > longest:
+        os.ftruncate(fd, 0)
+    return fd
 
 
 def tail(path: str, lines: int | None) -> bytes:

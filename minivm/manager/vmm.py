@@ -18,7 +18,7 @@ from minivm.machine.foreground import Running
 from minivm.machine.machine import Machine
 from minivm.machine.prepare import prepare
 from minivm.manager.control import Control
-from minivm.manager.log import ConsoleLog
+from minivm.manager.log import LONGEST, ConsoleLog
 from minivm.manager.machines import OUTCOME, NamedMachine
 from minivm.manager.serve import Server
 from minivm.manager.settings import config_of
@@ -110,7 +110,23 @@ def _enter_jail(connections: int) -> None:
 
     for name in ("minirt", "minivm.machine.dump", "minivm.inspect.core"):
         import_module(name)
-    enter(connections=connections)
+    enter(connections=connections, longest=_longest_file() + LONGEST)
+
+
+def _longest_file() -> int:
+    """Return the size of the longest file that is open for writing: a disk's, which never grows, or a log's."""
+    import stat
+    from fcntl import F_GETFL, fcntl
+
+    longest = 0
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            made, flags = os.fstat(int(name)), fcntl(int(name), F_GETFL)
+        except OSError:
+            continue  # it was the directory itself
+        if stat.S_ISREG(made.st_mode) and flags & os.O_ACCMODE != os.O_RDONLY:
+            longest = max(longest, made.st_size)
+    return longest
 
 
 def _tell(ready: int, text: str) -> None:

@@ -156,6 +156,25 @@ def test_what_a_machine_needs_still_works(call):
     assert status == 0 and "returned" in text
 
 
+def test_a_file_that_is_open_grows_to_what_was_given_and_no_further(tmp_path):
+    program = f"""
+import errno, os
+from minivm.machine.jail import enter
+fd = os.open({str(tmp_path / "log")!r}, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+enter(longest=8192)
+assert os.write(fd, bytes(10000)) == 8192
+for grow in (lambda: os.write(fd, b"x"), lambda: os.ftruncate(fd, 8193), lambda: os.posix_fallocate(fd, 0, 8193)):
+    try:
+        grow()
+        os._exit(1)
+    except OSError as error:
+        assert error.errno == errno.EFBIG
+os._exit(0)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=LIMIT, check=False)
+    assert (done.returncode, (tmp_path / "log").stat().st_size) == (0, 8192), done.stderr
+
+
 def test_explain_tells_each_call_of_the_jail_with_its_reason():
     done = subprocess.run([*COMMAND, "--explain"], input="", capture_output=True, text=True, timeout=LIMIT, check=False)
     assert done.returncode == 0, done.stderr

@@ -192,6 +192,18 @@ def test_a_machine_in_a_jail_has_a_life_and_its_end_is_known(minivm):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="another user is given up by root alone")
+def test_of_a_machine_in_a_jail_no_file_grows_far_beyond_its_largest_disk(minivm, tmp_path):
+    (tmp_path / "disk").write_bytes(bytes(32 << 20))
+    (tmp_path / "large").write_bytes(b"")
+    os.truncate(tmp_path / "large", 1 << 40)
+    minivm.started("box", "--jail", "--disk", tmp_path / "disk", "--disk", f"{tmp_path / 'large'},ro")
+    limits = Path(f"/proc/{minivm.about('box')['pid']}/limits").read_text()
+    soft, hard = re.search(r"^Max file size +(\d+) +(\d+)", limits, re.M).groups()
+    assert soft == hard and 32 << 20 <= int(soft) <= 48 << 20
+    minivm.ok("stop", "box", "--time", "0")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="another user is given up by root alone")
 @pytest.mark.skipif(shutil.which("passt") is None, reason="passt is not installed")
 def test_a_machine_in_a_jail_has_a_network_in_user_mode(minivm):
     minivm.started("box", "--jail", "--net", "user")

@@ -47,6 +47,15 @@ def test_a_run_replays_what_it_said_itself(tmp_path):
     assert tail(path, None) == b"first\nsecond\n" and tail(path, 1) == b"second\n" and tail(path, 0) == b""
 
 
+def test_a_log_that_somebody_has_filled_begins_anew(tmp_path):
+    for name in ("log", "log.1"):
+        (tmp_path / name).write_bytes(bytes(200))
+    log = ConsoleLog(str(tmp_path / "log"), 100)
+    log.write(b"new")
+    assert tail(str(tmp_path / "log"), None) == b"new"
+    log.close()
+
+
 def test_what_waits_for_a_client_is_bounded_and_never_cut_in_a_piece():
     ours, theirs = socket.socketpair()
     with ours, theirs:
