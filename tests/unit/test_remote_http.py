@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import threading
 from email.utils import formatdate
 from types import SimpleNamespace
 
 import pytest
+import urllib3
+from liars import Content, Handler, Registry
 
 from minirt.image.remote import http
 from minirt.image.remote.errors import Lied, RegistryError
@@ -64,3 +68,26 @@ def test_what_is_no_url_is_a_lie(target: str) -> None:
 @pytest.mark.parametrize(("text", "number"), [("12", 12), ("", -1), ("²", -1), ("-3", -1), ("1e3", -1)])
 def test_a_length_is_digits_alone(text: str, number: int) -> None:
     assert http.length_of(text) == number
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_an_answer_that_hangs_ends_when_all_is_to_end(when: str) -> None:
+    over = threading.Event()
+
+    def hang(handler: Handler) -> bool:
+        handler.send_response(200)
+        handler.send_header("Content-Length", "100")
+        handler.end_headers()
+        return over.wait(30)
+
+    with Registry(Content(), hang) as registry:
+        one = http.Http(registry.host, verify=False)
+        if when == "before":
+            one.abort()
+        response = one.request("GET", "/v2/x/blobs/y")
+        if when == "after":
+            one.abort()
+        with contextlib.suppress(urllib3.exceptions.HTTPError):
+            assert response.read() == b""
+        assert not over.is_set(), "the registry has not said more"
+        over.set()

@@ -56,16 +56,15 @@ class Http:
         self._pool = _pool(host, verify, certificates or {})
         self._lock = threading.Lock()
         self._live: WeakSet[BaseHTTPResponse] = WeakSet()
+        self._aborted = False
 
     def abort(self) -> None:
-        """End what other threads are reading, at once: else each might wait a minute for a registry that says nothing."""
+        """End what other threads are reading, or are about to: else each might wait a minute for a registry that says nothing."""
         with self._lock:
+            self._aborted = True
             live = list(self._live)
         for response in live:
-            try:
-                response.shutdown()
-            except (OSError, ValueError, RuntimeError):  # it has ended by itself
-                continue
+            _shut(response)
 
     @property
     def base(self) -> str:
@@ -118,6 +117,9 @@ class Http:
             if response.status not in BUSY:
                 with self._lock:
                     self._live.add(response)
+                    aborted = self._aborted
+                if aborted:
+                    _shut(response)
                 return response
             wait = _retry_after(response)
             text = problem(response)
@@ -164,6 +166,14 @@ class Http:
             url = there
             rewind(body)
         raise Lied(f"the registry {self.host} redirects more than {REDIRECTS} times: {url[:200]!r}")
+
+
+def _shut(response: BaseHTTPResponse) -> None:
+    """Let whoever reads a response read its end."""
+    try:
+        response.shutdown()
+    except (OSError, ValueError, RuntimeError):
+        pass  # it has ended by itself
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:
