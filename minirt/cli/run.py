@@ -10,8 +10,10 @@ from minirt.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
+    from minirt.cli.image.progress import Part
     from minirt.engine.options import RunOptions
     from minirt.image.store import Image
 
@@ -273,8 +275,16 @@ def run(args: argparse.Namespace) -> int:
         raise
 
 
-def image_for(options: RunOptions) -> Image:
-    """Return the image, fetched first where --pull asks for that. Raises: ImageError with exit code 125."""
+def image_for(options: RunOptions, shown: Callable[[], Part] | None = None, wanted: Callable[[], bool] = lambda: True) -> Image:
+    """Return the image, fetched first where --pull asks for that.
+
+    Args:
+        options: image, pull, platform, quiet, plan.
+        shown: gives who is told how far it is, where it is one of several.
+        wanted: asked meanwhile whether to go on.
+
+    Raises: ImageError with exit code 125.
+    """
     from minirt.engine.images import find_image, is_for
     from minirt.image.errors import BadReference, UnknownImage
 
@@ -291,12 +301,13 @@ def image_for(options: RunOptions) -> Image:
             missing = str(error)
     else:
         missing = ""
-    return fetch(options, missing)
+    return fetch(options, missing, shown, wanted)
 
 
-def fetch(options: RunOptions, missing: str) -> Image:
+def fetch(options: RunOptions, missing: str, shown: Callable[[], Part] | None, wanted: Callable[[], bool]) -> Image:
     """Pull the image. Args: missing, what was said when it was not found here. Raises: ImageError with exit code 125."""
     import sys
+    from contextlib import nullcontext
 
     from minirt.cli.image.progress import Transfer
     from minirt.cli.image.verb import open_store
@@ -304,11 +315,11 @@ def fetch(options: RunOptions, missing: str) -> Image:
     from minirt.image.errors import ImageError
     from minirt.image.remote.pull import pull
 
-    if missing and not options.quiet and sys.stderr.isatty():
+    if missing and shown is None and not options.quiet and sys.stderr.isatty():
         print(f"Unable to find image '{options.image}' locally", file=sys.stderr)
     try:
-        with Transfer(options.quiet) as progress:
-            name = pull(open_store(), options.image, platform=options.platform, progress=progress).name
+        with Transfer(options.quiet) if shown is None else nullcontext(shown()) as progress:
+            name = pull(open_store(), options.image, platform=options.platform, progress=progress, wanted=wanted).name
     except ImageError as error:
         error.exit_code = 125
         raise

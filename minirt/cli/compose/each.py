@@ -52,13 +52,13 @@ def build_all(args: argparse.Namespace) -> int:
 
 def pull_all(args: argparse.Namespace) -> int:
     """Fetch images."""
+    from minirt.compose.images import fetch_all
     from minirt.compose.service import image_name
 
-    project, fetch = project_of(args), fetcher(args.quiet)
-    for name in args.services or project.services:
-        if not project.everything[name].get("build"):
-            fetch(image_name(project, name), "always")
-            teller(args)(f"Image {image_name(project, name)}", "Pulled")
+    project, say = project_of(args), teller(args)
+    names = [name for name in args.services or project.services if not project.everything[name].get("build")]
+    with fetcher(args.quiet) as fetch:
+        fetch_all({image_name(project, name): "always" for name in names}, fetch, say, "Pulled")
     return 0
 
 

@@ -24,7 +24,8 @@ def prepare(project: Project, names: list[str], args: argparse.Namespace, build:
     from minirt.compose.up import Up
 
     say, quiet = teller(args), args.quiet_pull
-    images = images_for(project, names, say, build=build or args.build, fetch=fetcher(quiet), pull=args.pull, quiet=quiet)
+    with fetcher(quiet) as fetch:
+        images = images_for(project, names, say, build=build or args.build, fetch=fetch, pull=args.pull, quiet=quiet)
     ensure_networks(project, names, say)
     ensure_volumes(project, names, say)
     work = Up(project, images, crew_of(args))

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import contextmanager
 
 from minirt.cli.help import Help
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from minirt.compose.crew import Crew
+    from minirt.compose.images import Fetch
     from minirt.compose.project import Project
     from minirt.engine.container import Container
     from minirt.image.store import Image
@@ -86,13 +88,27 @@ def crew_of(args: argparse.Namespace) -> Crew:
     return Crew(teller(args), int(text or -1))
 
 
-def fetcher(quiet: bool) -> Callable[[str, str], Image]:
-    """Return what finds an image by name and policy."""
+@contextmanager
+def fetcher(quiet: bool) -> Iterator[Fetch]:
+    """Give what finds images by name and policy, several at a time; how far they are is shown together, from the first on."""
+    import threading
+    from contextlib import ExitStack
 
-    def fetch(name: str, policy: str) -> Image:
-        from minirt.cli.run import image_for
-        from minirt.engine.options import RunOptions
+    from minirt.cli.image.progress import Transfer
 
-        return image_for(RunOptions(name, pull=policy, quiet=quiet))
+    lock, begun = threading.Lock(), list[Transfer]()
+    with ExitStack() as undo:
 
-    return fetch
+        def whole() -> Transfer:
+            with lock:
+                if not begun:
+                    begun.append(undo.enter_context(Transfer(quiet)))
+                return begun[0]
+
+        def fetch(name: str, policy: str, wanted: Callable[[], bool]) -> Image:
+            from minirt.cli.run import image_for
+            from minirt.engine.options import RunOptions
+
+            return image_for(RunOptions(name, pull=policy, quiet=quiet), lambda: whole().of(name), wanted)
+
+        yield fetch

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any
 
-__all__ = ["Counter", "Transfer"]
+__all__ = ["Counter", "Part", "Transfer"]
 
 
 class Counter:
@@ -96,30 +96,60 @@ class Transfer:
             self._bar.start()
         return self
 
-    def begin(self, digest: str, size: int) -> None:
-        """A blob begins; size in bytes."""
-        with self._lock:
-            self._sizes[digest] = size
-            if self._bar is not None:
-                self._tasks[digest] = self._bar.add_task(short(digest), total=size)
+    def of(self, name: str) -> Part:
+        """Return what is told of one of several transfers, which may have blobs in common."""
+        return Part(self, name)
 
-    def advance(self, digest: str, count: int) -> None:
+    def begin(self, digest: str, size: int, name: str = "") -> None:
+        """A blob begins; size in bytes; name, of the transfer, if there are several."""
+        with self._lock:
+            self._sizes[name + digest] = size
+            if self._bar is not None:
+                self._tasks[name + digest] = self._bar.add_task(called(name, digest), total=size)
+
+    def advance(self, digest: str, count: int, name: str = "") -> None:
         """Bytes are there; negative, where it begins again."""
         if self._bar is not None:
-            self._bar.advance(self._tasks[digest], count)
+            self._bar.advance(self._tasks[name + digest], count)
 
-    def say(self, digest: str, text: str) -> None:
+    def say(self, digest: str, text: str, name: str = "") -> None:
         """Something is done with a blob."""
         if self._quiet:
             return
         with self._lock:
             if self._bar is None:
-                print(f"{short(digest)}  {human(self._sizes.get(digest, 0))}  {text}", file=sys.stderr, flush=True)
-            elif digest in self._tasks:
-                self._bar.update(self._tasks[digest], description=f"{short(digest)} {text}")
+                size = human(self._sizes.get(name + digest, 0))
+                print(f"{called(name, digest)}  {size}  {text}", file=sys.stderr, flush=True)
+            elif name + digest in self._tasks:
+                self._bar.update(self._tasks[name + digest], description=f"{called(name, digest)} {text}")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
+
+
+class Part:
+    """One of several transfers that are shown together. Args: whole, who shows them; name, of this one."""
+
+    def __init__(self, whole: Transfer, name: str) -> None:
+        self._whole = whole
+        self._name = name
+
+    def begin(self, digest: str, size: int) -> None:
+        """As `Transfer.begin`."""
+        self._whole.begin(digest, size, self._name)
+
+    def advance(self, digest: str, count: int) -> None:
+        """As `Transfer.advance`."""
+        self._whole.advance(digest, count, self._name)
+
+    def say(self, digest: str, text: str) -> None:
+        """As `Transfer.say`."""
+        self._whole.say(digest, text, self._name)
+
+
+def called(name: str, digest: str) -> str:
+    """Return what a blob is called, with the image's name before it where there are several."""
+    return f"{name}  {short(digest)}" if name else short(digest)

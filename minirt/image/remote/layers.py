@@ -31,25 +31,36 @@ __all__ = ["arrive"]
 
 FETCHES = 4  # at a time: docker has 3, podman 6
 UNPACKS = 2
+LOOK = 0.2  # s between two looks whether it is still wanted
 
 
 def arrive(
-    store: Store, repository: Repository, layers: list[Descriptor], diff_ids: list[str], progress: Progress
-) -> None:
+    store: Store, repository: Repository, layers: list[Descriptor], diff_ids: list[str], progress: Progress,
+    wanted: Callable[[], bool] = lambda: True,
+) -> None:  # fmt: skip
     """Let the store have layers, as blobs and as directories. Call it inside `Store.adding`.
 
-    Args: diff_ids, lowest first; none of them, where nothing is to be unpacked.
-    Raises what `fetch` and `Layers.unpack_one` do, the first that went wrong; the others have stopped by then.
+    Args: diff_ids, lowest first; none of them, where nothing is to be unpacked; wanted, asked meanwhile whether to go on.
+    Raises what `fetch` and `Layers.unpack_one` do, the first that went wrong; the others have stopped by then. Stopped, where it is
+    not wanted any more.
     """
     arrival = _Arrival(store, repository, layers, diff_ids, progress)
     with ThreadPoolExecutor(FETCHES, "fetch") as fetchers, ThreadPoolExecutor(UNPACKS, "unpack") as unpackers:
         try:
             futures = [fetchers.submit(arrival.fetch, layer) for layer in {one["digest"]: one for one in layers}.values()]
             futures += [unpackers.submit(arrival.unpack, number) for number in range(len(diff_ids))]
-            wait(futures, return_when=FIRST_EXCEPTION)
+            while wanted() and not is_over(futures):
+                wait(futures, LOOK, FIRST_EXCEPTION)
         finally:
             arrival.stop(futures)
     raise_first(futures)
+    if not all(future.done() and not future.cancelled() for future in futures):
+        raise Stopped("stopped")
+
+
+def is_over(futures: list[Future[None]]) -> bool:
+    """Say whether all have ended, or one has failed."""
+    return all(future.done() for future in futures) or any(future.done() and future.exception() for future in futures)
 
 
 class _Arrival:

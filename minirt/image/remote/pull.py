@@ -12,10 +12,12 @@ from minirt.image.remote.errors import Denied, Lied, NotThere, Unreachable
 from minirt.image.remote.platform import Platform, choose
 from minirt.image.remote.registries import Registries
 from minirt.image.remote.registry import connect
+from minirt.image.remote.together import Stopped
 from minirt.image.signing import policy as signing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, Protocol
 
     from minirt.image.blobs import Descriptor
@@ -59,22 +61,24 @@ def pull(
     credentials: Credentials | None = None,
     progress: Progress | None = None,
     unpacked: bool = True,
+    wanted: Callable[[], bool] = lambda: True,
 ) -> Image:
     """Fetch an image, unpack it and give it its name.
 
     Args: name, as a person types it; platform, OS/ARCHITECTURE[/VARIANT], by default this machine's; verify, as in
     Http; credentials, in place of those that the files have; unpacked, whether to unpack it: what only looks like an
-    image cannot be.
-    Returns the image. Raises BadReference, RegistryError and those below it, ImageError, StoreError.
+    image cannot be; wanted, asked meanwhile whether to go on.
+    Returns the image. Raises Stopped where it is not wanted any more, BadReference, RegistryError and those below it, ImageError,
+    StoreError.
     """
-    wanted = Platform.parse(platform)
+    machine = Platform.parse(platform)
     registries = Registries.load()
     problems: list[ImageError] = []
     for reference in registries.candidates(name):
         for place in registries.places(reference):
             repository = connect(place, verify=verify, credentials=credentials)
             try:
-                image = _pull(store, repository, reference, wanted, progress or Quiet(), unpacked)
+                image = _pull(store, repository, reference, machine, progress or Quiet(), unpacked, wanted)
                 store.settle()
                 return image
             except Unreachable as error:  # what has arrived is good, and the next try goes on with it
@@ -82,7 +86,7 @@ def pull(
             except (NotThere, Denied) as error:
                 store.collect(wait=False)
                 problems.append(error)
-            except StoreError:
+            except (StoreError, Stopped):  # the same: what has arrived is good
                 raise
             except ImageError:
                 store.collect(wait=False)
@@ -94,22 +98,23 @@ def pull(
 
 
 def _pull(
-    store: Store, repository: Repository, reference: Reference, wanted: Platform, progress: Progress, unpacked: bool
-) -> Image:
+    store: Store, repository: Repository, reference: Reference, machine: Platform, progress: Progress, unpacked: bool,
+    wanted: Callable[[], bool],
+) -> Image:  # fmt: skip
     from minirt.image.remote.layers import arrive
 
     with store.adding(), Attempt(f"pull {reference.familiar}"):
         data, top = repository.manifest(reference.digest or reference.tag or "latest")
         descriptor = top
         if top["mediaType"] in INDEXES:
-            chosen = choose(_json(data), wanted, str(reference), lambda entry: _json(_follow(repository, entry, reference)[0]))
+            chosen = choose(_json(data), machine, str(reference), lambda entry: _json(_follow(repository, entry, reference)[0]))
             data, found = _follow(repository, chosen, reference)
             descriptor = {**found, "platform": chosen.get("platform") or {}}
             if found["mediaType"] in INDEXES:
                 raise Lied(f"{reference} has an index that it calls an image: {found['digest']}")
         config, layers = _read(_json(data), reference)
         diff_ids = _configuration(store, repository, config, layers, reference)
-        arrive(store, repository, layers, diff_ids if unpacked else [], progress)
+        arrive(store, repository, layers, diff_ids if unpacked else [], progress, wanted)
         _keep(store, descriptor, data)
         store.origins.add([str(blob["digest"]) for blob in (config, *layers)], str(repository))
         (store.pin if reference.digest else store.set_name)(reference.familiar, descriptor)
