@@ -33,6 +33,7 @@ CAPABILITIES = {
     "KVM_CAP_XSAVE2": (False, "saving all of the processor's extended state"),
     "KVM_CAP_TSC_CONTROL": (False, "scaling the guest's time stamp counter"),
 }
+EMULATED = "KVM emulates it here, and has not all that Linux wants; lab/run offers a machine with a full KVM"
 UPDATE = "a newer kernel has it; lab/run offers a machine with a full KVM"
 
 
@@ -67,6 +68,8 @@ def findings() -> list[dict[str, Any]]:
         for name, (needed, text) in CAPABILITIES.items():
             found.append(_finding(name, kvm.check_extension(system, name), needed, text, UPDATE))
         found.append(_try_machine(system))
+        text = "the processor itself runs a guest's kernel, as Linux needs"
+        found.append(_finding("ring 0", _try_kernels(), False, text, EMULATED))
         return found
     finally:
         kvm.close(system)
@@ -81,6 +84,16 @@ def _try_machine(system: int) -> dict[str, Any]:
     except MinivmError as error:
         return _finding("KVM_CREATE_VM", 0, True, "a machine can be made", str(error))
     return _finding("KVM_CREATE_VM", 1, True, "a machine can be made", "")
+
+
+def _try_kernels() -> int:
+    """Let a machine run an instruction that KVM's emulator does not know."""
+    from minivm.inspect.probe import runs_kernels
+
+    try:
+        return int(runs_kernels())
+    except MinivmError:
+        return 0
 
 
 def _finding(name: str, value: int | None, needed: bool, text: str, advice: str) -> dict[str, Any]:

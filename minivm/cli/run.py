@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from minivm.cli.config import config_of
+from minivm.cli.config import config_of, kernel_name
 from minivm.errors import MinivmError, UsageError
 from minivm.machine.prepare import prepare
 
@@ -59,12 +59,28 @@ def run_config(options: argparse.Namespace, config: Config) -> int:
         from minivm.machine.plan import machine_plan
 
         return _print_plan(machine_plan(config, start), options.format)
+    if config.rootfs or config.kernel != kernel_name(options):  # Linux, as is a kernel with a name
+        _warn_of_emulation()
     if not (options.explain or options.profile or options.trace):
         return _run(options, config, start, [])
     from minivm.cli.sinks import opened
 
     with opened(options) as sinks:
         return _run(options, config, start, sinks)
+
+
+def _warn_of_emulation() -> None:
+    """Say beforehand where Linux will hang: it says nothing then."""
+    from minivm.errors import KvmError
+    from minivm.inspect.probe import runs_kernels
+
+    try:
+        if runs_kernels():
+            return
+    except KvmError:
+        return  # the run itself says it
+    print("minivm: this KVM emulates what a guest runs in ring 0, and has not all that Linux wants: it may hang without a word"
+          " (`minivm doctor`; lab/run offers a machine with a full KVM)", file=sys.stderr)  # fmt: skip
 
 
 def _run(options: argparse.Namespace, config: Config, start: Start, sinks: list[Sink]) -> int:

@@ -7,6 +7,8 @@ No version or capability tells: KVM_CHECK_EXTENSION says yes to all of it on hos
     int3     int3                    does it come to us, or to the guest (whose handler halts)?
     execute  nop; nop                does debug register 0 stop before the second?
     write    mov [0x2000], byte 5    does debug register 0 stop after it?
+
+And what Linux can have: whether the processor runs the guest's kernel at all, or KVM's emulator does.
 """
 
 from __future__ import annotations
@@ -21,10 +23,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Abilities", "probe"]
+__all__ = ["Abilities", "probe", "runs_kernels"]
 
 CODE, HANDLER, DATA, STACK, SIZE = 0x1000, 0x1100, 0x2000, 0x8000, 0x10000
 HLT = b"\xf4"
+POPCNT = b"\xf3\x0f\xb8\xc0"  # popcnt ax, ax
+INVALID = 6  # vector of #UD
 LOCAL, EXACT, WRITE_BYTE = 1, 1 << 8 | 1 << 10, 1 << 16  # DR7: L0, LE and the bit that is always 1, R/W0 = 01 (SDM 3B, 17.2.4)
 
 
@@ -59,6 +63,17 @@ def probe() -> Abilities:
         )
 
 
+def runs_kernels() -> bool:
+    """Say whether what runs in ring 0 runs on the processor, as Linux needs, and not in KVM's instruction emulator.
+
+    That (arch/x86/kvm/emulate.c) has what a kernel does to devices and page tables, and of the rest so much: no popcnt. A processor
+    that has none either has the guest's handler called. Takes a few milliseconds. Raises KvmError where there is no KVM.
+    """
+    with _machine() as (memory, vcpu):
+        _load(memory, vcpu, POPCNT)
+        return bool(vcpu.run() != lib.KVM_EXIT_INTERNAL_ERROR)
+
+
 @contextlib.contextmanager
 def _machine() -> Iterator[tuple[kvm.GuestMemory, kvm.Vcpu]]:
     """Make a machine without interrupt controllers, in which `hlt` is an exit; it is gone afterwards."""
@@ -77,16 +92,21 @@ def _machine() -> Iterator[tuple[kvm.GuestMemory, kvm.Vcpu]]:
 
 def _stops(memory: kvm.GuestMemory, vcpu: kvm.Vcpu, code: bytes, control: int, registers: list[int] | None = None) -> bool:
     """Run code, then `hlt`. Says whether KVM_EXIT_DEBUG came of it."""
-    memory.view(CODE, len(code) + 1)[:] = code + HLT
-    for vector in (1, 3):  # debug exception and int3, if they are the guest's
-        memory.view(4 * vector, 4)[:] = HANDLER.to_bytes(4, "little")
-    memory.view(HANDLER, 1)[:] = HLT
-    sregs = kvm.get_sregs(vcpu.fd)
-    sregs.cs.base = sregs.cs.selector = 0
     try:
-        kvm.set_sregs(vcpu.fd, sregs)
-        kvm.set_regs(vcpu.fd, kvm.new_regs(rip=CODE, rflags=2, rsp=STACK))
+        _load(memory, vcpu, code)
         kvm.set_guest_debug(vcpu.fd, control, registers or ())
         return bool(vcpu.run() == lib.KVM_EXIT_DEBUG)
     except KvmError:
         return False  # this KVM refuses the request itself
+
+
+def _load(memory: kvm.GuestMemory, vcpu: kvm.Vcpu, code: bytes) -> None:
+    """Put code there, and `hlt` behind it and into the handlers, and let the processor begin with it."""
+    memory.view(CODE, len(code) + 1)[:] = code + HLT
+    for vector in (1, 3, INVALID):  # debug exception and int3, if they are the guest's
+        memory.view(4 * vector, 4)[:] = HANDLER.to_bytes(4, "little")
+    memory.view(HANDLER, 1)[:] = HLT
+    sregs = kvm.get_sregs(vcpu.fd)
+    sregs.cs.base = sregs.cs.selector = 0
+    kvm.set_sregs(vcpu.fd, sregs)
+    kvm.set_regs(vcpu.fd, kvm.new_regs(rip=CODE, rflags=2, rsp=STACK))

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import doctest
+import json
 import os
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
+from kernels import make_bzimage
 
 from minivm import kvm
 from minivm.boot import layout, longmode
 from minivm.errors import KvmError
+from minivm.inspect.probe import runs_kernels
 
 KVM = Path("/dev/kvm")
 pytestmark = [
@@ -165,3 +170,20 @@ def test_guest_memory_is_bounded():
 def test_an_absurd_amount_of_memory_is_an_error_and_no_crash():
     with pytest.raises(KvmError, match=r"mmap.*ENOMEM.*--memory"):
         kvm.GuestMemory(1 << 60)
+
+
+def test_it_is_known_by_trying_whether_ring_0_runs_on_the_processor(tmp_path: Path) -> None:
+    """And said where it does not, before Linux hangs."""
+    emulated = Path("/sys/module/kvm_pvm").exists()
+    assert runs_kernels() == (not emulated)
+    words = [sys.executable, "-m", "minivm"]
+    found = json.loads(subprocess.run([*words, "doctor", "--format", "json"], capture_output=True, timeout=60, check=True).stdout)
+    assert next(one for one in found if one["name"] == "ring 0")["ok"] == (not emulated)
+    kernel = tmp_path / "vmlinuz"
+    kernel.write_bytes(make_bzimage())
+    (tmp_path / "root/bin").mkdir(parents=True)
+    linux = [*words, "run", str(kernel), "--rootfs", str(tmp_path / "root"), "--timeout", "1"]
+    done = subprocess.run(linux, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
+    assert ("it may hang without a word" in done.stderr) == emulated
+    bare = subprocess.run([*words, "run"], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
+    assert bare.stderr == "", "the guest in the tree needs no more than the emulator has"
