@@ -6,6 +6,7 @@ the standard library. Read in this order:
 
     http.py        a connection: requests, answers, being taken over
     router.py      which function answers a request
+    answer.py      ... and is asked to
     errors.py      status codes
     server.py      listening
 

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import re
 
-from minirt.api.errors import ApiError, message_of, status_of
-from minirt.api.http import Gone
-from minirt.errors import MinirtError
+from minirt.api.errors import ApiError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
 
     Handler = Callable[..., Any]
 
-__all__ = ["DONE", "NEWEST", "OLDEST", "Created", "answer", "route"]
+__all__ = ["DONE", "NEWEST", "OLDEST", "Created", "find", "route"]
 
 OLDEST, NEWEST = (1, 40), (1, 50)  # versions of the API
 DONE = object()
@@ -45,36 +43,6 @@ def route(method: str, pattern: str) -> Callable[[Handler], Handler]:
         return function
 
     return note
-
-
-def answer(request: Request) -> None:
-    """Answer one request, also where something goes wrong. Raises: Gone."""
-    from minirt.api import routes
-
-    request.extra = routes.headers()
-    try:
-        handler, parts = find(request)
-        value = handler(request, **parts)
-        if value is None:
-            request.answer(204)
-        elif isinstance(value, int):
-            request.answer(value)
-        elif value is not DONE:
-            request.answer(201 if isinstance(value, Created) else 200, value)
-    except Gone:
-        raise
-    except MinirtError as error:
-        refuse(request, status_of(error), message_of(error))
-    except Exception as error:
-        refuse(request, 500, f"{type(error).__name__}: {error}")
-        raise
-
-
-def refuse(request: Request, status: int, message: str) -> None:
-    """Answer with an error. Raises: Gone where an answer has begun: then breaking off is all that is left."""
-    if request.answered:
-        raise Gone(message)
-    request.answer(status, {"message": message.replace("\n", " ")})
 
 
 def find(request: Request) -> tuple[Handler, dict[str, str]]:

@@ -65,8 +65,8 @@ class Listener:
         """Answer one client until it has gone."""
         import h11
 
+        from minirt.api.answer import answer
         from minirt.api.http import Connection, Gone
-        from minirt.api.router import answer
 
         try:
             if self.tls is not None:

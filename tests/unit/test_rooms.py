@@ -60,6 +60,21 @@ def test_a_core_room_imports_only_rooms_below_it(package: str) -> None:
         allowed.add(name)
 
 
+# Where files still need each other in a circle: a room that is mended leaves this list.
+KNOTTED = {"minirt/engine", "minirt/image", "minirt/network", "minirt/oci", "minirt/plan", "minirt/volume", "minivm/machine"}
+ROOMS = [f"{package}/{page.parent.name}" for package in CORE for page in sorted((TOP / package).glob("*/__init__.py"))]
+
+
+@pytest.mark.parametrize("folder", sorted(set(ROOMS) - KNOTTED))
+def test_no_two_files_of_a_room_need_each_other(folder: str) -> None:
+    files = {".".join(path.relative_to(TOP).with_suffix("").parts): path for path in (TOP / folder).rglob("*.py")}
+    needed = {}
+    for name, path in files.items():
+        found = imports(path)
+        needed[name] = {name for name in found | {name.rpartition(".")[0] for name in found} if name in files}
+    list(TopologicalSorter(needed).static_order())  # raises CycleError, which names them
+
+
 GROUND = {"minirt.errors", "minirt.paths", "minirt.trace", "minirt.documents", "minivm.errors"}  # what everybody may
 ABOVE_ALL = {"minirt.cli", "minivm.cli"}  # who may import everything
 
