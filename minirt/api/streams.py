@@ -80,7 +80,8 @@ def resize(request: Request, name: str) -> int:
 def logs(request: Request, name: str) -> Any:
     """Tell what one wrote, and what it writes."""
     from minirt.engine.asked import load_options
-    from minirt.engine.logs import check_kept, moment
+    from minirt.engine.logs import check_kept
+    from minirt.engine.moments import moment
 
     container = by_name(name)
     streams = {number for name, number in STREAMS.items() if request.flag(name)}

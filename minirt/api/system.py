@@ -116,7 +116,7 @@ def events(request: Request) -> Any:
 
 def second(request: Request, name: str) -> float | None:
     """Return a moment of the query, in s since 1970."""
-    from minirt.engine.logs import seconds
+    from minirt.engine.moments import seconds
 
     text = request.text(name)
     return seconds(text) if text else None

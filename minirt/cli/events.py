@@ -47,7 +47,7 @@ def print_events(args: argparse.Namespace) -> int:
     """Print them."""
     from minirt.engine.events import events
     from minirt.engine.filters import Filters
-    from minirt.engine.logs import seconds
+    from minirt.engine.moments import seconds
     from minirt.template import Template
 
     since, until = (seconds(text) if text else None for text in (args.since, args.until))

@@ -214,7 +214,7 @@ def health_of(chosen: dict[str, Any]) -> dict[str, Any] | None:
         return {"Test": ["NONE"]}
     if not any(texts.values()):
         return None
-    from minirt.engine.logs import duration
+    from minirt.engine.moments import duration
 
     config: dict[str, Any] = {"Retries": texts["health_retries"]}
     if texts["health_cmd"]:

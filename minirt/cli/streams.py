@@ -66,7 +66,8 @@ def print_logs(args: argparse.Namespace) -> int:
     """Print the lines, each to the stream that it was written to."""
     from minirt.cli.containers import warn_if_alone
     from minirt.engine.container import find
-    from minirt.engine.logs import details, lines, moment
+    from minirt.engine.logs import details, lines
+    from minirt.engine.moments import moment
     from minirt.errors import UsageError
 
     if args.tail not in ("all", "-1") and not args.tail.isdigit():

@@ -36,6 +36,7 @@ and for containers that nobody stays with:
     log_driver.py  where what they write is kept
     log_reader.py  ... its files, from the beginning or from the end
     logs.py       what they wrote
+    moments.py    since when, until when, in people's words
     events.py     what happens to them
     attach.py     their streams, with others
     exec.py       one more process in them

@@ -84,7 +84,7 @@ class Filters:
         """
         from datetime import datetime
 
-        from minirt.engine.logs import moment
+        from minirt.engine.moments import moment
 
         found = [datetime.fromisoformat(moment(value)[:26] + "+00:00").timestamp() for value in self.of(key)]
         return min(found) if found else None

@@ -332,7 +332,7 @@ def prune(filters: Mapping[str, Sequence[str]] | None = None) -> list[str]:
     with Store(look=True) as store:
         networks = [network for network in store.networks() if network.id in chosen]
     if until:
-        from minirt.engine.logs import moment
+        from minirt.engine.moments import moment
         from minirt.network.describe import moment as text
 
         networks = [network for network in networks if text(network.created) < moment(until[0])]

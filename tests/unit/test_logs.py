@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from minirt.engine import log_reader
 from minirt.engine.log_reader import Line, Reader
-from minirt.engine.logs import duration, moment
+from minirt.engine.moments import duration, moment
 from minirt.errors import UsageError
 
 SOURCE = Path(__file__).resolve().parents[2] / "csrc" / "monitor"

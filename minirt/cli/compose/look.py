@@ -66,7 +66,7 @@ def list_all(args: argparse.Namespace) -> int:
 
 def print_logs(args: argparse.Namespace) -> int:
     """Print what was written."""
-    from minirt.engine.logs import moment
+    from minirt.engine.moments import moment
     from minirt.errors import UsageError
 
     if args.tail != "all" and not args.tail.isdigit():
