@@ -321,11 +321,13 @@ def find(text: str) -> Container:
 def while_there(container: Container) -> Iterator[None]:
     """Do something with a container's files, or its image, which is not ours; where that fails as it was removed, say that.
 
-    Raises: NoContainer.
+    Raises: NoContainer; Conflict where it is not there yet: its row comes before its image and its files.
     """
     try:
         yield
     except (OSError, MinirtError):
-        if Container.load(container.id) is not None:
-            raise
-        raise NoContainer(f"container {container.label} was removed") from None
+        if Container.load(container.id) is None:
+            raise NoContainer(f"container {container.label} was removed") from None
+        if container.state["status"] == "creating":
+            raise Conflict(f"container {container.label} is just being made: try again") from None
+        raise

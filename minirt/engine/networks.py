@@ -238,7 +238,9 @@ def create(document: dict[str, Any]) -> dict[str, Any]:
     Raises: NetworkError, UsageError.
     """
     from minirt.network.addresses import parse_ipam
+    from minirt.network.describe import describe
     from minirt.network.manage import create as make
+    from minirt.network.store import Store
 
     ipam = document.get("IPAM") or {}
     if ipam.get("Driver") not in (None, "", "default"):
@@ -253,7 +255,8 @@ def create(document: dict[str, Any]) -> dict[str, Any]:
         document.get("Name") or "", configs, ipv6=bool(document.get("EnableIPv6")), driver=document.get("Driver") or "bridge",
         internal=bool(document.get("Internal")), labels=labels, options=options,
     )  # fmt: skip
-    return inspect(network.name)
+    with Store(look=True) as store:
+        return describe(store, network)  # not by its name: another may have removed it
 
 
 def listed(filters: Mapping[str, Sequence[str]] | None = None) -> list[dict[str, Any]]:

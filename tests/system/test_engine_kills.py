@@ -17,14 +17,17 @@ import pytest
 from command import Minirt
 from test_gc import NOTHING, die, ids, left, processes
 
-from minirt.engine import control, ended, gc, owner
+from minirt.engine import changes, control, ended, gc, owner, volumes
 from minirt.engine.container import Container, ContainerError, NameTaken, containers, find
+from minirt.engine.exec import execute
+from minirt.engine.inspect import inspect
 from minirt.engine.options import RunOptions
 from minirt.engine.removal import remove
 from minirt.engine.start import create, run_detached, start
 from minirt.engine.update import update
 from minirt.errors import MinirtError
 from minirt.state.database import Database
+from minirt.volume.store import VolumeError
 
 pytestmark = [
     pytest.mark.timeout(600),
@@ -183,7 +186,7 @@ def kill_at_each(root: Path, before: Callable[[], None], command: Callable[[], o
 
 
 def commands_at_once(root: Path, seconds: float, threads: int) -> dict[str, int]:
-    """Let threads do what they like with two names. Returns how often each answer came; what is no answer of ours is raised."""
+    """Let threads do what they like with a few names. Returns how often each answer came; what is no answer of ours is raised."""
     ways: list[Callable[[str], object]] = [
         lambda name: run_detached(create(options(name))),
         lambda name: create(options(name, rm=True)),
@@ -195,6 +198,16 @@ def commands_at_once(root: Path, seconds: float, threads: int) -> dict[str, int]
         lambda name: remove(find(name), force=True),
         lambda name: gc.collect(),
         lambda name: [gc.mend(container) for container in containers()],
+        lambda name: run_detached(create(options(name, volume=[f"vol-{name}:/named", "/nameless"]))),
+        lambda name: volumes.create(f"vol-{name}"),
+        lambda name: volumes.remove(f"vol-{name}"),
+        lambda name: volumes.prune(everything=True),
+        lambda name: execute(find(name), RunOptions("", ["true"], detach=True)),
+        lambda name: control.pause(find(name)),
+        lambda name: control.unpause(find(name)),
+        lambda name: update(find(name), {"restart": "always"}),
+        lambda name: list(changes.changes(find(name))),
+        lambda name: inspect(find(name)),
     ]
     answers: dict[str, int] = {}
     broken: list[BaseException] = []
@@ -208,7 +221,7 @@ def commands_at_once(root: Path, seconds: float, threads: int) -> dict[str, int]
                 answer = "done"
             except MinirtError as error:
                 answer = type(error).__name__
-                if not isinstance(error, (ContainerError, NameTaken)):
+                if not isinstance(error, (ContainerError, NameTaken, VolumeError)):
                     broken.append(error)
             except BaseException as error:
                 broken.append(error)

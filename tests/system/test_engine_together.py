@@ -13,6 +13,7 @@ from command import Minirt
 from interference import before_next
 
 import minirt.engine.start
+import minirt.network.manage
 import minirt.oci.join
 import minirt.plan.birth
 from minirt.build.commit import commit
@@ -208,6 +209,18 @@ def test_a_container_that_is_removed_while_it_is_read_is_told_to_be_gone(
     assert happened
 
 
+@pytest.mark.parametrize("name", READS)
+def test_a_container_that_is_read_while_it_is_made_is_told_to_be_just_that(
+    name: str, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read() -> None:
+        with pytest.raises(Conflict, match="container box is just being made"):
+            READS[name](find("box"))
+
+    happened = before_next(monkeypatch, minirt.engine.start, "hold", read)
+    assert create(options()).state["status"] == "created" and happened
+
+
 @pytest.mark.parametrize("function", ["freeze", "thaw"])
 def test_a_container_that_ends_while_it_is_held_still_for_commit_is_an_image(
     function: str, box: Container, root: Path, monkeypatch: pytest.MonkeyPatch
@@ -249,3 +262,12 @@ def test_one_that_begins_just_when_it_is_to_end_ends(
     happened = before_next(monkeypatch, owner, "take", lambda: start(find("box")))
     end(find("box"), 0)
     assert happened and [box.state["status"] for box in containers()] == (["exited"] if end is control.stop else [])
+
+
+# -- networks ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_network_that_is_removed_as_soon_as_it_is_made_was_made(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    happened = before_next(monkeypatch, minirt.network.manage, "note", lambda: networks.remove("net"))
+    made = networks.create({"Name": "net"})
+    assert happened and made["Name"] == "net" and len(made["Id"]) == 64
