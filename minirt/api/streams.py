@@ -128,7 +128,7 @@ def how_it_ends(container: Container, waiter: Waiter, gone: Callable[[], bool]) 
     """Wait for a container's end, and until all is tidied up; return its exit code, and what was wrong if that is not known."""
     from minirt.engine.attach import status_alone
     from minirt.engine.control import settle
-    from minirt.engine.ended import exit_code
+    from minirt.engine.exits import exit_code
     from minirt.engine.gc import mend
 
     monitor = waiter.wait(gone)

@@ -27,6 +27,7 @@ and for containers that nobody stays with:
     left.py       ... and given
     asked.py      what they were created with
     start.py      create, start: a birth as the monitor's child
+    exits.py      how it ended; restarts.py: when it is started again
     ended.py      what the monitor runs in the end: tidy up, start again
     restore.py    ... which a server does for those whose monitor was killed, and after a boot
     removal.py    is it running? away with it

@@ -9,7 +9,7 @@ from minirt.engine import monitor
 from minirt.engine.asked import load_options
 from minirt.engine.container import Conflict, Container, ContainerError
 from minirt.engine.control import settle
-from minirt.engine.ended import exit_code, read_exit
+from minirt.engine.exits import exit_code, read_exit
 from minirt.engine.removal import running
 from minirt.engine.start import create, run_detached, start
 from minirt.errors import UsageError

@@ -9,7 +9,7 @@ from contextlib import suppress
 from minirt.engine import owner
 from minirt.engine.asked import load_options
 from minirt.engine.container import Conflict, Container, ContainerError, check_name
-from minirt.engine.ended import read_exit
+from minirt.engine.exits import read_exit
 from minirt.engine.removal import KILLED, no_more, running, take_over, while_running
 from minirt.errors import MinirtError, UsageError
 

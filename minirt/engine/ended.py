@@ -11,29 +11,15 @@ import os
 import time
 
 from minirt.engine.container import Container, died_attributes
+from minirt.engine.exits import read_exit
 from minirt.engine.gc import clear
-from minirt.errors import MinirtError, UsageError
+from minirt.engine.restarts import STEADY, is_stopped, next_start, restart_policy
+from minirt.errors import MinirtError
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from minirt.engine.execs import Exec
-
-__all__ = ["end", "exit_code", "main", "next_start", "read_exit", "restart_policy"]
+__all__ = ["end", "main"]
 
 LOCK = 3
-FIRST, MOST = 0.1, 60.0  # seconds before the first start anew, doubled each time up to the most
-STEADY = 10.0  # after so many seconds of life it begins anew with FIRST
 LOOK = 0.05  # s between two looks whether its end is wanted
-
-
-def read_exit(container: Container | Exec) -> tuple[int, float] | None:
-    """Return the exit code and when it was (s since 1970), as the monitor wrote them down; None while it runs."""
-    try:
-        with open(f"{container.path}/exit", encoding="ascii") as file:
-            status, when = file.read().split()
-    except FileNotFoundError:
-        return None
-    return exit_code(int(status)), float(when)
 
 
 def end(container: Container) -> float | None:
@@ -63,41 +49,6 @@ def oom_killed(container: Container) -> bool:
     return any(Cgroup.open(group).oom_kills() for group in groups(container.id))
 
 
-def restart_policy(text: str) -> tuple[str, int]:
-    """Return --restart's policy, and the most tries (0: any number). Raises: UsageError."""
-    policy, colon, most = text.partition(":")
-    if policy not in ("no", "always", "unless-stopped", "on-failure") or (colon and (policy != "on-failure" or not most.isdigit())):
-        raise UsageError(f"--restart {text}: there are no, always, unless-stopped, on-failure[:TIMES]")
-    return policy, int(most or 0)
-
-
-def next_start(policy: str, code: int | None, restarts: int, tries: int, wanted: bool) -> float | None:
-    """Return after how many seconds a container is started again, None where it is not.
-
-    The n-th time in a row after FIRST * 2**n seconds, at most MOST, as docker does; on-failure:N counts all times.
-
-    Args:
-        policy: --restart.
-        code: its exit code.
-        restarts: how often it was started again since somebody started it.
-        tries: how often in a row, with no life of STEADY between.
-        wanted: whether somebody ended it (minirt stop).
-    """
-    name, most = restart_policy(policy)
-    if wanted or name == "no" or (name == "on-failure" and (code == 0 or (most and restarts >= most))):
-        return None
-    return min(FIRST * float(2 ** min(tries, 20)), MOST)
-
-
-def exit_code(status: int) -> int:
-    """Return docker's exit code for a status of wait(2)."""
-    try:
-        code = os.waitstatus_to_exitcode(status)
-    except ValueError as error:
-        raise MinirtError(f"no status of wait(2): {status}") from error
-    return code if code >= 0 else 128 - code
-
-
 def wait_unless_stopped(container: Container, seconds: float) -> bool:
     """Wait, and say whether it may be started then: not if somebody wants it ended, or --restart is another by then."""
     end = time.monotonic() + seconds
@@ -105,11 +56,6 @@ def wait_unless_stopped(container: Container, seconds: float) -> bool:
         time.sleep(LOOK)
     fresh = Container.load(container.id)
     return not is_stopped(container) and fresh is not None and restart_policy(fresh.state["restart"])[0] != "no"
-
-
-def is_stopped(container: Container) -> bool:
-    """Say whether somebody wants it to have ended."""
-    return os.path.exists(f"{container.path}/stop")
 
 
 def main(id: str) -> int:

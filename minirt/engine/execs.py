@@ -15,7 +15,7 @@ import time
 from contextlib import suppress
 
 from minirt.engine.container import Container, NoContainer, containers
-from minirt.engine.ended import read_exit
+from minirt.engine.exits import read_exit
 from minirt.engine.removal import running, while_running
 from minirt.errors import MinirtError
 from minirt.linux.process import ENDED, start_time

@@ -111,7 +111,7 @@ def is_alone(container: Container) -> bool:
 
 def restarted_by(container: Container) -> str:
     """Return what is to be done for one that --restart would have started again, had its monitor lived."""
-    from minirt.engine.ended import is_stopped, next_start
+    from minirt.engine.restarts import is_stopped, next_start
 
     state = container.state
     if next_start(state["restart"], state["exit_code"], state["restarts"], 0, is_stopped(container)) is None:
@@ -130,7 +130,7 @@ def exited(container: Container) -> None:
     """Write down that a container's program has ended, and nobody saw how. The caller owns it."""
     import time
 
-    from minirt.engine.ended import read_exit
+    from minirt.engine.exits import read_exit
 
     code, when = read_exit(container) or (None, time.time())
     lived = when - (container.state["started"] or when)

@@ -12,8 +12,8 @@ Source: docs.docker.com/engine/containers/start-containers-automatically
 from __future__ import annotations
 
 from minirt.engine.container import LOST, Container, containers
-from minirt.engine.ended import is_stopped, next_start, restart_policy
 from minirt.engine.gc import mend
+from minirt.engine.restarts import is_stopped, next_start, restart_policy
 from minirt.errors import MinirtError
 
 TYPE_CHECKING = False

@@ -16,12 +16,12 @@ from minirt.engine import owner
 from minirt.engine.asked import frozen, load_options
 from minirt.engine.container import Conflict, Container, NoContainer
 from minirt.engine.context import make_cgroup, make_context, prepare
-from minirt.engine.ended import restart_policy
 from minirt.engine.gc import clear, exited
 from minirt.engine.health import Check, begin, check_of, merged
 from minirt.engine.images import find_image, hold, wants_mounts
 from minirt.engine.left import hand_over_terminal, place, streams
 from minirt.engine.log_driver import log_limits
+from minirt.engine.restarts import restart_policy
 from minirt.engine.run import check, write_id
 from minirt.engine.session import Session
 from minirt.engine.spec import labels_of, make_spec

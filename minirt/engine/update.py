@@ -6,9 +6,9 @@ import json
 
 from minirt.engine.asked import changing, load_options
 from minirt.engine.container import Conflict, Container, ContainerError
-from minirt.engine.ended import restart_policy
 from minirt.engine.options import RunOptions
 from minirt.engine.removal import while_running
+from minirt.engine.restarts import restart_policy
 from minirt.engine.spec import resources
 from minirt.errors import UsageError
 

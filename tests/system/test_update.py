@@ -13,7 +13,7 @@ from command import Minirt
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minirt.engine.ended import FIRST, MOST, next_start
+from minirt.engine.restarts import FIRST, MOST, next_start
 
 root = pytest.mark.skipif(os.geteuid() != 0, reason="a container without a user namespace takes root")
 LIMIT = 40.0  # seconds that something may take on a busy machine
