@@ -22,6 +22,7 @@ PACKAGES_LAB := qemu-system-x86 mmdebstrap debian-archive-keyring e2fsprogs
 # docker.io has the command docker in it up to Debian 12; after that docker-cli has
 PACKAGES_PEERS = runc crun podman conmon containerd docker.io hyperfine $(shell apt-cache show docker-cli 2>/dev/null | sed -n 's/^Package: //p' | head -1)
 PACKAGES_ENGINES := podman conmon containerd docker.io docker-cli
+PACKAGES_CLOUD := openssh-client python3-pycdlib qemu-utils
 PACKAGES_TEST = $(PACKAGES_RUN) $(PACKAGES_LAB) libcap-dev strace gdb libseccomp2 linux-libc-dev golang-github-containers-common skopeo acpica-tools qemu-utils passt iproute2 iperf3 groff-base $(PACKAGES_PEERS)
 PACKAGES_TEST += git openssh-client docker-registry umoci buildah apache2-utils openssl chromium chromium-driver
 SOURCES := pyproject.toml setup.py $(wildcard csrc/*/*.[chS]) $(wildcard csrc/*/*.py) $(wildcard csrc/*/*.txt) $(wildcard csrc/*/Makefile)
@@ -82,6 +83,9 @@ test-lab: .venv/installed-test
 	lab/run --again 2 $${inputs:+--disk $$inputs} --timeout 1800 .venv/bin/python -m pytest $(WHICH) tests/lab tests/peers/test_differential.py; \
 	echo "== in the lab: engines beside each other"; \
 	lab/run --again 2 $(addprefix --with ,$(PACKAGES_ENGINES)) --timeout 900 .venv/bin/python -m pytest $(WHICH) tests/peers/test_limits.py tests/peers/test_systemd.py$(if $(MORE),; \
+	cloud=$$($(BIN)/python tests/lab/cloud_image.py) || echo "no cloud image could be made: its test is skipped"; \
+	echo "== in the lab: a cloud image"; \
+	lab/run --again 1 $(addprefix --with ,$(PACKAGES_CLOUD)) $${cloud:+--disk $$cloud} --timeout 4500 .venv/bin/python -m pytest $(WHICH) tests/lab/test_minivm_cloud_lab.py; \
 	echo "== in the lab: attacks and neighbours"; \
 	lab/run --again 2 --timeout 900 .venv/bin/python -m pytest $(MORE))
 

@@ -107,7 +107,7 @@ def test_transcripts_replay(document: str, alone: None) -> None:
             assert matches(want, run.stdout), f"{document}: $ {command}\nexpected:\n{want}\ngot:\n{run.stdout}"
 
 
-@pytest.mark.parametrize("document", [*DOCUMENTS, "CONTRIBUTING.md", "examples/notes/README.md"])
+@pytest.mark.parametrize("document", [*DOCUMENTS, "CONTRIBUTING.md", "examples/notes/README.md", "examples/cloud/README.md"])
 def test_files_that_are_named_exist(document: str) -> None:
     text = (TOP / document).read_text()
     named = re.findall(r"`((?:minirt|minivm|csrc|tests|bench|lab|tutorials|web|notes|db)/[\w/.]+)`", text)
