@@ -78,7 +78,7 @@ def under(peer, bundle, resources, look):
 
 def remove(group):
     """Remove a group that a peer left: its process may end after the peer has given up, and the next limits would be mixed."""
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while group.is_dir():
         try:
             group.rmdir()

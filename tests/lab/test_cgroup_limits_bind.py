@@ -35,10 +35,13 @@ def test_a_cpu_quota_binds_within_ten_per_cent():
         cgroup2.create("cpu", {"cpu": {"quota": 30_000, "period": 100_000}}) as group,
         child(group, forever),
     ):
-        time.sleep(0.3)  # the interpreter's own start
-        begin, used = time.monotonic(), group.keyed("cpu.stat")["usage_usec"]
-        time.sleep(4)
-        share = (group.keyed("cpu.stat")["usage_usec"] - used) / (time.monotonic() - begin) / 1e6
+        for _ in range(5):
+            begin, used = time.monotonic(), group.keyed("cpu.stat")["usage_usec"]
+            time.sleep(4)
+            share = (group.keyed("cpu.stat")["usage_usec"] - used) / (time.monotonic() - begin) / 1e6
+            assert share < 0.33
+            if share > 0.27:  # it may have had less: where the host gives this machine's processors no time
+                break
         assert share == pytest.approx(0.3, rel=0.1)
         assert group.keyed("cpu.stat")["nr_throttled"] > 20
         assert group.pressure("cpu")["some"]["total"] > 0
@@ -88,8 +91,13 @@ def test_io_max_slows_reading_from_the_disk():
 
     with cgroup2.create("io", {"blockIO": {"throttleReadBpsDevice": [device]}}) as group:
         assert "rbps=2097152" in group.read("io.max")
-        with child(group, read) as pid:
-            assert 22 <= status_of(pid) <= 60  # 6 MiB at 2 MiB a second; without the limit a tenth of a second
+        for _ in range(3):
+            with child(group, read) as pid:
+                took = status_of(pid)
+            assert took >= 22  # 6 MiB at 2 MiB a second; without the limit a tenth of a second
+            if took <= 60:  # more: the host had no time for this machine
+                break
+        assert took <= 60
         assert int(re.search(r"rbytes=(\d+)", group.read("io.stat"))[1]) >= 6 * MIB
 
 

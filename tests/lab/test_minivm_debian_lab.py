@@ -110,7 +110,7 @@ def script_disk(directory: Path) -> Path:
 
 
 def test_memtest86_starts_its_tests_on_the_serial_console(inputs):
-    words = [inputs / "memtest86+x64.bin", "-m", "64m", "--cmdline", "console=ttyS0,115200", "--timeout", "60"]
+    words = [inputs / "memtest86+x64.bin", "-m", "64m", "--cmdline", "console=ttyS0,115200", "--timeout", LIMIT]
     command = [sys.executable, "-m", "minivm", "run", *map(str, words)]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as child:
         said = b""

@@ -89,7 +89,7 @@ def oci() -> Iterator[Runtime]:
 
 
 def wait_for(condition: Any) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < end, condition
         time.sleep(0.01)
