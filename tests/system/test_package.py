@@ -19,6 +19,8 @@ from abi3info import DATAS, FUNCTIONS
 from abi3info.models import PyVersion, Symbol
 from command import Minirt
 
+BUILD = 500  # seconds that a wheel may take on a machine with other work; alone it takes ten
+pytestmark = pytest.mark.timeout(4 * BUILD)  # with those that its fixtures build
 TOP = Path(__file__).resolve().parents[2]
 VERSIONS = ("3.11", "3.12", "3.13")
 PATTERNS = shutil.ignore_patterns(
@@ -36,7 +38,7 @@ NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="a container without a
 
 
 def run(*words: object, **more: object) -> str:
-    done = subprocess.run([*map(str, words)], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=110, **more)
+    done = subprocess.run([*map(str, words)], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=BUILD, **more)
     assert done.returncode == 0, f"{words}: {done.returncode}\n{done.stdout}{done.stderr}"
     return done.stdout
 
