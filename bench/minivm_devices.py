@@ -60,9 +60,11 @@ def main(argv: list[str] | None = None) -> int:
         print(json.dumps(measure(args.rounds, names)))
         return 0
     subprocess.run(["gcc", "-O2", "-Wall", "-Wextra", "-static", "-o", PROGRAM, PROGRAM.with_suffix(".c")], check=True)
-    words = [ROOT / "lab" / "run", "--timeout", "1500", ".venv/bin/python", "-m", "bench.minivm_devices", "--inside"]
+    words = [ROOT / "lab" / "run", "--again", "2", "--timeout", "1500"]
+    words += [".venv/bin/python", "-m", "bench.minivm_devices", "--inside"]
     words += ["--rounds", str(args.rounds), *(["--only", args.only] if args.only else [])]
-    done = subprocess.run([str(word) for word in words], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "text": True}
+    done = subprocess.run([str(word) for word in words], cwd=ROOT, check=True, **streams)
     results = json.loads(done.stdout)
     results["middle"] = {name: middle(row) for name, row in results["phases"].items()}
     show(results) if args.format == "table" else print(json.dumps(results, indent=2))
@@ -177,7 +179,7 @@ def boot(who: str, place: Path, results: dict[str, Any]) -> tuple[int, float]:
                 name, before, begin, printed = rest, exits(), time.monotonic(), 0
                 go(child)
                 if name.startswith("net"):
-                    speed = iperf(name == "net from")
+                    speed = iperf(child, name == "net from")
             elif word == "END" and name:
                 took, count = time.monotonic() - begin, exits()
                 if name == "print":
@@ -218,11 +220,13 @@ def exits() -> tuple[int, int]:
     return int((KVM / "exits").read_text()), int((KVM / "mmio_exits").read_text()) + int((KVM / "io_exits").read_text())
 
 
-def iperf(reverse: bool) -> tuple[float, float]:
-    """Return (MB/s, MB) of a transfer to the guest, or from it."""
-    words = ["iperf3", "-c", "10.9.0.2", "-t", str(SECONDS), "--json", *(["-R"] if reverse else [])]
+def iperf(child: subprocess.Popen[bytes], reverse: bool) -> tuple[float, float]:
+    """Return (MB/s, MB) of a transfer to the guest, or from it, while it lives."""
+    words = ["timeout", str(LIMIT), "iperf3", "-c", "10.9.0.2", "--connect-timeout", "2000", "-t", str(SECONDS), "--json"]
     for _ in range(50):
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        done = subprocess.run([*words, *(["-R"] if reverse else [])], capture_output=True, text=True, check=False)
+        if child.poll() is not None:  # LIMIT is over
+            break
         if done.returncode == 0:
             total = json.loads(done.stdout)["end"]["sum_received"]
             return total["bits_per_second"] / 8e6, max(total["bytes"] / 1e6, 0.001)  # on a busy machine nothing may arrive
