@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["check_timeout", "run", "run_config"]
 
+HARDWARE = ("/sys/module/kvm_intel", "/sys/module/kvm_amd")  # of KVM's modules, those that leave ring 0 to the processor
+
 
 class Nothing:
     """contextlib.nullcontext: that module takes longer to load than any of ours."""
@@ -70,12 +72,14 @@ def run_config(options: argparse.Namespace, config: Config) -> int:
 
 
 def _warn_of_emulation() -> None:
-    """Say beforehand where Linux will hang: it says nothing then."""
+    """Say beforehand where Linux will hang, as it says nothing then. To try costs a machine: not where a module of KVM tells."""
+    import os
+
     from minivm.errors import KvmError
     from minivm.inspect.probe import runs_kernels
 
     try:
-        if runs_kernels():
+        if any(map(os.path.isdir, HARDWARE)) or runs_kernels():
             return
     except KvmError:
         return  # the run itself says it
