@@ -154,6 +154,7 @@ def test_a_step_that_fails_fails_the_build_with_its_status(api: Api, tmp_path: P
 
 
 def test_filters_choose_the_same_images_by_the_command_and_by_the_api(api: Api, tmp_path: Path) -> None:
+    api.good("image", "prune", "-f")  # what other tests have left without a name
     for word, names in (("a", ("-t", "team/box:1")), ("b", ())):
         (tmp_path / "Dockerfile").write_text(f"FROM busybox\nCOPY Dockerfile /\nLABEL word={word}\n")
         api.good("build", "-q", *names, tmp_path)

@@ -140,7 +140,9 @@ def test_containers_of_a_user_reach_each_other_by_name_and_the_world(back: Host)
     serve(back, "--name", "web", "--hostname", "web", "--network", "back", "--network-alias", "www")
     for name in ("web", "www"):
         assert back.good("run", "--rm", "--network", "back", "busybox", *get(name)) == "web\n"
-    script = "timeout 5 nc 192.0.2.2 7000; true"  # not as pid 1, which TERM does not end
+    # Its input stays open: of a connection that the guest half closes first, Debian 12's pasta loses the end, and sends on and on
+    # what it had sent. And not as pid 1, which TERM does not end.
+    script = "mkfifo /f; timeout 5 nc 192.0.2.2 7000 0<>/f; true"
     with answering(back.world):
         assert back.good("run", "--rm", "--network", "back", "busybox", "sh", "-c", script) == "192.0.2.1"
     out = back.good("exec", "web", "sh", "-c", "ip -o -4 addr show eth0; ip route")
